@@ -1,0 +1,58 @@
+"""The errors a user can meet. Each says what is wrong, where, and the way out; the command line prints them in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+
+class NlbenchError(Exception):
+    """Something the user can mend. `message` names the place, the rule and the value; `hint` names the way out."""
+
+    exit_code = 2
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class SpecError(NlbenchError):
+    """A declaration breaks its rules. `problems` holds every broken rule as `file: table.key: rule, got value`."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class UnknownNameError(NlbenchError):
+    """A name that no table or folder holds."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        known = sorted(known)
+        near = get_close_matches(name, known, n=3, cutoff=0.5)
+        hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(known)}."
+        super().__init__(f"unknown {kind} {name!r}.", hint)
+
+
+class DataError(NlbenchError):
+    """A data set is missing or is not what its checksum says."""
+
+
+class RecordError(NlbenchError):
+    """A file is not a record, or a record contradicts itself or another."""
+
+
+class BackendError(NlbenchError):
+    """A backend or device that was asked for cannot run here."""
+
+
+class NotFiniteError(NlbenchError):
+    """A loss or a logit became NaN or infinite while learning."""
+
+
+class ComparisonError(NlbenchError):
+    """Records that cannot be compared, or a question they cannot answer."""
