@@ -1,0 +1,87 @@
+"""Learner declarations: `baselines/<name>.toml` as frozen models, one config per kind."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from nlbench.specs.model import Closed, digest
+
+PositiveInt = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+Widths = Annotated[tuple[PositiveInt, ...], Field(strict=False)]
+
+
+class MlpConfig(Closed):
+    """Plain fine-tuning of a ReLU multi-layer perceptron with SGD."""
+
+    kind: Literal["mlp"]
+    hidden: Widths = (256, 256)
+    rate: PositiveFloat = 0.1
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class CmsConfig(Closed):
+    """A continuum memory: a chain of residual blocks, each updated once in its own period of steps (Behrouz et al. 2025, eq. 70-74)."""
+
+    kind: Literal["cms"]
+    width: PositiveInt = 128
+    hidden: PositiveInt = 128
+    periods: Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)] = (1, 16, 256)
+    rate: PositiveFloat = 0.1
+    reduction: Literal["mean", "sum"] = "mean"
+
+    @field_validator("periods")
+    @classmethod
+    def _distinct(cls, periods: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(periods)) != len(periods):
+            raise ValueError("periods must differ from each other: a level is named by its period")
+        return periods
+
+
+class ChanceConfig(Closed):
+    """The most frequent label so far, whatever the input."""
+
+    kind: Literal["chance"]
+
+
+class ExternalConfig(Closed):
+    """A learner from outside the package: `package.module:Class`, `./file.py:Class`, or a registered entry point."""
+
+    kind: str
+    options: dict[str, Any] = {}
+
+
+BUILT_IN: dict[str, type[Closed]] = {"mlp": MlpConfig, "cms": CmsConfig, "chance": ChanceConfig}
+"""The config of every built-in kind."""
+
+
+class LearnerSpec(Closed):
+    """A recipe as it applies to one stream: its `[on."<stream>"]` table already merged in."""
+
+    name: str
+    title: str = ""
+    learner: Closed
+    presents: Literal["sequential", "cumulative"] = "sequential"
+    """`cumulative` retrains from the same start on all tasks so far before every row: the joint bound."""
+    batch: PositiveInt | None = None
+    """Overrides the stream's batch; None keeps it."""
+    source_digest: str = ""
+    """Digest of the external file that holds the learner, if any."""
+    provenance: dict[str, str] = {}
+    """Where each value comes from; not part of the identity."""
+
+    def identity(self) -> dict[str, Any]:
+        """Return what makes two learners the same: everything but name, title and provenance."""
+        return {
+            "learner": self.learner.model_dump(mode="json"),
+            "presents": self.presents,
+            "batch": self.batch,
+            "source_digest": self.source_digest,
+        }
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits of `identity`."""
+        return digest(self.identity())
