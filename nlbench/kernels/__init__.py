@@ -1,0 +1,7 @@
+"""Accelerated operations, one folder each: `__init__` checks and dispatches, `reference` defines, the rest are its backends."""
+
+from nlbench.kernels.backends import Backend, available_backends
+from nlbench.kernels.memory_scan import MemoryScan, memory_scan
+from nlbench.kernels.self_referential_scan import Memories, self_referential_scan
+
+__all__ = ["Backend", "Memories", "MemoryScan", "available_backends", "memory_scan", "self_referential_scan"]

@@ -1,0 +1,72 @@
+"""Which implementation of a kernel op runs: the one asked for, or the best that can."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Final, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from nlbench.errors import BackendError, UnknownNameError
+
+Backend = Literal["auto", "reference", "numba", "triton"]
+
+_MODULES: Final = {"reference": "reference", "numba": "_numba", "triton": "_triton"}
+_FASTEST_FIRST: Final = {"cpu": ("numba",), "cuda": ("triton",)}
+_DTYPES: Final = {
+    "numba": (torch.float32, torch.float64),
+    "triton": (torch.float32, torch.bfloat16),
+}
+
+
+def implementation(op: str, backend: Backend, tensor: Tensor) -> ModuleType:
+    """The module that implements `op` (a package name) for tensors like `tensor`; imported on first use.
+
+    Raises `BackendError` if the backend was asked for by name and cannot run here, `UnknownNameError` if it names none.
+    """
+    return import_module(f"{op}.{_MODULES[resolve(op, backend, tensor)]}")
+
+
+def resolve(op: str, backend: Backend, tensor: Tensor) -> str:
+    """The name of the backend that `implementation` would run: never "auto"."""
+    if backend not in get_args(Backend):
+        raise UnknownNameError("backend", backend, get_args(Backend))
+    if backend == "auto":
+        ready = (name for name in _FASTEST_FIRST.get(tensor.device.type, ()) if obstacle(op, name, tensor) is None)
+        return next(ready, "reference")
+    found = obstacle(op, backend, tensor)
+    if found is not None:
+        reason, remedy = found
+        raise BackendError(f"backend {backend!r} cannot run {op.rpartition('.')[2]}: {reason}.", remedy)
+    return backend
+
+
+def available_backends(op: str, tensor: Tensor) -> tuple[str, ...]:
+    """The names of the backends that can run the op named `op` (such as "memory_scan") on tensors like `tensor`."""
+    return tuple(name for name in _MODULES if obstacle(f"{__package__}.{op}", name, tensor) is None)
+
+
+def obstacle(op: str, backend: str, tensor: Tensor) -> tuple[str, str] | None:
+    """Why `backend` cannot run `op` on tensors like `tensor`, and what to do about it; None if it can."""
+    if backend == "reference":
+        return None
+    device, dtype = tensor.device.type, tensor.dtype
+    if find_spec(f"{op}.{_MODULES[backend]}") is None:
+        return "this op has no such implementation", "Use --backend auto."
+    if find_spec(backend) is None:
+        return f"{backend} is not installed", f"Install it (pip install {backend}) or use --backend reference."
+    if dtype not in _DTYPES[backend]:
+        known = " and ".join(str(each).removeprefix("torch.") for each in _DTYPES[backend])
+        return (
+            f"it computes in {known}, not {str(dtype).removeprefix('torch.')}",
+            "Convert the tensors or use --backend reference.",
+        )
+    if backend == "numba" and device != "cpu":
+        return f"its kernels run on the CPU and the tensors are on {device}", "Use --backend triton or --device cpu."
+    if backend == "triton" and device != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
+        return f"it needs a CUDA device and the tensors are on {device}", "Use --device cuda or --backend numba."
+    return None

@@ -1,0 +1,99 @@
+"""Memories that generate their own keys, values, rates, retentions and targets: the core of self-referential Titans."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, get_args
+
+from torch import Tensor
+
+from nlbench.kernels.backends import Backend, implementation
+from nlbench.kernels.memory_scan import Read
+from nlbench.kernels.shapes import check_shapes
+
+Objective = Literal["l2", "dot"]
+
+
+class Memories(NamedTuple):
+    """The five memories of one block. The square ones read `z + W z`, the two gates read `w · z`.
+
+    keys, values, memory (S, H, d, d); rate, retain (S, H, d).
+    """
+
+    keys: Tensor
+    values: Tensor
+    rate: Tensor
+    retain: Tensor
+    memory: Tensor
+
+
+def self_referential_scan(
+    inputs: Tensor,
+    queries: Tensor,
+    memories: Memories,
+    rate_bias: Tensor,
+    retain_bias: Tensor,
+    *,
+    chunk: int,
+    outer_chunk: int,
+    rate_max: float,
+    retain_min: float = 0.0,
+    objective: Objective = "l2",
+    read: Read = "stale",
+    normalize_values: bool = True,
+    initial: Memories | None = None,
+    backend: Backend = "auto",
+) -> tuple[Memories, Tensor]:
+    """The memories after `L` tokens, and the outputs `y_t = q_t + W_mem q_t` (S, H, L, d).
+
+    inputs, queries         (S, H, L, d)  x and q of each token
+    memories                the states before the first token
+    rate_bias, retain_bias  (S, H)  b_η and b_α
+
+    Per token, with every state read at the start of its chunk: k = unit(x + W_k x), v = x + W_v x (of unit length if
+    `normalize_values`), η = rate_max σ(w_η·x + b_η), α = retain_min + (1 - retain_min) σ(w_α·x + b_α). Then each memory
+    learns its own answer to v: `M_t = M_{t-1} (α I - η k kᵀ) + η r kᵀ` with r = M_c(v) - M_c(k) ("l2") or r = M_c(v) ("dot"),
+    where M_c is its state at the start of the chunk.
+
+    chunk        C_mem ≥ 1, tokens between two states of `memory`
+    outer_chunk  C_o, a multiple of C_mem: tokens between two states of the other four
+    read         "stale": y from the state at the chunk start; "exact": from the state of the token before
+    initial      retention to these states: the recurrence runs on M - initial; None: retention to zero
+
+    Differentiable in every tensor, through all writes.
+
+    Source: Nested Learning (arXiv 2512.24695), eq. 83-93; causal chunk index, corrected sign in 92.
+    """
+    named = {f"memories.{name}": (tensor, "S H D D") for name, tensor in memories._asdict().items()}
+    named |= {f"initial.{name}": (tensor, "S H D D") for name, tensor in (initial._asdict() if initial else {}).items()}
+    for name, (tensor, _) in named.items():
+        if name.endswith((".rate", ".retain")):
+            named[name] = (tensor, "S H D")
+    check_shapes(
+        "self_referential_scan",
+        inputs=(inputs, "S H L D"),
+        queries=(queries, "S H L D"),
+        rate_bias=(rate_bias, "S H"),
+        retain_bias=(retain_bias, "S H"),
+        **named,
+    )
+    for name, value, allowed in (("objective", objective, get_args(Objective)), ("read", read, get_args(Read))):
+        if value not in allowed:
+            raise ValueError(f"self_referential_scan: {name} must be one of {', '.join(allowed)}, got {value!r}")
+    if chunk < 1 or outer_chunk % chunk:
+        raise ValueError(f"self_referential_scan: outer_chunk must be a multiple of chunk ≥ 1, got {outer_chunk} and {chunk}")
+    scan = implementation(__name__, backend, inputs).scan
+    return scan(
+        inputs,
+        queries,
+        memories,
+        rate_bias,
+        retain_bias,
+        chunk,
+        outer_chunk,
+        rate_max,
+        retain_min,
+        objective,
+        read,
+        normalize_values,
+        initial,
+    )

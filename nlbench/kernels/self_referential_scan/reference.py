@@ -1,0 +1,111 @@
+"""The self-referential block chunk by chunk: one triangular solve per chunk gives (G, B), and every memory follows from them.
+
+For base = I (reads z + W z) or 0 (reads w·z) and D = W - W_initial:  D_C = D_0 G + (base + W_initial) B.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from nlbench.kernels.memory_scan.reference import decay_products, unit_lower_solve
+from nlbench.kernels.self_referential_scan import Memories
+
+TINY = 1e-12
+
+
+def scan(
+    inputs: Tensor,
+    queries: Tensor,
+    memories: Memories,
+    rate_bias: Tensor,
+    retain_bias: Tensor,
+    chunk: int,
+    outer_chunk: int,
+    rate_max: float,
+    retain_min: float,
+    objective: str,
+    read: str,
+    normalize_values: bool,
+    initial: Memories | None,
+) -> tuple[Memories, Tensor]:
+    """Memories and outputs after all tokens; arguments as in `self_referential_scan`."""
+    if initial is None:
+        initial = Memories(*(torch.zeros_like(state) for state in memories))
+    identity = torch.eye(inputs.shape[-1], dtype=inputs.dtype, device=inputs.device)
+    W_key, W_value, w_rate, w_retain, W_memory = memories
+    outputs = []
+    for start in range(0, inputs.shape[-2], outer_chunk):
+        segment = slice(start, start + outer_chunk)
+        x, q = inputs[..., segment, :], queries[..., segment, :]
+        k = unit(x + x @ W_key.mT)
+        v = x + x @ W_value.mT
+        v = unit(v) if normalize_values else v
+        rate = rate_max * torch.sigmoid((x @ w_rate[..., None]).squeeze(-1) + rate_bias[..., None])
+        retain = retain_min + (1 - retain_min) * torch.sigmoid((x @ w_retain[..., None]).squeeze(-1) + retain_bias[..., None])
+        probes = v - k if objective == "l2" else v
+
+        for inner in range(0, x.shape[-2], chunk):
+            token = slice(inner, inner + chunk)
+            solved = chunk_factors(k[..., token, :], probes[..., token, :], rate[..., token], retain[..., token])
+            outputs.append(
+                q[..., token, :] + read_chunk(W_memory, initial.memory, q[..., token, :], k[..., token, :], solved, read)
+            )
+            W_memory = advance(W_memory, initial.memory, identity, solved)
+
+        solved = chunk_factors(k, probes, rate, retain)
+        W_key, W_value = advance(W_key, initial.keys, identity, solved), advance(W_value, initial.values, identity, solved)
+        nothing = torch.zeros_like(identity[:1])
+        w_rate = advance(w_rate[..., None, :], initial.rate[..., None, :], nothing, solved).squeeze(-2)
+        w_retain = advance(w_retain[..., None, :], initial.retain[..., None, :], nothing, solved).squeeze(-2)
+    answers = torch.cat(outputs, -2) if outputs else torch.zeros_like(inputs)
+    return Memories(W_key, W_value, w_rate, w_retain, W_memory), answers
+
+
+def unit(x: Tensor) -> Tensor:
+    """x / |x| along the last axis; the zero vector stays zero."""
+    return x * torch.rsqrt(x.square().sum(-1, keepdim=True) + TINY)
+
+
+class Factors(NamedTuple):
+    """What one chunk does to every memory: E = write (base + W)ᵀ - erase Dᵀ, with W = W_initial + D at the chunk start."""
+
+    G: Tensor
+    B: Tensor
+    write: Tensor
+    erase: Tensor
+    decay: Tensor
+
+
+def chunk_factors(keys: Tensor, probes: Tensor, rate: Tensor, retain: Tensor) -> Factors:
+    """The state-free part of one chunk: a C × C solve with 2 d right-hand sides."""
+    decay = decay_products(retain)
+    Lambda, s = decay[..., :-1, 1:].tril(-1), decay[..., -1, 1:]
+    gamma_before, gamma_last = decay[..., :-1, 0], decay[..., -1, 0]
+    A = rate[..., None] * (Lambda * (keys @ keys.mT))
+    right = rate[..., None] * torch.cat([probes, gamma_before[..., None] * keys], -1)
+    write, erase = unit_lower_solve(A, right).chunk(2, -1)
+    scaled = s[..., None] * keys
+    B = write.mT @ scaled
+    identity = torch.eye(keys.shape[-1], dtype=keys.dtype, device=keys.device)
+    G = gamma_last[..., None, None] * identity - erase.mT @ scaled + B
+    return Factors(G, B, write, erase, decay)
+
+
+def advance(state: Tensor, initial: Tensor, base: Tensor, factors: Factors) -> Tensor:
+    """The state after the chunk: W_initial + (W - W_initial) G + (base + W_initial) B."""
+    return initial + (state - initial) @ factors.G + (base + initial) @ factors.B
+
+
+def read_chunk(state: Tensor, initial: Tensor, queries: Tensor, keys: Tensor, factors: Factors, read: str) -> Tensor:
+    """W q for every token of the chunk, from the state at its start or from the state of the token before."""
+    stale = queries @ state.mT
+    if read == "stale":
+        return stale
+    identity = torch.eye(keys.shape[-1], dtype=keys.dtype, device=keys.device)
+    difference = state - initial
+    E = factors.write @ (identity + state).mT - factors.erase @ difference.mT
+    gamma_before, Lambda = factors.decay[..., :-1, :1], factors.decay[..., :-1, 1:].tril(-1)
+    return queries @ initial.mT + gamma_before * (queries @ difference.mT) + (Lambda * (queries @ keys.mT)) @ E

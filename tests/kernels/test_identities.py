@@ -1,0 +1,130 @@
+"""Closed forms 1-9 of the chunked update, checked in float64 on the package's own functions against token loops."""
+
+import itertools
+
+import pytest
+import torch
+from token_loops import memory_scan_loop, self_referential_loop
+from torch import Tensor
+
+from nlbench.kernels import Memories, memory_scan, self_referential_scan
+
+SEEDS, HEADS, TOKENS, CHUNK, D_VALUE, D_KEY = 2, 3, 37, 8, 5, 6
+
+
+class Draw:
+    def __init__(self, seed: int) -> None:
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def normal(self, *shape: int) -> Tensor:
+        return torch.randn(*shape, generator=self.generator, dtype=torch.float64)
+
+    def uniform(self, *shape: int) -> Tensor:
+        return torch.rand(*shape, generator=self.generator, dtype=torch.float64)
+
+    def scan_inputs(self) -> dict[str, Tensor]:
+        tokens = (SEEDS, HEADS, TOKENS)
+        retain = self.uniform(*tokens) * 0.3 + 0.7
+        retain[0, 0, 3], retain[0, 1, 4], retain[0, 2, 9], retain[1, 0, :5] = 0.0, 1e-30, 1e-12, 1.0
+        rate = self.uniform(*tokens) * 0.9 + 0.05
+        rate[0, 0, 5], rate[0, 0, 6] = 0.0, 1.0
+        return {
+            "memory": self.normal(SEEDS, HEADS, D_VALUE, D_KEY),
+            "keys": torch.nn.functional.normalize(self.normal(*tokens, D_KEY), dim=-1),
+            "targets": self.normal(*tokens, D_VALUE),
+            "rate": rate,
+            "retain": retain,
+            "queries": self.normal(*tokens, D_KEY),
+        }
+
+    def memories(self, width: int) -> Memories:
+        square = (SEEDS, HEADS, width, width)
+        keys, values, memory = (self.normal(*square) * 0.2 for _ in range(3))
+        rate, retain = (self.normal(*square[:-1]) * 0.2 for _ in range(2))
+        return Memories(keys, values, rate, retain, memory)
+
+
+def outputs_and_gradients(function, leaves: list[Tensor], draw: Draw) -> list[Tensor]:
+    leaves = [leaf.detach().clone().requires_grad_() for leaf in leaves]
+    results = [each for each in function(leaves) if each is not None]
+    loss = sum((result * draw.normal(*result.shape)).sum() for result in results)
+    return [result.detach() for result in results] + list(torch.autograd.grad(loss, leaves))
+
+
+def assert_equal(got: list[Tensor], wanted: list[Tensor]) -> None:
+    assert len(got) == len(wanted)
+    for one, other in zip(got, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12 * max(1.0, float(other.abs().max())))
+
+
+SCANS = list(itertools.product(("given", "minus_prediction", "self_generated"), ("stale", "exact"), (False, True), (False, True)))
+
+
+@pytest.mark.parametrize(("residual", "read", "with_momentum", "to_initial"), SCANS)
+def test_chunks_equal_tokens_one_by_one(residual: str, read: str, with_momentum: bool, to_initial: bool) -> None:
+    draw = Draw(1)
+    tensors = draw.scan_inputs()
+    if residual == "self_generated":
+        tensors["values"] = draw.normal(SEEDS, HEADS, TOKENS, D_KEY) * 0.3
+    if with_momentum:
+        tensors["momentum"] = draw.uniform(SEEDS, HEADS, TOKENS)
+        tensors["velocity"] = draw.normal(SEEDS, HEADS, D_VALUE, D_KEY)
+    if to_initial:
+        tensors["initial"] = draw.normal(SEEDS, HEADS, D_VALUE, D_KEY)
+
+    def run(scan):
+        def call(leaves):
+            return scan(**dict(zip(tensors, leaves, strict=True)), chunk=CHUNK, residual=residual, read=read)
+
+        return outputs_and_gradients(call, list(tensors.values()), Draw(2))
+
+    def reference(**arguments):
+        return memory_scan(**arguments, backend="reference")
+
+    assert_equal(run(reference), run(memory_scan_loop))
+
+
+SELF_REFERENTIAL = list(
+    itertools.product(("l2", "dot"), ("stale", "exact"), (False, True), ((4, 8), (8, 8), (1, 1), (64, 64)), (True, False))
+)
+
+
+@pytest.mark.parametrize(("objective", "read", "to_initial", "chunks", "normalize_values"), SELF_REFERENTIAL)
+def test_one_solve_serves_all_memories(
+    objective: str, read: str, to_initial: bool, chunks: tuple[int, int], normalize_values: bool
+) -> None:
+    draw, width = Draw(3), 6
+    leaves = [draw.normal(SEEDS, HEADS, 21, width), draw.normal(SEEDS, HEADS, 21, width), *draw.memories(width)]
+    leaves += [draw.normal(SEEDS, HEADS), draw.normal(SEEDS, HEADS) + 3]
+    leaves += draw.memories(width) if to_initial else []
+
+    def run(scan, **backend):
+        def call(leaves):
+            x, q, memories, b_rate, b_retain, home = (
+                leaves[0],
+                leaves[1],
+                Memories(*leaves[2:7]),
+                leaves[7],
+                leaves[8],
+                leaves[9:],
+            )
+            options = {"objective": objective, "read": read, "normalize_values": normalize_values}
+            states, outputs = scan(
+                x,
+                q,
+                memories,
+                b_rate,
+                b_retain,
+                chunk=chunks[0],
+                outer_chunk=chunks[1],
+                rate_max=0.1,
+                retain_min=0.1,
+                initial=Memories(*home) if to_initial else None,
+                **options,
+                **backend,
+            )
+            return [*states, outputs]
+
+        return outputs_and_gradients(call, leaves, Draw(4))
+
+    assert_equal(run(self_referential_scan, backend="reference"), run(self_referential_loop))

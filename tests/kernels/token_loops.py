@@ -1,0 +1,97 @@
+"""The recurrences token by token, as the docstrings write them: what the kernels are judged against. Imports no kernel."""
+
+import torch
+from torch import Tensor
+
+
+def memory_scan_loop(
+    memory: Tensor,
+    keys: Tensor,
+    targets: Tensor,
+    rate: Tensor,
+    retain: Tensor,
+    *,
+    chunk: int,
+    residual: str = "given",
+    values: Tensor | None = None,
+    queries: Tensor | None = None,
+    read: str = "stale",
+    momentum: Tensor | None = None,
+    velocity: Tensor | None = None,
+    initial: Tensor | None = None,
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    home = torch.zeros_like(memory) if initial is None else initial
+    if momentum is not None and velocity is None:
+        velocity = torch.zeros_like(memory)
+    state, outputs = memory, []
+    for t in range(keys.shape[-2]):
+        if t % chunk == 0:
+            frozen = state
+        k = keys[..., t, :, None]
+        r = targets[..., t, :, None]
+        if residual == "minus_prediction":
+            r = r - frozen @ k
+        elif residual == "self_generated":
+            r = r + frozen @ values[..., t, :, None] - frozen @ k
+        if queries is not None:
+            outputs.append(((frozen if read == "stale" else state) @ queries[..., t, :, None]).squeeze(-1))
+        eta, alpha = rate[..., t, None, None], retain[..., t, None, None]
+        difference = state - home
+        step = eta * r @ k.mT
+        if momentum is not None:
+            velocity = momentum[..., t, None, None] * velocity + step
+            step = velocity
+        state = home + alpha * difference - eta * (difference @ k) @ k.mT + step
+    return state, torch.stack(outputs, -2) if outputs else None, velocity
+
+
+def self_referential_loop(
+    inputs: Tensor,
+    queries: Tensor,
+    memories: tuple[Tensor, ...],
+    rate_bias: Tensor,
+    retain_bias: Tensor,
+    *,
+    chunk: int,
+    outer_chunk: int,
+    rate_max: float,
+    retain_min: float = 0.0,
+    objective: str = "l2",
+    read: str = "stale",
+    normalize_values: bool = True,
+    initial: tuple[Tensor, ...] | None = None,
+) -> tuple[tuple[Tensor, ...], Tensor]:
+    """The memories are ordered keys, values, rate, retain, memory."""
+
+    def as_matrices(states: tuple[Tensor, ...]) -> list[Tensor]:
+        return [state[..., None, :] if state.ndim == 3 else state for state in states]
+
+    def unit(z: Tensor) -> Tensor:
+        return z / torch.sqrt((z * z).sum(-2, keepdim=True) + 1e-12)
+
+    def ask(state: Tensor, z: Tensor) -> Tensor:
+        return state @ z + z if state.shape[-2] == z.shape[-2] else state @ z
+
+    states = as_matrices(memories)
+    homes = [torch.zeros_like(state) for state in states] if initial is None else as_matrices(initial)
+    outputs = []
+    for t in range(inputs.shape[-2]):
+        if t % outer_chunk == 0:
+            frozen = list(states)
+        if t % chunk == 0:
+            frozen[4] = states[4]
+        x, q = inputs[..., t, :, None], queries[..., t, :, None]
+        k, v = unit(ask(frozen[0], x)), ask(frozen[1], x)
+        if normalize_values:
+            v = unit(v)
+        eta = rate_max * torch.sigmoid(frozen[2] @ x + rate_bias[..., None, None])
+        alpha = retain_min + (1 - retain_min) * torch.sigmoid(frozen[3] @ x + retain_bias[..., None, None])
+        outputs.append(ask(frozen[4] if read == "stale" else states[4], q).squeeze(-1))
+        for i, (state, home) in enumerate(zip(states, homes, strict=True)):
+            r = ask(frozen[i], v)
+            if objective == "l2":
+                r = r - ask(frozen[i], k)
+            difference = state - home
+            states[i] = home + alpha * difference - eta * (difference @ k) @ k.mT + eta * r @ k.mT
+    final = tuple(state.squeeze(-2) if old.ndim == 3 else state for state, old in zip(states, memories, strict=True))
+    return final, torch.stack(outputs, -2)
