@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SerializeAsAny, field_validator
 
 from nlbench.specs.model import Closed, digest
 
@@ -62,7 +62,7 @@ class LearnerSpec(Closed):
 
     name: str
     title: str = ""
-    learner: Closed
+    learner: SerializeAsAny[Closed]
     presents: Literal["sequential", "cumulative"] = "sequential"
     """`cumulative` retrains from the same start on all tasks so far before every row: the joint bound."""
     batch: PositiveInt | None = None

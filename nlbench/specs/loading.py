@@ -1,0 +1,163 @@
+"""TOML text -> frozen models; every broken rule of a file is reported at once as `file: table.key: rule, got value`."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from nlbench.errors import NlbenchError, SpecError
+from nlbench.specs.learners import BUILT_IN, ExternalConfig, LearnerSpec
+from nlbench.specs.model import Closed
+from nlbench.specs.streams import Check, Permuted, Protocol, Rotated, Split, StreamSpec
+
+Table = dict[str, Any]
+
+RECIPE_KEYS = ("title", "presents", "batch", "learner", "on", "provenance")
+"""The tables and keys of a recipe file."""
+
+
+def read_table(path: Path) -> Table:
+    """Return the file's TOML as nested dicts. Raises `SpecError` with the line of a syntax error."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError([f"{path}: not TOML: {error}"]) from None
+    except UnicodeDecodeError:
+        raise SpecError([f"{path}: not UTF-8 text"]) from None
+    except OSError as error:
+        raise NlbenchError(f"{path}: cannot be read: {error.strerror}.") from None
+
+
+def apply_overrides(table: Table, overrides: Mapping[str, str], tables: Sequence[str]) -> Table:
+    """Return a copy of `table` with dotted keys replaced, for those whose first part is in `tables`; values are TOML, or plain text if they are not."""
+    result = {key: dict(value) if isinstance(value, dict) else value for key, value in table.items()}
+    for dotted, text in overrides.items():
+        parts = dotted.split(".")
+        if parts[0] not in tables:
+            continue
+        target = result
+        for part in parts[:-1]:
+            target = target.setdefault(part, {})
+            if not isinstance(target, dict):
+                raise SpecError([f"--set {dotted}: {part} is a value, not a table"])
+        target[parts[-1]] = toml_value(text)
+    return result
+
+
+def toml_value(text: str) -> Any:
+    """Return the text read as a TOML value; text that is not one stands for itself, so `--set stream.scenario=task-il` needs no quotes."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def stream_spec(table: Table, place: str) -> StreamSpec:
+    """Return the stream that a table declares; `place` names it in errors."""
+    try:
+        return StreamSpec.model_validate(table)
+    except ValidationError as error:
+        raise SpecError(problems(error, place, StreamSpec)) from None
+
+
+def learner_spec(table: Table, place: str, *, name: str, stream: str | None = None, source_digest: str = "") -> LearnerSpec:
+    """Return the recipe as it applies to `stream`: its `[on."<stream>"]` table merged over `[learner]` and the batch."""
+    found = [
+        f"{place}: {key}: is not a known key{_near(key, RECIPE_KEYS)}, got {_shown(value)}" for key, value in table.items() if key not in RECIPE_KEYS
+    ]
+    learner, on = table.get("learner", {}), table.get("on", {})
+    if not isinstance(learner, dict) or not isinstance(on, dict) or not all(isinstance(value, dict) for value in on.values()):
+        raise SpecError([*found, f"{place}: learner and on.<stream> must be tables"])
+    here = on.get(stream, {}) if stream else {}
+    kind = learner.get("kind")
+    if not isinstance(kind, str):
+        raise SpecError([*found, f"{place}: learner.kind: is required: one of {', '.join(sorted(BUILT_IN))}, or package.module:Class"])
+    values = {**learner, **{key: value for key, value in here.items() if key != "batch"}}
+    config: Closed | None = None
+    try:
+        config = _config(kind, values, place)
+    except ValidationError as error:
+        found += problems(error, place, BUILT_IN[kind], prefix=("learner",))
+    except SpecError as error:
+        found += error.problems
+    outer = {key: table[key] for key in ("title", "presents", "batch", "provenance") if key in table}
+    if "batch" in here:
+        outer["batch"] = here["batch"]
+    try:
+        spec = LearnerSpec.model_validate(
+            {**outer, "name": name, "learner": config or ExternalConfig(kind=kind), "source_digest": source_digest}
+        )
+    except ValidationError as error:
+        found += problems(error, place, LearnerSpec)
+    if found:
+        raise SpecError(found)
+    return spec
+
+
+def _config(kind: str, values: Table, place: str) -> Closed:
+    if kind in BUILT_IN:
+        return BUILT_IN[kind].model_validate(values)
+    options = {key: value for key, value in values.items() if key != "kind"}
+    if ":" in kind or options.pop("registered", False):
+        return ExternalConfig(kind=kind, options=options)
+    near = _near(kind, sorted(BUILT_IN))
+    raise SpecError([f"{place}: learner.kind: must be one of {', '.join(sorted(BUILT_IN))}, or package.module:Class{near}, got {kind!r}"])
+
+
+def validate_file(path: Path) -> str:
+    """Return "stream" or "learner": what the file declares, after checking all of it, each `[on."<stream>"]` table included."""
+    table = read_table(path)
+    if "stream" in table:
+        stream_spec(table, str(path))
+        return "stream"
+    found: list[str] = []
+    on = table.get("on")
+    for stream in (None, *(on if isinstance(on, dict) else ())):
+        place = str(path) if stream is None else f'{path}: on."{stream}"'
+        try:
+            learner_spec(table, place, name=path.stem, stream=stream)
+        except SpecError as error:
+            found += [problem for problem in error.problems if problem.replace(place, str(path)) not in found]
+    if found:
+        raise SpecError(found)
+    return "learner"
+
+
+def problems(error: ValidationError, place: str, model: type[Closed], prefix: tuple[str, ...] = ()) -> list[str]:
+    """Return one line per broken rule of a validation error."""
+    lines = []
+    for item in error.errors(include_url=False):
+        location = [str(part) for part in (*prefix, *item["loc"]) if part not in ("split", "permuted", "rotated", "arrays")]
+        key = ".".join(location) or "file"
+        if item["type"] == "extra_forbidden":
+            lines.append(f"{place}: {key}: is not a known key{_near(location[-1], _keys(model))}, got {_shown(item['input'])}")
+        elif item["type"] == "missing":
+            lines.append(f"{place}: {key}: is required")
+        else:
+            rule = item["msg"].removeprefix("Value error, ").replace("Input should be", "must be").replace("Input should", "must")
+            shown = "" if item["type"] == "value_error" else f", got {_shown(item['input'])}"
+            lines.append(f"{place}: {key}: {rule}{shown}")
+    return lines
+
+
+def _keys(model: type[Closed]) -> list[str]:
+    if model is not StreamSpec:
+        return list(model.model_fields)
+
+    parts: tuple[type[Closed], ...] = (StreamSpec, Split, Permuted, Rotated, Protocol, Check)
+    return [name for part in parts for name in part.model_fields]
+
+
+def _near(name: str, known: Sequence[str]) -> str:
+    near = get_close_matches(name, known, n=2, cutoff=0.5)
+    return f" (did you mean {' or '.join(near)}?)" if near else ""
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
