@@ -1,0 +1,83 @@
+"""Where a run ran: versions, processor, memory and source state; nothing that names a person, a host or a path."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+PACKAGES: Final = ("nlbench", "torch", "triton", "numba", "numpy", "scipy", "pyarrow", "pandas", "pydantic", "safetensors")
+_CHECKOUT: Final = Path(__file__).resolve().parents[2]
+
+
+def describe() -> dict[str, Any]:
+    """Return the machine and the software as a JSON-able dict: packages, python, os, cpu, cores, memory_bytes, commit, dirty.
+
+    The GPU is described by who drives it. `commit` and `dirty` are null outside a checkout of the package. Cost: a few
+    milliseconds.
+    """
+    commit, dirty = source_state(_CHECKOUT)
+    return {
+        "packages": _versions(),
+        "python": platform.python_version(),
+        "os": f"{platform.system()} {platform.release()}",
+        "cpu": _cpu_model(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_bytes": _memory_bytes(),
+        "commit": commit,
+        "dirty": dirty,
+    }
+
+
+def source_state(checkout: Path) -> tuple[str | None, bool | None]:
+    """Return the commit of a checkout and whether its code or declarations differ from it; (None, None) if git cannot tell.
+
+    Files outside `nlbench`, `tasks` and `baselines` do not make it dirty: they change no result that the fingerprint does not
+    see.
+    """
+    if not (checkout / ".git").exists():
+        return None, None
+    command = ["git", "status", "--porcelain=v2", "--branch", "--untracked-files=normal", "--", "nlbench", "tasks", "baselines"]
+    try:
+        answer = subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None, None
+    if answer.returncode != 0:
+        return None, None
+    lines = answer.stdout.splitlines()
+    commit = next((line.split()[2] for line in lines if line.startswith("# branch.oid ")), None)
+    return (None if commit == "(initial)" else commit), any(not line.startswith("#") for line in lines)
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _cpu_model() -> str:
+    """Return the processor's name; `platform.processor()` is empty or only the architecture on most Linux systems."""
+    if sys.platform == "linux":
+        try:
+            with open("/proc/cpuinfo", encoding="utf-8") as lines:
+                for line in lines:
+                    if line.startswith("model name"):
+                        return line.partition(":")[2].strip()
+        except OSError:
+            return platform.machine()
+    return platform.processor() or platform.machine()
+
+
+def _memory_bytes() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None

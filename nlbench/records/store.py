@@ -1,0 +1,279 @@
+"""Write records atomically, read them back, and refuse what is not one.
+
+A record is one Parquet file; `schema.py` says what is in it. Row group 0 is small and enough to compare; the rest is read when it
+is asked for.
+"""
+
+from __future__ import annotations
+
+import datetime
+import glob
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from nlbench.errors import RecordError
+from nlbench.metrics import METRICS, METRICS_VERSION
+from nlbench.records.record import Columns, Record, derive
+from nlbench.records.schema import (
+    CONSTANT,
+    IDENTITY,
+    METADATA_KEY,
+    REQUIRED_METADATA,
+    SCHEMA,
+    SCHEMA_VERSION,
+    Row,
+    belongs_first,
+    check_finite,
+    check_table,
+)
+
+REFERENCE_FOLDER: Final = "reference"
+_METRIC_NAMES: Final = frozenset(METRICS)
+
+
+class NotARecordError(RecordError):
+    """A path that holds no record this version can read; readers of many paths skip it with a note."""
+
+
+def write_record(path: Path | str, *, rows: Iterable[Row], metadata: Mapping[str, Any]) -> Path:
+    """Write one execution as a record, atomically, and return its path.
+
+    Adds the derived metrics of each seed, `schema_version`, `metrics_version` and `created` (UTC). Missing folders are made.
+    Raises RecordError where a key repeats, metadata is incomplete or the disk refuses; NotFiniteError on NaN or infinity. What
+    stood at the path is replaced.
+    """
+    path = Path(path)
+    facts = _stamped(metadata, path)
+    table = _table(rows, facts)
+    return _write(path, table, {**facts, "runs": [_execution(facts)]})
+
+
+def extend_record(record: Record, *, rows: Iterable[Row], metadata: Mapping[str, Any]) -> Path:
+    """Rewrite a record with a further execution on other seeds, atomically, and return its path.
+
+    The identity (fingerprint, specs, data) must be the same; what belongs to one execution (backend, seconds, versions) is kept
+    for each under `runs`, and the newest stands at the top. Raises RecordError if a seed is already there.
+    """
+    facts = _stamped(metadata, record.path)
+    differing = sorted(key for key in IDENTITY & facts.keys() & record.metadata.keys() if facts[key] != record.metadata[key])
+    if differing:
+        raise RecordError(f"{record.path}: cannot be extended by a run whose {', '.join(differing)} differs.")
+    repeated = sorted(set(facts["seeds"]) & set(record.seeds))
+    if repeated:
+        raise RecordError(f"{record.path}: seed {repeated[0]} is already recorded.")
+    merged = {**facts, "seeds": sorted([*record.seeds, *facts["seeds"]]), "runs": [*record.runs, _execution(facts)]}
+    return _write(record.path, pa.concat_tables([_without_derived(record.table), _table(rows, facts)]), merged)
+
+
+def rewrite_record(record: Record, path: Path | str) -> Path:
+    """Write a record that was read to `path`, in today's schema and with today's metrics; return the path."""
+    path = Path(path)
+    facts = {**record.metadata, "schema_version": SCHEMA_VERSION, "metrics_version": METRICS_VERSION}
+    return _write(path, _without_derived(record.table), facts)
+
+
+def read_record(path: Path | str) -> Record:
+    """Return the record at a path, all its rows read and every derived metric compared with its recomputation.
+
+    Raises RecordError in one line that names the path: missing, a folder, not Parquet, cut short, not ours, of a future schema,
+    contradictory.
+    """
+    record = _open(Path(path))
+    check_table(record.table, n_tasks=record.n_tasks, place=str(path))
+    record.verify_all()
+    return record
+
+
+def read_records(paths: Iterable[Path | str], *, with_reference: bool = False) -> tuple[list[Record], list[str]]:
+    """Return the records under files, folders and glob patterns, and a note for each path that was skipped.
+
+    Reads row group 0 only. Records that differ in seeds only are merged; two values for one seed are an error that names both
+    files. Records in a folder named `reference` are left out when there are others, unless `with_reference`. Raises RecordError
+    if nothing is left.
+    """
+    records: list[Record] = []
+    notes: list[str] = []
+    for path in _files(paths):
+        try:
+            records.append(_open(path))
+        except NotARecordError as skipped:
+            notes.append(f"skipped {skipped}")
+    if not records:
+        raise RecordError("no record found in " + ", ".join(str(path) for path in paths) + ".", "; ".join(notes))
+    others = [record for record in records if record.path.parent.name != REFERENCE_FOLDER]
+    if others and not with_reference:
+        records = others
+    return _merged(records), notes
+
+
+def _stamped(metadata: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    missing = [key for key in REQUIRED_METADATA if key not in metadata]
+    if missing:
+        raise RecordError(f"{path}: the metadata lacks {', '.join(missing)}.")
+    created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return {
+        **metadata,
+        "seeds": sorted(metadata["seeds"]),
+        "schema_version": SCHEMA_VERSION,
+        "metrics_version": METRICS_VERSION,
+        "created": created,
+    }
+
+
+def _execution(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in facts.items() if key not in IDENTITY and key != "runs"}
+
+
+def _table(rows: Iterable[Row], facts: Mapping[str, Any]) -> pa.Table:
+    columns: Sequence[Sequence[Any]] = list(zip(*rows, strict=True)) or [()] * len(Row._fields)
+    named = dict(zip(Row._fields, columns, strict=True))
+    strangers = sorted({seed for seed in named["seed"] if seed is not None} - set(facts["seeds"]))
+    if strangers:
+        raise RecordError(f"a row names seed {strangers[0]}, which the metadata does not.")
+    constant = {name: pa.repeat(pa.scalar(facts[name], pa.string()), len(named["metric"])) for name in ("run", *CONSTANT)}
+    arrays = [constant[f.name] if f.name in constant else pa.array(named[f.name], type=f.type) for f in SCHEMA]
+    return pa.table(arrays, schema=SCHEMA)
+
+
+def _without_derived(table: pa.Table) -> pa.Table:
+    derived = pc.and_(pc.is_in(table["metric"], value_set=pa.array(sorted(_METRIC_NAMES))), pc.is_null(table["on_task"]))
+    return table.filter(pc.invert(derived)).select(SCHEMA.names)
+
+
+def _write(path: Path, table: pa.Table, facts: Mapping[str, Any]) -> Path:
+    n_tasks = facts["n_tasks"]
+    check_table(table, n_tasks=n_tasks, place=str(path))
+    columns = Columns.of(table)
+    columns.check(facts["seeds"], n_tasks, str(path))
+    run_of = {seed: run["run"] for run in facts["runs"] for seed in run["seeds"]}
+    derived = derive(columns, facts["seeds"], n_tasks)
+    rows = [
+        (run_of[seed], Row(seed, n_tasks, None, None, name, value.value))
+        for seed, values in derived.items()
+        for name, value in values.items()
+    ]
+    for run in dict.fromkeys(run for run, _ in rows):
+        table = pa.concat_tables([table, _table([row for owner, row in rows if owner == run], {**facts, "run": run})])
+    names = table["metric"].unique().to_pylist()
+    first = pc.is_in(
+        table["metric"], value_set=pa.array([name for name in names if belongs_first(name, _METRIC_NAMES)], pa.string())
+    )
+    return _replace(path, _parquet([table.filter(first), table.filter(pc.invert(first))], facts))
+
+
+def _parquet(groups: Sequence[pa.Table], facts: Mapping[str, Any]) -> bytes:
+    text = json.dumps(facts, allow_nan=False, sort_keys=True, ensure_ascii=False)
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, SCHEMA, compression="zstd", store_schema=False) as writer:
+        writer.add_key_value_metadata({METADATA_KEY.decode(): text})
+        for group in groups:
+            if group.num_rows or group is groups[0]:
+                writer.write_table(group.combine_chunks(), row_group_size=max(1, group.num_rows))
+    return sink.getvalue().to_pybytes()
+
+
+def _replace(path: Path, content: bytes) -> Path:
+    """Put the content at the path so that a reader sees the old file or the whole new one, also after a power cut."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise RecordError(f"cannot write {path}: {error.strerror}.", "Choose another folder with --results.") from error
+    return path
+
+
+def _open(path: Path) -> Record:
+    """Return the record with row group 0 read and its matrix metrics checked."""
+    if path.is_dir():
+        raise NotARecordError(f"{path} is a folder, not a record.")
+    try:
+        with pq.ParquetFile(path, read_dictionary=["metric"]) as file:
+            metadata = _metadata(file, path)
+            if not file.num_row_groups:
+                raise NotARecordError(f"{path} holds no rows.")
+            first = file.read_row_group(0, columns=list(Columns.SOURCE))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError) as error:
+        raise NotARecordError(f"{path} is not a Parquet file, or it was cut short.") from error
+    except OSError as error:
+        reason = error.strerror or "it is damaged"
+        raise NotARecordError(f"cannot read {path}: {reason}.") from error
+    check_finite(first, str(path))
+    record = Record((path,), metadata, Columns.of(first))
+    record.first.check(record.seeds, record.n_tasks, str(path))
+    record.verify()
+    return record
+
+
+def _metadata(file: pq.ParquetFile, path: Path) -> dict[str, Any]:
+    text = (file.metadata.metadata or {}).get(METADATA_KEY)
+    if text is None:
+        raise NotARecordError(f"{path} is a Parquet file but not a record of nlbench.")
+    try:
+        metadata = json.loads(text)
+    except ValueError as error:
+        raise NotARecordError(f"{path}: its metadata is not JSON.") from error
+    version = metadata.get("schema_version")
+    if not isinstance(version, int) or version > SCHEMA_VERSION:
+        hint = "Install a newer nlbench to read it."
+        raise NotARecordError(f"{path} has schema version {version}, this version reads up to {SCHEMA_VERSION}.", hint)
+    missing = [key for key in (*REQUIRED_METADATA, "metrics_version", "runs") if key not in metadata]
+    if missing or not set(Columns.SOURCE) <= set(file.schema_arrow.names):
+        raise NotARecordError(f"{path} lacks {', '.join(missing) or 'columns'} that every record has.")
+    return metadata
+
+
+def _files(paths: Iterable[Path | str]) -> list[Path]:
+    """Return the files under the paths, each once, in order."""
+    found: dict[Path, Path] = {}
+    for given in paths:
+        path = Path(given)
+        if path.is_dir():
+            files = sorted([*path.glob("*.parquet"), *path.glob(f"{REFERENCE_FOLDER}/*.parquet")])
+        elif not path.exists() and glob.has_magic(str(path)):
+            files = _files(sorted(glob.glob(str(path))))
+        else:
+            files = [path]
+        for file in files:
+            found.setdefault(file.resolve(), file)
+    return list(found.values())
+
+
+def _merged(records: Sequence[Record]) -> list[Record]:
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        groups.setdefault((record.model, record.fingerprint), []).append(record)
+    return [group[0] if len(group) == 1 else _merge(group) for group in groups.values()]
+
+
+def _merge(records: Sequence[Record]) -> Record:
+    owner: dict[int, Path] = {}
+    for record in records:
+        for seed in record.seeds:
+            if seed in owner:
+                hint = "Remove one of them."
+                raise RecordError(f"two values for seed {seed} of {record.model}: in {owner[seed]} and in {record.path}.", hint)
+            owner[seed] = record.path
+    newest = max(records, key=lambda record: str(record.metadata["created"]))
+    metadata = {
+        **newest.metadata,
+        "seeds": sorted(owner),
+        "runs": [run for record in records for run in record.runs],
+        "metrics_version": min(record.metadata["metrics_version"] for record in records),
+    }
+    paths = tuple(path for record in records for path in record.paths)
+    return Record(paths, metadata, Columns.joined([record.first for record in records]))
