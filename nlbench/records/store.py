@@ -209,6 +209,8 @@ def _open(path: Path) -> Record:
             first = file.read_row_group(0, columns=list(Columns.SOURCE))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError) as error:
         raise NotARecordError(f"{path} is not a Parquet file, or it was cut short.") from error
+    except KeyError as error:  # pyarrow, on a file without the column `metric`
+        raise NotARecordError(f"{path} is a Parquet file but not a record of nlbench.") from error
     except OSError as error:
         reason = error.strerror or "it is damaged"
         raise NotARecordError(f"cannot read {path}: {reason}.") from error

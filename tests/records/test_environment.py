@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import getpass
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from nlbench.records import environment
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=n", "-c", "user.email=e@example.org"]
+    return subprocess.run(["git", *identity, *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    (tmp_path / "nlbench").mkdir()
+    (tmp_path / "nlbench" / "a.py").write_text("a = 1\n")
+    (tmp_path / "README.md").write_text("read me\n")
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-q", "-m", "first")
+    return tmp_path
+
+
+def test_a_clean_checkout(checkout: Path) -> None:
+    (checkout / "README.md").write_text("changed\n")
+    (checkout / "my_learner.py").write_text("")
+    assert environment.source_state(checkout) == (git(checkout, "rev-parse", "HEAD"), False)
+
+
+@pytest.mark.parametrize("change", ["edited", "untracked", "staged"])
+def test_changed_code_is_dirty(checkout: Path, change: str) -> None:
+    (checkout / "nlbench" / ("b.py" if change == "untracked" else "a.py")).write_text("a = 2\n")
+    if change == "staged":
+        git(checkout, "add", ".")
+    assert environment.source_state(checkout) == (git(checkout, "rev-parse", "HEAD"), True)
+
+
+def test_no_checkout_is_null_not_clean(tmp_path: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    assert environment.source_state(tmp_path / "elsewhere") == (None, None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert environment.source_state(checkout) == (None, None)
+
+
+def test_description_is_plain_and_names_nobody() -> None:
+    facts = environment.describe()
+    text = json.dumps(facts)
+    assert facts["packages"]["numpy"]
+    assert facts["cores"] >= 1
+    assert facts["memory_bytes"] > 2**28
+    assert facts["cpu"]
+    assert str(Path.home()) not in text
+    assert str(Path(environment.__file__).parents[2]) not in text
+    assert not {"user", "hostname", "argv", "path"} & facts.keys()
+    assert getpass.getuser() not in facts.values()

@@ -1,0 +1,74 @@
+"""Records made of chosen accuracy matrices, for tests of the reading half."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nlbench.records import Record, Row, read_record, write_record
+
+
+def accuracy_rows(seed: int, matrix: np.ndarray) -> list[Row]:
+    """Return one row for each entry; None where the matrix is masked."""
+    matrix = np.ma.asarray(matrix)
+    return [
+        Row(seed, i, j + 1, None, "accuracy", None if matrix[i, j] is np.ma.masked else float(matrix[i, j]), 100)
+        for i in range(matrix.shape[0])
+        for j in range(matrix.shape[1])
+    ]
+
+
+def whole_rows(seed: int, n_tasks: int, *, chance: float = 0.5, memory_bytes: float = 1000.0) -> list[Row]:
+    """Return the rows of a seed that stand beside its matrix."""
+    rows = [Row(seed, None, j, None, "chance", chance, 100) for j in range(1, n_tasks + 1)]
+    return [*rows, Row(seed, n_tasks, None, None, "bytes.parameters", memory_bytes)]
+
+
+def metadata(*, seeds: list[int], n_tasks: int, **overrides: Any) -> dict[str, Any]:
+    """Return the metadata of a run as the runner assembles it."""
+    return {
+        "run": "run-1",
+        "model": "mlp",
+        "stream": "split-digits",
+        "stream_digest": "digest-of-stream",
+        "scenario": "class-il",
+        "fingerprint": "fingerprint-mlp",
+        "protocol_version": 1,
+        "stream_spec": {"stream": {"kind": "split"}},
+        "learner_spec": {"learner": {"kind": "mlp", "width": 256}},
+        "learner_digest": "digest-of-mlp",
+        "data": {"digits": "sha256-of-digits"},
+        "precision": "float32",
+        "backend": "reference",
+        "device": "cpu",
+        "threads": 1,
+        "seeds": seeds,
+        "n_tasks": n_tasks,
+        **overrides,
+    }
+
+
+def matrix(final: float, learned: float, n_tasks: int = 5, chance: float = 0.1) -> np.ndarray:
+    """Return a matrix whose diagonal is `learned`, whose old tasks end at `final` and whose future columns are at `chance`.
+
+    Then learning_accuracy = learned, forgetting = learned − final and average_accuracy = (final (T−1) + learned) / T.
+    """
+    R = np.full((n_tasks + 1, n_tasks), chance)
+    for task in range(n_tasks):
+        R[task + 1 :, task] = learned
+    R[-1, :-1] = final
+    return R
+
+
+def make_record(
+    path: Path, matrices: dict[int, np.ndarray], *, chance: float = 0.5, extra: list[Row] | None = None, **facts: Any
+) -> Record:
+    """Write a record of the given matrices and read it back. `facts` override metadata; `memory_bytes` and `seconds` are rows."""
+    n_tasks = next(iter(matrices.values())).shape[1]
+    memory_bytes, seconds = facts.pop("memory_bytes", 1000.0), facts.pop("seconds", 1.0)
+    rows = [row for seed, R in matrices.items() for row in accuracy_rows(seed, R)]
+    rows += [row for seed in matrices for row in whole_rows(seed, n_tasks, chance=chance, memory_bytes=memory_bytes)]
+    rows += [Row(None, None, None, None, "seconds.train", seconds), *(extra or [])]
+    return read_record(write_record(path, rows=rows, metadata=metadata(seeds=sorted(matrices), n_tasks=n_tasks, **facts)))
