@@ -1,0 +1,81 @@
+"""Expressive optimizers: pure rules `(gradient, state) -> (update, state)` and `torch.optim.Optimizer` shells over them."""
+
+from nlbench.nested.optimizers.deep_momentum import DeepMomentumState, dmgd, dmgd_init
+from nlbench.nested.optimizers.dgd import DGD
+from nlbench.nested.optimizers.momenta import (
+    MomentumState,
+    delta_momentum,
+    feature_momentum,
+    momentum,
+    momentum_init,
+    odd_features,
+)
+from nlbench.nested.optimizers.multi_scale import M3State, m3, m3_init, m3_literal
+from nlbench.nested.optimizers.orthogonal import CUBIC, QUINTIC, MuonState, muon, muon_init, newton_schulz
+from nlbench.nested.optimizers.preconditioned import (
+    AdamState,
+    DiagonalState,
+    ShampooState,
+    adam,
+    adam_init,
+    diagonal_init,
+    inverse_root,
+    preconditioned_momentum,
+    shampoo,
+    shampoo_init,
+)
+from nlbench.nested.optimizers.shells import (
+    DMGD,
+    M3,
+    AdamW,
+    DeltaMomentum,
+    FeatureMomentum,
+    Momentum,
+    Muon,
+    PreconditionedMomentum,
+    RuleOptimizer,
+    Shampoo,
+)
+
+__all__ = [
+    "CUBIC",
+    "DGD",
+    "DMGD",
+    "M3",
+    "QUINTIC",
+    "AdamState",
+    "AdamW",
+    "DeepMomentumState",
+    "DeltaMomentum",
+    "DiagonalState",
+    "FeatureMomentum",
+    "M3State",
+    "Momentum",
+    "MomentumState",
+    "Muon",
+    "MuonState",
+    "PreconditionedMomentum",
+    "RuleOptimizer",
+    "Shampoo",
+    "ShampooState",
+    "adam",
+    "adam_init",
+    "delta_momentum",
+    "diagonal_init",
+    "dmgd",
+    "dmgd_init",
+    "feature_momentum",
+    "inverse_root",
+    "m3",
+    "m3_init",
+    "m3_literal",
+    "momentum",
+    "momentum_init",
+    "muon",
+    "muon_init",
+    "newton_schulz",
+    "odd_features",
+    "preconditioned_momentum",
+    "shampoo",
+    "shampoo_init",
+]
