@@ -52,7 +52,7 @@ class Learner:
     """A model with its learning rule, for S seeds at once. Subclasses write `observe` and `predict`; the rest has working defaults.
 
     A learner is built as `cls(config, problem)`. It never sees the stream, the metrics or the recorder, and a label reaches it only through
-    `observe`. Every tensor attribute is its state: the defaults of `state_dict`, `load_state_dict` and `memory_bytes` read those.
+    `observe`. Its tensor attributes, and lists of tensors, are its state: the defaults of `state_dict`, `load_state_dict` and `memory_bytes` read those.
     Optional, found by name: `permute_inputs(order)`, where `order` is (S, n_inputs), replaces every tensor's input axis by `tensor[..., order]`
     (first-layer weights, momenta, input statistics), exactly; the harness then permutes the learner instead of every image.
     """
@@ -73,13 +73,23 @@ class Learner:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return every tensor that a bit-exact resume needs."""
-        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        state = {}
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                state[name] = value
+            elif isinstance(value, list):
+                state |= {f"{name}.{i}": item for i, item in enumerate(value) if isinstance(item, Tensor)}
+        return state
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take over a state that `state_dict` returned."""
-        for name, value in state.items():
-            own = getattr(self, name)
-            setattr(self, name, value.to(device=own.device, dtype=own.dtype).clone())
+        """Take over a state that `state_dict` returned; the learner does not keep the given tensors."""
+        for key, own in self.state_dict().items():
+            value = state[key].to(device=own.device, dtype=own.dtype).clone()
+            name, _, index = key.partition(".")
+            if index:
+                getattr(self, name)[int(index)] = value
+            else:
+                setattr(self, name, value)
 
     def memory_bytes(self) -> dict[str, int]:
         """Return bytes per seed by kind: parameters, optimizer, memory, samples (stored)."""

@@ -18,6 +18,7 @@ class Source(NamedTuple):
     folder: str
     files: dict[str, str]
     mean: float
+    """Of all pixels of the training set, scaled to [0, 1]."""
     std: float
 
     @property
@@ -33,8 +34,8 @@ SOURCES: Final[dict[str, Source]] = {
         n_classes=10,
         folder="",
         files={"digits.csv": "6ebb3d2fee246a4e99363262ddf8a00a3c41bee6014c373ed9d9216ba7f651b8"},
-        mean=0.0,
-        std=1.0,
+        mean=0.3052348639603616,
+        std=0.3761935882412025,
     ),
     "mnist": Source(
         title="MNIST: 60,000 + 10,000 handwritten digits, 28x28",

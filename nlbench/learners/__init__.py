@@ -1,0 +1,72 @@
+"""Learners: recipes made into models that learn, all seeds at once."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Final
+
+from nlbench.batch import Learner, Problem
+from nlbench.errors import NlbenchError, UnknownNameError
+from nlbench.learners.adapter import EachSeed
+from nlbench.learners.chance import Chance
+from nlbench.learners.cms import Cms
+from nlbench.learners.mlp import Mlp
+from nlbench.specs.learners import ExternalConfig
+from nlbench.specs.model import Closed
+
+LEARNERS: Final[dict[str, type[Learner]]] = {"mlp": Mlp, "cms": Cms, "chance": Chance}
+"""The class of every built-in kind."""
+
+
+def build(config: Closed, problem: Problem) -> Learner:
+    """Return the declared learner, ready for its first batch. An external class gets its options as a plain dict."""
+    if not isinstance(config, ExternalConfig):
+        return LEARNERS[config.kind](config, problem)  # type: ignore[attr-defined]
+    kind = find(config.kind)
+    if kind.single_seed:
+        return EachSeed(kind, config.options, problem)
+    return kind(config.options, problem)
+
+
+def find(kind: str) -> type[Learner]:
+    """Return the class that `./file.py:Class`, `package.module:Class` or a registered `nlbench.learners` entry point names."""
+    place, _, name = kind.rpartition(":")
+    if not place:
+        registered = {point.name: point for point in entry_points(group="nlbench.learners")}
+        if name not in registered:
+            raise UnknownNameError("learner", name, [*LEARNERS, *registered])
+        return _checked(registered[name].load(), kind)
+    module = _from_file(Path(place)) if place.endswith(".py") else _from_package(place)
+    if not hasattr(module, name):
+        classes = [label for label, value in vars(module).items() if inspect.isclass(value) and issubclass(value, Learner)]
+        raise UnknownNameError(f"class in {place}", name, classes)
+    return _checked(getattr(module, name), kind)
+
+
+def _checked(value: object, kind: str) -> type[Learner]:
+    if not (inspect.isclass(value) and issubclass(value, Learner)):
+        raise NlbenchError(f"{kind}: must be a subclass of nlbench.Learner, got {value!r}.")
+    return value
+
+
+def _from_file(path: Path) -> object:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise NlbenchError(f"{path}: there is no such file.", "Name a learner as ./file.py:Class.")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _from_package(name: str) -> object:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise NlbenchError(f"{name}: cannot be imported: {error}.", "Name a learner as package.module:Class.") from None
+
+
+__all__ = ["LEARNERS", "EachSeed", "build", "find"]

@@ -1,0 +1,242 @@
+"""The one sequential protocol: a learner meets a stream task by task and is measured; everything comes out as plain rows.
+
+R[i, j] is the accuracy on the whole test set of task j after training on tasks 1…i; row 0 is before any training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from time import perf_counter
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from nlbench import seeds as draws
+from nlbench.batch import Batch, Learner
+from nlbench.errors import NotFiniteError
+from nlbench.records import Row
+from nlbench.streams import Samples, Stream
+
+PROTOCOL_VERSION: Final = 1
+"""Changes whenever the same declaration would be presented or measured differently."""
+
+BOUNDARY: Final = "seconds.evaluate"
+"""The metric of the last row of every task boundary: when it has been yielded, the learner may be saved."""
+
+EVALUATION_BATCH: Final = 2000
+WITHIN_SAMPLES: Final = 500
+LEARNING_CURVE_BATCHES: Final = 10
+
+
+def training_batches(stream: Stream, batch: int, presents: str) -> int:
+    """Return how many batches a learner observes before its last row is evaluated."""
+    per_pass = [-(-len(stream.train(task)) // batch) for task in range(1, stream.n_tasks + 1)]
+    if presents == "cumulative":
+        per_pass = [-(-sum(len(stream.train(task)) for task in range(1, stream.n_tasks + 1)) // batch)]
+    return stream.spec.protocol.passes * sum(per_pass)
+
+
+def evaluate_stream(learner: Learner, stream: Stream, *, batch: int, presents: str = "sequential", completed: int = 0) -> Iterator[Row]:
+    """Yield the rows of one run: train on each task in order, evaluate at every boundary and, if the stream asks, within tasks.
+
+    `completed` tasks are taken as done: the learner must be in the state it had at that boundary, and their rows are not yielded again.
+    With `presents = "cumulative"` the learner is put back to its first state and trained on tasks 1…i before row i.
+    Raises `NotFiniteError` when a loss or a logit is not finite. Evaluation changes nothing in the learner and draws nothing.
+    """
+    yield from _Presentation(learner, stream, batch, presents).rows(completed)
+
+
+class _Presentation:
+    """One learner on one stream: the position in it, and in whose pixel order the learner's first layer stands."""
+
+    def __init__(self, learner: Learner, stream: Stream, batch: int, presents: str) -> None:
+        self.learner = learner
+        self.stream = stream
+        self.batch = batch
+        self.protocol = stream.spec.protocol
+        self.cumulative = presents == "cumulative"
+        self.reorders = hasattr(learner, "permute_inputs") and stream.pixel_order(1) is not None and not self.cumulative
+        self.shown = 0  # the task whose pixel order the learner stands in; 0 = its own
+        self.samples_seen = 0
+        self.seconds = 0.0
+        self.subsamples: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def rows(self, completed: int) -> Iterator[Row]:
+        initial = {name: value.clone() for name, value in self.learner.state_dict().items()} if self.cumulative else {}
+        if completed == 0:
+            yield from self._chance()
+            yield from self._boundary(0)
+        for task in range(1, self.stream.n_tasks + 1):
+            if task <= completed:
+                self.samples_seen += len(self.stream.train(task)) * self.protocol.passes
+                continue
+            if self.cumulative:
+                self.learner.load_state_dict(initial)
+                samples = self.stream.train_until(task)
+            else:
+                samples = self.stream.train(task)
+            yield from self._train(task, samples)
+            yield from self._boundary(task)
+
+    def _chance(self) -> Iterator[Row]:
+        for task in range(1, self.stream.n_tasks + 1):
+            for seed, value in zip(self.stream.seeds, self.stream.chance(task).tolist(), strict=True):
+                yield Row(seed, None, task, None, "chance", value)
+
+    def _train(self, task: int, samples: Samples) -> Iterator[Row]:
+        """Present the samples and yield what is measured on the way."""
+        every = self.protocol.evaluate_every if not self.cumulative else None
+        classes, told = self._revealed(task)
+        if not self.cumulative and not self.reorders:
+            samples = self.stream.ordered(samples, task)
+        losses: list[Tensor] = []
+        right = torch.zeros(len(self.stream.seeds), dtype=torch.int64, device=self.stream.device)
+        start = self.samples_seen
+        if every:
+            yield from self._within(task - 1, range(1, task + 1))
+        for number in range(self.protocol.passes):
+            purpose = f"joint/{task}/{number}" if self.cumulative else f"{task}/{number}"
+            order = self.stream.presentation(purpose, len(samples))
+            clock = perf_counter()
+            for inputs, labels in samples.batches(order, self.batch):
+                self._show(task if self.reorders else 0)
+                observed = Batch(inputs, labels, classes, told)
+                if self.protocol.prequential:
+                    right += self._right(self.learner.predict(inputs, observed.task), labels, classes)
+                losses.append(self.learner.observe(observed))
+                before, self.samples_seen = self.samples_seen, self.samples_seen + inputs.shape[1]
+                if every is None:
+                    continue
+                if (self.samples_seen - start) // every > (before - start) // every:
+                    tasks = range(1, task + 1)
+                elif len(losses) <= LEARNING_CURVE_BATCHES:
+                    tasks = range(task, task + 1)
+                else:
+                    continue
+                self.seconds += perf_counter() - clock
+                yield from self._within(task - 1, tasks)
+                clock = perf_counter()
+            self.seconds += perf_counter() - clock
+        if self.protocol.boundaries:
+            self.learner.end_task()
+        self._show(0)
+        if self.stream.device.type == "cuda":
+            clock = perf_counter()
+            torch.cuda.synchronize(self.stream.device)
+            self.seconds += perf_counter() - clock
+        self._finite(torch.stack(losses), task)
+        if self.protocol.prequential and not self.cumulative:
+            count = len(samples) * self.protocol.passes
+            for seed, value in zip(self.stream.seeds, (right.double() / count).tolist(), strict=True):
+                yield Row(seed, task, task, None, "prequential_accuracy", value, count)
+
+    def _revealed(self, task: int) -> tuple[Tensor, int | None]:
+        """Return what a training batch reveals: the competing logits, and the task's number in task-il."""
+        if self.stream.scenario == "task-il" and self.cumulative:
+            return torch.ones(self.stream.n_classes, dtype=torch.bool, device=self.stream.device), None
+        return self.stream.competing(task, task), task if self.stream.scenario == "task-il" else None
+
+    def _boundary(self, task: int) -> Iterator[Row]:
+        """Yield what belongs to the boundary after `task`: the row of R, bytes, diagnostics, seconds."""
+        clock = perf_counter()
+        stream = self.stream
+        counted = [(j, self._correct(task, j)) for j in self._evaluated(task)]
+        for j, correct in counted:
+            n = len(stream.test(j))
+            for seed, value in zip(stream.seeds, (correct.double() / n).tolist(), strict=True):
+                yield Row(seed, task, j, None, "accuracy", value, n)
+        seconds = perf_counter() - clock
+        if self.protocol.evaluate_every and task == stream.n_tasks and not self.cumulative:
+            yield from self._within(task, range(1, task + 1))
+        for kind, size in self.learner.memory_bytes().items():
+            for seed in stream.seeds:
+                yield Row(seed, task, None, None, f"bytes.{kind}", float(size))
+        for name, values in self.learner.diagnostics().items():
+            for seed, value in zip(stream.seeds, values.double().tolist(), strict=True):
+                yield Row(seed, task, None, None, name, value)
+        yield Row(None, task, None, None, "seconds.train", self.seconds)
+        self.seconds = 0.0
+        yield Row(None, task, None, None, BOUNDARY, seconds)
+
+    def _evaluated(self, task: int) -> range:
+        """Return the tasks that the evaluation policy measures after `task`."""
+        policy, last = self.protocol.evaluate, self.stream.n_tasks
+        if policy == "full" or (policy == "final" and task == last):
+            return range(1, last + 1)
+        if policy == "final":
+            return range(0)
+        if policy == "seen":
+            return range(1, task + 1)
+        window = int(policy.removeprefix("window:"))
+        return range(1, last + 1) if task == last else range(max(1, task - window + 1), task + 1)
+
+    def _within(self, completed: int, tasks: range) -> Iterator[Row]:
+        """Yield the accuracy on each task's fixed subsample, at the present position."""
+        for j in tasks:
+            inputs, labels = self._subsample(j)
+            correct = self._count([(inputs, labels)], min(completed + 1, self.stream.n_tasks), j)
+            n = labels.shape[1]
+            for seed, value in zip(self.stream.seeds, (correct.double() / n).tolist(), strict=True):
+                yield Row(seed, completed, j, self.samples_seen, "accuracy_within", value, n)
+
+    def _correct(self, tasks_seen: int, task: int) -> Tensor:
+        """Return (S,) counts: test samples of `task` whose label has the highest competing logit."""
+        return self._count(self._test(task).blocks(EVALUATION_BATCH), tasks_seen, task)
+
+    def _count(self, blocks: Iterable[tuple[Tensor, Tensor]], tasks_seen: int, task: int) -> Tensor:
+        classes = self.stream.competing(tasks_seen, task)
+        told = task if self.stream.scenario == "task-il" else None
+        self._show(task if self.reorders else 0)
+        right = torch.zeros(len(self.stream.seeds), dtype=torch.int64, device=self.stream.device)
+        for inputs, labels in blocks:
+            right += self._right(self.learner.predict(inputs, told), labels, classes)
+        self._show(0)
+        return right
+
+    def _test(self, task: int) -> Samples:
+        samples = self.stream.test(task)
+        return samples if self.reorders else self.stream.ordered(samples, task)
+
+    def _subsample(self, task: int) -> tuple[Tensor, Tensor]:
+        """Return the fixed subsample of a task's test set, drawn once and the same for all seeds."""
+        if task not in self.subsamples:
+            samples = self._test(task)
+            chosen = draws.permutation((draws.FIXED,), f"evaluation/{task}", len(samples))[:, :WITHIN_SAMPLES]
+            self.subsamples[task] = samples.take(torch.from_numpy(chosen).to(self.stream.device))
+        return self.subsamples[task]
+
+    def _right(self, logits: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
+        if not torch.isfinite(logits).all():
+            seed = self.stream.seeds[int((~torch.isfinite(logits)).flatten(1).any(1).nonzero()[0])]
+            raise NotFiniteError(
+                f"seed {seed}: a logit is not finite after {self.samples_seen} samples.", "No record was written. Lower the learner's rate."
+            )
+        return (logits.masked_fill(~classes, -torch.inf).argmax(-1) == labels).sum(-1)
+
+    def _finite(self, losses: Tensor, task: int) -> None:
+        """Raise for the first loss of the task (steps, S) that is not finite."""
+        bad = ~torch.isfinite(losses)
+        if bad.any():
+            step, index = (int(part) for part in bad.nonzero()[0])
+            raise NotFiniteError(
+                f"seed {self.stream.seeds[index]}, task {task}, step {step + 1}: the loss is {losses[step, index].item()}.",
+                "No record was written. Lower the learner's rate.",
+            )
+
+    def _show(self, task: int) -> None:
+        """Put the learner's first layer into the pixel order of `task` (0: its own), so that unpermuted images can be fed.
+
+        A learner in its own order computes sum_i W[i] x[order[i]] = sum_p W[inverse[p]] x[p]: weights move, images do not.
+        """
+        if task == self.shown:
+            return
+        if self.shown:
+            order = self.stream.pixel_order(self.shown)
+            assert order is not None
+            self.learner.permute_inputs(order)  # type: ignore[attr-defined]
+        if task:
+            order = self.stream.pixel_order(task)
+            assert order is not None
+            self.learner.permute_inputs(order.argsort(1))  # type: ignore[attr-defined]
+        self.shown = task

@@ -1,0 +1,96 @@
+"""Streams made from arrays in Python: one (train inputs, train labels, test inputs, test labels) per task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from nlbench.errors import DataError
+from nlbench.specs import StreamSpec, stream_spec
+from nlbench.streams.stream import Samples, Stream
+
+TaskArrays = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class ArrayTasks:
+    """A stream declared in Python; `nlbench.run` takes it in place of a stream's name."""
+
+    name: str
+    spec: StreamSpec
+    tasks: tuple[TaskArrays, ...]
+
+
+def from_arrays(
+    name: str,
+    tasks: Sequence[tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike]],
+    *,
+    scenario: str = "class-il",
+    batch: int = 32,
+    **protocol: object,
+) -> ArrayTasks:
+    """Return a stream of the given tasks, each (train inputs, train labels, test inputs, test labels), in order.
+
+    Inputs are (n, *input_shape) and are used as they are; labels are integers that index the logits directly, from 0.
+    Further keywords are the stream's `[protocol]` values, such as `passes=2` or `evaluate_every=500`.
+    Raises `DataError` where shapes or labels do not fit, `SpecError` where a protocol value breaks its rule.
+    """
+    checked = tuple(_checked(name, number, *task) for number, task in enumerate(tasks, 1))
+    if len({task[0].shape[1:] for task in checked}) > 1:
+        raise DataError(f"stream {name}: all tasks must have one input shape, got {sorted({task[0].shape[1:] for task in checked})}.")
+    content = blake2b(digest_size=8)
+    for task in checked:
+        for array in task:
+            content.update(str(array.shape).encode() + np.ascontiguousarray(array).tobytes())
+    table = {
+        "title": name,
+        "stream": {"kind": "arrays", "checksum": content.hexdigest(), "tasks": len(checked), "scenario": scenario},
+        "protocol": {"batch": batch, **protocol},
+    }
+    return ArrayTasks(name, stream_spec(table, f"stream {name}"), checked)
+
+
+def _checked(name: str, number: int, train: ArrayLike, train_labels: ArrayLike, test: ArrayLike, test_labels: ArrayLike) -> TaskArrays:
+    place = f"stream {name}, task {number}"
+    arrays: list[NDArray] = []
+    for part, inputs, labels in (("train", train, train_labels), ("test", test, test_labels)):
+        x, y = np.asarray(inputs, dtype=np.float32), np.asarray(labels)
+        if len(x) == 0 or x.ndim < 2 or y.shape != (len(x),):
+            raise DataError(f"{place}: {part} must be inputs (n, …) with n >= 1 and labels (n,), got {x.shape} and {y.shape}.")
+        if not np.issubdtype(y.dtype, np.integer) or y.min() < 0:
+            raise DataError(f"{place}: {part} labels must be integers from 0, got {y.dtype} from {y.min()}.")
+        if not np.isfinite(x).all():
+            raise DataError(f"{place}: {part} inputs must be finite.")
+        arrays += [x, y.astype(np.int64)]
+    return (arrays[0], arrays[1], arrays[2], arrays[3])
+
+
+class ArrayStream(Stream):
+    """The running form of `ArrayTasks`."""
+
+    def __init__(self, declared: ArrayTasks, seeds: Sequence[int], device: torch.device) -> None:
+        super().__init__(declared.name, declared.spec, seeds, device)
+        self.input_shape = declared.tasks[0][0].shape[1:]
+        self.n_classes = 1 + max(int(labels.max()) for task in declared.tasks for labels in (task[1], task[3]))
+        self._tasks = [tuple(torch.from_numpy(array).to(device) for array in task) for task in declared.tasks]
+
+    def train(self, task: int) -> Samples:
+        inputs, labels = self._tasks[task - 1][:2]
+        return Samples(inputs, torch.arange(len(labels), device=self.device)[None], labels[None], start=0)
+
+    def test(self, task: int) -> Samples:
+        inputs, labels = self._tasks[task - 1][2:]
+        return Samples(inputs, torch.arange(len(labels), device=self.device)[None], labels[None], start=0)
+
+    def task_classes(self, task: int) -> Tensor:
+        classes = torch.zeros(self.n_classes, dtype=torch.bool, device=self.device)
+        if self.scenario == "domain-il":
+            return ~classes
+        classes[torch.cat([self._tasks[task - 1][1], self._tasks[task - 1][3]])] = True
+        return classes

@@ -1,0 +1,71 @@
+"""Split streams: the classes of a data set dealt out to tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nlbench import seeds as draws
+from nlbench.errors import SpecError
+from nlbench.specs import SOURCES, StreamSpec
+from nlbench.specs.streams import Split
+from nlbench.streams.sources import Arrays
+from nlbench.streams.stream import Samples, Stream, standardised
+
+
+class SplitStream(Stream):
+    """Task i holds classes (i-1)k…ik-1 of the class order, k = classes / tasks.
+
+    Labels are positions in the class order (class-il, task-il) or within the task (domain-il).
+    """
+
+    def __init__(self, name: str, spec: StreamSpec, arrays: Arrays, seeds: Sequence[int], device: torch.device) -> None:
+        super().__init__(name, spec, seeds, device)
+        config = spec.stream
+        assert isinstance(config, Split)
+        facts = SOURCES[config.source]
+        self.input_shape = facts.input_shape
+        self._per_task = facts.n_classes // config.tasks
+        self.n_classes = self._per_task if self.scenario == "domain-il" else facts.n_classes
+        train_inputs, test_inputs = standardised(arrays, config.source, device)
+        # sorted by class, so that in natural order a task's test set is one block that needs no copy
+        by_class = np.argsort(arrays.test_labels, kind="stable")
+        test_inputs, test_labels = test_inputs[torch.from_numpy(by_class).to(device)], arrays.test_labels[by_class]
+        class_orders = (
+            draws.permutation(seeds, "class-order", facts.n_classes) if config.class_order == "seed" else np.arange(facts.n_classes)[None]
+        )
+        self._train = self._tasks(train_inputs, arrays.train_labels, class_orders, config.train_quota, name)
+        self._test = self._tasks(test_inputs, test_labels, class_orders, config.test_quota, name)
+
+    def _tasks(
+        self, inputs: Tensor, labels: NDArray[np.int64], class_orders: NDArray[np.int64], quota: int | None, name: str
+    ) -> list[Samples]:
+        by_class = [np.flatnonzero(labels == label)[:quota] for label in range(class_orders.shape[1])]
+        short = [label for label, rows in enumerate(by_class) if quota is not None and len(rows) < quota]
+        if short:
+            raise SpecError([f"{name}: stream quota: must be at most {min(len(rows) for rows in by_class)} samples per class, got {quota}"])
+        tasks = []
+        for first in range(0, class_orders.shape[1], self._per_task):
+            positions = range(first, first + self._per_task)
+            rows = np.stack([np.concatenate([by_class[order[p]] for p in positions]) for order in class_orders])
+            offset = first if self.scenario == "domain-il" else 0
+            kinds = np.stack([np.concatenate([np.full(len(by_class[order[p]]), p - offset) for p in positions]) for order in class_orders])
+            block = len(rows) == 1 and bool((np.diff(rows[0]) == 1).all())
+            samples = Samples(inputs, torch.from_numpy(rows).to(self.device), torch.from_numpy(kinds).to(self.device))
+            tasks.append(replace(samples, start=int(rows[0, 0])) if block else samples)
+        return tasks
+
+    def train(self, task: int) -> Samples:
+        return self._train[task - 1]
+
+    def test(self, task: int) -> Samples:
+        return self._test[task - 1]
+
+    def task_classes(self, task: int) -> Tensor:
+        positions = torch.arange(self.n_classes, device=self.device)
+        return torch.ones_like(positions, dtype=torch.bool) if self.scenario == "domain-il" else positions // self._per_task == task - 1

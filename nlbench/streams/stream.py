@@ -1,0 +1,163 @@
+"""The base of every stream: tasks as rows of shared arrays, for all seeds at once.
+
+Shapes: S seeds, N images of the data set, n samples of one task, d numbers in one sample, C logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from nlbench import seeds as draws
+from nlbench.specs import SOURCES, StreamSpec
+from nlbench.streams.sources import Arrays
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Samples of one or more tasks, as rows of an array that is never copied.
+
+    inputs   (N, *input_shape)
+    rows     (1 or S, n) int64 into `inputs`; 1 where all seeds share them
+    labels   (1 or S, n) int64
+    orders   (K, S, d) int64 pixel orders, or None: sample i shows `inputs[row].flatten()[orders[order_of[i], seed]]`
+    order_of (n,) int64 into `orders`
+    start    set where the rows of all seeds are start, start+1, …: then reading them in order needs no copy
+    """
+
+    inputs: Tensor
+    rows: Tensor
+    labels: Tensor
+    orders: Tensor | None = None
+    order_of: Tensor | None = None
+    start: int | None = None
+
+    def __len__(self) -> int:
+        return self.rows.shape[1]
+
+    def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Return inputs (1 or S, m, *input_shape) and labels (1 or S, m) for positions `index` (1 or S, m)."""
+        size = max(len(index), len(self.rows))
+        index = index.expand(size, -1)
+        rows, labels = self.rows.expand(size, -1).gather(1, index), self.labels.expand(size, -1).gather(1, index)
+        order_of = self.order_of[index] if self.order_of is not None else None
+        return self._show(rows, order_of), labels
+
+    def blocks(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (inputs, labels) in their own order, `size` samples at a time; inputs (1, m, …) are views where that is possible."""
+        for first in range(0, len(self), size):
+            last = min(first + size, len(self))
+            if self.start is not None and self.orders is None:
+                yield self.inputs[None, self.start + first : self.start + last], self.labels[:, first:last]
+            else:
+                yield self.take(torch.arange(first, last, device=self.rows.device)[None])
+
+    def batches(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (inputs, labels) of every seed in the presentation order (S, n), `size` samples at a time; the short last batch is kept."""
+        rows = self.rows.expand(len(order), -1).gather(1, order)
+        labels = self.labels.expand(len(order), -1).gather(1, order)
+        order_of = self.order_of[order] if self.order_of is not None else None
+        for start in range(0, len(self), size):
+            part = slice(start, start + size)
+            yield self._show(rows[:, part], order_of[:, part] if order_of is not None else None), labels[:, part]
+
+    def _show(self, rows: Tensor, order_of: Tensor | None) -> Tensor:
+        shape = self.inputs.shape[1:]
+        images = self.inputs.index_select(0, rows.reshape(-1)).view(*rows.shape, *shape)
+        if self.orders is None or order_of is None:
+            return images
+        seeds = torch.arange(self.orders.shape[1], device=rows.device)[:, None]
+        images = images.expand(len(seeds), *images.shape[1:]).flatten(2)
+        return images.gather(2, self.orders[order_of.expand(len(seeds), -1), seeds]).view(len(seeds), -1, *shape)
+
+
+class Stream:
+    """An ordered list of tasks, numbered 1…T, for S seeds. Subclasses say which rows a task has; the base draws, gathers and batches.
+
+    `name` and `spec` identify it; `input_shape` and `n_classes` are what a learner is told. A seed's data never depends on the other seeds.
+    """
+
+    def __init__(self, name: str, spec: StreamSpec, seeds: Sequence[int], device: torch.device) -> None:
+        self.name = name
+        self.spec = spec
+        self.seeds = tuple(seeds)
+        self.device = device
+        self.n_tasks = spec.stream.tasks
+        self.scenario = spec.stream.scenario
+        self.input_shape: tuple[int, ...]
+        self.n_classes: int
+
+    def train(self, task: int) -> Samples:
+        """Return the training set of a task, before any pixel order."""
+        raise NotImplementedError
+
+    def test(self, task: int) -> Samples:
+        """Return the test set of a task, before any pixel order."""
+        raise NotImplementedError
+
+    def task_classes(self, task: int) -> Tensor:
+        """Return (C,) bool: the logits that a task's labels use."""
+        raise NotImplementedError
+
+    def pixel_order(self, task: int) -> Tensor | None:
+        """Return (S, d): what each position of a sample shows, or None where pixels stay in place."""
+        return None
+
+    def train_until(self, task: int) -> Samples:
+        """Return the training sets of tasks 1…task as one, pixel orders included: what `joint` learns from."""
+        parts = [self.train(number) for number in range(1, task + 1)]
+        bases: list[Tensor] = []
+        rows, labels = [], []
+        size = max(len(part.rows) for part in parts)
+        for part in parts:
+            if not any(part.inputs is base for base in bases):
+                bases.append(part.inputs)
+            start = sum(len(base) for base in bases[: next(i for i, base in enumerate(bases) if base is part.inputs)])
+            rows.append(part.rows.expand(size, -1) + start)
+            labels.append(part.labels.expand(size, -1))
+        orders = [order for number in range(1, task + 1) if (order := self.pixel_order(number)) is not None]
+        return Samples(
+            inputs=torch.cat(bases) if len(bases) > 1 else bases[0],
+            rows=torch.cat(rows, dim=1),
+            labels=torch.cat(labels, dim=1),
+            orders=torch.stack(orders) if orders else None,
+            order_of=torch.cat([torch.full((len(part),), i, device=self.device) for i, part in enumerate(parts)]) if orders else None,
+        )
+
+    def ordered(self, samples: Samples, task: int) -> Samples:
+        """Return the samples as the task shows them, its pixel order included."""
+        order = self.pixel_order(task)
+        if order is None:
+            return samples
+        return replace(samples, orders=order[None], order_of=torch.zeros(len(samples), dtype=torch.int64, device=self.device))
+
+    def presentation(self, purpose: str, n: int) -> Tensor:
+        """Return (S, n): the order in which each seed sees n samples, drawn under `order/<purpose>`."""
+        return torch.from_numpy(draws.permutation(self.seeds, f"order/{purpose}", n)).to(self.device)
+
+    def competing(self, tasks_seen: int, task: int) -> Tensor:
+        """Return (C,) bool: the logits that compete on `task` after `tasks_seen` tasks. Before any task, all do."""
+        space = self.spec.output_space
+        if space == "task":
+            return self.task_classes(task)
+        seen = torch.zeros(self.n_classes, dtype=torch.bool, device=self.device)
+        if space == "seen":
+            for number in range(1, tasks_seen + 1):
+                seen |= self.task_classes(number)
+        return seen if seen.any() else ~seen
+
+    def chance(self, task: int) -> Tensor:
+        """Return (S,) float64: the share of the task's best constant label in its test set."""
+        labels = self.test(task).labels
+        counts = torch.stack([torch.bincount(row, minlength=self.n_classes).max() for row in labels])
+        return (counts.double() / labels.shape[1]).expand(len(self.seeds))
+
+
+def standardised(arrays: Arrays, source: str, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return train and test images, (pixel - mean) / std with the training set's constants."""
+    facts = SOURCES[source]
+    train, test = (torch.from_numpy(images).to(device) for images in (arrays.train_inputs, arrays.test_inputs))
+    return train.sub_(facts.mean).div_(facts.std), test.sub_(facts.mean).div_(facts.std)

@@ -1,0 +1,93 @@
+"""Streams whose every task is the whole data set, seen differently: pixels permuted, or images rotated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from math import cos, radians, sin
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from nlbench import seeds as draws
+from nlbench.specs import SOURCES, StreamSpec
+from nlbench.specs.streams import Permuted, Rotated
+from nlbench.streams.sources import Arrays
+from nlbench.streams.stream import Samples, Stream, standardised
+
+
+class WholeStream(Stream):
+    """Every task has all samples and all classes. Labels are the data set's own (domain-il), or offset by task (class-il, task-il)."""
+
+    def __init__(self, name: str, spec: StreamSpec, arrays: Arrays, seeds: Sequence[int], device: torch.device) -> None:
+        super().__init__(name, spec, seeds, device)
+        assert isinstance(spec.stream, Permuted | Rotated)
+        self._source = spec.stream.source
+        self._own_classes = SOURCES[self._source].n_classes
+        self.n_classes = self._own_classes * (1 if self.scenario == "domain-il" else self.n_tasks)
+        self._train_labels = torch.from_numpy(arrays.train_labels).to(device)
+        self._test_labels = torch.from_numpy(arrays.test_labels).to(device)
+
+    def _samples(self, inputs: Tensor, labels: Tensor, task: int) -> Samples:
+        offset = 0 if self.scenario == "domain-il" else self._own_classes * (task - 1)
+        return Samples(inputs, torch.arange(len(labels), device=self.device)[None], labels[None] + offset, start=0)
+
+    def task_classes(self, task: int) -> Tensor:
+        positions = torch.arange(self.n_classes, device=self.device)
+        return torch.ones_like(positions, dtype=torch.bool) if self.scenario == "domain-il" else positions // self._own_classes == task - 1
+
+
+class PermutedStream(WholeStream):
+    """Each task reorders the pixels, the first task included; samples are pixel vectors (Goodfellow et al. 2013)."""
+
+    def __init__(self, name: str, spec: StreamSpec, arrays: Arrays, seeds: Sequence[int], device: torch.device) -> None:
+        super().__init__(name, spec, arrays, seeds, device)
+        self._train_inputs, self._test_inputs = (images.flatten(1) for images in standardised(arrays, self._source, device))
+        self.input_shape = tuple(self._train_inputs.shape[1:])
+        self._orders = [
+            torch.from_numpy(draws.permutation(seeds, f"permutation/{task}", self.input_shape[0])).to(device)
+            for task in range(1, self.n_tasks + 1)
+        ]
+
+    def train(self, task: int) -> Samples:
+        return self._samples(self._train_inputs, self._train_labels, task)
+
+    def test(self, task: int) -> Samples:
+        return self._samples(self._test_inputs, self._test_labels, task)
+
+    def pixel_order(self, task: int) -> Tensor:
+        return self._orders[task - 1]
+
+
+class RotatedStream(WholeStream):
+    """Task i is rotated by (i-1) * degrees, bilinear, background 0 (Lopez-Paz & Ranzato 2017). Rotated images are made when a task needs them;
+    the last training set and all test sets are kept."""
+
+    def __init__(self, name: str, spec: StreamSpec, arrays: Arrays, seeds: Sequence[int], device: torch.device) -> None:
+        super().__init__(name, spec, arrays, seeds, device)
+        assert isinstance(spec.stream, Rotated)
+        facts = SOURCES[self._source]
+        self.input_shape = facts.input_shape
+        train, test = torch.from_numpy(arrays.train_inputs).to(device), torch.from_numpy(arrays.test_inputs).to(device)
+
+        def turned(images: Tensor, task: int) -> Tensor:
+            return rotate(images, spec.stream.degrees * (task - 1)).sub_(facts.mean).div_(facts.std)  # type: ignore[union-attr]
+
+        self._train_images = lru_cache(maxsize=1)(lambda task: turned(train, task))
+        self._test_images = lru_cache(maxsize=None)(lambda task: turned(test, task))
+
+    def train(self, task: int) -> Samples:
+        return self._samples(self._train_images(task), self._train_labels, task)
+
+    def test(self, task: int) -> Samples:
+        return self._samples(self._test_images(task), self._test_labels, task)
+
+
+def rotate(images: Tensor, degrees: float) -> Tensor:
+    """Return images (N, 1, h, w) turned counter-clockwise by `degrees` about their centre, bilinear, zeros outside."""
+    angle = radians(degrees)
+    turn = torch.tensor([[cos(angle), -sin(angle), 0.0], [sin(angle), cos(angle), 0.0]], device=images.device)
+    grid = F.affine_grid(turn[None], [1, *images.shape[1:]], align_corners=False)
+    # one grid for all images: let them be the channels of a single picture
+    return F.grid_sample(images.transpose(0, 1), grid, mode="bilinear", padding_mode="zeros", align_corners=False).transpose(0, 1).contiguous()
