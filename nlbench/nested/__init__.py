@@ -1,0 +1,1 @@
+"""Nested learning: associative memories, update rules and optimizers, continuum memories, self-referential Titans and HOPE."""
