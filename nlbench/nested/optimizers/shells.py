@@ -91,26 +91,22 @@ class RuleOptimizer(torch.optim.Optimizer):
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    self._step_one(parameter, group)
+                    self._step_one(parameter, parameter.grad, group)
         return loss
 
-    def _step_one(self, parameter: Tensor, group: Group) -> None:
-        axes = group["replica_axes"]
-        gradient = as_matrices(parameter.grad, axes)
+    def _step_one(self, parameter: Tensor, gradient: Tensor, group: Group) -> None:
+        state: Any
+        axes, kept = group["replica_axes"], self.state[parameter]
+        gradient = as_matrices(gradient, axes)
         if self.vectors_use_adam and parameter.ndim - axes < 2:
-            initial, rule, state_type, lr = (
-                preconditioned.adam_init,
-                preconditioned.adam,
-                preconditioned.AdamState,
-                group["vector_lr"],
-            )
-            first, settings = {}, {}
+            lr = group["vector_lr"]
+            state = preconditioned.AdamState(**kept) if kept else preconditioned.adam_init(gradient)
+            update, state = preconditioned.adam(gradient, state, lr=lr)
         else:
-            initial, rule, state_type, lr = type(self).initial, self.rule_for(group), type(self).state_type, group["lr"]
+            lr, initial, rule = group["lr"], type(self).initial, self.rule_for(group)
             first, settings = ({name: group[name] for name in keyword_defaults(f)} for f in (initial, rule))
-        kept = self.state[parameter]
-        state = state_type(**kept) if kept else initial(torch.zeros_like(gradient), **first)
-        update, state = rule(gradient, state, lr=lr, **settings)
+            state = type(self).state_type(**kept) if kept else initial(gradient, **first)
+            update, state = rule(gradient, state, lr=lr, **settings)
         self.state[parameter] = state._asdict()
         parameter.mul_(1 - lr * group["weight_decay"]).add_(update.reshape(parameter.shape))
 
