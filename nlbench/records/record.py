@@ -168,6 +168,8 @@ class Record:
         Also takes `bytes.<kind>`; there the value after the last task counts.
         """
         if name in METRICS and not self._metrics_are_stored:
+            if METRICS[name].needs == "accuracy":
+                return {seed: measure(METRICS[name], (self.accuracy(seed),)).value for seed in self.seeds}
             return {seed: values[name].value for seed, values in self._derived.items()}
         rows = self.first.where(name)
         rows = rows[(self.first.on_task[rows] == _NONE) & (self.first.seed[rows] != _NONE)]
@@ -177,7 +179,8 @@ class Record:
 
     def reason(self, name: str) -> str:
         """Return why a metric is null for the first seed where it is; empty if it has a value for each."""
-        return next((values[name].reason for values in self._derived.values() if values[name].value is None), "")
+        nulls = self.metadata["null_metrics"] if self._metrics_are_stored else null_metrics(self._derived)
+        return nulls.get(name, "")
 
     def bytes(self) -> dict[str, float]:
         """Return the bytes of each kind after the last task, per seed, the mean over seeds."""
@@ -288,3 +291,13 @@ def derive(columns: Columns, seeds: Sequence[int], n_tasks: int) -> dict[int, di
         prequential = (columns.value[of_seed], columns.n[of_seed]) if of_seed.size else None
         derived[seed] = compute(matrices[index], within(columns, seed), prequential)
     return derived
+
+
+def null_metrics(derived: Mapping[int, Mapping[str, Value]]) -> dict[str, str]:
+    """Return, for each metric that is null for some seed, the reason of the first such seed."""
+    nulls: dict[str, str] = {}
+    for values in derived.values():
+        for name, value in values.items():
+            if value.value is None:
+                nulls.setdefault(name, value.reason)
+    return nulls

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from nlbench.errors import RecordError
 from nlbench.metrics import METRICS, METRICS_VERSION
-from nlbench.records.record import Columns, Record, derive
+from nlbench.records.record import Columns, Record, derive, null_metrics
 from nlbench.records.schema import (
     CONSTANT,
     IDENTITY,
@@ -161,6 +161,7 @@ def _write(path: Path, table: pa.Table, facts: Mapping[str, Any]) -> Path:
     ]
     for run in dict.fromkeys(run for run, _ in rows):
         table = pa.concat_tables([table, _table([row for owner, row in rows if owner == run], {**facts, "run": run})])
+    facts = {**facts, "null_metrics": null_metrics(derived)}
     names = table["metric"].unique().to_pylist()
     first = pc.is_in(
         table["metric"], value_set=pa.array([name for name in names if belongs_first(name, _METRIC_NAMES)], pa.string())
@@ -199,8 +200,8 @@ def _replace(path: Path, content: bytes) -> Path:
 
 def _open(path: Path) -> Record:
     """Return the record with row group 0 read and its matrix metrics checked."""
-    if path.is_dir():
-        raise NotARecordError(f"{path} is a folder, not a record.")
+    if not path.is_file():
+        raise NotARecordError(f"{path} is a folder, not a record." if path.is_dir() else f"{path} does not exist.")
     try:
         with pq.ParquetFile(path, read_dictionary=["metric"]) as file:
             metadata = _metadata(file, path)
@@ -212,8 +213,7 @@ def _open(path: Path) -> Record:
     except KeyError as error:  # pyarrow, on a file without the column `metric`
         raise NotARecordError(f"{path} is a Parquet file but not a record of nlbench.") from error
     except OSError as error:
-        reason = error.strerror or "it is damaged"
-        raise NotARecordError(f"cannot read {path}: {reason}.") from error
+        raise NotARecordError(f"{path} cannot be read: {error.strerror or 'it is damaged'}.") from error
     check_finite(first, str(path))
     record = Record((path,), metadata, Columns.of(first))
     record.first.check(record.seeds, record.n_tasks, str(path))
@@ -233,7 +233,7 @@ def _metadata(file: pq.ParquetFile, path: Path) -> dict[str, Any]:
     if not isinstance(version, int) or version > SCHEMA_VERSION:
         hint = "Install a newer nlbench to read it."
         raise NotARecordError(f"{path} has schema version {version}, this version reads up to {SCHEMA_VERSION}.", hint)
-    missing = [key for key in (*REQUIRED_METADATA, "metrics_version", "runs") if key not in metadata]
+    missing = [key for key in (*REQUIRED_METADATA, "metrics_version", "null_metrics", "runs") if key not in metadata]
     if missing or not set(Columns.SOURCE) <= set(file.schema_arrow.names):
         raise NotARecordError(f"{path} lacks {', '.join(missing) or 'columns'} that every record has.")
     return metadata
@@ -275,6 +275,7 @@ def _merge(records: Sequence[Record]) -> Record:
         **newest.metadata,
         "seeds": sorted(owner),
         "runs": [run for record in records for run in record.runs],
+        "null_metrics": {name: why for record in records for name, why in record.metadata["null_metrics"].items()},
         "metrics_version": min(record.metadata["metrics_version"] for record in records),
     }
     paths = tuple(path for record in records for path in record.paths)

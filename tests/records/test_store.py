@@ -244,7 +244,7 @@ def test_what_is_not_a_record_is_one_line(tmp_path: Path) -> None:
         "empty": "cut short",
         "foreign": "not a record of nlbench",
         "future": f"schema version {SCHEMA_VERSION + 1}.* Install a newer nlbench",
-        "missing": "No such file",
+        "missing": "does not exist",
     }
     for name, reason in reasons.items():
         with pytest.raises(RecordError, match=f"{name}.parquet.*{reason}") as caught:

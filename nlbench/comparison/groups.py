@@ -1,0 +1,323 @@
+"""From records to a comparison: who stands beside whom, under which label, and what is tested."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from nlbench.comparison import statistics
+from nlbench.comparison.model import Entry, Estimate, Group, Paired, Ranking, Verdict
+from nlbench.comparison.tables import Comparison
+from nlbench.errors import ComparisonError, UnknownNameError
+from nlbench.metrics import METRICS, measure
+from nlbench.records import Record
+from nlbench.records.facts import differences, flatten, varying
+
+TESTED: Final = ("average_accuracy", "forgetting")
+SHOWN: Final = ("average_accuracy", "learning_accuracy", "forgetting", "intransigence", "gap_closed")
+NAIVE: Final = "mlp"  # the recipe of plain fine-tuning
+JOINT: Final = "joint"  # the recipe of the joint bound
+ALPHA: Final = 0.05
+_OF_FORGETTING: Final = frozenset({"forgetting", "forgetting_first", "forgetting_worst", "backward_transfer"})
+_OF_EXECUTION: Final = ("precision", "device", "backend", "threads", "source_digest")
+
+Values = dict[int, float]  # seed -> value, only where there is one
+
+
+def compare(records: Iterable[Record], *, baseline: str | None = None, metrics: Sequence[str] | None = None) -> Comparison:
+    """Return the learners of each stream side by side: intervals, paired tests against the baseline, ranks and Pareto fronts.
+
+    Records are grouped by stream digest, data and protocol version, and only compared inside a group. `baseline` is a label or a
+    recipe name; without one, `mlp` where it is present, else the first record. `metrics` are those tested (default:
+    average_accuracy and forgetting) and shown. Cost: about 2 ms a record. Raises ComparisonError or UnknownNameError.
+    """
+    records = list(records)
+    if not records:
+        raise ComparisonError("there are no records to compare.")
+    for name in metrics or ():
+        if name not in METRICS:
+            raise UnknownNameError("metric", name, METRICS)
+    tested, columns = tuple(metrics or TESTED), _columns(metrics)
+    groups = tuple(_group(members, baseline, tested, columns) for members in _by_stream(records))
+    if baseline is not None and not any(group.baseline for group in groups):
+        raise UnknownNameError("learner", baseline, {entry.label for group in groups for entry in group.entries})
+    overall = {metric: ranking for metric in tested if (ranking := _over_streams(groups, metric))}
+    return Comparison(groups, tested, columns, overall, tuple(_mismatches(groups)))
+
+
+def _columns(metrics: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the metrics to show; learning accuracy stands beside whatever speaks of forgetting."""
+    if metrics is None:
+        return SHOWN
+    beside = ("learning_accuracy",) if _OF_FORGETTING & set(metrics) else ()
+    return tuple(dict.fromkeys([*metrics, *beside]))
+
+
+def _by_stream(records: Sequence[Record]) -> list[list[Record]]:
+    groups: dict[tuple[Any, ...], list[Record]] = {}
+    for record in records:
+        data = json.dumps(record.metadata.get("data"), sort_keys=True)
+        groups.setdefault((record.stream_digest, data, record.metadata["protocol_version"]), []).append(record)
+    return list(groups.values())
+
+
+def labels(records: Sequence[Record]) -> list[str]:
+    """Return a distinct label for each record of a group.
+
+    The recipe's name and the fields in which it differs from its namesakes.
+    """
+    names = []
+    for record in records:
+        namesakes = [other for other in records if other.model == record.model]
+        names.append(record.model if len(namesakes) == 1 else f"{record.model}[{_fields(record, namesakes)}]")
+    return [name if names.count(name) == 1 else f"{name}[{r.fingerprint[:8]}]" for name, r in zip(names, records, strict=True)]
+
+
+def _fields(record: Record, namesakes: Sequence[Record]) -> str:
+    tables = [_declared(other) for other in namesakes]
+    fields = varying(tables)
+    short = [field.rpartition(".")[2] for field in fields]
+    own = flatten(_declared(record))
+    shown = [name if short.count(name) == 1 else field for field, name in zip(fields, short, strict=True)]
+    return ",".join(f"{name}={own.get(field)}" for field, name in zip(fields, shown, strict=True))
+
+
+def _declared(record: Record) -> dict[str, Any]:
+    """Return what may tell namesakes apart: the learner's declaration, else its source, precision and code."""
+    facts = {key: record.metadata[key] for key in ("learner_digest", "precision", "source_digest") if key in record.metadata}
+    spec = record.metadata.get("learner_spec", {})
+    digests = {key: str(value)[:8] for key, value in facts.items()}
+    return {**spec, **{key: value for key, value in digests.items() if key != "learner_digest" or not spec}}
+
+
+def _group(records: Sequence[Record], baseline: str | None, tested: Sequence[str], columns: Sequence[str]) -> Group:
+    named = dict(zip(labels(records), records, strict=True))
+    chosen = _baseline(named, baseline)
+    measured = {label: _values(record, records) for label, record in named.items()}
+    paired = _paired({label: values for label, (values, _) in measured.items()}, chosen, tested)
+    entries = [_entry(label, record, *measured[label], paired.get(label, {})) for label, record in named.items()]
+    rankings = {m: ranking for m in tested if (ranking := _over_seeds({k: v[m] for k, (v, _) in measured.items()}, m))}
+    first = records[0]
+    return Group(
+        stream=first.stream,
+        scenario=first.scenario,
+        stream_digest=first.stream_digest,
+        protocol_version=first.metadata["protocol_version"],
+        n_tasks=first.n_tasks,
+        entries=tuple(_with_fronts(entries)),
+        baseline=chosen,
+        family=sum(len(tests) for tests in paired.values()),
+        rankings=rankings,
+        notes=tuple(_notes(entries, columns)),
+    )
+
+
+def _baseline(named: Mapping[str, Record], wanted: str | None) -> str | None:
+    if wanted in named:
+        return wanted
+    of_recipe = [label for label, record in named.items() if record.model == (wanted or NAIVE)]
+    if wanted is not None and len(of_recipe) > 1:
+        raise ComparisonError(f"several learners are called {wanted}.", f"Choose one as the baseline: {', '.join(of_recipe)}.")
+    if of_recipe:
+        return of_recipe[0]
+    return None if wanted is not None or len(named) < 2 else next(iter(named))
+
+
+def _values(record: Record, records: Sequence[Record]) -> tuple[dict[str, Values], dict[str, str]]:
+    """Return every metric's values by seed, and the reason for each metric that has none."""
+    values: dict[str, Values] = {}
+    reasons: dict[str, str] = {}
+    for name, metric in METRICS.items():
+        found = record.metric(name) if metric.needs != "references" else _against_references(name, record, records, reasons)
+        values[name] = {seed: value for seed, value in found.items() if value is not None}
+    return values, reasons
+
+
+def _against_references(
+    name: str, record: Record, records: Sequence[Record], reasons: dict[str, str]
+) -> Mapping[int, float | None]:
+    """Return intransigence or gap_closed on the seeds that the record shares with its references."""
+    references = []
+    for recipe in {"intransigence": (JOINT,), "gap_closed": (NAIVE, JOINT)}[name]:
+        found = [other for other in records if other.model == recipe]
+        if len(found) != 1:
+            reasons[name] = f"needs one record of {recipe} on this stream, there are {len(found)}"
+            return {}
+        references.append(found[0])
+    common = set(record.seeds).intersection(*(reference.seeds for reference in references))
+    measured = {s: measure(METRICS[name], (record.accuracy(s), *(r.accuracy(s) for r in references))) for s in sorted(common)}
+    if not any(value.value is not None for value in measured.values()):
+        reasons[name] = next((value.reason for value in measured.values()), "needs seeds in common with its references")
+    return {seed: value.value for seed, value in measured.items()}
+
+
+def _entry(label: str, record: Record, values: dict[str, Values], reasons: dict[str, str], paired: Mapping[str, Paired]) -> Entry:
+    chance = record.chance.mean() if record.chance.count() else None
+    sizes, seconds = record.bytes(), record.seconds()
+    return Entry(
+        label=label,
+        record=record,
+        estimates={
+            name: _estimate(found, lambda name=name: reasons.get(name) or record.reason(name)) for name, found in values.items()
+        },
+        chance=None if chance is None else float(chance),
+        at_chance=at_chance(record),
+        bytes=sum(sizes.values()) if sizes else None,
+        seconds=seconds["train"] / len(record.seeds) if "train" in seconds else None,
+        paired=paired,
+        on_front={},
+    )
+
+
+def at_chance(record: Record) -> bool | None:
+    """Return whether the 95 % interval of learning accuracy over seeds does not lie above mean chance.
+
+    None if it cannot be told.
+    """
+    learned = record.metric("learning_accuracy")
+    chance = record.chance.mean(axis=1)
+    if any(value is None for value in learned.values()) or np.ma.is_masked(chance) or len(learned) < 2:
+        return None
+    above = np.array([value for value in learned.values() if value is not None]) - np.ma.getdata(chance)
+    return not statistics.mean_interval(above).low > 0
+
+
+def _estimate(values: Values, reason: Any) -> Estimate:
+    if not values:
+        return Estimate(None, None, None, None, 0, reason())
+    interval = statistics.mean_interval(np.array(list(values.values())))
+    if interval.n < 2:
+        return Estimate(interval.mean, None, None, None, interval.n)
+    return Estimate(interval.mean, interval.low, interval.high, interval.sd, interval.n)
+
+
+def _paired(
+    measured: Mapping[str, dict[str, Values]], baseline: str | None, tested: Sequence[str]
+) -> dict[str, dict[str, Paired]]:
+    """Return the paired test of each learner against the baseline in each tested metric, Holm-corrected over all of them."""
+    if baseline is None:
+        return {}
+    family: list[tuple[str, str, np.ndarray]] = []
+    for label, values in measured.items():
+        for metric in tested:
+            common = sorted(values[metric].keys() & measured[baseline][metric].keys())
+            if label != baseline and common:
+                differences_ = [values[metric][seed] - measured[baseline][metric][seed] for seed in common]
+                family.append((label, metric, np.array(differences_)))
+    p_values = np.array([statistics.sign_flip_test(found) for _, _, found in family])
+    paired: dict[str, dict[str, Paired]] = {}
+    for (label, metric, found), p, p_holm in zip(family, p_values, statistics.holm(p_values), strict=True):
+        paired.setdefault(label, {})[metric] = _test(found, metric, float(p), float(p_holm), len(family))
+    return paired
+
+
+def _test(differences_: np.ndarray, metric: str, p: float, p_holm: float, family: int) -> Paired:
+    interval = statistics.mean_interval(differences_)
+    single = interval.n < 2
+    verdict = _verdict(interval.mean, metric, p_holm, statistics.smallest_p(interval.n) * family)
+    needed = None if verdict in ("better", "worse") else statistics.seeds_to_tell(differences_, tests=family, alpha=ALPHA)
+    return Paired(
+        mean=interval.mean,
+        low=None if single else interval.low,
+        high=None if single else interval.high,
+        n=interval.n,
+        p=p,
+        p_holm=p_holm,
+        p_t=None if single else statistics.t_test(differences_),
+        effect=statistics.effect_size(differences_),
+        verdict=verdict,
+        seeds_to_tell=needed,
+    )
+
+
+def _verdict(difference: float, metric: str, p_holm: float, attainable: float) -> Verdict:
+    if p_holm <= ALPHA:
+        return "better" if (difference > 0) == (METRICS[metric].better == "higher") else "worse"
+    return "too few seeds to tell" if attainable > ALPHA else "undecided"
+
+
+def _with_fronts(entries: Sequence[Entry]) -> list[Entry]:
+    fronts: dict[str, dict[str, bool]] = {entry.label: {} for entry in entries}
+    for cost in ("bytes", "seconds"):
+        placed = [(e.label, e.estimates["average_accuracy"].mean, getattr(e, cost)) for e in entries]
+        whole = [(label, gain, spent) for label, gain, spent in placed if gain is not None and spent is not None]
+        if whole:
+            gain, spent = np.array([[g, s] for _, g, s in whole]).T
+            for (label, _, _), on_front in zip(whole, statistics.pareto_front(gain, spent), strict=True):
+                fronts[label][cost] = bool(on_front)
+    return [dataclasses.replace(entry, on_front=fronts[entry.label]) for entry in entries]
+
+
+def _over_seeds(values: Mapping[str, Values], metric: str) -> Ranking | None:
+    common = sorted(set.intersection(*(set(found) for found in values.values())))
+    return _ranking({label: [found[seed] for seed in common] for label, found in values.items()}, metric, "seeds")
+
+
+def _over_streams(groups: Sequence[Group], metric: str) -> Ranking | None:
+    """Rank the learners found in every group by their means, groups as blocks: Demšar 2006."""
+    means = [{e.label: mean for e in g.entries if (mean := e.estimates[metric].mean) is not None} for g in groups]
+    everywhere = [label for label in means[0] if all(label in found for found in means)]
+    return _ranking({label: [found[label] for found in means] for label in everywhere}, metric, "streams")
+
+
+def _ranking(values: Mapping[str, Sequence[float]], metric: str, of: Any) -> Ranking | None:
+    if len(values) < 2 or (blocks := len(next(iter(values.values())))) < 2:
+        return None
+    sign = -1 if METRICS[metric].better == "higher" else 1
+    table = sign * np.array(list(values.values())).T
+    mean_ranks = statistics.ranks(table).mean(0)
+    return Ranking(
+        ranks=dict(zip(values, mean_ranks.tolist(), strict=True)),
+        p=statistics.friedman_test(table),
+        critical_difference=statistics.critical_difference(len(values), blocks, ALPHA),
+        blocks=blocks,
+        of=of,
+    )
+
+
+def _notes(entries: Sequence[Entry], columns: Sequence[str]) -> list[str]:
+    """Return what a reader of the group must know: learners at chance, nulls, unequal seeds, and executions that differ."""
+    notes = [f"{e.label} is at chance: what was not learned cannot be forgotten." for e in entries if e.at_chance]
+    for metric in columns:
+        reasons: dict[str, list[str]] = {}
+        for entry in entries:
+            if entry.estimates[metric].mean is None:
+                reasons.setdefault(entry.estimates[metric].reason, []).append(entry.label)
+        notes += [f"{metric} is null for {', '.join(without)}: {reason}." for reason, without in reasons.items()]
+    if len({entry.record.seeds for entry in entries}) > 1:
+        notes.append(
+            "seeds differ (" + "; ".join(f"{e.label}: {len(e.record.seeds)}" for e in entries) + "): pairs use common seeds."
+        )
+    for key in _OF_EXECUTION:
+        found = {entry.label: _ran_with(entry.record, key) for entry in entries}
+        if len(set(found.values())) > 1:
+            notes.append(f"{key} differs: " + "; ".join(f"{label}: {value}" for label, value in found.items()) + ".")
+    return notes
+
+
+def _ran_with(record: Record, key: str) -> str:
+    values = [run.get(key, record.metadata.get(key)) for run in record.runs]
+    return " and ".join(dict.fromkeys(str(value)[:24] for value in values))
+
+
+def _mismatches(groups: Sequence[Group]) -> list[str]:
+    """Return, for groups of one stream name, which fact keeps them apart."""
+    first: dict[str, Group] = {}
+    found = []
+    for group in groups:
+        other = first.setdefault(group.stream, group)
+        if other is not group:
+            facts = [_stream_facts(g.entries[0].record) for g in (other, group)]
+            what = "; ".join(map(str, differences(*facts))) or f"stream_digest: {other.stream_digest} / {group.stream_digest}"
+            names = [", ".join(entry.label for entry in g.entries) for g in (other, group)]
+            found.append(f"{group.stream}: {names[0]} and {names[1]} cannot be compared: {what}")
+    return found
+
+
+def _stream_facts(record: Record) -> dict[str, Any]:
+    keys = ("stream_spec", "scenario", "data", "protocol_version")
+    return {key: record.metadata[key] for key in keys if key in record.metadata}

@@ -1,0 +1,296 @@
+"""A comparison and its renderings: plain tables for any display, Markdown, CSV, JSON, LaTeX and pandas."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from nlbench.comparison.model import Entry, Estimate, Group, Paired, Ranking
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FIELDS: Final = (
+    *(
+        "stream",
+        "scenario",
+        "stream_digest",
+        "learner",
+        "metric",
+        "mean",
+        "low",
+        "high",
+        "sd",
+        "seeds",
+        "reason",
+        "chance",
+        "at_chance",
+    ),
+    *("bytes", "seconds", "baseline", "difference", "difference_low", "difference_high", "pairs", "p", "p_holm", "p_t", "effect"),
+    *("verdict", "seeds_to_tell", "rank"),
+)
+ON_FRONT: Final = "◆"
+_UNITS: Final = ("B", "kB", "MB", "GB", "TB")
+_LATEX: Final = {
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "−": "$-$",
+    "≤": r"$\leq$",
+    "◆": r"$\blacklozenge$",
+    "…": r"\ldots{}",
+}
+
+
+class Table(NamedTuple):
+    """A title, a header and rows of finished text."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Groups of records that can be compared, and why the others cannot."""
+
+    groups: tuple[Group, ...]
+    metrics: tuple[str, ...]  # tested: the family of a group is these × its learners other than the baseline
+    columns: tuple[str, ...]  # shown
+    overall: Mapping[str, Ranking]  # by metric, over streams, of the learners found in each
+    mismatches: tuple[str, ...]
+
+    def tables(self) -> Iterator[Table]:
+        """Yield, for each stream, the table of its learners and the table of its paired tests, where there are any."""
+        for group in self.groups:
+            yield learner_table(group, self.columns)
+            if any(entry.paired for entry in group.entries):
+                yield paired_table(group)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        return {
+            "metrics": list(self.metrics),
+            "groups": [_group_dict(group) for group in self.groups],
+            "overall": {metric: dataclasses.asdict(ranking) for metric, ranking in self.overall.items()},
+            "mismatches": list(self.mismatches),
+        }
+
+    def to_json(self) -> str:
+        """Return everything as JSON."""
+        return json.dumps(self.to_dict(), indent=2, allow_nan=False, ensure_ascii=False)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return one row for each stream, learner and metric."""
+        import pandas as pd
+
+        return pd.DataFrame(list(_rows(self)), columns=list(FIELDS))
+
+    def to_csv(self) -> str:
+        """Return one line for each stream, learner and metric, in full precision; nulls are empty."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(_rows(self))
+        return text.getvalue()
+
+    def to_markdown(self) -> str:
+        """Return the tables, ranks and notes as Markdown."""
+        return "\n".join(self._blocks(_markdown_table, lambda line: f"- {line}"))
+
+    def to_latex(self) -> str:
+        """Return the tables as LaTeX for booktabs, ranks and notes as comments."""
+        return "\n".join(self._blocks(_latex_table, lambda line: f"% {line}"))
+
+    def _blocks(self, table: Any, line: Any) -> Iterator[str]:
+        for group in self.groups:
+            yield table(learner_table(group, self.columns))
+            if any(entry.paired for entry in group.entries):
+                yield table(paired_table(group))
+            yield "\n".join([*map(line, remarks(group)), ""])
+        closing = [*(ranking_text(metric, ranking) for metric, ranking in self.overall.items()), *self.mismatches]
+        if closing:
+            yield "\n".join([*map(line, closing), ""])
+
+
+def learner_table(group: Group, columns: Sequence[str]) -> Table:
+    """Return one row a learner: mean ± half of the 95 % interval of each metric, chance, bytes and seconds.
+
+    ◆ marks the Pareto fronts.
+    """
+    title = f"{group.stream} · {group.scenario} · {group.n_tasks} tasks"
+    header = ("learner", "seeds", *columns, "chance", "bytes", "seconds")
+    rows = [
+        (
+            entry.label,
+            str(len(entry.record.seeds)),
+            *(estimate_text(entry.estimates[metric]) + _at_chance_mark(entry, metric) for metric in columns),
+            "–" if entry.chance is None else f"{entry.chance:.3f}",
+            _cost(entry, "bytes", bytes_text),
+            _cost(entry, "seconds", "{:.2f} s".format),
+        )
+        for entry in group.entries
+    ]
+    return Table(title, header, tuple(rows))
+
+
+def paired_table(group: Group) -> Table:
+    """Return one row a learner and tested metric: the difference from the baseline on common seeds, its tests and the verdict."""
+    title = f"{group.stream}: difference from {group.baseline}, paired on seeds; Holm over {group.family} tests"
+    header = ("learner", "metric", "difference", "95 % interval", "seeds", "p", "p (Holm)", "effect", "verdict")
+    rows = [
+        (
+            entry.label,
+            metric,
+            f"{paired.mean:+.3f}",
+            "–" if paired.low is None else f"{paired.low:+.3f} … {paired.high:+.3f}",
+            str(paired.n),
+            f"{paired.p:.3g}",
+            f"{paired.p_holm:.3g}",
+            "–" if paired.effect is None else f"{paired.effect:+.2f}",
+            verdict_text(paired),
+        )
+        for entry in group.entries
+        for metric, paired in entry.paired.items()
+    ]
+    return Table(title, header, tuple(rows))
+
+
+def remarks(group: Group) -> list[str]:
+    """Return what stands below a group's tables: ranks with their critical difference, and notes."""
+    return [*(ranking_text(metric, ranking) for metric, ranking in group.rankings.items()), *group.notes]
+
+
+def estimate_text(estimate: Estimate) -> str:
+    """Return mean ± half of the interval, the mean alone for one seed, – for null."""
+    if estimate.mean is None:
+        return "–"
+    if estimate.high is None:
+        return f"{estimate.mean:.3f}"
+    return f"{estimate.mean:.3f} ± {estimate.high - estimate.mean:.3f}"
+
+
+def verdict_text(paired: Paired) -> str:
+    """Return the verdict, with the number of seeds that would tell where these do not."""
+    if paired.verdict in ("better", "worse"):
+        return paired.verdict
+    if paired.seeds_to_tell is None:
+        return f"{paired.verdict} (nor would 1,000)"
+    return f"{paired.verdict} ({paired.seeds_to_tell} would)"
+
+
+def ranking_text(metric: str, ranking: Ranking) -> str:
+    """Return the mean ranks, best first, and how far apart they must be."""
+    order = sorted(ranking.ranks.items(), key=lambda item: item[1])
+    places = ", ".join(f"{label} {rank:.2f}" for label, rank in order)
+    apart = f"critical difference {ranking.critical_difference:.2f}, Friedman p {ranking.p:.3g}"
+    return f"ranks of {metric} over {ranking.blocks} {ranking.of}: {places} ({apart})"
+
+
+def bytes_text(size: float) -> str:
+    """Return a size in decimal units."""
+    power = 0
+    while size >= 1000 and power < len(_UNITS) - 1:
+        size, power = size / 1000, power + 1
+    return f"{size:.0f} B" if power == 0 else f"{size:.1f} {_UNITS[power]}"
+
+
+def _at_chance_mark(entry: Entry, metric: str) -> str:
+    forgets = metric == "backward_transfer" or metric.startswith("forgetting")
+    return " (at chance)" if forgets and entry.at_chance else ""
+
+
+def _cost(entry: Entry, cost: str, text: Any) -> str:
+    value = getattr(entry, cost)
+    if value is None:
+        return "–"
+    return f"{text(value)} {ON_FRONT}" if entry.on_front.get(cost) else text(value)
+
+
+def _rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
+    for group in comparison.groups:
+        for entry in group.entries:
+            for metric, estimate in entry.estimates.items():
+                paired = entry.paired.get(metric)
+                ranking = group.rankings.get(metric)
+                facts = dataclasses.asdict(paired) if paired else {}
+                yield {
+                    "stream": group.stream,
+                    "scenario": group.scenario,
+                    "stream_digest": group.stream_digest,
+                    "learner": entry.label,
+                    "metric": metric,
+                    "mean": estimate.mean,
+                    "low": estimate.low,
+                    "high": estimate.high,
+                    "sd": estimate.sd,
+                    "seeds": estimate.n,
+                    "reason": estimate.reason,
+                    "chance": entry.chance,
+                    "at_chance": entry.at_chance,
+                    "bytes": entry.bytes,
+                    "seconds": entry.seconds,
+                    "baseline": group.baseline,
+                    "difference": facts.get("mean"),
+                    "difference_low": facts.get("low"),
+                    "difference_high": facts.get("high"),
+                    "pairs": facts.get("n"),
+                    "rank": ranking.ranks[entry.label] if ranking else None,
+                    **{key: facts.get(key) for key in ("p", "p_holm", "p_t", "effect", "verdict", "seeds_to_tell")},
+                }
+
+
+def _group_dict(group: Group) -> dict[str, Any]:
+    plain = {field.name: getattr(group, field.name) for field in dataclasses.fields(group)}
+    return {
+        **plain,
+        "notes": list(group.notes),
+        "rankings": {metric: dataclasses.asdict(ranking) for metric, ranking in group.rankings.items()},
+        "entries": [_entry_dict(entry) for entry in group.entries],
+    }
+
+
+def _entry_dict(entry: Entry) -> dict[str, Any]:
+    plain = {field.name: getattr(entry, field.name) for field in dataclasses.fields(entry) if field.name != "record"}
+    return {
+        **plain,
+        "files": [str(path) for path in entry.record.paths],
+        "fingerprint": entry.record.fingerprint,
+        "seeds": list(entry.record.seeds),
+        "estimates": {metric: dataclasses.asdict(estimate) for metric, estimate in entry.estimates.items()},
+        "paired": {metric: dataclasses.asdict(paired) for metric, paired in entry.paired.items()},
+    }
+
+
+def _markdown_table(table: Table) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    rule = "|" + "---|" * len(table.header)
+    return "\n".join([f"### {table.title}", "", line(table.header), rule, *map(line, table.rows), ""])
+
+
+def _latex_table(table: Table) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return " & ".join("".join(_LATEX.get(character, character) for character in cell) for cell in cells) + r" \\"
+
+    return "\n".join(
+        [
+            f"% {table.title}",
+            rf"\begin{{tabular}}{{{'l' + 'r' * (len(table.header) - 1)}}}",
+            r"\toprule",
+            line(table.header),
+            r"\midrule",
+            *map(line, table.rows),
+            r"\bottomrule",
+            r"\end{tabular}",
+            "",
+        ]
+    )
