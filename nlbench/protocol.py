@@ -18,9 +18,6 @@ from nlbench.errors import NotFiniteError
 from nlbench.records import Row
 from nlbench.streams import Samples, Stream
 
-PROTOCOL_VERSION: Final = 1
-"""Changes whenever the same declaration would be presented or measured differently."""
-
 BOUNDARY: Final = "seconds.evaluate"
 """The metric of the last row of every task boundary: when it has been yielded, the learner may be saved."""
 
@@ -37,10 +34,11 @@ def training_batches(stream: Stream, batch: int, presents: str) -> int:
     return stream.spec.protocol.passes * sum(per_pass)
 
 
-def evaluate_stream(learner: Learner, stream: Stream, *, batch: int, presents: str = "sequential", completed: int = 0) -> Iterator[Row]:
+def evaluate_stream(learner: Learner, stream: Stream, *, batch: int, presents: str = "sequential", completed: int | None = None) -> Iterator[Row]:
     """Yield the rows of one run: train on each task in order, evaluate at every boundary and, if the stream asks, within tasks.
 
-    `completed` tasks are taken as done: the learner must be in the state it had at that boundary, and their rows are not yielded again.
+    `completed` tasks are taken as done: the learner must be in the state it had at that boundary, and its rows and those before are not
+    yielded again; None starts from the beginning, row 0 included.
     With `presents = "cumulative"` the learner is put back to its first state and trained on tasks 1…i before row i.
     Raises `NotFiniteError` when a loss or a logit is not finite. Evaluation changes nothing in the learner and draws nothing.
     """
@@ -62,13 +60,13 @@ class _Presentation:
         self.seconds = 0.0
         self.subsamples: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def rows(self, completed: int) -> Iterator[Row]:
+    def rows(self, completed: int | None) -> Iterator[Row]:
         initial = {name: value.clone() for name, value in self.learner.state_dict().items()} if self.cumulative else {}
-        if completed == 0:
+        if completed is None:
             yield from self._chance()
             yield from self._boundary(0)
         for task in range(1, self.stream.n_tasks + 1):
-            if task <= completed:
+            if task <= (completed or 0):
                 self.samples_seen += len(self.stream.train(task)) * self.protocol.passes
                 continue
             if self.cumulative:

@@ -103,7 +103,7 @@ def _config(kind: str, values: Table, place: str) -> Closed:
     if kind in BUILT_IN:
         return BUILT_IN[kind].model_validate(values)
     options = {key: value for key, value in values.items() if key != "kind"}
-    if ":" in kind or options.pop("registered", False):
+    if ":" in kind:
         return ExternalConfig(kind=kind, options=options)
     near = _near(kind, sorted(BUILT_IN))
     raise SpecError([f"{place}: learner.kind: must be one of {', '.join(sorted(BUILT_IN))}, or package.module:Class{near}, got {kind!r}"])

@@ -1,0 +1,5 @@
+"""`python -m nlbench` is the command line."""
+
+from nlbench.cli import main
+
+main()

@@ -1,0 +1,173 @@
+"""The Python face of the package: run, load, compare, plan, stream_from_arrays. Torch is imported only when something runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from nlbench import comparison
+from nlbench.errors import NlbenchError
+from nlbench.plan import Plan, resolve
+from nlbench.records import Record, Row, read_record, read_records
+
+if TYPE_CHECKING:
+    import pandas
+
+    from nlbench.runner import Estimate
+    from nlbench.streams import ArrayTasks
+
+Listener = Callable[[Row], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its record, and which seeds were run now (none if all were recorded before)."""
+
+    record: Record
+    seeds_run: tuple[int, ...]
+
+    @property
+    def path(self) -> Path:
+        """Where the record lies."""
+        return self.record.path
+
+    def metric(self, name: str) -> dict[int, float | None]:
+        """Return one metric by seed; None where it was not measured."""
+        return self.record.metric(name)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return every row of the record."""
+        return self.record.to_pandas()
+
+
+def parse_seeds(seeds: int | str | Sequence[int]) -> tuple[int, ...]:
+    """Return the seeds: 5 or "5" means 0…4; "3,7" those two; "3," that one."""
+    if isinstance(seeds, str):
+        parts = [part.strip() for part in seeds.split(",")]
+        if not all(part.isdecimal() for part in parts if part) or not any(parts):
+            raise NlbenchError(f"seeds must be a number, or numbers separated by commas, got {seeds!r}.", "5 means 0…4; 3,7 those two; 3, that one.")
+        seeds = int(parts[0]) if len(parts) == 1 else [int(part) for part in parts if part]
+    chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(sorted(set(seeds)))
+    if not chosen or min(chosen) < 0:
+        raise NlbenchError(f"seeds must be at least one number from 0, got {seeds!r}.")
+    return chosen
+
+
+def plan(
+    model: str,
+    stream: str | ArrayTasks,
+    *,
+    seeds: int | str | Sequence[int] = 5,
+    scenario: str | None = None,
+    overrides: Mapping[str, str] | None = None,
+) -> Plan:
+    """Return what `run` would do, every value decided, without running it."""
+    name, declared = (stream, None) if isinstance(stream, str) else (stream.name, stream.spec)
+    return resolve(model, name, seeds=parse_seeds(seeds), scenario=scenario, overrides=overrides, declared=declared)
+
+
+def run(
+    model: str,
+    stream: str | ArrayTasks,
+    *,
+    seeds: int | str | Sequence[int] = 5,
+    results: str | Path = "results",
+    scenario: str | None = None,
+    overrides: Mapping[str, str] | None = None,
+    device: str = "auto",
+    backend: str = "auto",
+    data: str | Path | None = None,
+    force: bool = False,
+    listen: Listener | None = None,
+) -> Run:
+    """Return the finished run of a learner on a stream; seeds already recorded in `results` are not run again.
+
+    model      a recipe's name or file, `package.module:Class` or `./file.py:Class`
+    stream     a stream's name or file, or what `stream_from_arrays` returned
+    seeds      5 means 0…4; a sequence means those
+    overrides  facts of the experiment, such as {"learner.width": "512", "protocol.passes": "2"}
+    listen     called with every row as it is measured
+    Raises `NlbenchError` kinds for what the user can mend. An interrupted run resumes from its last task boundary when called again.
+    """
+    return carry_out(
+        plan(model, stream, seeds=seeds, scenario=scenario, overrides=overrides),
+        Path(results),
+        device=device,
+        backend=backend,
+        data=Path(data) if data is not None else None,
+        force=force,
+        listen=listen,
+        declared=None if isinstance(stream, str) else stream,
+    )
+
+
+def carry_out(
+    plan: Plan,
+    results: Path,
+    *,
+    device: str = "auto",
+    backend: str = "auto",
+    data: Path | None = None,
+    force: bool = False,
+    listen: Listener | None = None,
+    declared: ArrayTasks | None = None,
+) -> Run:
+    """Return the finished run of a plan. Imports torch only if a seed is missing from the record."""
+    missing = missing_seeds(plan, results, force)
+    if missing:
+        runner = _runner()
+        for row in runner.execute(replace(plan, seeds=missing), results, runner.Machine(device, backend, data), declared, force=force):
+            if listen is not None:
+                listen(row)
+    return Run(read_record(plan.record_path(results)), missing)
+
+
+def missing_seeds(plan: Plan, results: Path, force: bool = False) -> tuple[int, ...]:
+    """Return the plan's seeds that its record does not hold yet; all of them with `force`."""
+    path = plan.record_path(results)
+    if force or not path.exists():
+        return plan.seeds
+    recorded = read_record(path).seeds
+    return tuple(seed for seed in plan.seeds if seed not in recorded)
+
+
+def estimate(plan: Plan, *, device: str = "auto", backend: str = "auto", data: Path | None = None) -> Estimate:
+    """Return steps, updates per level, bytes per seed and a time estimate for a plan, from a few timed batches."""
+    runner = _runner()
+    return runner.estimate(plan, runner.Machine(device, backend, data))
+
+
+def _runner() -> ModuleType:
+    """Return the running half, imported with waiting threads that sleep: spinning ones slow torch hundredfold beside a busy neighbour."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    from nlbench import runner
+
+    return runner
+
+
+def load(*paths: str | Path) -> list[Record]:
+    """Return the records in files and folders; what is not a record is skipped, and nothing left is an error."""
+    records, _ = read_records([Path(path) for path in paths])
+    return records
+
+
+def compare(
+    records: Iterable[Record | str | Path], *, baseline: str | None = None, metrics: Sequence[str] | None = None
+) -> comparison.Comparison:
+    """Return the comparison of records, grouped by stream, with intervals and paired tests against `baseline`."""
+    found: list[Record] = []
+    for item in records:
+        found += [item] if isinstance(item, Record) else load(item)
+    return comparison.compare(found, baseline=baseline, metrics=metrics)
+
+
+def stream_from_arrays(name: str, tasks: Sequence[tuple[Any, Any, Any, Any]], **options: Any) -> ArrayTasks:
+    """Return a stream of the given tasks, each (train inputs, train labels, test inputs, test labels); see `nlbench.streams.from_arrays`."""
+    from nlbench.streams import from_arrays
+
+    return from_arrays(name, tasks, **options)

@@ -1,0 +1,197 @@
+"""The command line: parse, call one function, print."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nlbench.errors import NlbenchError
+
+app = typer.Typer(
+    name="nlbench",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Measure continual learning: streams of tasks, one protocol, records that can be compared and gated.\n\n"
+    "Start with: nlbench run --model hope --stream split-digits, then: nlbench compare results/*",
+)
+data_app = typer.Typer(no_args_is_help=True, help="Fetch and verify data sets.")
+app.add_typer(data_app, name="data")
+
+
+class Kind(StrEnum):
+    """What `list` can list."""
+
+    all = "all"
+    models = "models"
+    streams = "streams"
+    metrics = "metrics"
+    records = "records"
+
+
+class RunFormat(StrEnum):
+    """How `run` and `show` print."""
+
+    table = "table"
+    json = "json"
+
+
+class CompareFormat(StrEnum):
+    """How `compare` prints."""
+
+    table = "table"
+    md = "md"
+    csv = "csv"
+    json = "json"
+    latex = "latex"
+
+
+Results = Annotated[Path, typer.Option(help="Folder of records.")]
+Data = Annotated[Path | None, typer.Option(help="Folder of data sets; otherwise NLBENCH_DATA, then the user cache.")]
+
+
+def _version(shown: bool) -> None:
+    if shown:
+        from nlbench import __version__, display
+
+        display.line(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def top(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error. May stand anywhere.")] = False,
+) -> None:
+    """The options that come before a command."""
+
+
+@app.command()
+def run(
+    model: Annotated[str, typer.Option("--model", "-m", help="A recipe's name or file, or ./file.py:Class, or package.module:Class.")],
+    stream: Annotated[str, typer.Option("--stream", "-s", help="A stream's name or file.")],
+    seeds: Annotated[str, typer.Option(help="5 means seeds 0 to 4; 3,7 those two; 3, that one. Recorded seeds are not run again.")] = "5",
+    scenario: Annotated[str | None, typer.Option(help="task-il, domain-il or class-il, instead of the stream's own.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Override a fact, e.g. learner.rate=0.05 or protocol.passes=2.")] = None,
+    results: Results = Path("results"),
+    data: Data = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    backend: Annotated[str, typer.Option(help="auto, reference, numba or triton: which implementation of the kernels.")] = "auto",
+    format: Annotated[RunFormat, typer.Option(help="What to print when done.")] = RunFormat.table,  # noqa: A002 - the option's name
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved run and what it would cost; run nothing.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Run anew and replace the record.")] = False,
+) -> None:
+    """Run a learner on a stream and record what it keeps and what it forgets.
+
+    Seeds run together as one tensor axis. Interrupt it whenever you like: the same command resumes from the last finished task.
+    """
+    from nlbench import api, display
+
+    plan = api.plan(model, stream, seeds=seeds, scenario=scenario, overrides=_overrides(set_))
+    if dry_run:
+        display.dry_run(plan, api.estimate(plan, device=device, backend=backend, data=data), format == RunFormat.json)
+        return
+    with display.progress(plan, results, api.missing_seeds(plan, results, force), quiet=format == RunFormat.json) as listen:
+        done = api.carry_out(plan, results, device=device, backend=backend, data=data, force=force, listen=listen)
+    display.run(done, format == RunFormat.json)
+
+
+@app.command()
+def compare(
+    paths: Annotated[list[Path], typer.Argument(help="Records, folders of records, or both.")],
+    baseline: Annotated[str | None, typer.Option(help="Test every other model against this one, on common seeds.")] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="Metrics to show; may be repeated. See: nlbench list metrics.")] = None,
+    format: Annotated[CompareFormat, typer.Option(help="Output format.")] = CompareFormat.table,  # noqa: A002 - the option's name
+    with_reference: Annotated[bool, typer.Option("--with-reference", help="Keep records of the folder reference too.")] = False,
+) -> None:
+    """Compare records: one table a stream, with 95 % intervals over seeds, and paired tests corrected by Holm."""
+    from nlbench import comparison, display
+    from nlbench.records import read_records
+
+    records, notes = read_records(paths, with_reference=with_reference)
+    display.comparison(comparison.compare(records, baseline=baseline, metrics=metric), notes, format.value)
+
+
+@app.command("list")
+def list_(
+    what: Annotated[Kind, typer.Argument(help="What to list.")] = Kind.all,
+    results: Results = Path("results"),
+) -> None:
+    """List models, streams, metrics or records."""
+    from nlbench import display
+
+    display.catalog(what.value, results)
+
+
+@app.command()
+def show(
+    name_or_path: Annotated[str, typer.Argument(help="A model, a stream, a recipe or stream file, or a record.")],
+    format: Annotated[RunFormat, typer.Option(help="Output format.")] = RunFormat.table,  # noqa: A002 - the option's name
+) -> None:
+    """Show what a name or a file holds: a declaration, or a record with its matrix, metrics and provenance."""
+    from nlbench import display
+
+    display.show(name_or_path, format == RunFormat.json)
+
+
+@app.command()
+def validate(files: Annotated[list[Path], typer.Argument(help="Stream and recipe files, or records.")]) -> None:
+    """Check files and report every broken rule at once; exit 2 if there is one."""
+    from nlbench import display
+
+    display.validate(files)
+
+
+@data_app.command("fetch")
+def data_fetch(names: Annotated[list[str] | None, typer.Argument(help="Data sets; none means all.")] = None, data: Data = None) -> None:
+    """Download what is missing, and check every checksum."""
+    from nlbench import display
+
+    display.data(names, data, download=True)
+
+
+@data_app.command("verify")
+def data_verify(names: Annotated[list[str] | None, typer.Argument(help="Data sets; none means all.")] = None, data: Data = None) -> None:
+    """Check the checksums of the data sets that are here; exit 2 if one is missing or differs."""
+    from nlbench import display
+
+    display.data(names, data, download=False)
+
+
+def _overrides(pairs: list[str] | None) -> dict[str, str]:
+    """Return `key=value` options as a dict."""
+    wrong = [pair for pair in pairs or [] if "=" not in pair]
+    if wrong:
+        raise NlbenchError(f"--set {wrong[0]}: must be key=value, such as learner.rate=0.05.")
+    return {key.strip(): value.strip() for key, _, value in (pair.partition("=") for pair in pairs or [])}
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0 done, 1 a gate said no, 2 something to mend, 70 a defect of nlbench, 130 interrupted."""
+    debug = "--debug" in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    try:
+        app(arguments)
+    except NlbenchError as error:
+        if debug:
+            raise
+        _complain(str(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _complain("interrupted.")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(141)
+    except Exception as error:  # noqa: BLE001 - the last resort: a defect must never read as a verdict
+        if debug:
+            raise
+        _complain(f"defect: {type(error).__name__}: {error}. Run again with --debug for the traceback, and please report it.")
+        sys.exit(70)
+
+
+def _complain(message: str) -> None:
+    sys.stderr.write(f"nlbench: {message}\n")

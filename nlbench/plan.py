@@ -1,0 +1,175 @@
+"""Names and overrides -> a run that is fully decided, with its fingerprint. Imports no torch, so that a run already recorded starts none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from hashlib import blake2b
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Final
+
+from nlbench import catalog
+from nlbench.errors import NlbenchError, SpecError, UnknownNameError
+from nlbench.specs import LearnerSpec, StreamSpec, apply_overrides, digest, learner_spec, read_table, stream_spec
+from nlbench.specs.streams import Arrays
+
+PROTOCOL_VERSION: Final = 1
+"""Changes whenever the same declaration would be presented or measured differently."""
+
+_PACKAGE: Final = Path(__file__).resolve().parent
+_RUNNING_HALF: Final = ("batch.py", "seeds.py", "protocol.py", "streams", "learners", "nested", "kernels")
+
+STREAM_TABLES: Final = ("stream", "protocol")
+RECIPE_TABLES: Final = ("learner", "batch", "presents")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One learner on one stream over a set of seeds, every value decided."""
+
+    model: str
+    stream_name: str
+    learner: LearnerSpec
+    stream: StreamSpec
+    seeds: tuple[int, ...]
+    precision: str = "float32"
+
+    @property
+    def batch(self) -> int:
+        """Samples in a training batch: the recipe's, or else the stream's."""
+        return self.learner.batch or self.stream.protocol.batch
+
+    @property
+    def fingerprint(self) -> str:
+        """What decides the numbers: protocol, stream and data, learner, the code that runs, precision. Not seeds, backend, device or versions."""
+        return digest(
+            {
+                "protocol_version": PROTOCOL_VERSION,
+                "stream": self.stream.identity(),
+                "learner": self.learner.identity(),
+                "source": running_half_digest(),
+                "precision": self.precision,
+            }
+        )
+
+    def record_path(self, results: Path) -> Path:
+        """Return where the run's record lies in a results folder."""
+        return results / f"{self.model}.{self.stream_name}.{self.fingerprint}.parquet"
+
+    def describe(self) -> dict[str, Any]:
+        """Return the resolved declarations as plain values: what the record stores."""
+        return {
+            "model": self.model,
+            "stream": self.stream_name,
+            "scenario": self.stream.stream.scenario,
+            "seeds": list(self.seeds),
+            "fingerprint": self.fingerprint,
+            "stream_digest": self.stream.digest,
+            "stream_spec": {key: value for key, value in self.stream.identity().items() if key != "data"},
+            "learner_digest": self.learner.digest,
+            "learner_spec": {**self.learner.identity(), "batch": self.batch},
+            "data": self.stream.data,
+            "check": self.stream.check.model_dump(mode="json", exclude_none=True),
+            "n_tasks": self.stream.stream.tasks,
+            "protocol_version": PROTOCOL_VERSION,
+            "source_digest": running_half_digest(),
+            "precision": self.precision,
+        }
+
+
+def resolve(
+    model: str,
+    stream: str,
+    *,
+    seeds: Sequence[int],
+    scenario: str | None = None,
+    overrides: Mapping[str, str] | None = None,
+    declared: StreamSpec | None = None,
+) -> Plan:
+    """Return the plan that names and overrides decide. `declared` is the stream itself where it was made in Python under the name `stream`.
+
+    Override keys start with `stream.`, `protocol.`, `learner.`, `batch` or `presents`. Raises `SpecError` or `UnknownNameError`.
+    """
+    overrides = dict(overrides or {})
+    unknown = [key for key in overrides if key.split(".")[0] not in (*STREAM_TABLES, *RECIPE_TABLES)]
+    if unknown:
+        known = ", ".join((*(f"{name}.<key>" for name in (*STREAM_TABLES, "learner")), "batch", "presents"))
+        raise SpecError([f"--set {key}: must be one of {known}" for key in unknown])
+    if scenario is not None:
+        overrides["stream.scenario"] = scenario
+    spec, name = _stream(stream, overrides, declared)
+    return Plan(learner := _recipe_name(model), name, _learner(model, learner, name, overrides), spec, tuple(seeds))
+
+
+def _stream(stream: str, overrides: Mapping[str, str], declared: StreamSpec | None) -> tuple[StreamSpec, str]:
+    if declared is not None:
+        table = declared.model_dump(mode="python", exclude_none=True)
+        return stream_spec(apply_overrides(table, overrides, STREAM_TABLES), f"stream {stream}"), stream
+    path = catalog.find("stream", stream)
+    spec = stream_spec(apply_overrides(read_table(path), overrides, STREAM_TABLES), str(path))
+    if isinstance(spec.stream, Arrays):
+        raise SpecError([f'{path}: stream.kind: "arrays" streams are made in Python with nlbench.stream_from_arrays'])
+    return spec, path.stem
+
+
+def _recipe_name(model: str) -> str:
+    """Return the short name of a recipe, of its file, or of the class that stands for one."""
+    place, _, name = model.rpartition(":")
+    return name if place else Path(model).stem if model.endswith(".toml") else model
+
+
+def _learner(model: str, name: str, stream: str, overrides: Mapping[str, str]) -> LearnerSpec:
+    table: dict[str, Any]
+    if ":" in model:
+        table, where = {"learner": {"kind": model}}, model
+    else:
+        try:
+            path = catalog.find("model", model)
+        except UnknownNameError as error:
+            registered = [point.name for point in entry_points(group="nlbench.learners")]
+            if model not in registered:
+                raise UnknownNameError("model", model, [*catalog.names("model"), *registered]) from error
+            table, where = {"learner": {"kind": f":{model}"}}, model
+        else:
+            table, where = read_table(path), str(path)
+            if isinstance(table.get("on"), dict):
+                _known_streams(table["on"], stream, where)
+    # a recipe's [on."<stream>"] values give way to the command line
+    here = table.get("on", {}).get(stream, {}) if isinstance(table.get("on"), dict) else {}
+    if isinstance(here, dict) and here and isinstance(table.get("learner"), dict):
+        table = {**table, "learner": {**table["learner"], **{k: v for k, v in here.items() if k != "batch"}}}
+        table = {**table, "batch": here["batch"]} if "batch" in here else table
+        table.pop("on")
+    table = apply_overrides(table, overrides, RECIPE_TABLES)
+    return learner_spec(table, where, name=name, source_digest=_source_digest(table))
+
+
+def _known_streams(on: Mapping[str, Any], stream: str, where: str) -> None:
+    known = [*catalog.names("stream"), stream]
+    wrong = [name for name in on if name not in known]
+    if wrong:
+        raise SpecError([f'{where}: on."{name}": {UnknownNameError("stream", name, known)}' for name in wrong])
+
+
+def _source_digest(table: Mapping[str, Any]) -> str:
+    """Return the digest of the external file a recipe's learner lives in, or nothing."""
+    kind = table.get("learner", {}).get("kind", "") if isinstance(table.get("learner"), dict) else ""
+    path = Path(str(kind).rpartition(":")[0])
+    if path.suffix != ".py":
+        return ""
+    if not path.is_file():
+        raise NlbenchError(f"{path}: there is no such file.", "Name a learner as ./file.py:Class.")
+    return digest(path.read_text(encoding="utf-8"))
+
+
+@cache
+def running_half_digest() -> str:
+    """Return the digest of the package's own source that makes the numbers."""
+    content = blake2b(digest_size=8)
+    for part in _RUNNING_HALF:
+        place = _PACKAGE / part
+        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            content.update(path.relative_to(_PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
+    return content.hexdigest()

@@ -1,0 +1,210 @@
+"""A plan -> stream, learner, protocol -> record. Saves a checkpoint at every task boundary and resumes from it; rows come out as they are made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from nlbench import learners, streams
+from nlbench.batch import Batch, Learner, Problem
+from nlbench.errors import BackendError, RecordError
+from nlbench.plan import Plan
+from nlbench.protocol import BOUNDARY, evaluate_stream, training_batches
+from nlbench.records import Row, environment, extend_record, read_record, write_record
+from nlbench.streams import ArrayStream, ArrayTasks, Stream
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Facts of the machine, which never change the numbers beyond rounding."""
+
+    device: str = "auto"
+    backend: str = "auto"
+    data: Path | None = None
+
+    def torch_device(self) -> torch.device:
+        """Return the device to run on. Raises `BackendError` if it is asked for and absent."""
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if self.device.startswith("cuda") and not torch.cuda.is_available():
+            raise BackendError(f"device {self.device!r} needs a CUDA device; none is visible.", "Use --device cpu.")
+        try:
+            return torch.device(self.device)
+        except RuntimeError:
+            raise BackendError(f"device must be auto, cpu or cuda, got {self.device!r}.") from None
+
+
+def prepare(plan: Plan, machine: Machine, declared: ArrayTasks | None = None) -> tuple[Stream, Learner]:
+    """Return the stream and the learner of a plan, ready for the first batch."""
+    device = machine.torch_device()
+    stream: Stream
+    if declared is not None:
+        stream = ArrayStream(replace(declared, spec=plan.stream), plan.seeds, device)
+    else:
+        stream = streams.build(plan.stream_name, plan.stream, plan.seeds, device, machine.data)
+    steps = training_batches(stream, plan.batch, plan.learner.presents)
+    problem = Problem(stream.input_shape, stream.n_classes, stream.seeds, stream.scenario, device, machine.backend, steps)
+    return stream, learners.build(plan.learner.learner, problem)
+
+
+@torch.no_grad()
+def execute(plan: Plan, results: Path, machine: Machine, declared: ArrayTasks | None = None, *, force: bool = False) -> Iterator[Row]:
+    """Run the plan's seeds and yield every row, those of a resumed checkpoint first; when it ends, the record is written.
+
+    Seeds that the record already holds must not be in the plan unless `force`, which makes the record anew from these seeds alone.
+    A killed run leaves a checkpoint at its last task boundary; the same plan resumes from it, and `force` does not.
+    """
+    checkpoint = Checkpoint.of(plan, results)
+    checkpoint.check_writable()
+    if force:
+        checkpoint.delete()
+    stream, learner = prepare(plan, machine, declared)
+    rows, completed, state = checkpoint.load()
+    cumulative = plan.learner.presents == "cumulative"
+    if state and not cumulative:
+        learner.load_state_dict(state)
+    yield from rows
+    with _threads(plan.batch * torch.Size(stream.input_shape).numel()) as threads:
+        for row in evaluate_stream(learner, stream, batch=plan.batch, presents=plan.learner.presents, completed=completed):
+            rows.append(row)
+            if row.metric == BOUNDARY and row.after_task != plan.stream.stream.tasks:
+                checkpoint.save(rows, {} if cumulative else learner.state_dict())
+            yield row
+    metadata = {**plan.describe(), **_ran_on(machine, stream.device), "threads": threads, "run": checkpoint.run}
+    path = plan.record_path(results)
+    if path.exists() and not force:
+        extend_record(read_record(path), rows=rows, metadata=metadata)
+    else:
+        write_record(path, rows=rows, metadata=metadata)
+    checkpoint.delete()
+
+
+SMALL: Final = 32_768
+"""Numbers in one seed's batch below which a second thread costs more than it brings."""
+
+
+@contextmanager
+def _threads(numbers: int) -> Iterator[int]:
+    """Give the number of threads to run with: one where a batch holds few numbers, otherwise as many as torch has; put it back afterwards."""
+    before = torch.get_num_threads()
+    if numbers < SMALL:
+        torch.set_num_threads(1)
+    try:
+        yield torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+
+
+def _ran_on(machine: Machine, device: torch.device) -> dict[str, Any]:
+    facts: dict[str, Any] = {"backend": machine.backend, "device": device.type}
+    if device.type == "cuda":
+        facts["gpu"] = torch.cuda.get_device_name(device)
+    return {**facts, "environment": environment.describe()}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One file at the last task boundary: the learner's tensors, and the rows so far in its header."""
+
+    path: Path
+    run: str
+
+    @classmethod
+    def of(cls, plan: Plan, results: Path) -> Checkpoint:
+        """Return the place of the checkpoint of exactly this plan, seeds included."""
+        run = blake2b(f"{plan.fingerprint}/{plan.seeds}".encode(), digest_size=6).hexdigest()
+        return cls(results / ".checkpoints" / f"{plan.model}.{plan.stream_name}.{run}.safetensors", run)
+
+    def check_writable(self) -> None:
+        """Raise `RecordError` now rather than after the work if results cannot be written."""
+        probe = self.path.with_suffix(".probe")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise RecordError(f"{self.path.parent.parent}: results cannot be written: {error.strerror}.", "Name another folder with --results.") from None
+
+    def save(self, rows: Sequence[Row], state: dict[str, Tensor]) -> None:
+        """Replace the file atomically."""
+        tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
+        part = self.path.with_suffix(".part")
+        try:
+            save_file(tensors, part, metadata={"rows": json.dumps(rows)})
+            part.replace(self.path)
+        except (OSError, SafetensorError) as error:
+            part.unlink(missing_ok=True)
+            raise RecordError(f"{self.path}: the checkpoint cannot be written: {error}.", "Free some space or name another folder with --results.") from None
+
+    def load(self) -> tuple[list[Row], int | None, dict[str, Tensor]]:
+        """Return the rows, the tasks completed and the learner's state; nothing if there is no checkpoint."""
+        if not self.path.is_file():
+            return [], None, {}
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                rows = [Row(*row) for row in json.loads(file.metadata()["rows"])]
+                return rows, rows[-1].after_task, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        except (SafetensorError, OSError, ValueError, KeyError) as error:
+            raise RecordError(f"{self.path}: the checkpoint cannot be read: {error}.", "Delete it, or start anew with --force.") from None
+
+    def delete(self) -> None:
+        """Remove the file."""
+        self.path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run would cost, measured on copies of its first batches."""
+
+    steps: int
+    updates: dict[int, int]
+    bytes_per_seed: dict[str, int]
+    seconds: float
+
+
+@torch.no_grad()
+def estimate(plan: Plan, machine: Machine, declared: ArrayTasks | None = None) -> Estimate:
+    """Return steps, updates per level, bytes and a time estimate from a few timed batches; nothing is recorded."""
+    stream, learner = prepare(plan, machine, declared)
+    cumulative = plan.learner.presents == "cumulative"
+    samples = stream.ordered(stream.train(1), 1)
+    classes = stream.competing(1, 1)
+    order = stream.presentation("1/0", len(samples))
+    told = 1 if stream.scenario == "task-il" else None
+    spent = []
+    for number, (inputs, labels) in enumerate(samples.batches(order, plan.batch)):
+        clock = perf_counter()
+        learner.observe(Batch(inputs, labels, classes, told))
+        spent.append(perf_counter() - clock)
+        if number == 12:
+            break
+    inputs, labels = next(stream.ordered(stream.test(1), 1).blocks(2000))
+    clock = perf_counter()
+    learner.predict(inputs, told)
+    per_sample = (perf_counter() - clock) / labels.shape[1]
+    tasks = range(1, stream.n_tasks + 1)
+    tested = (stream.n_tasks + 1) * sum(len(stream.test(task)) for task in tasks)
+    per_task = [-(-len(stream.train(task)) // plan.batch) * plan.stream.protocol.passes for task in tasks]
+    steps = sum(sum(per_task[: i + 1]) for i in range(len(per_task))) if cumulative else sum(per_task)
+    typical = sorted(spent)[len(spent) // 2]
+    periods = getattr(plan.learner.learner, "periods", ())
+    return Estimate(
+        steps=steps,
+        updates={period: sum(per_task) // period for period in sorted(periods)},
+        bytes_per_seed=learner.memory_bytes(),
+        seconds=steps * typical + tested * per_sample,
+    )
+
+
+__all__ = ["Checkpoint", "Estimate", "Machine", "estimate", "execute", "prepare"]
