@@ -1,4 +1,4 @@
-"""Rules and retentions against closed forms, minimality and autograd, in float64; each faulty rule is rejected by the same check."""
+"""Rules and retentions against closed forms and minimality, in float64; the same checks reject the faulty rules."""
 
 from __future__ import annotations
 
