@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nlbench.api import Run, check, compare, load, plan, run, stream_from_arrays
+    from nlbench.api import Run, check, compare, load, resolve, run, stream_from_arrays
     from nlbench.batch import Batch, Learner, Problem
     from nlbench.errors import NlbenchError
 
@@ -21,12 +21,25 @@ _PLACES = {
     "check": "api",
     "compare": "api",
     "load": "api",
-    "plan": "api",
+    "resolve": "api",
     "run": "api",
     "stream_from_arrays": "api",
 }
 
-__all__ = ["Batch", "Learner", "NlbenchError", "Problem", "Run", "__version__", "check", "compare", "load", "plan", "run", "stream_from_arrays"]
+__all__ = [
+    "Batch",
+    "Learner",
+    "NlbenchError",
+    "Problem",
+    "Run",
+    "__version__",
+    "check",
+    "compare",
+    "load",
+    "resolve",
+    "run",
+    "stream_from_arrays",
+]
 
 
 def __getattr__(name: str) -> Any:

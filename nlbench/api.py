@@ -1,4 +1,4 @@
-"""The Python face of the package: run, load, compare, plan, stream_from_arrays. Torch is imported only when something runs."""
+"""The Python face of the package: run, resolve, load, compare, stream_from_arrays. Torch is imported only when something runs."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from nlbench import comparison
+from nlbench import plan as plans
 from nlbench.errors import NlbenchError
-from nlbench.plan import Plan, resolve
+from nlbench.plan import Machine, MachineOptions, Plan
 from nlbench.records import Record, Row, read_record, read_records
 
 if TYPE_CHECKING:
@@ -49,7 +50,10 @@ def parse_seeds(seeds: int | str | Sequence[int]) -> tuple[int, ...]:
     if isinstance(seeds, str):
         parts = [part.strip() for part in seeds.split(",")]
         if not all(part.isdecimal() for part in parts if part) or not any(parts):
-            raise NlbenchError(f"seeds must be a number, or numbers separated by commas, got {seeds!r}.", "5 means 0…4; 3,7 those two; 3, that one.")
+            raise NlbenchError(
+                f"seeds must be a number, or numbers separated by commas, got {seeds!r}.",
+                "5 means 0…4; 3,7 those two; 3, that one.",
+            )
         seeds = int(parts[0]) if len(parts) == 1 else [int(part) for part in parts if part]
     chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(sorted(set(seeds)))
     if not chosen or min(chosen) < 0:
@@ -57,7 +61,7 @@ def parse_seeds(seeds: int | str | Sequence[int]) -> tuple[int, ...]:
     return chosen
 
 
-def plan(
+def resolve(
     model: str,
     stream: str | ArrayTasks,
     *,
@@ -67,7 +71,7 @@ def plan(
 ) -> Plan:
     """Return what `run` would do, every value decided, without running it."""
     name, declared = (stream, None) if isinstance(stream, str) else (stream.name, stream.spec)
-    return resolve(model, name, seeds=parse_seeds(seeds), scenario=scenario, overrides=overrides, declared=declared)
+    return plans.resolve(model, name, seeds=parse_seeds(seeds), scenario=scenario, overrides=overrides, declared=declared)
 
 
 def run(
@@ -78,11 +82,9 @@ def run(
     results: str | Path = "results",
     scenario: str | None = None,
     overrides: Mapping[str, str] | None = None,
-    device: str = "auto",
-    backend: str = "auto",
-    data: str | Path | None = None,
     force: bool = False,
     listen: Listener | None = None,
+    **machine: Unpack[MachineOptions],
 ) -> Run:
     """Return the finished run of a learner on a stream; seeds already recorded in `results` are not run again.
 
@@ -91,39 +93,37 @@ def run(
     seeds      5 means 0…4; a sequence means those
     overrides  facts of the experiment, such as {"learner.width": "512", "protocol.passes": "2"}
     listen     called with every row as it is measured
-    Raises `NlbenchError` kinds for what the user can mend. An interrupted run resumes from its last task boundary when called again.
+    machine    device, backend, data: facts of the machine
+    Raises `NlbenchError` kinds for what the user can mend. An interrupted run resumes from its last task boundary when called
+    again.
     """
-    return carry_out(
-        plan(model, stream, seeds=seeds, scenario=scenario, overrides=overrides),
-        Path(results),
-        device=device,
-        backend=backend,
-        data=Path(data) if data is not None else None,
-        force=force,
-        listen=listen,
-        declared=None if isinstance(stream, str) else stream,
-    )
+    plan = resolve(model, stream, seeds=seeds, scenario=scenario, overrides=overrides)
+    declared = None if isinstance(stream, str) else stream
+    return carry_out(plan, Path(results), options(**machine), declared, force=force, listen=listen)
 
 
 def carry_out(
     plan: Plan,
     results: Path,
+    machine: Machine,
+    declared: ArrayTasks | None = None,
     *,
-    device: str = "auto",
-    backend: str = "auto",
-    data: Path | None = None,
     force: bool = False,
     listen: Listener | None = None,
-    declared: ArrayTasks | None = None,
 ) -> Run:
     """Return the finished run of a plan. Imports torch only if a seed is missing from the record."""
     missing = missing_seeds(plan, results, force)
     if missing:
-        runner = _runner()
-        for row in runner.execute(replace(plan, seeds=missing), results, runner.Machine(device, backend, data), declared, force=force):
+        for row in _runner().execute(replace(plan, seeds=missing), results, machine, declared, force=force):
             if listen is not None:
                 listen(row)
     return Run(read_record(plan.record_path(results)), missing)
+
+
+def options(**machine: Unpack[MachineOptions]) -> Machine:
+    """Return the facts of the machine from keywords."""
+    data = machine.get("data")
+    return Machine(machine.get("device", "auto"), machine.get("backend", "auto"), Path(data) if data is not None else None)
 
 
 def missing_seeds(plan: Plan, results: Path, force: bool = False) -> tuple[int, ...]:
@@ -135,14 +135,14 @@ def missing_seeds(plan: Plan, results: Path, force: bool = False) -> tuple[int, 
     return tuple(seed for seed in plan.seeds if seed not in recorded)
 
 
-def estimate(plan: Plan, *, device: str = "auto", backend: str = "auto", data: Path | None = None) -> Estimate:
+def estimate(plan: Plan, machine: Machine) -> Estimate:
     """Return steps, updates per level, bytes per seed and a time estimate for a plan, from a few timed batches."""
-    runner = _runner()
-    return runner.estimate(plan, runner.Machine(device, backend, data))
+    return _runner().estimate(plan, machine)
 
 
 def _runner() -> ModuleType:
-    """Return the running half, imported with waiting threads that sleep: spinning ones slow torch hundredfold beside a busy neighbour."""
+    """Return the running half, imported with waiting threads that sleep: spinning ones slow torch hundredfold beside a busy
+    neighbour."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
     from nlbench import runner
@@ -167,7 +167,8 @@ def compare(
 
 
 def stream_from_arrays(name: str, tasks: Sequence[tuple[Any, Any, Any, Any]], **options: Any) -> ArrayTasks:
-    """Return a stream of the given tasks, each (train inputs, train labels, test inputs, test labels); see `nlbench.streams.from_arrays`."""
+    """Return a stream of the given tasks, each (train inputs, train labels, test inputs, test labels); see
+    `nlbench.streams.from_arrays`."""
     from nlbench.streams import from_arrays
 
     return from_arrays(name, tasks, **options)

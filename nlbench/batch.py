@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -24,7 +24,8 @@ class Problem:
     device: torch.device
     backend: str
     steps: int
-    """Training batches in the whole stream: for clocks that must fire at least once. A learner may not schedule by task from it."""
+    """Training batches in the whole stream: for clocks that must fire at least once. A learner may not schedule by task from
+    it."""
 
     @property
     def n_inputs(self) -> int:
@@ -49,16 +50,23 @@ class Batch:
 
 
 class Learner:
-    """A model with its learning rule, for S seeds at once. Subclasses write `observe` and `predict`; the rest has working defaults.
+    """A model with its learning rule, for S seeds at once. Subclasses write `observe` and `predict`; the rest has working
+    defaults.
 
-    A learner is built as `cls(config, problem)`. It never sees the stream, the metrics or the recorder, and a label reaches it only through
-    `observe`. Its tensor attributes, and lists of tensors, are its state: the defaults of `state_dict`, `load_state_dict` and `memory_bytes` read those.
-    Optional, found by name: `permute_inputs(order)`, where `order` is (S, n_inputs), replaces every tensor's input axis by `tensor[..., order]`
+    A learner is built as `cls(config, problem)`. It never sees the stream, the metrics or the recorder, and a label reaches it
+    only through
+    `observe`. Its tensor attributes, and lists of tensors, are its state: the defaults of `state_dict`, `load_state_dict` and
+    `memory_bytes` read those.
+    Optional, found by name: `permute_inputs(order)`, where `order` is (S, n_inputs), replaces every tensor's input axis by
+    `tensor[..., order]`
     (first-layer weights, momenta, input statistics), exactly; the harness then permutes the learner instead of every image.
     """
 
     single_seed: ClassVar[bool] = False
     """True for a learner written for one seed: it gets tensors without the seed axis, and the harness loops over seeds."""
+
+    def __init__(self, config: Any, problem: Problem) -> None:
+        """Make every tensor of the learner; `config` is its recipe, or the options of an external one as a dict."""
 
     def observe(self, batch: Batch) -> Tensor:
         """Learn from one batch in stream order; return the loss before the update, (S,), a fresh tensor left on its device."""

@@ -72,17 +72,25 @@ def top(
 
 @app.command()
 def run(
-    model: Annotated[str, typer.Option("--model", "-m", help="A recipe's name or file, or ./file.py:Class, or package.module:Class.")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="A recipe's name or file, or ./file.py:Class, or package.module:Class.")
+    ],
     stream: Annotated[str, typer.Option("--stream", "-s", help="A stream's name or file.")],
-    seeds: Annotated[str, typer.Option(help="5 means seeds 0 to 4; 3,7 those two; 3, that one. Recorded seeds are not run again.")] = "5",
+    seeds: Annotated[
+        str, typer.Option(help="5 means seeds 0 to 4; 3,7 those two; 3, that one. Recorded seeds are not run again.")
+    ] = "5",
     scenario: Annotated[str | None, typer.Option(help="task-il, domain-il or class-il, instead of the stream's own.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Override a fact, e.g. learner.rate=0.05 or protocol.passes=2.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a fact, e.g. learner.rate=0.05 or protocol.passes=2.")
+    ] = None,
     results: Results = Path("results"),
     data: Data = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     backend: Annotated[str, typer.Option(help="auto, reference, numba or triton: which implementation of the kernels.")] = "auto",
-    format: Annotated[RunFormat, typer.Option(help="What to print when done.")] = RunFormat.table,  # noqa: A002 - the option's name
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved run and what it would cost; run nothing.")] = False,
+    format: Annotated[RunFormat, typer.Option(help="What to print when done.")] = RunFormat.table,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the resolved run and what it would cost; run nothing.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Run anew and replace the record.")] = False,
 ) -> None:
     """Run a learner on a stream and record what it keeps and what it forgets.
@@ -91,12 +99,13 @@ def run(
     """
     from nlbench import api, display
 
-    plan = api.plan(model, stream, seeds=seeds, scenario=scenario, overrides=_overrides(set_))
+    machine = api.options(device=device, backend=backend, data=data)
+    plan = api.resolve(model, stream, seeds=seeds, scenario=scenario, overrides=_overrides(set_))
     if dry_run:
-        display.dry_run(plan, api.estimate(plan, device=device, backend=backend, data=data), format == RunFormat.json)
+        display.dry_run(plan, api.estimate(plan, machine), format == RunFormat.json)
         return
     with display.progress(plan, results, api.missing_seeds(plan, results, force), quiet=format == RunFormat.json) as listen:
-        done = api.carry_out(plan, results, device=device, backend=backend, data=data, force=force, listen=listen)
+        done = api.carry_out(plan, results, machine, force=force, listen=listen)
     display.run(done, format == RunFormat.json)
 
 
@@ -105,7 +114,7 @@ def compare(
     paths: Annotated[list[Path], typer.Argument(help="Records, folders of records, or both.")],
     baseline: Annotated[str | None, typer.Option(help="Test every other model against this one, on common seeds.")] = None,
     metric: Annotated[list[str] | None, typer.Option(help="Metrics to show; may be repeated. See: nlbench list metrics.")] = None,
-    format: Annotated[CompareFormat, typer.Option(help="Output format.")] = CompareFormat.table,  # noqa: A002 - the option's name
+    format: Annotated[CompareFormat, typer.Option(help="Output format.")] = CompareFormat.table,
     with_reference: Annotated[bool, typer.Option("--with-reference", help="Keep records of the folder reference too.")] = False,
 ) -> None:
     """Compare records: one table a stream, with 95 % intervals over seeds, and paired tests corrected by Holm."""
@@ -130,7 +139,7 @@ def list_(
 @app.command()
 def show(
     name_or_path: Annotated[str, typer.Argument(help="A model, a stream, a recipe or stream file, or a record.")],
-    format: Annotated[RunFormat, typer.Option(help="Output format.")] = RunFormat.table,  # noqa: A002 - the option's name
+    format: Annotated[RunFormat, typer.Option(help="Output format.")] = RunFormat.table,
 ) -> None:
     """Show what a name or a file holds: a declaration, or a record with its matrix, metrics and provenance."""
     from nlbench import display
@@ -147,7 +156,9 @@ def validate(files: Annotated[list[Path], typer.Argument(help="Stream and recipe
 
 
 @data_app.command("fetch")
-def data_fetch(names: Annotated[list[str] | None, typer.Argument(help="Data sets; none means all.")] = None, data: Data = None) -> None:
+def data_fetch(
+    names: Annotated[list[str] | None, typer.Argument(help="Data sets; none means all.")] = None, data: Data = None
+) -> None:
     """Download what is missing, and check every checksum."""
     from nlbench import display
 
@@ -155,7 +166,9 @@ def data_fetch(names: Annotated[list[str] | None, typer.Argument(help="Data sets
 
 
 @data_app.command("verify")
-def data_verify(names: Annotated[list[str] | None, typer.Argument(help="Data sets; none means all.")] = None, data: Data = None) -> None:
+def data_verify(
+    names: Annotated[list[str] | None, typer.Argument(help="Data sets; none means all.")] = None, data: Data = None
+) -> None:
     """Check the checksums of the data sets that are here; exit 2 if one is missing or differs."""
     from nlbench import display
 
@@ -171,7 +184,8 @@ def _overrides(pairs: list[str] | None) -> dict[str, str]:
 
 
 def main() -> None:
-    """Run the command line. Exit codes: 0 done, 1 a gate said no, 2 something to mend, 70 a defect of nlbench, 130 interrupted."""
+    """Run the command line. Exit codes: 0 done, 1 a gate said no, 2 something to mend, 70 a defect of nlbench, 130
+    interrupted."""
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
@@ -186,7 +200,7 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(141)
-    except Exception as error:  # noqa: BLE001 - the last resort: a defect must never read as a verdict
+    except Exception as error:
         if debug:
             raise
         _complain(f"defect: {type(error).__name__}: {error}. Run again with --debug for the traceback, and please report it.")

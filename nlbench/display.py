@@ -80,7 +80,10 @@ def progress(plan: Plan, results: Path, missing: Sequence[int], *, quiet: bool) 
 
             columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
             with Progress(*columns, console=err, transient=True) as bar:
-                watch.bar, watch.bar_task = bar, bar.add_task(f"{plan.model} on {plan.stream_name}", total=plan.stream.stream.tasks)
+                watch.bar, watch.bar_task = (
+                    bar,
+                    bar.add_task(f"{plan.model} on {plan.stream_name}", total=plan.stream.stream.tasks),
+                )
                 yield watch
         else:
             yield watch
@@ -104,13 +107,18 @@ class _Watch:
         self.clock = perf_counter()
         self.bar: Any = None
         self.bar_task: Any = None
-        err.print(f"{plan.model} on {plan.stream_name} ({plan.stream.stream.scenario}), {_seeds(seeds)}, batches of {plan.batch}", markup=False)
+        err.print(
+            f"{plan.model} on {plan.stream_name} ({plan.stream.stream.scenario}), {_seeds(seeds)}, batches of {plan.batch}",
+            markup=False,
+        )
 
     def __call__(self, row: Row) -> None:
         if row.metric == "accuracy":
             self.accuracies.append(row)
         elif row.metric == "accuracy_within" and self.bar is not None:
-            self.bar.update(self.bar_task, description=f"task {min((row.after_task or 0) + 1, self.tasks)}, {row.samples_seen:,} samples")
+            self.bar.update(
+                self.bar_task, description=f"task {min((row.after_task or 0) + 1, self.tasks)}, {row.samples_seen:,} samples"
+            )
         elif row.metric == "seconds.evaluate":
             self._boundary(row.after_task or 0)
 
@@ -123,9 +131,10 @@ class _Watch:
         if task:
             learned = _mean([row.value for row in here if row.on_task == task])
             seen = _mean([row.value for row in here if row.on_task is not None and row.on_task <= task])
-            now, self.clock = perf_counter(), self.clock
+            now = perf_counter()
             err.print(
-                f"  task {task:>{len(str(self.tasks))}}/{self.tasks}  accuracy on it {learned}, on all so far {seen}  ({now - self.clock:.1f} s)",
+                f"  task {task:>{len(str(self.tasks))}}/{self.tasks}"
+                f"  accuracy on it {learned}, on all so far {seen}  ({now - self.clock:.1f} s)",
                 markup=False,
             )
         self.clock = perf_counter()
@@ -160,7 +169,10 @@ def run(done: Run, as_json: bool) -> None:
 def record(found: Record) -> None:
     """Print a record's accuracy matrix, metrics, costs."""
     out.print()
-    out.print(f"[bold]{escape(found.model)}[/] on [bold]{escape(found.stream)}[/] ({found.scenario}), {_seeds(found.seeds)}: mean accuracy on each task")
+    out.print(
+        f"[bold]{escape(found.model)}[/] on [bold]{escape(found.stream)}[/] ({found.scenario}), {_seeds(found.seeds)}:"
+        " mean accuracy on each task"
+    )
     out.print(_matrix(found))
     out.print(_metric_table(found))
     out.print()
@@ -197,9 +209,9 @@ def _cell(value: Any, after: int, task: int) -> Text:
 
 def _metric_table(found: Record) -> Table:
     grid = Table(box=None, pad_edge=False, show_header=True, header_style="dim")
-    grid.add_column("metric", no_wrap=True)
-    grid.add_column("mean", justify="right", no_wrap=True)
-    grid.add_column("95 % interval", justify="right", no_wrap=True)
+    grid.add_column("metric", min_width=28)
+    grid.add_column("mean", justify="right", min_width=6)
+    grid.add_column("95 % interval", justify="right", min_width=16)
     grid.add_column("", style="dim", no_wrap=True, overflow="ellipsis")
     for name in HEADLINE:
         values = [value for value in found.metric(name).values() if value is not None]
@@ -213,7 +225,9 @@ def _metric_table(found: Record) -> Table:
     grid.add_row("chance", _number(chance), "", "the best constant label; forgetting means nothing at chance")
     learned = [value for value in found.metric("learning_accuracy").values() if value is not None]
     if learned and mean_interval(_array(learned)).low <= chance:
-        grid.add_row(Text("at chance", style="bold"), "", "", "learning accuracy is not above chance: its forgetting says nothing")
+        grid.add_row(
+            Text("at chance", style="bold"), "", "", "learning accuracy is not above chance: its forgetting says nothing"
+        )
     return grid
 
 
@@ -271,11 +285,22 @@ def _size(size: float) -> str:
 def dry_run(plan: Plan, cost: Estimate, as_json: bool) -> None:
     """Print the resolved run and what it would cost."""
     facts = plan.describe()
-    costs = {"steps": cost.steps, "updates": cost.updates, "bytes_per_seed": cost.bytes_per_seed, "seconds_estimate": round(cost.seconds, 1)}
+    costs = {
+        "steps": cost.steps,
+        "updates": cost.updates,
+        "bytes_per_seed": cost.bytes_per_seed,
+        "seconds_estimate": round(cost.seconds, 1),
+    }
     if as_json:
         _json({**facts, **costs})
         return
-    grid = Table(title=f"{plan.model} on {plan.stream_name}: what would run", title_justify="left", box=None, pad_edge=False, show_header=False)
+    grid = Table(
+        title=f"{plan.model} on {plan.stream_name}: what would run",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        show_header=False,
+    )
     grid.add_column(style="dim")
     grid.add_column()
     for table in ("stream_spec", "learner_spec"):
@@ -341,7 +366,9 @@ def _records(results: Path) -> None:
         out.print(f"no records in {results} yet: nlbench run --model hope --stream split-digits", markup=False)
         return
     found, notes = read_records([results])
-    grid = Table(title=f"records in {results}", title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
+    grid = Table(
+        title=f"records in {results}", title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim"
+    )
     for column in ("model", "stream", "scenario", "seeds", "average accuracy", "forgetting", "file"):
         grid.add_column(column, no_wrap=column != "file")
     for item in found:
@@ -459,7 +486,9 @@ def comparison(result: Comparison, notes: Sequence[object], form: str) -> None:
 def _plain_table(table: tables.Table) -> None:
     grid = Table(title=escape(table.title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in table.header:
-        grid.add_column(escape(column).replace("_", " "), justify="left" if column in ("learner", "metric", "verdict") else "right")
+        grid.add_column(
+            escape(column).replace("_", " "), justify="left" if column in ("learner", "metric", "verdict") else "right"
+        )
     for row in table.rows:
         grid.add_row(*map(escape, row))
     out.print(grid)

@@ -1,4 +1,5 @@
-"""Names and overrides -> a run that is fully decided, with its fingerprint. Imports no torch, so that a run already recorded starts none."""
+"""Names and overrides -> a run that is fully decided, with its fingerprint. Imports no torch, so that a run already recorded
+starts none."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from functools import cache
 from hashlib import blake2b
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from nlbench import catalog
 from nlbench.errors import NlbenchError, SpecError, UnknownNameError
@@ -23,6 +24,23 @@ _RUNNING_HALF: Final = ("batch.py", "seeds.py", "protocol.py", "streams", "learn
 
 STREAM_TABLES: Final = ("stream", "protocol")
 RECIPE_TABLES: Final = ("learner", "batch", "presents")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Facts of the machine, which never change the numbers beyond rounding."""
+
+    device: str = "auto"
+    backend: str = "auto"
+    data: Path | None = None
+
+
+class MachineOptions(TypedDict, total=False):
+    """`Machine` as keywords."""
+
+    device: str
+    backend: str
+    data: str | Path | None
 
 
 @dataclass(frozen=True)
@@ -43,7 +61,8 @@ class Plan:
 
     @property
     def fingerprint(self) -> str:
-        """What decides the numbers: protocol, stream and data, learner, the code that runs, precision. Not seeds, backend, device or versions."""
+        """What decides the numbers: protocol, stream and data, learner, the code that runs, precision. Not seeds, backend,
+        device or versions."""
         return digest(
             {
                 "protocol_version": PROTOCOL_VERSION,
@@ -88,7 +107,8 @@ def resolve(
     overrides: Mapping[str, str] | None = None,
     declared: StreamSpec | None = None,
 ) -> Plan:
-    """Return the plan that names and overrides decide. `declared` is the stream itself where it was made in Python under the name `stream`.
+    """Return the plan that names and overrides decide. `declared` is the stream itself where it was made in Python under the
+    name `stream`.
 
     Override keys start with `stream.`, `protocol.`, `learner.`, `batch` or `presents`. Raises `SpecError` or `UnknownNameError`.
     """

@@ -34,10 +34,13 @@ def training_batches(stream: Stream, batch: int, presents: str) -> int:
     return stream.spec.protocol.passes * sum(per_pass)
 
 
-def evaluate_stream(learner: Learner, stream: Stream, *, batch: int, presents: str = "sequential", completed: int | None = None) -> Iterator[Row]:
+def evaluate_stream(
+    learner: Learner, stream: Stream, *, batch: int, presents: str = "sequential", completed: int | None = None
+) -> Iterator[Row]:
     """Yield the rows of one run: train on each task in order, evaluate at every boundary and, if the stream asks, within tasks.
 
-    `completed` tasks are taken as done: the learner must be in the state it had at that boundary, and its rows and those before are not
+    `completed` tasks are taken as done: the learner must be in the state it had at that boundary, and its rows and those
+    before are not
     yielded again; None starts from the beginning, row 0 included.
     With `presents = "cumulative"` the learner is put back to its first state and trained on tasks 1…i before row i.
     Raises `NotFiniteError` when a loss or a logit is not finite. Evaluation changes nothing in the learner and draws nothing.
@@ -208,7 +211,8 @@ class _Presentation:
         if not torch.isfinite(logits).all():
             seed = self.stream.seeds[int((~torch.isfinite(logits)).flatten(1).any(1).nonzero()[0])]
             raise NotFiniteError(
-                f"seed {seed}: a logit is not finite after {self.samples_seen} samples.", "No record was written. Lower the learner's rate."
+                f"seed {seed}: a logit is not finite after {self.samples_seen} samples.",
+                "No record was written. Lower the learner's rate.",
             )
         return (logits.masked_fill(~classes, -torch.inf).argmax(-1) == labels).sum(-1)
 

@@ -1,4 +1,5 @@
-"""A plan -> stream, learner, protocol -> record. Saves a checkpoint at every task boundary and resumes from it; rows come out as they are made."""
+"""A plan -> stream, learner, protocol -> record. Saves a checkpoint at every task boundary and resumes from it; rows come out
+as they are made."""
 
 from __future__ import annotations
 
@@ -19,35 +20,27 @@ from torch import Tensor
 from nlbench import learners, streams
 from nlbench.batch import Batch, Learner, Problem
 from nlbench.errors import BackendError, RecordError
-from nlbench.plan import Plan
+from nlbench.plan import Machine, Plan
 from nlbench.protocol import BOUNDARY, evaluate_stream, training_batches
 from nlbench.records import Row, environment, extend_record, read_record, write_record
 from nlbench.streams import ArrayStream, ArrayTasks, Stream
 
 
-@dataclass(frozen=True)
-class Machine:
-    """Facts of the machine, which never change the numbers beyond rounding."""
-
-    device: str = "auto"
-    backend: str = "auto"
-    data: Path | None = None
-
-    def torch_device(self) -> torch.device:
-        """Return the device to run on. Raises `BackendError` if it is asked for and absent."""
-        if self.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        if self.device.startswith("cuda") and not torch.cuda.is_available():
-            raise BackendError(f"device {self.device!r} needs a CUDA device; none is visible.", "Use --device cpu.")
-        try:
-            return torch.device(self.device)
-        except RuntimeError:
-            raise BackendError(f"device must be auto, cpu or cuda, got {self.device!r}.") from None
+def torch_device(name: str) -> torch.device:
+    """Return the device to run on; `auto` is the GPU where there is one. Raises `BackendError` if it is asked for and absent."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise BackendError(f"device {name!r} needs a CUDA device; none is visible.", "Use --device cpu.")
+    try:
+        return torch.device(name)
+    except RuntimeError:
+        raise BackendError(f"device must be auto, cpu or cuda, got {name!r}.") from None
 
 
 def prepare(plan: Plan, machine: Machine, declared: ArrayTasks | None = None) -> tuple[Stream, Learner]:
     """Return the stream and the learner of a plan, ready for the first batch."""
-    device = machine.torch_device()
+    device = torch_device(machine.device)
     stream: Stream
     if declared is not None:
         stream = ArrayStream(replace(declared, spec=plan.stream), plan.seeds, device)
@@ -59,10 +52,13 @@ def prepare(plan: Plan, machine: Machine, declared: ArrayTasks | None = None) ->
 
 
 @torch.no_grad()
-def execute(plan: Plan, results: Path, machine: Machine, declared: ArrayTasks | None = None, *, force: bool = False) -> Iterator[Row]:
+def execute(
+    plan: Plan, results: Path, machine: Machine, declared: ArrayTasks | None = None, *, force: bool = False
+) -> Iterator[Row]:
     """Run the plan's seeds and yield every row, those of a resumed checkpoint first; when it ends, the record is written.
 
-    Seeds that the record already holds must not be in the plan unless `force`, which makes the record anew from these seeds alone.
+    Seeds that the record already holds must not be in the plan unless `force`, which makes the record anew from these seeds
+    alone.
     A killed run leaves a checkpoint at its last task boundary; the same plan resumes from it, and `force` does not.
     """
     checkpoint = Checkpoint.of(plan, results)
@@ -96,7 +92,8 @@ SMALL: Final = 32_768
 
 @contextmanager
 def _threads(numbers: int) -> Iterator[int]:
-    """Give the number of threads to run with: one where a batch holds few numbers, otherwise as many as torch has; put it back afterwards."""
+    """Give the number of threads to run with: one where a batch holds few numbers, otherwise as many as torch has; put it back
+    afterwards."""
     before = torch.get_num_threads()
     if numbers < SMALL:
         torch.set_num_threads(1)
@@ -134,7 +131,9 @@ class Checkpoint:
             probe.write_bytes(b"")
             probe.unlink()
         except OSError as error:
-            raise RecordError(f"{self.path.parent.parent}: results cannot be written: {error.strerror}.", "Name another folder with --results.") from None
+            raise RecordError(
+                f"{self.path.parent.parent}: results cannot be written: {error.strerror}.", "Name another folder with --results."
+            ) from None
 
     def save(self, rows: Sequence[Row], state: dict[str, Tensor]) -> None:
         """Replace the file atomically."""
@@ -145,7 +144,10 @@ class Checkpoint:
             part.replace(self.path)
         except (OSError, SafetensorError) as error:
             part.unlink(missing_ok=True)
-            raise RecordError(f"{self.path}: the checkpoint cannot be written: {error}.", "Free some space or name another folder with --results.") from None
+            raise RecordError(
+                f"{self.path}: the checkpoint cannot be written: {error}.",
+                "Free some space or name another folder with --results.",
+            ) from None
 
     def load(self) -> tuple[list[Row], int | None, dict[str, Tensor]]:
         """Return the rows, the tasks completed and the learner's state; nothing if there is no checkpoint."""
@@ -156,7 +158,9 @@ class Checkpoint:
                 rows = [Row(*row) for row in json.loads(file.metadata()["rows"])]
                 return rows, rows[-1].after_task, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         except (SafetensorError, OSError, ValueError, KeyError) as error:
-            raise RecordError(f"{self.path}: the checkpoint cannot be read: {error}.", "Delete it, or start anew with --force.") from None
+            raise RecordError(
+                f"{self.path}: the checkpoint cannot be read: {error}.", "Delete it, or start anew with --force."
+            ) from None
 
     def delete(self) -> None:
         """Remove the file."""
@@ -205,6 +209,3 @@ def estimate(plan: Plan, machine: Machine, declared: ArrayTasks | None = None) -
         bytes_per_seed=learner.memory_bytes(),
         seconds=steps * typical + tested * per_sample,
     )
-
-
-__all__ = ["Checkpoint", "Estimate", "Machine", "estimate", "execute", "prepare"]

@@ -33,7 +33,8 @@ def build(config: Closed, problem: Problem) -> Learner:
 
 
 def find(kind: str) -> type[Learner]:
-    """Return the class that `./file.py:Class`, `package.module:Class`, or `:name` of a registered `nlbench.learners` entry point names."""
+    """Return the class that `./file.py:Class`, `package.module:Class`, or `:name` of a registered `nlbench.learners` entry
+    point names."""
     place, _, name = kind.rpartition(":")
     if not place:
         registered = {point.name: point for point in entry_points(group="nlbench.learners")}

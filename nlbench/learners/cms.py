@@ -1,4 +1,5 @@
-"""A continuum memory as a classifier: embedding, a chain of residual blocks with one update period each, read-out; nothing else protects it.
+"""A continuum memory as a classifier: embedding, a chain of residual blocks with one update period each, read-out; nothing
+else protects it.
 
 Source: Behrouz et al. 2025 (arXiv 2512.24695), eq. 70-71; SGD as the error part, gradients averaged over each period.
 """
@@ -36,7 +37,9 @@ class Cms(Learner):
         trees: list[Tree] = [
             {
                 name: value.detach().to(problem.device)
-                for name, value in Block(config.width, config.hidden // len(periods), draws.within(f"period{period}")).named_parameters()
+                for name, value in Block(
+                    config.width, config.hidden // len(periods), draws.within(f"period{period}")
+                ).named_parameters()
             }
             for period in periods
         ]
@@ -84,7 +87,9 @@ class Cms(Learner):
         device = next(iter(self._levels[0].parameters.values())).device
 
         def tree(prefix: str) -> Tree:
-            return {name.removeprefix(prefix): value.to(device).clone() for name, value in state.items() if name.startswith(prefix)}
+            return {
+                name.removeprefix(prefix): value.to(device).clone() for name, value in state.items() if name.startswith(prefix)
+            }
 
         self._levels = tuple(
             LevelState(

@@ -1,9 +1,12 @@
-"""Plain fine-tuning: a ReLU multi-layer perceptron trained by SGD, all seeds in batched products with a hand-written backward pass.
+"""Plain fine-tuning: a ReLU multi-layer perceptron trained by SGD, all seeds in batched products with a hand-written backward
+pass.
 
 Shapes: S seeds, B samples, D_in and D_out widths of a layer, C logits.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -18,7 +21,7 @@ class Mlp(Learner):
 
     def __init__(self, config: MlpConfig, problem: Problem) -> None:
         widths = (problem.n_inputs, *config.hidden, problem.n_classes)
-        layers = [linear(problem, f"layer{i}", d_in, d_out) for i, (d_in, d_out) in enumerate(zip(widths, widths[1:], strict=False))]
+        layers = [linear(problem, f"layer{i}", d_in, d_out) for i, (d_in, d_out) in enumerate(pairwise(widths))]
         self.weights = [weight for weight, _ in layers]
         self.biases = [bias for _, bias in layers]
         self.weight_velocities = [torch.zeros_like(weight) for weight in self.weights] if config.momentum else []
@@ -72,7 +75,8 @@ class Mlp(Learner):
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean softmax cross-entropy over the competing classes (S,), and its gradient with respect to the logits (S, B, C)."""
+    """Return the mean softmax cross-entropy over the competing classes (S,), and its gradient with respect to the logits (S,
+    B, C)."""
     log_shares = logits.masked_fill(~classes, -torch.inf).log_softmax(-1)
     labels = labels[..., None]
     loss = -log_shares.gather(-1, labels).mean((1, 2))

@@ -23,7 +23,8 @@ class MlpConfig(Closed):
 
 
 class CmsConfig(Closed):
-    """A continuum memory: a chain of residual blocks, each updated once in its own period of steps (Behrouz et al. 2025, eq. 70-74)."""
+    """A continuum memory: a chain of residual blocks, each updated once in its own period of steps (Behrouz et al. 2025, eq.
+    70-74)."""
 
     kind: Literal["cms"]
     width: PositiveInt = 128
@@ -50,7 +51,7 @@ class ExternalConfig(Closed):
     """A learner from outside the package: `package.module:Class`, `./file.py:Class`, or a registered entry point."""
 
     kind: str
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
 
 
 BUILT_IN: dict[str, type[Closed]] = {"mlp": MlpConfig, "cms": CmsConfig, "chance": ChanceConfig}
@@ -69,7 +70,7 @@ class LearnerSpec(Closed):
     """Overrides the stream's batch; None keeps it."""
     source_digest: str = ""
     """Digest of the external file that holds the learner, if any."""
-    provenance: dict[str, str] = {}
+    provenance: dict[str, str] = Field(default_factory=dict)
     """Where each value comes from; not part of the identity."""
 
     def identity(self) -> dict[str, Any]:

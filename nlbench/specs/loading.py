@@ -34,7 +34,8 @@ def read_table(path: Path) -> Table:
 
 
 def apply_overrides(table: Table, overrides: Mapping[str, str], tables: Sequence[str]) -> Table:
-    """Return a copy of `table` with dotted keys replaced, for those whose first part is in `tables`; values are TOML, or plain text if they are not."""
+    """Return a copy of `table` with dotted keys replaced, for those whose first part is in `tables`; values are TOML, or plain
+    text if they are not."""
     result = {key: dict(value) if isinstance(value, dict) else value for key, value in table.items()}
     for dotted, text in overrides.items():
         parts = dotted.split(".")
@@ -50,7 +51,8 @@ def apply_overrides(table: Table, overrides: Mapping[str, str], tables: Sequence
 
 
 def toml_value(text: str) -> Any:
-    """Return the text read as a TOML value; text that is not one stands for itself, so `--set stream.scenario=task-il` needs no quotes."""
+    """Return the text read as a TOML value; text that is not one stands for itself, so `--set stream.scenario=task-il` needs
+    no quotes."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -68,7 +70,9 @@ def stream_spec(table: Table, place: str) -> StreamSpec:
 def learner_spec(table: Table, place: str, *, name: str, stream: str | None = None, source_digest: str = "") -> LearnerSpec:
     """Return the recipe as it applies to `stream`: its `[on."<stream>"]` table merged over `[learner]` and the batch."""
     found = [
-        f"{place}: {key}: is not a known key{_near(key, RECIPE_KEYS)}, got {_shown(value)}" for key, value in table.items() if key not in RECIPE_KEYS
+        f"{place}: {key}: is not a known key{_near(key, RECIPE_KEYS)}, got {_shown(value)}"
+        for key, value in table.items()
+        if key not in RECIPE_KEYS
     ]
     learner, on = table.get("learner", {}), table.get("on", {})
     if not isinstance(learner, dict) or not isinstance(on, dict) or not all(isinstance(value, dict) for value in on.values()):
@@ -76,7 +80,9 @@ def learner_spec(table: Table, place: str, *, name: str, stream: str | None = No
     here = on.get(stream, {}) if stream else {}
     kind = learner.get("kind")
     if not isinstance(kind, str):
-        raise SpecError([*found, f"{place}: learner.kind: is required: one of {', '.join(sorted(BUILT_IN))}, or package.module:Class"])
+        raise SpecError(
+            [*found, f"{place}: learner.kind: is required: one of {', '.join(sorted(BUILT_IN))}, or package.module:Class"]
+        )
     values = {**learner, **{key: value for key, value in here.items() if key != "batch"}}
     config: Closed | None = None
     try:
@@ -106,7 +112,9 @@ def _config(kind: str, values: Table, place: str) -> Closed:
     if ":" in kind:
         return ExternalConfig(kind=kind, options=options)
     near = _near(kind, sorted(BUILT_IN))
-    raise SpecError([f"{place}: learner.kind: must be one of {', '.join(sorted(BUILT_IN))}, or package.module:Class{near}, got {kind!r}"])
+    raise SpecError(
+        [f"{place}: learner.kind: must be one of {', '.join(sorted(BUILT_IN))}, or package.module:Class{near}, got {kind!r}"]
+    )
 
 
 def validate_file(path: Path) -> str:

@@ -30,12 +30,15 @@ class Split(Closed):
         if classes % self.tasks:
             raise ValueError(f"tasks must divide the {classes} classes of {self.source}, got {self.tasks}")
         if self.class_order == "seed" and (self.train_quota is None or self.test_quota is None):
-            raise ValueError('class_order = "seed" needs train_quota and test_quota (samples per class), so that all seeds have equal tasks')
+            raise ValueError(
+                'class_order = "seed" needs train_quota and test_quota (samples per class), so that all seeds have equal tasks'
+            )
         return self
 
 
 class Permuted(Closed):
-    """Every task is the whole data set seen through its own fixed pixel permutation, the first task included; samples are pixel vectors."""
+    """Every task is the whole data set seen through its own fixed pixel permutation, the first task included; samples are
+    pixel vectors."""
 
     kind: Literal["permuted"]
     source: SourceName
@@ -118,7 +121,11 @@ class StreamSpec(Closed):
 
     def identity(self) -> dict[str, Any]:
         """Return what makes two streams the same: everything but the title and the gate's margins."""
-        return {"stream": self.stream.model_dump(mode="json"), "protocol": self.protocol.model_dump(mode="json"), "data": self.data}
+        return {
+            "stream": self.stream.model_dump(mode="json"),
+            "protocol": self.protocol.model_dump(mode="json"),
+            "data": self.data,
+        }
 
     @property
     def digest(self) -> str:

@@ -32,4 +32,16 @@ def build(name: str, spec: StreamSpec, seeds: Sequence[int], device: torch.devic
     return STREAMS[spec.stream.kind](name, spec, sources.load(spec.stream.source, data), seeds, device)
 
 
-__all__ = ["STREAMS", "ArrayStream", "ArrayTasks", "PermutedStream", "RotatedStream", "Samples", "SplitStream", "Stream", "build", "from_arrays", "sources"]
+__all__ = [
+    "STREAMS",
+    "ArrayStream",
+    "ArrayTasks",
+    "PermutedStream",
+    "RotatedStream",
+    "Samples",
+    "SplitStream",
+    "Stream",
+    "build",
+    "from_arrays",
+    "sources",
+]

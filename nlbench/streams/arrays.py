@@ -43,7 +43,9 @@ def from_arrays(
     """
     checked = tuple(_checked(name, number, *task) for number, task in enumerate(tasks, 1))
     if len({task[0].shape[1:] for task in checked}) > 1:
-        raise DataError(f"stream {name}: all tasks must have one input shape, got {sorted({task[0].shape[1:] for task in checked})}.")
+        raise DataError(
+            f"stream {name}: all tasks must have one input shape, got {sorted({task[0].shape[1:] for task in checked})}."
+        )
     content = blake2b(digest_size=8)
     for task in checked:
         for array in task:
@@ -56,7 +58,9 @@ def from_arrays(
     return ArrayTasks(name, stream_spec(table, f"stream {name}"), checked)
 
 
-def _checked(name: str, number: int, train: ArrayLike, train_labels: ArrayLike, test: ArrayLike, test_labels: ArrayLike) -> TaskArrays:
+def _checked(
+    name: str, number: int, train: ArrayLike, train_labels: ArrayLike, test: ArrayLike, test_labels: ArrayLike
+) -> TaskArrays:
     place = f"stream {name}, task {number}"
     arrays: list[NDArray] = []
     for part, inputs, labels in (("train", train, train_labels), ("test", test, test_labels)):

@@ -1,7 +1,9 @@
 """Data sets as arrays, checked against their SHA-256 before use.
 
-MNIST-like sets are read from IDX files (raw or .gz) under `--data`, `NLBENCH_DATA` or the user cache, downloaded through torchvision on first
-use; scikit-learn's digits come with that package. Reading the files directly keeps torchvision and scikit-learn out of a run's start-up.
+MNIST-like sets are read from IDX files (raw or .gz) under `--data`, `NLBENCH_DATA` or the user cache, downloaded through
+torchvision on first
+use; scikit-learn's digits come with that package. Reading the files directly keeps torchvision and scikit-learn out of a run's
+start-up.
 """
 
 from __future__ import annotations
@@ -62,7 +64,8 @@ def files(name: str, data: Path | None = None) -> dict[str, Path]:
 
 
 def verify(name: str, data: Path | None = None) -> dict[str, Path]:
-    """Return the files of a data set after checking every SHA-256. Raises `DataError` naming the file that differs or what is missing."""
+    """Return the files of a data set after checking every SHA-256. Raises `DataError` naming the file that differs or what is
+    missing."""
     found = files(name, data)
     if not found:
         raise _missing(name, data, "")
@@ -91,7 +94,8 @@ def _checked(path: Path, expected: str) -> bytes:
     found = sha256(content).hexdigest()
     if found != expected:
         raise DataError(
-            f"{path}: SHA-256 must be {expected[:12]}…, got {found[:12]}….", "Delete the file and run `nlbench data fetch`, or point --data elsewhere."
+            f"{path}: SHA-256 must be {expected[:12]}…, got {found[:12]}….",
+            "Delete the file and run `nlbench data fetch`, or point --data elsewhere.",
         )
     return content
 
@@ -152,5 +156,6 @@ def _missing(name: str, data: Path | None, reason: str) -> DataError:
     looked = ", ".join(str(folder / source.folder) for folder in folders(data))
     return DataError(
         f"{name}: not found in {looked}{reason}.",
-        f"Put its IDX files into {source.folder}/ of a folder named by --data or NLBENCH_DATA, or run `nlbench data fetch {name}` with a network.",
+        f"Put its IDX files into {source.folder}/ of a folder named by --data or NLBENCH_DATA,"
+        f" or run `nlbench data fetch {name}` with a network.",
     )

@@ -37,7 +37,9 @@ class SplitStream(Stream):
         by_class = np.argsort(arrays.test_labels, kind="stable")
         test_inputs, test_labels = test_inputs[torch.from_numpy(by_class).to(device)], arrays.test_labels[by_class]
         class_orders = (
-            draws.permutation(seeds, "class-order", facts.n_classes) if config.class_order == "seed" else np.arange(facts.n_classes)[None]
+            draws.permutation(seeds, "class-order", facts.n_classes)
+            if config.class_order == "seed"
+            else np.arange(facts.n_classes)[None]
         )
         self._train = self._tasks(train_inputs, arrays.train_labels, class_orders, config.train_quota, name)
         self._test = self._tasks(test_inputs, test_labels, class_orders, config.test_quota, name)
@@ -48,13 +50,17 @@ class SplitStream(Stream):
         by_class = [np.flatnonzero(labels == label)[:quota] for label in range(class_orders.shape[1])]
         short = [label for label, rows in enumerate(by_class) if quota is not None and len(rows) < quota]
         if short:
-            raise SpecError([f"{name}: stream quota: must be at most {min(len(rows) for rows in by_class)} samples per class, got {quota}"])
+            raise SpecError(
+                [f"{name}: stream quota: must be at most {min(len(rows) for rows in by_class)} samples per class, got {quota}"]
+            )
         tasks = []
         for first in range(0, class_orders.shape[1], self._per_task):
             positions = range(first, first + self._per_task)
             rows = np.stack([np.concatenate([by_class[order[p]] for p in positions]) for order in class_orders])
             offset = first if self.scenario == "domain-il" else 0
-            kinds = np.stack([np.concatenate([np.full(len(by_class[order[p]]), p - offset) for p in positions]) for order in class_orders])
+            kinds = np.stack(
+                [np.concatenate([np.full(len(by_class[order[p]]), p - offset) for p in positions]) for order in class_orders]
+            )
             block = len(rows) == 1 and bool((np.diff(rows[0]) == 1).all())
             samples = Samples(inputs, torch.from_numpy(rows).to(self.device), torch.from_numpy(kinds).to(self.device))
             tasks.append(replace(samples, start=int(rows[0, 0])) if block else samples)
@@ -68,4 +74,8 @@ class SplitStream(Stream):
 
     def task_classes(self, task: int) -> Tensor:
         positions = torch.arange(self.n_classes, device=self.device)
-        return torch.ones_like(positions, dtype=torch.bool) if self.scenario == "domain-il" else positions // self._per_task == task - 1
+        return (
+            torch.ones_like(positions, dtype=torch.bool)
+            if self.scenario == "domain-il"
+            else positions // self._per_task == task - 1
+        )

@@ -18,7 +18,8 @@ from nlbench.streams.stream import Samples, Stream, standardised
 
 
 class WholeStream(Stream):
-    """Every task has all samples and all classes. Labels are the data set's own (domain-il), or offset by task (class-il, task-il)."""
+    """Every task has all samples and all classes. Labels are the data set's own (domain-il), or offset by task (class-il,
+    task-il)."""
 
     def __init__(self, name: str, spec: StreamSpec, arrays: Arrays, seeds: Sequence[int], device: torch.device) -> None:
         super().__init__(name, spec, seeds, device)
@@ -35,7 +36,11 @@ class WholeStream(Stream):
 
     def task_classes(self, task: int) -> Tensor:
         positions = torch.arange(self.n_classes, device=self.device)
-        return torch.ones_like(positions, dtype=torch.bool) if self.scenario == "domain-il" else positions // self._own_classes == task - 1
+        return (
+            torch.ones_like(positions, dtype=torch.bool)
+            if self.scenario == "domain-il"
+            else positions // self._own_classes == task - 1
+        )
 
 
 class PermutedStream(WholeStream):
@@ -61,7 +66,8 @@ class PermutedStream(WholeStream):
 
 
 class RotatedStream(WholeStream):
-    """Task i is rotated by (i-1) * degrees, bilinear, background 0 (Lopez-Paz & Ranzato 2017). Rotated images are made when a task needs them;
+    """Task i is rotated by (i-1) * degrees, bilinear, background 0 (Lopez-Paz & Ranzato 2017). Rotated images are made when a
+    task needs them;
     the last training set and all test sets are kept."""
 
     def __init__(self, name: str, spec: StreamSpec, arrays: Arrays, seeds: Sequence[int], device: torch.device) -> None:
@@ -90,4 +96,8 @@ def rotate(images: Tensor, degrees: float) -> Tensor:
     turn = torch.tensor([[cos(angle), -sin(angle), 0.0], [sin(angle), cos(angle), 0.0]], device=images.device)
     grid = F.affine_grid(turn[None], [1, *images.shape[1:]], align_corners=False)
     # one grid for all images: let them be the channels of a single picture
-    return F.grid_sample(images.transpose(0, 1), grid, mode="bilinear", padding_mode="zeros", align_corners=False).transpose(0, 1).contiguous()
+    return (
+        F.grid_sample(images.transpose(0, 1), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        .transpose(0, 1)
+        .contiguous()
+    )

@@ -1,0 +1,115 @@
+"""The tree is the architecture: layers point down, modules stay small, readers start fast and without torch."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MODULES = sorted((ROOT / "nlbench").rglob("*.py"))
+TREES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in MODULES}
+
+MAX_LINES = 500
+MAX_FUNCTION = 80
+MAX_KERNEL = 150
+MAX_PARAMETERS = 8
+MAX_COMMAND_PARAMETERS = 16
+FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "misc"}
+
+
+def functions(tree: ast.Module):
+    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+def is_kernel(path: str) -> bool:
+    return path.startswith("nlbench/kernels/") and Path(path).name.startswith("_")
+
+
+def test_layers_hold():
+    result = subprocess.run(
+        [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("path", TREES)
+def test_sizes(path):
+    lines = (ROOT / path).read_text(encoding="utf-8").count("\n")
+    assert lines <= MAX_LINES, f"{path} has {lines} lines"
+    for function in functions(TREES[path]):
+        length = function.end_lineno - function.lineno + 1
+        assert length <= (MAX_KERNEL if is_kernel(path) else MAX_FUNCTION), f"{path}: {function.name} has {length} lines"
+        arguments = function.args
+        count = sum(map(len, (arguments.posonlyargs, arguments.args, arguments.kwonlyargs)))
+        limit = MAX_COMMAND_PARAMETERS if path == "nlbench/cli.py" else MAX_PARAMETERS
+        if not path.startswith("nlbench/kernels/"):
+            assert count - (arguments.args[:1] != [] and arguments.args[0].arg in ("self", "cls")) <= limit, (
+                f"{path}: {function.name} takes {count}"
+            )
+
+
+def test_no_dumping_grounds():
+    assert not [path for path in TREES if FORBIDDEN_NAMES & set(Path(path).with_suffix("").parts)]
+
+
+@pytest.mark.parametrize("path", TREES)
+def test_no_blanket_except_global_draw_or_stray_print(path):
+    for node in ast.walk(TREES[path]):
+        if isinstance(node, ast.ExceptHandler):
+            names = {name.id for name in ast.walk(node.type) if isinstance(name, ast.Name)} if node.type else {"everything"}
+            blanket = names & {"everything", "Exception", "BaseException"}
+            assert not blanket or path == "nlbench/cli.py", f"{path}:{node.lineno} catches {blanket}"
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            assert called not in ("torch.manual_seed", "np.random.seed", "random.seed"), f"{path}:{node.lineno}"
+            assert not called.startswith(("np.random.rand", "numpy.random.rand", "random.random")), f"{path}:{node.lineno}"
+            assert called != "print" or path == "nlbench/display.py", f"{path}:{node.lineno} prints"
+
+
+def test_no_batched_lu_on_the_seed_axis():
+    """LU of two or more large matrices never returns on some CPUs; Cholesky does."""
+    forbidden = {"torch.linalg.solve", "torch.linalg.inv", "torch.linalg.lu_factor", "torch.inverse", "torch.linalg.lu"}
+    calls = [
+        f"{path}:{node.lineno}"
+        for path, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in forbidden
+    ]
+    assert not calls
+
+
+def test_no_module_shares_a_public_name():
+    import nlbench
+
+    modules = {path.stem for path in (ROOT / "nlbench").glob("*.py")} | {
+        path.name for path in (ROOT / "nlbench").iterdir() if path.is_dir()
+    }
+    assert not modules & (set(nlbench.__all__) - {"__version__"})
+
+
+def loaded_by(code: str) -> set[str]:
+    result = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys\nprint(*sys.modules)"], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    return set(result.stdout.split())
+
+
+@pytest.mark.parametrize("module", ["nlbench.cli", "nlbench.display", "nlbench.api", "nlbench.comparison", "nlbench.gate"])
+def test_readers_import_no_torch(module):
+    loaded = loaded_by(f"import {module}")
+    assert not loaded & {"torch", "numba", "triton", "pandas", "matplotlib", "sklearn"}
+
+
+def test_a_run_does_not_import_what_it_does_not_need():
+    loaded = loaded_by("import torch\nbefore = set(__import__('sys').modules)\nimport nlbench.runner, nlbench.streams.sources")
+    assert not loaded & {"torchvision", "sklearn", "torch._dynamo", "pandas", "matplotlib", "numba"}
+
+
+def test_catalog_folders_hold_only_declarations():
+    stray = [path for path in chain((ROOT / "tasks").iterdir(), (ROOT / "baselines").iterdir()) if path.suffix != ".toml"]
+    assert not stray
