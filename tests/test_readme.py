@@ -1,0 +1,114 @@
+"""Every code block of the README runs, and its output block is what the command prints."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def block(language: str, containing: str) -> str:
+    (found,) = [text for text in blocks(language) if containing in text]
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with the records of the quick start and of the Python block."""
+    place = tmp_path_factory.mktemp("readme")
+    command(place, "run", "--model", "hope", "--stream", "split-digits")
+    python(place, block("python", "nlbench.load"))
+    return place
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
+
+
+def command(place: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "nlbench", *arguments], cwd=place, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def python(place: Path, code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], cwd=place, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_quick_start_output_is_what_the_command_prints(folder):
+    """To two test samples of the smallest task a cell: other machines round differently."""
+    numbers = re.compile(r"\d\.\d{3}")
+    (path,) = folder.glob("results/hope.split-digits.*.parquet")
+    shown = block("text", "after")
+    fresh = command(folder, "show", str(path))
+    rows = [line for line in shown.splitlines() if line.lstrip().startswith(("no task", "task "))]
+    assert len(rows) == 6
+    for row in rows:
+        label = row.split("0.")[0].split("1.")[0].strip()
+        (now,) = [line for line in fresh.splitlines() if line.strip().startswith(label + " ")]
+        for before, after in zip(numbers.findall(row), numbers.findall(now), strict=True):
+            assert abs(float(before) - float(after)) <= 0.03, (row, now)
+
+
+def test_sql_line_reads_the_records(folder):
+    (query,) = blocks("sql")
+    rows = duckdb.sql(query.replace("results/", f"{folder}/results/")).fetchall()
+    assert {(model, stream) for model, stream, _ in rows} == {("hope", "split-digits"), ("mlp", "split-digits")}
+    assert all(0 <= value <= 1 for *_, value in rows)
+
+
+def test_pandas_line_agrees_with_the_sql_line(folder):
+    (query,) = blocks("sql")
+    expected = {row[0]: row[2] for row in duckdb.sql(query.replace("results/", f"{folder}/results/")).fetchall()}
+    lines = block("python", "pd.read_parquet").strip().splitlines()
+    printed = python(folder, "\n".join([*lines[:-1], f"print(({lines[-1]}).to_dict())"]))
+    found = {model: value for (model, _), value in eval(printed).items()}
+    assert found == pytest.approx(expected)
+
+
+def test_own_learner_runs_from_its_file(folder):
+    code = block("python", "class Prototypes")
+    assert len([line for line in code.splitlines() if line.strip()]) < 25
+    (folder / "my_learner.py").write_text(code, encoding="utf-8")
+    assert "./my_learner.py:Prototypes" in README
+    printed = command(folder, "run", "--model", "./my_learner.py:Prototypes", "--stream", "split-digits", "--seeds", "2")
+    average = float(re.search(r"average_accuracy\s+(\d\.\d+)", printed).group(1))
+    assert average > 0.8
+
+
+def test_own_stream_runs(folder):
+    code = block("python", "stream_from_arrays")
+    assert len([line for line in code.splitlines() if line.strip()]) < 25
+    assert all(value > 0.5 for value in eval(python(folder, code)).values())
+
+
+def test_library_example_trains(folder):
+    assert float(python(folder, block("python", "HopeClassifier"))) < 2.3
+
+
+def test_everyday_commands_parse():
+    from typer.testing import CliRunner
+
+    from nlbench.cli import app
+
+    for line in block("sh", "nlbench list").splitlines():
+        words = line.split("#")[0].split()
+        name = words[1] if words[1] != "data" else f"data {words[2]}"
+        help_text = CliRunner().invoke(app, [*name.split(), "--help"]).output
+        assert all(word in help_text for word in words if word.startswith("--")), line
