@@ -129,8 +129,9 @@ def features(z: Tensor, gradients: Tensors, pending: Tensors, parameters: Tensor
 
 
 def rate(weights: Tensor, bias: Tensor, phi: Tensor, low: float, high: Tensor) -> Tensor:
-    """Return η = low + (high - low) σ(wᵀφ + b), (...), always within [low, high]."""
-    return low + (high - low).clamp_min(0) * torch.sigmoid((weights * phi).sum(-1) + bias)
+    """Return η = low + (high - low) σ(wᵀφ + b), (...), within [low, high]; where high < low the upper bound wins."""
+    floor = high.clamp_max(low)
+    return floor + (high - floor) * torch.sigmoid((weights * phi).sum(-1) + bias)
 
 
 def largest_rate(input_square: Tensor, nlms: float) -> Tensor:
@@ -170,15 +171,14 @@ def gabal_accumulate(
     state = _learn(config, state, gradients, axes)
     z, statistics = standardise(surprise, state.surprise)
     high = largest_rate(input_square, config.nlms)
-    share = ((config.base_rate - config.min_rate) / (high - config.min_rate)).clamp(1e-3, 1 - 1e-3)
+    floor = high.clamp_max(config.min_rate)
+    room = (high - floor).clamp_min(torch.finfo(high.dtype).tiny)
+    share = ((config.base_rate - floor) / room).clamp_max(1 - 1e-3)
     bias = torch.where(state.bias.isnan(), torch.logit(share), state.bias)
     phi = features(z, gradients, state.pending, parameters, (state.age + 1) / period)
     eta, open_share = rate(state.weights, bias, phi, config.min_rate, high), gate(z, config.threshold, config.temperature)
     step_size = eta * open_share
-    gained = (
-        (eta - config.min_rate) * (high - eta) / (high - config.min_rate).clamp_min(torch.finfo(eta.dtype).tiny)
-    )  # ∂η/∂(wᵀφ + b)
-    slope = (open_share * gained)[..., None] * torch.cat((phi, torch.ones_like(z)[..., None]), -1)
+    slope = (open_share * (eta - floor) * (high - eta) / room)[..., None] * torch.cat((phi, torch.ones_like(z)[..., None]), -1)
     pending = tuple(p + per_replica(step_size, g) * g for p, g in zip(state.pending, gradients, strict=True))
     return state._replace(
         bias=bias,

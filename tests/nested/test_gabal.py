@@ -58,20 +58,22 @@ def accumulate(
     return gabal_accumulate(config, state, gradients, parameters, **{**filled, **given})
 
 
-def test_rate_starts_at_the_base_rate_and_the_first_step_is_plain_gradient_descent() -> None:
+@pytest.mark.parametrize("base", [1e-4, 0.02])
+def test_rate_starts_at_the_base_rate_and_the_first_step_is_plain_gradient_descent(base: float) -> None:
     parameters, gradients = level(), [draw(4, 3, seed=3), draw(4, seed=4)]
-    state = accumulate(replace(OPEN, base_rate=0.02), gabal_init(parameters), parameters, gradients)
+    state = accumulate(replace(OPEN, base_rate=base), gabal_init(parameters), parameters, gradients)
     new, _ = gabal_apply(OPEN, state, parameters)
     for after, before, g in zip(new, parameters, gradients, strict=True):
-        assert close(after, before - 0.02 * g)
+        assert close(after, before - base * g)
 
 
 def test_rate_stays_within_its_bounds_for_any_weights_and_features() -> None:
     phi, weights, bias = 100 * draw(200, 4, seed=1), draw(200, 4, seed=2), 10 * draw(200, seed=3)
     high = largest_rate(10 * draw(200, seed=4).square(), 0.5)
     eta = rate(weights, bias, phi, 1e-5, high)
-    assert bool((eta >= 1e-5).all())
-    assert bool((eta <= high.clamp_min(1e-5)).all())
+    assert bool((eta >= high.clamp_max(1e-5)).all())
+    assert bool((eta <= high).all())
+    assert float(rate(weights[0], bias[0], phi[0], 1e-5, number(1e-7))) <= 1e-7
     assert float(largest_rate(number(4.0), 1.0)) == 0.2
 
 
