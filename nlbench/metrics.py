@@ -382,6 +382,11 @@ METRICS: Final[dict[str, Metric]] = _table(
     ),
 )
 
+# They say something only beside learning_accuracy and chance: what was not learned cannot be forgotten.
+OF_FORGETTING: Final = frozenset(
+    {"forgetting", "forgetting_first", "forgetting_worst", "backward_transfer", "windowed_forgetting"}
+)
+
 
 def compute(
     accuracy: Matrix, within: Within | None = None, prequential: tuple[np.ndarray, np.ndarray] | None = None

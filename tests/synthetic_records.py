@@ -20,7 +20,7 @@ def accuracy_rows(seed: int, matrix: np.ndarray) -> list[Row]:
     ]
 
 
-def whole_rows(seed: int, n_tasks: int, *, chance: float = 0.5, memory_bytes: float = 1000.0) -> list[Row]:
+def whole_rows(seed: int, n_tasks: int, *, chance: float | None = 0.5, memory_bytes: float = 1000.0) -> list[Row]:
     """Return the rows of a seed that stand beside its matrix."""
     rows = [Row(seed, None, j, None, "chance", chance, 100) for j in range(1, n_tasks + 1)]
     return [*rows, Row(seed, n_tasks, None, None, "bytes.parameters", memory_bytes)]
@@ -63,7 +63,7 @@ def matrix(final: float, learned: float, n_tasks: int = 5, chance: float = 0.1) 
 
 
 def make_record(
-    path: Path, matrices: dict[int, np.ndarray], *, chance: float = 0.5, extra: list[Row] | None = None, **facts: Any
+    path: Path, matrices: dict[int, np.ndarray], *, chance: float | None = 0.5, extra: list[Row] | None = None, **facts: Any
 ) -> Record:
     """Write a record of the given matrices and read it back. `facts` override metadata; `memory_bytes` and `seconds` are rows."""
     n_tasks = next(iter(matrices.values())).shape[1]

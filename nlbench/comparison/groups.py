@@ -13,7 +13,7 @@ from nlbench.comparison import statistics
 from nlbench.comparison.model import Entry, Estimate, Group, Paired, Ranking, Verdict
 from nlbench.comparison.tables import Comparison
 from nlbench.errors import ComparisonError, UnknownNameError
-from nlbench.metrics import METRICS, measure
+from nlbench.metrics import METRICS, OF_FORGETTING, measure
 from nlbench.records import Record
 from nlbench.records.facts import differences, flatten, varying
 
@@ -22,7 +22,6 @@ SHOWN: Final = ("average_accuracy", "learning_accuracy", "forgetting", "intransi
 NAIVE: Final = "mlp"  # the recipe of plain fine-tuning
 JOINT: Final = "joint"  # the recipe of the joint bound
 ALPHA: Final = 0.05
-_OF_FORGETTING: Final = frozenset({"forgetting", "forgetting_first", "forgetting_worst", "backward_transfer"})
 _OF_EXECUTION: Final = ("precision", "device", "backend", "threads", "source_digest")
 
 Values = dict[int, float]  # seed -> value, only where there is one
@@ -53,7 +52,7 @@ def _columns(metrics: Sequence[str] | None) -> tuple[str, ...]:
     """Return the metrics to show; learning accuracy stands beside whatever speaks of forgetting."""
     if metrics is None:
         return SHOWN
-    beside = ("learning_accuracy",) if _OF_FORGETTING & set(metrics) else ()
+    beside = ("learning_accuracy",) if OF_FORGETTING & set(metrics) else ()
     return tuple(dict.fromkeys([*metrics, *beside]))
 
 

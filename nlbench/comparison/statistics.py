@@ -53,7 +53,10 @@ def mean_interval(values: np.ndarray, confidence: float = 0.95) -> Interval:
 
 
 def difference_interval(first: np.ndarray, second: np.ndarray, confidence: float = 0.95) -> Interval:
-    """Return mean(first) − mean(second) of independent samples with Welch's interval; n is the smaller sample's. Welch 1947."""
+    """Return mean(first) − mean(second) of independent samples with Welch's interval (Welch 1947).
+
+    n is the smaller sample's; sd is that of n differences whose mean would be as uncertain.
+    """
     mean, n = float(first.mean() - second.mean()), min(first.size, second.size)
     if n < 2:
         return Interval(mean, float("nan"), float("nan"), float("nan"), n)
@@ -62,7 +65,7 @@ def difference_interval(first: np.ndarray, second: np.ndarray, confidence: float
         return Interval(mean, mean, mean, 0.0, n)
     freedom = (a + b) ** 2 / (a**2 / (first.size - 1) + b**2 / (second.size - 1))
     half = _t_quantile(freedom, (1 + confidence) / 2) * (a + b) ** 0.5
-    return Interval(mean, mean - half, mean + half, (a + b) ** 0.5, n)
+    return Interval(mean, mean - half, mean + half, (n * (a + b)) ** 0.5, n)
 
 
 def t_test(differences: np.ndarray) -> float:
@@ -143,6 +146,13 @@ def seeds_to_tell(differences: np.ndarray, *, tests: int = 1, alpha: float = 0.0
     candidates = range(least, MOST_SEEDS + 1)
     index = bisect_left(candidates, True, key=enough)  # power grows with n
     return candidates[index] if index < len(candidates) else None
+
+
+def seeds_to_bound(sd: float, distance: float, confidence: float) -> int | None:
+    """Return the seeds at which half of a Student-t interval falls below a distance, or None if that takes more than 1,000."""
+    sizes = range(2, MOST_SEEDS + 1)
+    index = bisect_left(sizes, True, key=lambda n: _t_quantile(n - 1, (1 + confidence) / 2) * sd / n**0.5 < distance)
+    return sizes[index] if index < len(sizes) else None
 
 
 def ranks(values: np.ndarray) -> np.ndarray:

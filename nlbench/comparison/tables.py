@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nlbench.comparison.model import Entry, Estimate, Group, Paired, Ranking
+from nlbench.metrics import OF_FORGETTING
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -202,8 +203,7 @@ def bytes_text(size: float) -> str:
 
 
 def _at_chance_mark(entry: Entry, metric: str) -> str:
-    forgets = metric == "backward_transfer" or metric.startswith("forgetting")
-    return " (at chance)" if forgets and entry.at_chance else ""
+    return " (at chance)" if metric in OF_FORGETTING and entry.at_chance else ""
 
 
 def _cost(entry: Entry, cost: str, text: Any) -> str:

@@ -6,12 +6,14 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
 PACKAGES: Final = ("nlbench", "torch", "triton", "numba", "numpy", "scipy", "pyarrow", "pandas", "pydantic", "safetensors")
 _CHECKOUT: Final = Path(__file__).resolve().parents[2]
+_CODE: Final = ("nlbench", "tasks", "baselines")
 
 
 def describe() -> dict[str, Any]:
@@ -33,15 +35,15 @@ def describe() -> dict[str, Any]:
     }
 
 
-def source_state(checkout: Path) -> tuple[str | None, bool | None]:
-    """Return the commit of a checkout and whether its code or declarations differ from it; (None, None) if git cannot tell.
+def source_state(checkout: Path, paths: Sequence[str] = _CODE) -> tuple[str | None, bool | None]:
+    """Return the commit of a checkout and whether its `paths` differ from it; (None, None) if git cannot tell.
 
-    Files outside `nlbench`, `tasks` and `baselines` do not make it dirty: they change no result that the fingerprint does not
-    see.
+    Other files than the package's code and declarations change no result that the fingerprint does not see. The folder must be
+    the top of the checkout: a package installed into a virtual environment inside somebody's repository is not that repository.
     """
     if not (checkout / ".git").exists():
         return None, None
-    command = ["git", "status", "--porcelain=v2", "--branch", "--untracked-files=normal", "--", "nlbench", "tasks", "baselines"]
+    command = ["git", "status", "--porcelain=v2", "--branch", "--untracked-files=normal", "--", *paths]
     try:
         answer = subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):

@@ -1,0 +1,141 @@
+"""A record against its reference: a verdict for each metric that has a margin.
+
+With d = degradation (how much worse the record is, per seed where seeds are common) and its one-sided bounds at α = .05: `worse`
+if the lower bound is above the margin, `better` if the upper bound is below 0, `ok` if it is below the margin, else `undecided`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from nlbench.comparison import at_chance, statistics
+from nlbench.errors import NotFiniteError
+from nlbench.gate.model import ROUNDING, Finding, Judgement, Verdict
+from nlbench.gate.reference import default_reference, find_reference, margins_of, measured
+from nlbench.metrics import METRICS, OF_FORGETTING
+from nlbench.records import Record, read_record
+from nlbench.records.facts import Difference, differences
+
+ALPHA: Final = 0.05
+_NOTHING_LEARNED: Final = "learning accuracy does not lie above chance: what was not learned cannot be forgotten."
+_NOT_COMPARED: Final = frozenset(
+    {"check", "created", "fingerprint", "metrics_version", "null_metrics", "run", "runs", "schema_version", "seeds"}
+)
+
+
+def check(record: Record | Path | str, *, against: Path | str | None = None) -> Judgement:
+    """Return the judgement of a record (or its path) against its reference in a folder or file.
+
+    The reference is the record of the same stream digest, data, protocol version and learner name; margins and `min_seeds` are
+    its own. Default: `results/reference` here, else the one that came with the package. Raises RecordError for what is not a
+    record.
+    """
+    against = default_reference() if against is None else Path(against)
+    try:
+        found = record if isinstance(record, Record) else read_record(record)
+        reference, refusal = find_reference(found, against)
+    except NotFiniteError as error:
+        path = record.path if isinstance(record, Record) else record
+        return Judgement(str(path), None, "", "", (Finding(None, "not-finite", str(error)),), (), None, None)
+    if reference is None:
+        return _judgement(found, None, (refusal,))
+    margins, min_seeds = margins_of(reference)
+    if not margins:
+        reason = f"the reference declares no margin: add a [check] table to {reference.stream} and update the reference."
+        return _judgement(found, reference, (Finding(None, "missing", reason),))
+    findings = [_finding(found, reference, name, margin, min_seeds) for name, margin in margins.items()]
+    if at_chance(found) and not any(finding.verdict == "at-chance" for finding in findings):
+        findings.append(Finding(None, "at-chance", _NOTHING_LEARNED))
+    return _judgement(found, reference, findings)
+
+
+def _judgement(record: Record, reference: Record | None, findings: Sequence[Finding]) -> Judgement:
+    learned = [value for value in record.metric("learning_accuracy").values() if value is not None]
+    changed: list[Difference] = []
+    if reference is not None:
+        sides = [{key: value for key, value in one.metadata.items() if key not in _NOT_COMPARED} for one in (record, reference)]
+        changed = differences(*sides)
+    return Judgement(
+        record=str(record.path),
+        reference=None if reference is None else str(reference.path),
+        model=record.model,
+        stream=record.stream,
+        findings=tuple(findings),
+        changed=tuple(changed),
+        learning_accuracy=float(np.mean(learned)) if learned else None,
+        chance=float(record.chance.mean()) if record.chance.count() else None,
+    )
+
+
+def _finding(record: Record, reference: Record, name: str, margin: float, min_seeds: int) -> Finding:
+    """Return the verdict on one metric."""
+    new, old = record.metric(name), reference.metric(name)
+    for side, values, of in (("the record", new, record), ("the reference", old, reference)):
+        nulls = [seed for seed, value in values.items() if value is None]
+        if nulls:
+            return Finding(name, "missing", f"{name} is null in {side}: {of.reason(name)}.", margin=margin)
+    if len(new) < min_seeds or len(old) < min_seeds:
+        side, count = ("the record", len(new)) if len(new) < min_seeds else ("the reference", len(old))
+        return Finding(name, "too-few-seeds", f"{side} has {count} seeds, the reference asks for {min_seeds}.", margin=margin)
+    if name in OF_FORGETTING and (refusal := _unlearned(record)):
+        return Finding(name, refusal[0], refusal[1], margin=margin)
+    return _judged(name, margin, measured(record, name), measured(reference, name), min_seeds)
+
+
+def _unlearned(record: Record) -> tuple[Verdict, str] | None:
+    """Return why forgetting means nothing for this record, or None if it does mean something."""
+    found = at_chance(record)
+    if found is None:
+        return "missing", "learning accuracy or chance is not known, and forgetting means nothing without them."
+    return ("at-chance", _NOTHING_LEARNED) if found else None
+
+
+def _judged(name: str, margin: float, new: Mapping[int, float], old: Mapping[int, float], min_seeds: int) -> Finding:
+    sign = 1.0 if METRICS[name].better == "lower" else -1.0
+    common = sorted(new.keys() & old.keys())
+    paired = len(common) >= min_seeds
+    if paired:
+        interval = statistics.mean_interval(np.array([sign * (new[seed] - old[seed]) for seed in common]), 1 - 2 * ALPHA)
+    else:
+        first, second = (sign * np.array(list(values.values())) for values in (new, old))
+        interval = statistics.difference_interval(first, second, 1 - 2 * ALPHA)
+    verdict = judge(interval, margin)
+    distance = abs(margin - interval.mean)
+    return Finding(
+        metric=name,
+        verdict=verdict,
+        reason=_reason(verdict, interval, margin),
+        record_mean=float(np.mean(list(new.values()))),
+        reference_mean=float(np.mean(list(old.values()))),
+        margin=margin,
+        degradation=interval.mean,
+        low=interval.low,
+        high=interval.high,
+        seeds=interval.n,
+        paired=paired,
+        seeds_to_decide=statistics.seeds_to_bound(interval.sd, distance, 1 - 2 * ALPHA) if verdict == "undecided" else None,
+    )
+
+
+def judge(degradation: statistics.Interval, margin: float) -> Verdict:
+    """Return the verdict on a degradation with both its one-sided bounds; where nothing varies, its value decides."""
+    if not np.isfinite(degradation[:3]).all():
+        return "not-finite"
+    if degradation.sd == 0:
+        if degradation.mean > margin + ROUNDING:
+            return "worse"
+        return "better" if degradation.mean < -ROUNDING else "ok"
+    if degradation.low > margin:
+        return "worse"
+    if degradation.high < 0:
+        return "better"
+    return "ok" if degradation.high < margin else "undecided"
+
+
+def _reason(verdict: Verdict, interval: statistics.Interval, margin: float) -> str:
+    bound = {"worse": f"at least {interval.low:+.4f}", "undecided": f"between {interval.low:+.4f} and {interval.high:+.4f}"}
+    return f"degradation {interval.mean:+.4f}, {bound.get(verdict, f'at most {interval.high:+.4f}')}; margin {margin:g}."

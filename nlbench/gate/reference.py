@@ -1,0 +1,146 @@
+"""Where a record's reference is, what it allows, and when a record may take its place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from nlbench import catalog
+from nlbench.comparison import at_chance
+from nlbench.errors import RecordError
+from nlbench.gate.model import ROUNDING, Finding
+from nlbench.metrics import METRICS
+from nlbench.records import Record, environment, read_record, read_records, rewrite_record
+from nlbench.records.facts import Difference, differences
+
+DEFAULT_MIN_SEEDS: Final = 5
+_HERE: Final = Path("results") / "reference"
+_MATCHED: Final = ("stream_digest", "data", "protocol_version")  # with the learner's name: all that can mismatch
+
+
+def default_reference() -> Path:
+    """Return the folder of references: `results/reference` here, else the one that came with the package."""
+    return _HERE if _HERE.is_dir() else catalog.REFERENCE
+
+
+def find_reference(record: Record, against: Path) -> tuple[Record | None, Finding]:
+    """Return the record's reference, or None with the finding that says why there is none."""
+    reason = f"no reference of {record.model} on {record.stream} in {against}. Make one: nlbench check {record.path} --update"
+    missing = Finding(None, "missing", reason)
+    if not against.exists() or (against.is_dir() and not any(against.glob("*.parquet"))):
+        return None, missing
+    references, notes = read_records([against], with_reference=True)
+    same = [reference for reference in references if reference.model == record.model]
+    if not same:
+        return None, Finding(None, "missing", " ".join([missing.reason, *notes]))
+    matching = [other for other in same if not _mismatch(record, other)]
+    if len(matching) > 1:
+        hint = "Remove the one that is out of date."
+        raise RecordError(f"two references of {record.model}: {matching[0].path} and {matching[1].path}.", hint)
+    if not matching:
+        nearest = min(same, key=lambda other: (other.stream != record.stream, len(_mismatch(record, other))))
+        what = "; ".join(map(str, _named(record, nearest)))
+        reason = f"{nearest.path} is of another stream, data or protocol: {what} (record / reference)."
+        return None, Finding(None, "mismatched", reason)
+    matching[0].verify_all()
+    return matching[0], missing
+
+
+def margins_of(reference: Record) -> tuple[dict[str, float], int]:
+    """Return the margin of each metric, in its own unit, and the least number of seeds, as the reference declares them."""
+    table: Mapping[str, Any] = reference.metadata.get("check") or {}
+    margins = {name: float(margin) for name, margin in table.items() if name in METRICS}
+    min_seeds = int(table.get("min_seeds", DEFAULT_MIN_SEEDS))
+    strangers = set(table) - set(METRICS) - {"min_seeds"}
+    if strangers or min_seeds < 2 or not all(0 < margin < float("inf") for margin in margins.values()):
+        raise RecordError(f"{reference.path}: its [check] table is wrong: {dict(table)}.")
+    return margins, min_seeds
+
+
+def measured(record: Record, name: str) -> dict[int, float]:
+    """Return the values of a metric by seed, nulls left out."""
+    return {seed: value for seed, value in record.metric(name).items() if value is not None}
+
+
+def _mismatch(record: Record, reference: Record) -> list[str]:
+    return [key for key in _MATCHED if record.metadata.get(key) != reference.metadata.get(key)]
+
+
+def _named(record: Record, reference: Record) -> list[Difference]:
+    """Return what differs of the facts that must agree; a digest only where nothing behind it can be named."""
+    keys = ("stream", "scenario", "stream_spec", "data", "protocol_version")
+    facts = [{key: one.metadata[key] for key in keys if key in one.metadata} for one in (record, reference)]
+    return differences(*facts) or [Difference("stream_digest", record.stream_digest, reference.stream_digest)]
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What `update` did: the reference that stands now, whether it is new, and why."""
+
+    reference: str
+    written: bool
+    reason: str
+
+
+def update(path: Path | str, *, against: Path | str | None = None) -> Update:
+    """Make a record the reference if it may be one: from a clean tree, with enough seeds, and no worse than the present one.
+
+    The best reference is kept, not the last: it is replaced only by one whose mean is no worse on any metric with a margin, and
+    better on one (or declared with other margins), so that a series of small losses within the margin cannot creep in. Raises
+    RecordError with what is in the way.
+    """
+    against = _HERE if against is None else Path(against)
+    record = read_record(path)
+    margins, min_seeds = margins_of(record)
+    _refuse_unfit(record, margins, min_seeds)
+    present, _ = find_reference(record, against)
+    if present is not None and (kept := _no_better(record, present)):
+        return Update(str(present.path), False, kept)
+    folder = against.parent if against.suffix == ".parquet" else against
+    written = rewrite_record(record, folder / record.path.name)
+    replaced = [] if present is None else [old for old in present.paths if old.resolve() != written.resolve()]
+    for old in replaced:
+        old.unlink()
+    return Update(str(written), True, "there was no reference." if present is None else "it is better than the one before.")
+
+
+def _refuse_unfit(record: Record, margins: Mapping[str, float], min_seeds: int) -> None:
+    """Raise RecordError if the record may not become a reference."""
+    place = f"{record.path} cannot become a reference:"
+    if not margins:
+        raise RecordError(f"{place} its stream declares no margins.", "Add a [check] table to the stream's file and run it anew.")
+    if len(record.seeds) < min_seeds:
+        count = len(record.seeds)
+        raise RecordError(f"{place} it has {count} seeds, its stream asks for {min_seeds}.", f"Run it with --seeds {min_seeds}.")
+    if at_chance(record) is not False:
+        raise RecordError(f"{place} its learning accuracy does not lie above chance.")
+    nulls = [name for name in margins if None in record.metric(name).values()]
+    if nulls:
+        raise RecordError(f"{place} {nulls[0]} is null: {record.reason(nulls[0])}.")
+    if not all(_clean(run.get("environment", {})) for run in record.runs):
+        raise RecordError(f"{place} it was not made from a clean tree.", "Commit, run it anew with --force, and update again.")
+
+
+def _clean(state: Mapping[str, Any]) -> bool:
+    """Return whether an execution's code is a commit: of the package's checkout, or if it is installed, of the one we are in."""
+    if state.get("commit") is not None:
+        return state.get("dirty") is False
+    return environment.source_state(Path.cwd(), (".", ":(exclude)results"))[1] is False
+
+
+def _no_better(record: Record, present: Record) -> str:
+    """Return why the present reference stays, or nothing if the record should replace it."""
+    gained = record.metadata.get("check") != present.metadata.get("check")  # as good, with other margins
+    for name in margins_of(present)[0]:
+        new, old = measured(record, name), measured(present, name)
+        common = new.keys() & old.keys() or None
+        change = float(np.mean([new[s] for s in common or new]) - np.mean([old[s] for s in common or old]))
+        degradation = change if METRICS[name].better == "lower" else -change
+        if degradation > ROUNDING:
+            return f"the present reference is better on {name}, by {degradation:.4f}."
+        gained = gained or degradation < -ROUNDING
+    return "" if gained else "the present reference is as good."

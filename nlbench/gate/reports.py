@@ -1,0 +1,138 @@
+"""A judgement as text, Markdown, JUnit XML, GitHub annotations and JSON; pure strings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Final
+from xml.etree import ElementTree
+
+from nlbench.gate.model import PASSED, Finding, Judgement, exit_status
+
+_SUMMARY: Final = {0: "passed", 1: "worse than the reference", 2: "cannot be judged"}
+_MOST_CHANGES: Final = 20
+
+
+def to_text(judgement: Judgement) -> str:
+    """Return the judgement as plain lines: what was compared, what was found, what else differs."""
+    lines = [f"{_title(judgement)}: {_SUMMARY[judgement.exit_status]}", *_provenance(judgement)]
+    lines += [f"{finding.verdict:>13}  {_line(finding)}" for finding in judgement.findings]
+    return "\n".join([*lines, *(f"      changed  {change}" for change in judgement.changed)])
+
+
+def to_markdown(judgements: Sequence[Judgement]) -> str:
+    """Return the judgements for a job summary."""
+    blocks = []
+    for judgement in judgements:
+        header = "| metric | verdict | record | reference | degradation | bounds | margin | seeds |"
+        lines = [f"### {_title(judgement)}: {_SUMMARY[judgement.exit_status]}", "", *_provenance(judgement), ""]
+        lines += [header, "|" + "---|" * (header.count("|") - 1)]
+        lines += [
+            "| " + " | ".join(cell.replace("|", "\\|") for cell in _cells(finding)) + " |" for finding in judgement.findings
+        ]
+        lines += ["", *(f"- {_line(finding)}" for finding in judgement.findings)]
+        if judgement.changed:
+            shown = [f"- `{change.field}`: {change.first} / {change.second}" for change in judgement.changed[:_MOST_CHANGES]]
+            rest = len(judgement.changed) - len(shown)
+            lines += [
+                "",
+                "Changed since the reference (record / reference):",
+                "",
+                *shown,
+                *([f"- and {rest} more"] if rest else []),
+            ]
+        blocks.append("\n".join([*lines, ""]))
+    return "\n".join(blocks)
+
+
+def to_junit(judgements: Sequence[Judgement]) -> str:
+    """Return JUnit XML: a suite a record, a case a metric; `worse` is a failure, what cannot be judged an error."""
+    root = ElementTree.Element("testsuites", name="nlbench check")
+    for judgement in judgements:
+        verdicts = [finding.verdict for finding in judgement.findings]
+        failures = verdicts.count("worse")
+        errors = sum(verdict not in PASSED for verdict in verdicts) - failures
+        counts = {"tests": str(len(verdicts)), "failures": str(failures), "errors": str(errors)}
+        suite = ElementTree.SubElement(root, "testsuite", {"name": _title(judgement), **counts})
+        for finding in judgement.findings:
+            case = ElementTree.SubElement(suite, "testcase", classname=_title(judgement), name=finding.metric or "record")
+            if finding.verdict not in PASSED:
+                kind = "failure" if finding.verdict == "worse" else "error"
+                ElementTree.SubElement(case, kind, type=finding.verdict, message=_explain(finding))
+        ElementTree.SubElement(suite, "system-out").text = to_text(judgement)
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def to_annotations(judgements: Sequence[Judgement]) -> list[str]:
+    """Return GitHub workflow commands, one a finding that did not pass."""
+    return [
+        f"::error title={_escape(f'{_title(judgement)}: {finding.verdict}', ',:')}::{_escape(_line(finding))}"
+        for judgement in judgements
+        for finding in judgement.findings
+        if finding.verdict not in PASSED
+    ]
+
+
+def to_json(judgements: Sequence[Judgement]) -> str:
+    """Return everything as JSON."""
+    plain = [
+        {
+            **_plain(judgement),
+            "exit_status": judgement.exit_status,
+            "findings": [_plain(finding) for finding in judgement.findings],
+            "changed": [change._asdict() for change in judgement.changed],
+        }
+        for judgement in judgements
+    ]
+    return json.dumps(
+        {"exit_status": exit_status(judgements), "judgements": plain}, indent=2, allow_nan=False, ensure_ascii=False
+    )
+
+
+def _plain(instance: Any) -> dict[str, Any]:
+    return {name: getattr(instance, name) for name in instance.__slots__}
+
+
+def _title(judgement: Judgement) -> str:
+    return f"{judgement.model} on {judgement.stream}" if judgement.model else judgement.record
+
+
+def _provenance(judgement: Judgement) -> list[str]:
+    lines = [f"record {judgement.record}, reference {judgement.reference or 'none'}"]
+    if judgement.learning_accuracy is not None:
+        chance = "unknown" if judgement.chance is None else f"{judgement.chance:.3f}"
+        lines.append(f"learning accuracy {judgement.learning_accuracy:.3f}, chance {chance}")
+    return lines
+
+
+def _explain(finding: Finding) -> str:
+    if finding.verdict != "undecided":
+        return finding.reason
+    more = "more than 1,000 seeds" if finding.seeds_to_decide is None else f"about {finding.seeds_to_decide} seeds"
+    return f"{finding.reason} Differences such as these need {more}."
+
+
+def _line(finding: Finding) -> str:
+    return f"{finding.metric or 'record'}: {_explain(finding)}"
+
+
+def _cells(finding: Finding) -> list[str]:
+    def number(value: float | None, spec: str) -> str:
+        return "–" if value is None else format(value, spec)
+
+    return [
+        finding.metric or "record",
+        finding.verdict,
+        number(finding.record_mean, ".4f"),
+        number(finding.reference_mean, ".4f"),
+        number(finding.degradation, "+.4f"),
+        "–" if finding.low is None else f"{finding.low:+.4f} … {finding.high:+.4f}",
+        number(finding.margin, "g"),
+        "–" if finding.seeds is None else f"{finding.seeds}{' pairs' if finding.paired else ''}",
+    ]
+
+
+def _escape(text: str, more: str = "") -> str:
+    """Return text as GitHub's workflow commands want it; properties escape `,` and `:` too."""
+    return "".join(f"%{ord(character):02X}" if character in f"%\r\n{more}" else character for character in text)
