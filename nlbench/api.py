@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from nlbench.runner import Estimate
     from nlbench.streams import ArrayTasks
+    from nlbench.tune import Search, Trial
 
 Listener = Callable[[Row], None]
 
@@ -138,6 +139,38 @@ def missing_seeds(plan: Plan, results: Path, force: bool = False) -> tuple[int, 
 def estimate(plan: Plan, machine: Machine) -> Estimate:
     """Return steps, updates per level, bytes per seed and a time estimate for a plan, from a few timed batches."""
     return _runner().estimate(plan, machine)
+
+
+def tune(
+    model: str,
+    stream: str,
+    space: Mapping[str, Sequence[str]],
+    *,
+    budget: int = 32,
+    tasks: int = 3,
+    objective: str = "average_accuracy",
+    overrides: Mapping[str, str] | None = None,
+    listen: Callable[[Trial], None] | None = None,
+    **machine: Unpack[MachineOptions],
+) -> Search:
+    """Return the search of a recipe's values on validation data; see `nlbench.tune.tune` for the rule.
+
+    space      override keys with their candidate values, such as {"learner.rate": ["0.03", "0.1"]}
+    budget     most candidates to try: the whole grid if it fits, otherwise a fixed random part of it
+    listen     called with every trial as it ends
+    """
+    _runner()
+    from nlbench import tune as search
+
+    def resolved(values: Mapping[str, str]) -> Plan:
+        return resolve(model, stream, seeds=search.TUNING_SEEDS, overrides={**(overrides or {}), **values})
+
+    trials = []
+    for trial in search.tune(resolved, space, budget, tasks, objective, options(**machine)):
+        trials.append(trial)
+        if listen is not None:
+            listen(trial)
+    return search.finish(resolved({}), space, budget, tasks, objective, trials)
 
 
 def _runner() -> ModuleType:

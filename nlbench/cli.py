@@ -125,6 +125,43 @@ def compare(
     display.comparison(comparison.compare(records, baseline=baseline, metrics=metric), notes, format.value)
 
 
+@app.command()
+def tune(
+    model: Annotated[str, typer.Option("--model", "-m", help="A recipe's name or file.")],
+    stream: Annotated[str, typer.Option("--stream", "-s", help="A stream's name or file.")],
+    space: Annotated[list[str], typer.Option(help="Candidate values, e.g. learner.rate=0.03,0.1,0.3; may be repeated.")],
+    budget: Annotated[
+        int, typer.Option(min=1, help="Most candidates to try: the grid if it fits, else a random part of it.")
+    ] = 32,
+    tasks: Annotated[int, typer.Option(min=1, help="How many first tasks to tune on.")] = 3,
+    objective: Annotated[str, typer.Option(help="The metric to be best at.")] = "average_accuracy",
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Override a fact for every candidate.")] = None,
+    data: Data = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    format: Annotated[RunFormat, typer.Option(help="What to print when done.")] = RunFormat.table,
+) -> None:
+    """Search a recipe's values without touching a test set.
+
+    Candidates learn the first tasks from 80 % of their training sets and are judged on the rest, with seeds 100 to 102.
+    """
+    from nlbench import api, display
+    from nlbench.specs import listed
+
+    found = api.tune(
+        model,
+        stream,
+        {key: listed(values) for key, values in _overrides(space, "--space").items()},
+        budget=budget,
+        tasks=tasks,
+        objective=objective,
+        overrides=_overrides(set_),
+        listen=display.trial,
+        device=device,
+        data=data,
+    )
+    display.search(found, format == RunFormat.json)
+
+
 @app.command("list")
 def list_(
     what: Annotated[Kind, typer.Argument(help="What to list.")] = Kind.all,
@@ -175,11 +212,11 @@ def data_verify(
     display.data(names, data, download=False)
 
 
-def _overrides(pairs: list[str] | None) -> dict[str, str]:
+def _overrides(pairs: list[str] | None, option: str = "--set") -> dict[str, str]:
     """Return `key=value` options as a dict."""
     wrong = [pair for pair in pairs or [] if "=" not in pair]
     if wrong:
-        raise NlbenchError(f"--set {wrong[0]}: must be key=value, such as learner.rate=0.05.")
+        raise NlbenchError(f"{option} {wrong[0]}: must be key=value, such as learner.rate=0.05.")
     return {key.strip(): value.strip() for key, _, value in (pair.partition("=") for pair in pairs or [])}
 
 

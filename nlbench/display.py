@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ from nlbench.records import Record, Row, read_record, read_records
 if TYPE_CHECKING:
     from nlbench.comparison import Comparison
     from nlbench.runner import Estimate
+    from nlbench.tune import Search, Trial
 
 HEADLINE = (
     "average_accuracy",
@@ -322,6 +324,50 @@ def _flat(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from _flat(value, f"{prefix}{key}.")
         elif value not in (None, ""):
             yield f"{prefix}{key}", value
+
+
+# search
+
+
+def trial(found: Trial) -> None:
+    """Print one finished candidate to stderr."""
+    score = "diverged" if found.score is None else f"{found.score:.4f}"
+    err.print(f"  {score:>8}  {_pairs(found.values)}  ({found.seconds:.1f} s)", markup=False)
+
+
+def search(found: Search, as_json: bool) -> None:
+    """Print a finished search: its best trials, and the lines for the recipe."""
+    if as_json:
+        _json({**asdict(found), "rule": found.rule})
+        return
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in (found.objective, "forgetting", "learning accuracy", "values"):
+        grid.add_column(column, justify="left" if column == "values" else "right")
+    for one in found.trials[:10]:
+        shown = [one.score, one.metrics.get("forgetting"), one.metrics.get("learning_accuracy")]
+        grid.add_row(*("–" if value is None else f"{value:.4f}" for value in shown), escape(_pairs(one.values)))
+    out.print(grid)
+    best = found.trials[0]
+    if best.score is None:
+        raise NlbenchError("every candidate diverged.", "Widen the space towards smaller rates.")
+    lines = [
+        f'[on."{found.stream}"]',
+        *(f"{key.removeprefix('learner.')} = {_toml(value)}" for key, value in best.values.items()),
+    ]
+    lines += ["", f'[search."{found.stream}"]', f'rule = "{found.rule}"', f'objective = "{found.objective}"']
+    lines += [f"score = {best.score:.4f}", f"seeds = {list(found.seeds)}", f"budget = {len(found.trials)}"]
+    lines += [f'space."{key}" = [{", ".join(_toml(value) for value in values)}]' for key, values in found.space.items()]
+    out.print("For the recipe:\n", style="dim")
+    out.print("\n".join(lines), markup=False, soft_wrap=True)
+
+
+def _pairs(values: Mapping[str, str]) -> str:
+    return " ".join(f"{key}={value}" for key, value in values.items())
+
+
+def _toml(text: str) -> str:
+    """Return an override's text as TOML: itself if it is a value, else quoted."""
+    return json.dumps(text) if isinstance(specs.toml_value(text), str) and not text.startswith(('"', "'")) else text
 
 
 # catalog

@@ -38,16 +38,19 @@ def torch_device(name: str) -> torch.device:
         raise BackendError(f"device must be auto, cpu or cuda, got {name!r}.") from None
 
 
+def build_stream(plan: Plan, machine: Machine, declared: ArrayTasks | None = None) -> Stream:
+    """Return the stream of a plan, its data loaded and verified; `declared` is the stream itself where it was made in Python."""
+    device = torch_device(machine.device)
+    if declared is not None:
+        return ArrayStream(replace(declared, spec=plan.stream), plan.seeds, device)
+    return streams.build(plan.stream_name, plan.stream, plan.seeds, device, machine.data)
+
+
 def prepare(plan: Plan, machine: Machine, declared: ArrayTasks | None = None) -> tuple[Stream, Learner]:
     """Return the stream and the learner of a plan, ready for the first batch."""
-    device = torch_device(machine.device)
-    stream: Stream
-    if declared is not None:
-        stream = ArrayStream(replace(declared, spec=plan.stream), plan.seeds, device)
-    else:
-        stream = streams.build(plan.stream_name, plan.stream, plan.seeds, device, machine.data)
+    stream = build_stream(plan, machine, declared)
     steps = training_batches(stream, plan.batch, plan.learner.presents)
-    problem = Problem(stream.input_shape, stream.n_classes, stream.seeds, stream.scenario, device, machine.backend, steps)
+    problem = Problem(stream.input_shape, stream.n_classes, stream.seeds, stream.scenario, stream.device, machine.backend, steps)
     return stream, learners.build(plan.learner.learner, problem)
 
 
@@ -71,13 +74,13 @@ def execute(
     if state and not cumulative:
         learner.load_state_dict(state)
     yield from rows
-    with _threads(plan.batch * torch.Size(stream.input_shape).numel()) as threads:
+    with threads(plan.batch * torch.Size(stream.input_shape).numel()) as used:
         for row in evaluate_stream(learner, stream, batch=plan.batch, presents=plan.learner.presents, completed=completed):
             rows.append(row)
             if row.metric == BOUNDARY and row.after_task != plan.stream.stream.tasks:
                 checkpoint.save(rows, {} if cumulative else learner.state_dict())
             yield row
-    metadata = {**plan.describe(), **_ran_on(machine, stream.device), "threads": threads, "run": checkpoint.run}
+    metadata = {**plan.describe(), **_ran_on(machine, stream.device), "threads": used, "run": checkpoint.run}
     path = plan.record_path(results)
     if path.exists() and not force:
         extend_record(read_record(path), rows=rows, metadata=metadata)
@@ -91,7 +94,7 @@ SMALL: Final = 32_768
 
 
 @contextmanager
-def _threads(numbers: int) -> Iterator[int]:
+def threads(numbers: int) -> Iterator[int]:
     """Give the number of threads to run with: one where a batch holds few numbers, otherwise as many as torch has; put it back
     afterwards."""
     before = torch.get_num_threads()

@@ -1,7 +1,7 @@
 """Declarations: TOML -> frozen models, their canonical digests, and the data sets they may name. Imports no torch."""
 
 from nlbench.specs.learners import BUILT_IN, LearnerSpec
-from nlbench.specs.loading import apply_overrides, learner_spec, read_table, stream_spec, validate_file
+from nlbench.specs.loading import apply_overrides, learner_spec, listed, read_table, stream_spec, toml_value, validate_file
 from nlbench.specs.model import Closed, canonical, digest
 from nlbench.specs.sources import SOURCES, Source
 from nlbench.specs.streams import StreamSpec
@@ -17,7 +17,9 @@ __all__ = [
     "canonical",
     "digest",
     "learner_spec",
+    "listed",
     "read_table",
     "stream_spec",
+    "toml_value",
     "validate_file",
 ]

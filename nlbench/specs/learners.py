@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializeAsAny, field_validator
+from pydantic import Field, SerializeAsAny, model_validator
 
 from nlbench.specs.model import Closed, digest
 
@@ -33,12 +33,11 @@ class CmsConfig(Closed):
     rate: PositiveFloat = 0.1
     reduction: Literal["mean", "sum"] = "mean"
 
-    @field_validator("periods")
-    @classmethod
-    def _distinct(cls, periods: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(periods)) != len(periods):
-            raise ValueError("periods must differ from each other: a level is named by its period")
-        return periods
+    @model_validator(mode="after")
+    def _distinct(self) -> CmsConfig:
+        if len(set(self.periods)) != len(self.periods):
+            raise ValueError(f"periods: must differ from each other, as a level is named by its period, got {list(self.periods)}")
+        return self
 
 
 class ChanceConfig(Closed):

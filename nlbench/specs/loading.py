@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -17,8 +18,17 @@ from nlbench.specs.streams import Check, Permuted, Protocol, Rotated, Split, Str
 
 Table = dict[str, Any]
 
-RECIPE_KEYS = ("title", "presents", "batch", "learner", "on", "provenance")
+RECIPE_KEYS = ("title", "presents", "batch", "learner", "on", "provenance", "search")
 """The tables and keys of a recipe file."""
+
+_TABLES: Final[dict[str, type[Closed]]] = {
+    "split": Split,
+    "permuted": Permuted,
+    "rotated": Rotated,
+    "protocol": Protocol,
+    "check": Check,
+}
+"""The model of each table of a stream file, by its name or, for `[stream]`, its kind."""
 
 
 def read_table(path: Path) -> Table:
@@ -57,6 +67,12 @@ def toml_value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+
+
+def listed(text: str) -> list[str]:
+    """Return the values of a comma-separated list, each as the text of a TOML value or as plain text: `[64],[64, 64]` are two."""
+    value = toml_value(f"[{text}]")
+    return text.split(",") if isinstance(value, str) else [json.dumps(item) for item in value]
 
 
 def stream_spec(table: Table, place: str) -> StreamSpec:
@@ -140,25 +156,22 @@ def problems(error: ValidationError, place: str, model: type[Closed], prefix: tu
     """Return one line per broken rule of a validation error."""
     lines = []
     for item in error.errors(include_url=False):
-        location = [str(part) for part in (*prefix, *item["loc"]) if part not in ("split", "permuted", "rotated", "arrays")]
-        key = ".".join(location) or "file"
+        loc = [str(part) for part in (*prefix, *item["loc"])]
+        key = ".".join(part for part in loc if part not in ("split", "permuted", "rotated", "arrays"))
         if item["type"] == "extra_forbidden":
-            lines.append(f"{place}: {key}: is not a known key{_near(location[-1], _keys(model))}, got {_shown(item['input'])}")
+            known = _TABLES.get(loc[-2], model) if len(loc) > 1 else model
+            lines.append(
+                f"{place}: {key}: is not a known key{_near(loc[-1], list(known.model_fields))}, got {_shown(item['input'])}"
+            )
         elif item["type"] == "missing":
             lines.append(f"{place}: {key}: is required")
+        elif item["type"] == "value_error":
+            # a rule between keys of one table: its message starts with the key it blames
+            lines.append(f"{place}: {key}{'.' if key else ''}{item['msg'].removeprefix('Value error, ')}")
         else:
-            rule = item["msg"].removeprefix("Value error, ").replace("Input should be", "must be").replace("Input should", "must")
-            shown = "" if item["type"] == "value_error" else f", got {_shown(item['input'])}"
-            lines.append(f"{place}: {key}: {rule}{shown}")
+            rule = item["msg"].replace("Input should be", "must be").replace("Input should", "must")
+            lines.append(f"{place}: {key or 'file'}: {rule}, got {_shown(item['input'])}")
     return lines
-
-
-def _keys(model: type[Closed]) -> list[str]:
-    if model is not StreamSpec:
-        return list(model.model_fields)
-
-    parts: tuple[type[Closed], ...] = (StreamSpec, Split, Permuted, Rotated, Protocol, Check)
-    return [name for part in parts for name in part.model_fields]
 
 
 def _near(name: str, known: Sequence[str]) -> str:

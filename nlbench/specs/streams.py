@@ -28,10 +28,10 @@ class Split(Closed):
     def _divides(self) -> Split:
         classes = SOURCES[self.source].n_classes
         if classes % self.tasks:
-            raise ValueError(f"tasks must divide the {classes} classes of {self.source}, got {self.tasks}")
+            raise ValueError(f"tasks: must divide the {classes} classes of {self.source}, got {self.tasks}")
         if self.class_order == "seed" and (self.train_quota is None or self.test_quota is None):
             raise ValueError(
-                'class_order = "seed" needs train_quota and test_quota (samples per class), so that all seeds have equal tasks'
+                'class_order: "seed" needs train_quota and test_quota (samples per class), so that all seeds have equal tasks'
             )
         return self
 
@@ -104,7 +104,7 @@ class StreamSpec(Closed):
         scenario, space = self.stream.scenario, self.protocol.output_space
         allowed = {"task-il": ("task",), "domain-il": ("all",), "class-il": ("all", "seen")}[scenario]
         if space is not None and space not in allowed:
-            raise ValueError(f"protocol.output_space must be {' or '.join(allowed)} in {scenario}, got {space}")
+            raise ValueError(f"protocol.output_space: must be {' or '.join(allowed)} in {scenario}, got {space}")
         return self
 
     @property

@@ -15,6 +15,7 @@ from nlbench.streams import sources
 from nlbench.streams.arrays import ArrayStream, ArrayTasks, from_arrays
 from nlbench.streams.split import SplitStream
 from nlbench.streams.stream import Samples, Stream
+from nlbench.streams.validation import ValidationStream
 from nlbench.streams.whole import PermutedStream, RotatedStream
 
 STREAMS: Final[dict[str, type[SplitStream | PermutedStream | RotatedStream]]] = {
@@ -41,6 +42,7 @@ __all__ = [
     "Samples",
     "SplitStream",
     "Stream",
+    "ValidationStream",
     "build",
     "from_arrays",
     "sources",

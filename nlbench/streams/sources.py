@@ -11,8 +11,10 @@ from __future__ import annotations
 import csv
 import gzip
 import os
+import zlib
 from dataclasses import dataclass
 from hashlib import sha256
+from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -89,7 +91,7 @@ def _existing(path: Path) -> Path | None:
 def _checked(path: Path, expected: str) -> bytes:
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read: {error}.", "Delete it and run `nlbench data fetch`.") from None
     found = sha256(content).hexdigest()
     if found != expected:
@@ -147,8 +149,9 @@ def _download(name: str, data: Path | None) -> None:
     kind = {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST}[name]
     try:
         kind(str(folder), download=True)
-    except (OSError, RuntimeError) as error:
-        raise _missing(name, data, f" and downloading it failed ({str(error).splitlines()[0][:80]})") from None
+    except (OSError, RuntimeError, HTTPException) as error:
+        reason = str(error).partition("\n")[0][:80] or type(error).__name__
+        raise _missing(name, data, f" and downloading it failed ({reason})") from None
 
 
 def _missing(name: str, data: Path | None, reason: str) -> DataError:
