@@ -41,11 +41,12 @@ class SelfReferentialConfig:
     read         "stale": y from the state at the chunk start; "exact": from the state of the token before
     chunk, outer_chunk  C_mem, tokens between two states of `memory`, and C_o, of all others; C_mem divides C_o
     retention    what α decays towards: the learned initial state, or zero (the paper's letter), where long streams fade
-    rate_max     η = rate_max σ(M_η(x) + b_η) in [0, rate_max]; None: 1 for "dot", one over the memory's own chunk for "l2"
+    rate_max     η = rate_max σ(M_η(x) + b_η); None: 1 - μ for "dot", and (1 - μ) / C of the memory's own chunk for "l2"
     retain_min   α = retain_min + (1 - retain_min) σ(M_α(x) + b_α), the share kept per token
     momentum     μ in [0, 1); 0 keeps no velocity
     target_clip  longest self-generated target; None: no clip
     adaptive_query  q from a memory too, instead of the fixed projection
+    backend      the implementation of the scan that writes
     truncation   segments of C_o tokens that the outer gradient goes back through writes; None: all; 0: none, writes are constants
     """
 
@@ -64,6 +65,7 @@ class SelfReferentialConfig:
     target_clip: float | None = 1.0
     adaptive_query: bool = False
     truncation: int | None = 4
+    backend: Backend = "auto"
 
     def __post_init__(self) -> None:
         for name, known in (("form", Form), ("objective", Objective), ("read", Read), ("retention", Retention)):
@@ -87,7 +89,7 @@ class SelfReferentialConfig:
         """The largest η of a memory with this chunk: under "l2" a repeated key's value flips sign once C η passes ln 2."""
         if self.rate_max is not None:
             return self.rate_max
-        return 1.0 if self.objective == "dot" else 1.0 / chunk
+        return (1.0 - self.momentum) / (1 if self.objective == "dot" else chunk)
 
 
 class Tokens(NamedTuple):
@@ -133,9 +135,7 @@ def answer(memory: Memory, z: Tensor, *, residual: bool) -> Tensor:
     return z + y if residual else y
 
 
-def learn(
-    memories: dict[str, Memory], tokens: Tokens, config: SelfReferentialConfig, backend: Backend = "auto"
-) -> tuple[dict[str, Memory], Tensor | None]:
+def learn(memories: dict[str, Memory], tokens: Tokens, config: SelfReferentialConfig) -> tuple[dict[str, Memory], Tensor | None]:
     """The memories after one chunk of tokens; with queries (then there is one memory) also what its matrices answered.
 
     Targets and gradients come from the states at the chunk start, the decay acts on the running state (eq. 90). All first
@@ -149,7 +149,7 @@ def learn(
         hidden = {name: F.gelu(value) for name, value in before.items()}
         first = {name: gelu_slope(before[name]) * (errors[name] @ memory[1].weight) for name, memory in memories.items()}
     joined, answers = _write(
-        _side_by_side([memory[0] for memory in memories.values()]), tokens, torch.cat(list(first.values()), -1), config, backend
+        _side_by_side([memory[0] for memory in memories.values()]), tokens, torch.cat(list(first.values()), -1), config
     )
     new: dict[str, Memory] = {}
     widths = [memory[0].weight.shape[-2] for memory in memories.values()]
@@ -158,7 +158,7 @@ def learn(
         if hidden:
             length = torch.linalg.vector_norm(hidden[name], dim=-1, keepdim=True).clamp_min(1.0)
             inner = tokens._replace(keys=hidden[name] / length, queries=None if answers is None else F.gelu(answers))
-            outer, answers = _write(memory[1], inner, errors[name] * length, config, backend)
+            outer, answers = _write(memory[1], inner, errors[name] * length, config)
             new[name] = (matrix, outer)
     return new, answers
 
@@ -172,9 +172,7 @@ def _error(memory: Memory, tokens: Tokens, config: SelfReferentialConfig, residu
     return target - answer(memory, tokens.keys, residual=residual) if config.objective == "l2" else target
 
 
-def _write(
-    matrix: Matrix, tokens: Tokens, errors: Tensor, config: SelfReferentialConfig, backend: Backend
-) -> tuple[Matrix, Tensor | None]:
+def _write(matrix: Matrix, tokens: Tokens, errors: Tensor, config: SelfReferentialConfig) -> tuple[Matrix, Tensor | None]:
     """The matrix after M ← M(αI - η k kᵀ) + η e kᵀ over one chunk, and its answers to the queries."""
     scan = memory_scan(
         matrix.weight,
@@ -188,7 +186,7 @@ def _write(
         momentum=None if matrix.velocity is None else torch.full_like(tokens.rate, config.momentum),
         velocity=matrix.velocity,
         initial=matrix.initial if config.retention == "init" else None,
-        backend=backend,
+        backend=config.backend,
     )
     return Matrix(scan.memory, matrix.initial, scan.velocity), scan.outputs
 
@@ -255,7 +253,7 @@ class SelfReferential(nn.Module):
                     state[f"{name}.{index}.velocity"] = matrix.new_zeros(*lead, *matrix.shape[-3:])
         return state
 
-    def forward(self, x: Tensor, state: Tree | None = None, *, backend: Backend = "auto") -> tuple[Tensor, Tree]:
+    def forward(self, x: Tensor, state: Tree | None = None) -> tuple[Tensor, Tree]:
         """What the memory answers to each token, like x ((S,) B, L, D), and the state after the last one.
 
         Segments start anew at each call and a ragged last chunk is written at its end; calls of n C_o tokens equal one long call.
@@ -270,22 +268,22 @@ class SelfReferential(nn.Module):
                 memories = _cut(memories)
             segment = slice(start, start + config.outer_chunk)
             asked = self._ask(memories, tokens[..., segment, :], None if fixed is None else fixed[..., segment, :])
-            memory, answers = self._read_and_write(memories.pop("memory"), asked, backend)
+            memory, answers = self._read_and_write(memories.pop("memory"), asked)
             outputs.append(answers)
             others = asked._replace(rate=config.rate_cap(config.outer_chunk) * asked.rate, queries=None)
-            memories = learn(memories, others, config, backend)[0] | {"memory": memory}
+            memories = learn(memories, others, config)[0] | {"memory": memory}
         y = torch.cat(outputs, -2)
         y = y.view(y.shape[0], -1, self.heads, *y.shape[-2:]).transpose(2, 3).reshape(y.shape[0], *x.shape[-3:])
         return (y if self.seed_axis else y[0]), self._state(memories)
 
-    def _read_and_write(self, memory: Memory, asked: Tokens, backend: Backend) -> tuple[Memory, Tensor]:
+    def _read_and_write(self, memory: Memory, asked: Tokens) -> tuple[Memory, Tensor]:
         """The main memory after a segment, and what it answered: read, then write, chunk by chunk."""
         config, answers = self.config, []
         memories = {"memory": memory}
         for start in range(0, asked.rate.shape[-1], config.chunk):
             part = asked.part(start, config.chunk)
             part = part._replace(rate=config.rate_cap(config.chunk) * part.rate)
-            memories, read = learn(memories, part, config, backend)
+            memories, read = learn(memories, part, config)
             answers.append(cast(Tensor, part.queries if config.residual("memory") else 0) + cast(Tensor, read))
             if config.truncation == 0:
                 memories = _cut(memories)

@@ -1,0 +1,151 @@
+"""Train `HopeClassifier` on digits with every continuum memory and every optimizer, and write the table of docs/seeds.md.
+
+    python docs/make_seeds_table.py          the table: five seeds in one pass, test accuracy after PASSES passes
+    python docs/make_seeds_table.py tune     how RATES were chosen: one seed, validation on a fifth of the training set
+
+The split is the one of the stream split-digits; the yardstick a joint ridge regression on 512 random ReLU features of it.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nlbench.nested import optimizers
+from nlbench.nested.hope import HopeClassifier
+from nlbench.nested.layers import Linear
+from nlbench.nested.level_optimizer import LevelOptimizer
+from nlbench.nested.local_objective import LocalObjective, attach
+from nlbench.seeds import FIXED, normal, permutation
+from nlbench.streams.sources import load
+
+SEEDS = (0, 1, 2, 3, 4)
+PASSES, BATCH = 6, 32
+FEATURES, RIDGE = 512, 1.0
+VARIANTS = ("sequential", "nested", "headwise")
+RATES = {
+    "DGD": 0.1,
+    "Momentum": 0.03,
+    "PreconditionedMomentum": 3e-4,
+    "DeltaMomentum": 0.03,
+    "FeatureMomentum": 0.03,
+    "DMGD": 0.1,
+    "AdamW": 2e-3,
+    "Shampoo": 0.01,
+    "Muon": 0.01,
+    "M3": 5e-3,
+}
+TRIED = (0.1, 0.3, 1.0, 3.0, 10.0)
+"""Multiples of each optimizer's own default rate that `tune` compares."""
+KAPPA = 0.1
+"""DGD's pull of every layer's output to zero; at the paper's 1 an L2 loss would write half its target."""
+
+
+class Digits(NamedTuple):
+    """Training and test pixels (N, 64) in [0, 1] and labels (N,)."""
+
+    inputs: Tensor
+    labels: Tensor
+    test_inputs: Tensor
+    test_labels: Tensor
+
+
+def digits() -> Digits:
+    """The fixed split of the stream."""
+    data = load("digits")
+    parts = (data.train_inputs, data.train_labels, data.test_inputs, data.test_labels)
+    inputs, labels, test_inputs, test_labels = (torch.from_numpy(part) for part in parts)
+    return Digits(inputs.flatten(1), labels, test_inputs.flatten(1), test_labels)
+
+
+def held_out(data: Digits) -> Digits:
+    """The training set alone, a fifth of it as test set."""
+    order = torch.from_numpy(permutation([FIXED], "validation", len(data.labels))[0])
+    kept, out = order[len(order) // 5 :], order[: len(order) // 5]
+    return Digits(data.inputs[kept], data.labels[kept], data.inputs[out], data.labels[out])
+
+
+def maker(name: str, rate: float) -> Callable[[list[nn.Parameter], int], torch.optim.Optimizer]:
+    """How `LevelOptimizer` makes a level's optimizer. DGD is descent on gradients that its hooks have changed."""
+    if name == "DGD":
+        return lambda parameters, period: optimizers.Momentum(parameters, lr=rate, decay=0.0, replica_axes=1)
+    return lambda parameters, period: getattr(optimizers, name)(parameters, lr=rate, replica_axes=1)
+
+
+def accuracy(cms: str, name: str, rate: float, seeds: Sequence[int], passes: int, data: Digits) -> Tensor:
+    """Test accuracy of each seed after training."""
+    model = HopeClassifier(64, 128, 10, periods=(1, 4, 16), cms=cms, depth=3, seeds=seeds)
+    if name == "DGD":
+        attach([layer for layer in model.modules() if isinstance(layer, Linear)], LocalObjective(output=KAPPA))
+    optimizer = LevelOptimizer(model, maker(name, rate))
+    for epoch in range(passes):
+        order = torch.from_numpy(permutation(seeds, f"order/{epoch}", len(data.labels)))
+        for start in range(0, len(data.labels) - BATCH + 1, BATCH):
+            rows = order[:, start : start + BATCH]
+            logits = model(data.inputs[rows])
+            loss = len(seeds) * F.cross_entropy(logits.flatten(0, 1), data.labels[rows].flatten())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    with torch.no_grad():
+        logits = model(data.test_inputs.expand(len(seeds), -1, -1))
+    return (logits.argmax(-1) == data.test_labels).float().mean(1)
+
+
+def ridge_accuracy(data: Digits) -> Tensor:
+    """Test accuracy of a joint ridge regression on random ReLU features, seed by seed."""
+    weight = torch.from_numpy(normal(SEEDS, "features", (64, FEATURES))).double() / 8
+    shift = torch.from_numpy(normal(SEEDS, "shift", (1, FEATURES))).double() / 8
+    train, test = ((x.double() @ weight + shift).relu() for x in (data.inputs, data.test_inputs))
+    gram = train.mT @ train + RIDGE * torch.eye(FEATURES).double()
+    readout = torch.cholesky_solve(train.mT @ F.one_hot(data.labels, 10).double(), torch.linalg.cholesky(gram))
+    return ((test @ readout).argmax(-1) == data.test_labels).double().mean(1)
+
+
+def table(data: Digits) -> str:
+    """The Markdown table, one row an optimizer."""
+    bound = float(ridge_accuracy(data).mean())
+    lines = [
+        f"Joint ridge on {FEATURES} random features: {bound:.4f}. Bound for the rows below: {bound - 0.01:.4f}.",
+        "",
+        f"| optimizer | rate | {' | '.join(VARIANTS)} |",
+        "|---|---|" + "---|" * len(VARIANTS),
+    ]
+    for name, rate in RATES.items():
+        cells = []
+        for cms in VARIANTS:
+            reached = accuracy(cms, name, rate, SEEDS, PASSES, data)
+            cells.append(f"{reached.mean():.4f} ± {reached.std():.4f}")
+            sys.stderr.write(f"{name} {cms} {cells[-1]}\n")
+        lines.append(f"| {name} | {rate:g} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def tune(data: Digits) -> None:
+    """Validation accuracy of every tried rate, sequential memory, one seed, half the passes."""
+    validation = held_out(data)
+    defaults = {name: getattr(optimizers, name).default_lr for name in RATES if name != "DGD"} | {"DGD": 0.1}
+    for name, default in defaults.items():
+        for factor in TRIED:
+            reached = accuracy("sequential", name, factor * default, SEEDS[:1], PASSES // 2, validation)
+            sys.stdout.write(f"{name} {factor * default:g} {float(reached):.4f}\n")
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    if sys.argv[1:] == ["tune"]:
+        tune(digits())
+    else:
+        page = Path(__file__).with_name("seeds.md")
+        text = re.sub(
+            r"(<!-- digits -->\n).*(\n<!-- /digits -->)", lambda m: m[1] + table(digits()) + m[2], page.read_text(), flags=re.S
+        )
+        page.write_text(text)
