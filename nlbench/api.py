@@ -1,4 +1,4 @@
-"""The Python face of the package: run, resolve, load, compare, stream_from_arrays. Torch is imported only when something runs."""
+"""The Python face of the package: run, resolve, tune, load, compare, check, stream_from_arrays. Torch is imported only when something runs."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Unpack
 
-from nlbench import comparison
+from nlbench import comparison, gate
 from nlbench import plan as plans
-from nlbench.errors import NlbenchError
+from nlbench.errors import NlbenchError, RecordError
+from nlbench.gate import Judgement, Update, exit_status
 from nlbench.plan import Machine, MachineOptions, Plan
 from nlbench.records import Record, Row, read_record, read_records
 
@@ -199,9 +200,56 @@ def compare(
     return comparison.compare(found, baseline=baseline, metrics=metrics)
 
 
+def check(record: Record | Run | str | Path, *, against: str | Path | None = None) -> Judgement:
+    """Return the gate's judgement of a record against its reference; see `nlbench.gate.check`."""
+    return gate.check(record.record if isinstance(record, Run) else record, against=against)
+
+
+def check_all(paths: Iterable[str | Path], *, against: str | Path | None = None) -> list[Judgement]:
+    """Return the judgement of every record in files and folders. A file that is no record is an error, never a pass."""
+    return [gate.check(path, against=against) for path in record_files(paths)]
+
+
+def update_references(paths: Iterable[str | Path], against: str | Path | None = None) -> list[Update]:
+    """Return what became of each record as a new reference; the best reference is kept, not the last."""
+    return [gate.update(path, against=against) for path in record_files(paths)]
+
+
+def record_files(paths: Iterable[str | Path]) -> list[Path]:
+    """Return the record files that paths name, folders opened. Raises `RecordError` where a folder holds none."""
+    files: list[Path] = []
+    for path in map(Path, paths):
+        inside = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+        if not inside:
+            raise RecordError(f"{path}: holds no record.", "Name the record files, or a folder that has some.")
+        files += inside
+    return files
+
+
 def stream_from_arrays(name: str, tasks: Sequence[tuple[Any, Any, Any, Any]], **options: Any) -> ArrayTasks:
     """Return a stream of the given tasks, each (train inputs, train labels, test inputs, test labels); see
     `nlbench.streams.from_arrays`."""
     from nlbench.streams import from_arrays
 
     return from_arrays(name, tasks, **options)
+
+
+__all__ = [
+    "Run",
+    "carry_out",
+    "check",
+    "check_all",
+    "compare",
+    "estimate",
+    "exit_status",
+    "load",
+    "missing_seeds",
+    "options",
+    "parse_seeds",
+    "record_files",
+    "resolve",
+    "run",
+    "stream_from_arrays",
+    "tune",
+    "update_references",
+]

@@ -126,6 +126,29 @@ def compare(
 
 
 @app.command()
+def check(
+    records: Annotated[list[Path], typer.Argument(help="Records, or folders of records, to judge.")],
+    against: Annotated[Path | None, typer.Option(help="A reference record or a folder of them.")] = None,
+    update: Annotated[bool, typer.Option("--update", help="Make each record the reference if it may be and is better.")] = False,
+    junit: Annotated[Path | None, typer.Option(help="Also write JUnit XML here.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Also append Markdown here, such as $GITHUB_STEP_SUMMARY.")] = None,
+    format: Annotated[RunFormat, typer.Option(help="Output format.")] = RunFormat.table,
+) -> None:
+    """Judge records against their references: the gate on forgetting.
+
+    Exit 0: every metric with a margin is ok or better. 1: one is worse. 2: it cannot be judged.
+    """
+    from nlbench import api, display
+
+    if update:
+        display.updates(api.update_references(records, against))
+        return
+    judgements = api.check_all(records, against=against)
+    display.judgements(judgements, junit, markdown, format == RunFormat.json)
+    raise typer.Exit(api.exit_status(judgements))
+
+
+@app.command()
 def tune(
     model: Annotated[str, typer.Option("--model", "-m", help="A recipe's name or file.")],
     stream: Annotated[str, typer.Option("--stream", "-s", help="A stream's name or file.")],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,8 +19,8 @@ from rich.table import Table
 from rich.text import Text
 
 from nlbench import catalog as catalogs
+from nlbench import gate, specs
 from nlbench import metrics as definitions
-from nlbench import specs
 from nlbench.api import Listener, Run
 from nlbench.comparison import tables
 from nlbench.comparison.statistics import mean_interval
@@ -29,6 +30,7 @@ from nlbench.records import Record, Row, read_record, read_records
 
 if TYPE_CHECKING:
     from nlbench.comparison import Comparison
+    from nlbench.gate import Judgement, Update
     from nlbench.runner import Estimate
     from nlbench.tune import Search, Trial
 
@@ -538,3 +540,44 @@ def _plain_table(table: tables.Table) -> None:
     for row in table.rows:
         grid.add_row(*map(escape, row))
     out.print(grid)
+
+
+# the gate
+
+VERDICT_STYLES = {"ok": "bold blue", "better": "bold blue", "worse": "bold #e66101"}
+"""Passing and failing verdicts; what cannot be judged is bold alone."""
+
+
+def judgements(found: Sequence[Judgement], junit: Path | None, markdown: Path | None, as_json: bool) -> None:
+    """Print the gate's judgements, and write them where asked; on GitHub, annotate too."""
+    if junit is not None:
+        _write(junit, gate.to_junit(found))
+    if markdown is not None:
+        _write(markdown, gate.to_markdown(found), append=True)
+    if as_json:
+        sys.stdout.write(gate.to_json(found) + "\n")
+        return
+    for judgement in found:
+        for text in gate.to_text(judgement).splitlines():
+            words = text.split(maxsplit=1)
+            verdict = words[0] if words and text.startswith(" ") else ""
+            out.print(
+                Text(text, style=VERDICT_STYLES.get(verdict, "bold" if verdict not in ("", "changed") else "")), soft_wrap=True
+            )
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        for annotation in gate.to_annotations(found):
+            line(annotation)
+
+
+def updates(found: Sequence[Update]) -> None:
+    """Print what became of each record as a reference."""
+    for one in found:
+        line(f"{one.reference}: {'written' if one.written else 'kept'}: {one.reason}")
+
+
+def _write(path: Path, text: str, *, append: bool = False) -> None:
+    try:
+        with path.open("a" if append else "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise NlbenchError(f"{path}: cannot be written: {error.strerror}.") from None
