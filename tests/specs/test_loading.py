@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nlbench.errors import NlbenchError, SpecError
+from nlbench.specs import apply_overrides, learner_spec, read_table, stream_spec, validate_file
+from nlbench.specs.loading import toml_value
+
+
+def stream_table(**changes: Any) -> dict[str, Any]:
+    table: dict[str, Any] = {
+        "title": "t",
+        "stream": {"kind": "split", "source": "digits", "tasks": 5},
+        "protocol": {"batch": 16},
+    }
+    for dotted, value in changes.items():
+        part, key = dotted.split("__")
+        table[part] = {**table.get(part, {}), key: value}
+    return table
+
+
+def stream_problems(**changes: Any) -> list[str]:
+    with pytest.raises(SpecError) as caught:
+        stream_spec(stream_table(**changes), "s.toml")
+    return list(caught.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"protocol__batch": 0}, "s.toml: protocol.batch: must be greater than or equal to 1, got 0"),
+        ({"protocol__batch": 16.0}, "s.toml: protocol.batch: must be a valid integer, got 16.0"),
+        ({"protocol__batch": "16"}, "s.toml: protocol.batch: must be a valid integer, got '16'"),
+        ({"protocol__boundaries": 1}, "s.toml: protocol.boundaries: must be a valid boolean, got 1"),
+        ({"protocol__pases": 2}, "s.toml: protocol.pases: is not a known key (did you mean passes?), got 2"),
+        ({"stream__task": 5}, "s.toml: stream.task: is not a known key (did you mean tasks?), got 5"),
+        ({"stream__source": "mnits"}, "s.toml: stream.source: must be 'digits', 'mnist' or 'fashion-mnist', got 'mnits'"),
+        ({"stream__tasks": 3}, "s.toml: stream.tasks: must divide the 10 classes of digits, got 3"),
+        ({"check__forgetting": 0.0}, "s.toml: check.forgetting: must be greater than 0, got 0.0"),
+        ({"check__min_seeds": 1}, "s.toml: check.min_seeds: must be greater than or equal to 2, got 1"),
+        ({"protocol__output_space": "task"}, "s.toml: protocol.output_space: must be all or seen in class-il, got task"),
+    ],
+)
+def test_a_broken_rule_is_one_line_with_file_key_rule_and_value(change: dict[str, Any], line: str) -> None:
+    assert stream_problems(**change) == [line]
+
+
+@pytest.mark.parametrize("policy", ["window:0", "window:", "window:-1", "windows:3", "every", "", "full ", "full\n"])
+def test_evaluation_policies_that_do_not_exist(policy: str) -> None:
+    (line,) = stream_problems(protocol__evaluate=policy)
+    assert line.startswith("s.toml: protocol.evaluate: ")
+
+
+def test_every_broken_rule_is_reported_at_once() -> None:
+    table = {
+        "stream": {"kind": "permuted", "source": "mnist", "tasks": 0, "degrees": 1.0},
+        "protocol": {"passes": "two"},
+        "chek": {},
+    }
+    with pytest.raises(SpecError) as caught:
+        stream_spec(table, "s.toml")
+    keys = sorted(problem.split(": ")[1] for problem in caught.value.problems)
+    assert keys == ["chek", "protocol.batch", "protocol.passes", "stream.degrees", "stream.tasks", "title"]
+
+
+def test_unknown_kind_of_stream_names_the_kinds() -> None:
+    (line,) = stream_problems(stream__kind="splitt")
+    assert line.startswith("s.toml: stream")
+    assert "'splitt'" in line
+    assert all(kind in line for kind in ("split", "permuted", "rotated"))
+
+
+def recipe_problems(table: dict[str, Any], stream: str | None = None) -> list[str]:
+    with pytest.raises(SpecError) as caught:
+        learner_spec(table, "r.toml", name="r", stream=stream)
+    return list(caught.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("table", "line"),
+    [
+        ({}, "r.toml: learner.kind: is required: one of"),
+        ({"learner": {"kind": 3}}, "r.toml: learner.kind: is required: one of"),
+        ({"learner": {"kind": "mpl"}}, "r.toml: learner.kind: must be one of"),
+        ({"learner": {"kind": "mlp", "rate": -1.0}}, "r.toml: learner.rate: must be greater than 0, got -1.0"),
+        ({"learner": {"kind": "mlp", "hiden": [8]}}, "r.toml: learner.hiden: is not a known key (did you mean hidden?), got [8]"),
+        ({"learner": {"kind": "mlp", "hidden": [8, 0]}}, "r.toml: learner.hidden.1: must be greater than or equal to 1, got 0"),
+        (
+            {"learner": {"kind": "cms", "periods": [4, 4]}},
+            "r.toml: learner.periods: must differ from each other, as a level is named by its period, got [4, 4]",
+        ),
+        ({"learner": {"kind": "mlp"}, "batch": 0}, "r.toml: batch: must be greater than or equal to 1, got 0"),
+        (
+            {"learner": {"kind": "mlp"}, "presents": "joint"},
+            "r.toml: presents: must be 'sequential' or 'cumulative', got 'joint'",
+        ),
+        ({"learner": {"kind": "mlp"}, "lerner": {}}, "r.toml: lerner: is not a known key (did you mean learner?), got {}"),
+        ({"learner": 3}, "r.toml: learner and on.<stream> must be tables"),
+        ({"learner": {"kind": "mlp"}, "on": {"s": 1}}, "r.toml: learner and on.<stream> must be tables"),
+    ],
+)
+def test_a_broken_recipe_is_one_line_with_file_key_rule_and_value(table: dict[str, Any], line: str) -> None:
+    (problem,) = recipe_problems(table)
+    assert problem.startswith(line)
+
+
+def test_a_recipe_reports_inner_and_outer_problems_together() -> None:
+    lines = recipe_problems({"learner": {"kind": "mlp", "rate": 0.0, "momentum": 1.0}, "batch": "16", "titel": "x"})
+    assert sorted(line.split(": ")[1] for line in lines) == ["batch", "learner.momentum", "learner.rate", "titel"]
+
+
+def test_the_table_of_a_stream_overrides_recipe_values_there_and_only_there() -> None:
+    table = {"learner": {"kind": "mlp", "rate": 0.5}, "batch": 8, "on": {"s": {"rate": 0.25, "batch": 4}, "u": {"rate": 0.125}}}
+    there, elsewhere, third = (learner_spec(table, "r", name="r", stream=stream) for stream in ("s", None, "u"))
+    assert (there.learner.rate, there.batch) == (0.25, 4)
+    assert (elsewhere.learner.rate, elsewhere.batch) == (0.5, 8)
+    assert (third.learner.rate, third.batch) == (0.125, 8)
+
+
+def test_an_external_learner_keeps_its_options_as_given() -> None:
+    spec = learner_spec({"learner": {"kind": "./a.py:A", "anything": [1, {"x": 2}]}}, "r", name="A")
+    assert spec.learner.options == {"anything": [1, {"x": 2}]}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0.5", 0.5),
+        ("3", 3),
+        ("true", True),
+        ("[1, 2]", [1, 2]),
+        ("task-il", "task-il"),
+        ('"8"', "8"),
+        ("window:3", "window:3"),
+        ("", ""),
+    ],
+)
+def test_override_values_are_toml_or_else_text(text: str, value: Any) -> None:
+    assert toml_value(text) == value
+    assert type(toml_value(text)) is type(value)
+
+
+def test_overrides_touch_only_their_tables_and_never_the_original() -> None:
+    table = {"learner": {"kind": "mlp", "rate": 0.1}, "batch": 8}
+    changed = apply_overrides(table, {"learner.rate": "0.2", "batch": "4", "protocol.passes": "2"}, ("learner", "batch"))
+    assert changed == {"learner": {"kind": "mlp", "rate": 0.2}, "batch": 4}
+    assert table == {"learner": {"kind": "mlp", "rate": 0.1}, "batch": 8}
+    with pytest.raises(SpecError, match=r"--set batch\.x: batch is a value, not a table"):
+        apply_overrides(table, {"batch.x": "1"}, ("batch",))
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "syntax.toml").write_text("[stream\n")
+    (tmp_path / "latin.toml").write_bytes(b'title = "\xe9"')
+    with pytest.raises(SpecError, match=r"syntax.toml: not TOML: .*line 1"):
+        read_table(tmp_path / "syntax.toml")
+    with pytest.raises(SpecError, match=r"latin.toml: not UTF-8 text"):
+        read_table(tmp_path / "latin.toml")
+    with pytest.raises(NlbenchError, match=r"absent.toml: cannot be read: No such file"):
+        read_table(tmp_path / "absent.toml")
+
+
+def test_validate_checks_the_table_of_every_stream_and_names_each_rule_once(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text('batch = 0\n[learner]\nkind = "mlp"\n[on.a]\nrate = -1.0\n[on.b]\nhiden = [1]\n')
+    with pytest.raises(SpecError) as caught:
+        validate_file(path)
+    assert caught.value.problems == (
+        f"{path}: batch: must be greater than or equal to 1, got 0",
+        f'{path}: on."a": learner.rate: must be greater than 0, got -1.0',
+        f'{path}: on."b": learner.hiden: is not a known key (did you mean hidden?), got [1]',
+    )

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nlbench import catalog
+from nlbench.errors import NlbenchError, UnknownNameError
+
+
+def test_names_are_sorted_and_found() -> None:
+    assert {"split-digits", "permuted-digits", "split-mnist", "permuted-mnist", "rotated-mnist", "split-fashion"} <= set(
+        catalog.names("stream")
+    )
+    assert {"mlp", "cms", "joint", "chance"} <= set(catalog.names("model"))
+    for kind in ("stream", "model"):
+        names = catalog.names(kind)
+        assert names == sorted(names)
+        assert all(catalog.find(kind, name).stem == name for name in names)
+
+
+def test_a_path_stands_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.toml").touch()
+    monkeypatch.chdir(tmp_path)
+    assert catalog.find("model", "mine.toml") == Path("mine.toml")
+    assert catalog.find("stream", str(tmp_path / "mine.toml")) == tmp_path / "mine.toml"
+    with pytest.raises(NlbenchError, match=r"gone.toml: there is no such model file. `nlbench list models`"):
+        catalog.find("model", "gone.toml")
+
+
+def test_unknown_names_suggest_the_nearest_of_their_own_kind() -> None:
+    with pytest.raises(UnknownNameError, match=r"unknown stream 'split-mnits'\. Did you mean split-mnist"):
+        catalog.find("stream", "split-mnits")
+    with pytest.raises(UnknownNameError, match="unknown model 'split-mnist'"):
+        catalog.find("model", "split-mnist")

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from nlbench import errors
+from nlbench.errors import NlbenchError, SpecError, UnknownNameError
+
+KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, Exception)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_one_that_the_command_line_prints_and_exits_2(kind: type[Exception]) -> None:
+    assert issubclass(kind, NlbenchError)
+    assert kind.exit_code == 2
+
+
+def test_text_is_message_then_way_out() -> None:
+    error = NlbenchError("x must be 1, got 2.", "Write 1.")
+    assert (error.message, error.hint, str(error)) == ("x must be 1, got 2.", "Write 1.", "x must be 1, got 2. Write 1.")
+    assert str(NlbenchError("x must be 1.")) == "x must be 1."
+
+
+def test_spec_error_holds_every_problem_on_its_own_line() -> None:
+    error = SpecError(["a.toml: x: is required", "a.toml: y: is required"])
+    assert error.problems == ("a.toml: x: is required", "a.toml: y: is required")
+    assert str(error).splitlines() == list(error.problems)
+
+
+def test_unknown_name_suggests_the_nearest_and_nothing_far_away() -> None:
+    known = ["split-mnist", "split-digits", "permuted-mnist"]
+    assert str(UnknownNameError("stream", "splitmnist", known)).startswith(
+        "unknown stream 'splitmnist'. Did you mean split-mnist"
+    )
+    assert (
+        str(UnknownNameError("stream", "zzz", known)) == "unknown stream 'zzz'. Known: permuted-mnist, split-digits, split-mnist."
+    )
