@@ -1,4 +1,6 @@
-"""The Python face of the package: run, resolve, tune, load, compare, check, stream_from_arrays. Torch is imported only when something runs."""
+"""The Python face of the package: run, resolve, tune, load, compare, check, stream_from_arrays.
+
+Torch is imported only when something runs."""
 
 from __future__ import annotations
 

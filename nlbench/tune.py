@@ -102,7 +102,7 @@ def _trial(plan: Plan, values: dict[str, str], stream: Stream, objective: str, m
             learner = learners.build(plan.learner.learner, problem)
             for row in evaluate_stream(learner, stream, batch=plan.batch, presents=plan.learner.presents):
                 if row.metric == "accuracy":
-                    accuracy[plan.seeds.index(row.seed), row.after_task, row.on_task - 1] = row.value  # type: ignore[arg-type, operator]
+                    accuracy[plan.seeds.index(row.seed), row.after_task, row.on_task - 1] = row.value  # type: ignore[operator]
     except NotFiniteError:
         return Trial(values, None, {}, perf_counter() - clock)
     scored = [metrics.compute(matrix) for matrix in accuracy]

@@ -1,0 +1,25 @@
+"""Every table, live progress and message. Only this package prints."""
+
+from nlbench.display.catalog import catalog, data, show, validate
+from nlbench.display.console import line, note
+from nlbench.display.records import record, run
+from nlbench.display.running import dry_run, progress
+from nlbench.display.verdicts import comparison, judgements, search, trial, updates
+
+__all__ = [
+    "catalog",
+    "comparison",
+    "data",
+    "dry_run",
+    "judgements",
+    "line",
+    "note",
+    "progress",
+    "record",
+    "run",
+    "search",
+    "show",
+    "trial",
+    "updates",
+    "validate",
+]

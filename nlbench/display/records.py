@@ -1,0 +1,137 @@
+"""A finished run and its record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from nlbench import metrics as definitions
+from nlbench.api import Run
+from nlbench.comparison.statistics import mean_interval
+from nlbench.display.console import number_text, out, seeds_text, size_text, write_json
+from nlbench.records import Record
+
+HEADLINE = (
+    "average_accuracy",
+    "average_incremental_accuracy",
+    "learning_accuracy",
+    "forgetting",
+    "forgetting_worst",
+    "backward_transfer",
+    "forward_transfer",
+    "min_accuracy",
+    "worst_case_accuracy",
+    "learning_curve_area",
+)
+"""The metrics that `run` and `show` print; the record holds all of them."""
+
+
+def run(done: Run, as_json: bool) -> None:
+    """Print a finished run."""
+    if as_json:
+        write_json({"record": str(done.path), "seeds_run": list(done.seeds_run), **plain(done.record)})
+        return
+    record(done.record)
+    if not done.seeds_run:
+        out.print("Every seed was recorded already; nothing ran.", style="dim")
+    out.print(Text("record  ", style="dim") + Text(str(done.path), style="bold"), soft_wrap=True)
+
+
+def record(found: Record) -> None:
+    """Print a record's accuracy matrix, metrics, costs."""
+    out.print()
+    out.print(
+        f"[bold]{escape(found.model)}[/] on [bold]{escape(found.stream)}[/] ({found.scenario}), {seeds_text(found.seeds)}:"
+        " mean accuracy on each task"
+    )
+    out.print(_matrix(found))
+    out.print(_metric_table(found))
+    out.print()
+    seconds = ", ".join(f"{phase} {value:.2f} s" for phase, value in sorted(found.seconds().items(), reverse=True))
+    sizes = ", ".join(f"{kind} {size_text(value)}" for kind, value in found.bytes().items() if value)
+    out.print(f"[dim]seconds[/] {seconds} (all seeds together)   [dim]bytes per seed[/] {sizes or '0 B'}")
+
+
+def _matrix(found: Record) -> Table:
+    """Return R, mean over seeds: a row per boundary, a column per task; what is still to come is dim."""
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    grid.add_column("after")
+    mean = found.accuracies.mean(0)
+    for task in range(1, found.n_tasks + 1):
+        grid.add_column(f"task {task}" if found.n_tasks <= 6 else str(task), justify="right")
+    for i in range(found.n_tasks + 1):
+        cells = [_cell(mean[i, j], i, j + 1) for j in range(found.n_tasks)]
+        grid.add_row("no task" if i == 0 else f"task {i}", *cells)
+    return grid
+
+
+def _cell(value: Any, after: int, task: int) -> Text:
+    if value is None or getattr(value, "mask", False) is True or str(value) == "--":
+        return Text("–", style="dim")
+    number = float(value)
+    if task > after:
+        return Text(number_text(number), style="dim")
+    # from orange to blue: readable without red and green
+    low, high = (230, 97, 1), (33, 113, 181)
+    share = min(max(number, 0.0), 1.0)
+    colour = "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in zip(low, high, strict=True))
+    return Text(number_text(number), style=f"{'bold ' if task == after else ''}{colour}")
+
+
+def _metric_table(found: Record) -> Table:
+    grid = Table(box=None, pad_edge=False, show_header=True, header_style="dim")
+    grid.add_column("metric", min_width=28)
+    grid.add_column("mean", justify="right", min_width=6)
+    grid.add_column("95 % interval", justify="right", min_width=16)
+    grid.add_column("", style="dim", no_wrap=True, overflow="ellipsis")
+    for name in HEADLINE:
+        values = [value for value in found.metric(name).values() if value is not None]
+        if values:
+            interval = mean_interval(numpy.asarray(values))
+            bounds = f"{number_text(interval.low)} … {number_text(interval.high)}" if len(values) > 1 else "one seed"
+            grid.add_row(name, number_text(sum(values) / len(values)), bounds, escape(definitions.METRICS[name].formula))
+        else:
+            grid.add_row(name, "–", "", escape(found.reason(name)))
+    chance = float(found.chance.mean())
+    grid.add_row("chance", number_text(chance), "", "the best constant label; forgetting means nothing at chance")
+    learned = [value for value in found.metric("learning_accuracy").values() if value is not None]
+    if learned and mean_interval(numpy.asarray(learned)).low <= chance:
+        grid.add_row(
+            Text("at chance", style="bold"), "", "", "learning accuracy is not above chance: its forgetting says nothing"
+        )
+    return grid
+
+
+def plain(found: Record) -> dict[str, Any]:
+    """Return a record's headline as plain values."""
+    metrics: dict[str, Any] = {}
+    for name in definitions.METRICS:
+        by_seed = found.metric(name) if definitions.METRICS[name].needs != "references" else {}
+        known = [value for value in by_seed.values() if value is not None]
+        if not by_seed:
+            continue
+        interval = mean_interval(numpy.asarray(known)) if len(known) > 1 else None
+        metrics[name] = {
+            "mean": sum(known) / len(known) if known else None,
+            "low": interval.low if interval else None,
+            "high": interval.high if interval else None,
+            "by_seed": by_seed,
+            "reason": None if known else found.reason(name),
+        }
+    return {
+        "model": found.model,
+        "stream": found.stream,
+        "scenario": found.scenario,
+        "fingerprint": found.fingerprint,
+        "seeds": list(found.seeds),
+        "chance": float(found.chance.mean()),
+        "accuracy": found.accuracies.mean(0).tolist(),
+        "metrics": metrics,
+        "bytes": found.bytes(),
+        "seconds": found.seconds(),
+    }
