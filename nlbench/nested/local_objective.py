@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
 from nlbench.errors import NlbenchError
+from nlbench.nested.layers import Linear
 from nlbench.nested.rules import proximal_gain
 
 Reduction = Literal["mean", "sum"]
@@ -39,8 +40,8 @@ class LocalObjective:
 
 
 def trainable_layers(module: nn.Module) -> list[nn.Module]:
-    """Return the linear and convolution layers inside `module`."""
-    return [layer for layer in module.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    """Return the linear and convolution layers inside `module`, torch's and this package's."""
+    return [layer for layer in module.modules() if isinstance(layer, nn.Linear | nn.Conv2d | Linear)]
 
 
 def attach(layers: Iterable[nn.Module], objective: LocalObjective) -> list[RemovableHandle]:
@@ -67,6 +68,15 @@ def _make_hook(objective: LocalObjective) -> Callable[[nn.Module, tuple[Tensor, 
     return hook
 
 
+def add_local_gradient(output: Tensor, inputs: Tensor, weight: Tensor, bias: Tensor | None, objective: LocalObjective) -> Tensor:
+    """Return `output` = x Wᵀ + b unchanged, and make its backward pass add `objective` to the gradients of W and b.
+
+    For models that pass weights to functions instead of calling layers: x (*lead, ..., d_in), W (*lead, d_out, d_in), b
+    (*lead, d_out).
+    """
+    return _AddLocalGradient.apply(output, inputs.detach(), weight, bias, None, objective)
+
+
 class _AddLocalGradient(torch.autograd.Function):
     """The identity on a layer's output whose backward also gives the layer's weights their local gradient."""
 
@@ -77,7 +87,7 @@ class _AddLocalGradient(torch.autograd.Function):
         inputs: Tensor,
         weight: Tensor,
         bias: Tensor | None,
-        layer: nn.Module,
+        layer: nn.Module | None,
         objective: LocalObjective,
     ) -> Tensor:
         ctx.save_for_backward(output, inputs, weight)
@@ -87,7 +97,7 @@ class _AddLocalGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, surprise: Tensor) -> tuple[Tensor | None, ...]:
         output, inputs, weight = ctx.saved_tensors
-        x, y, delta, samples = as_rows(ctx.layer, inputs, output, surprise)
+        x, y, delta, samples = as_rows(ctx.layer, weight, inputs, output, surprise)
         if ctx.has_bias:
             x = torch.cat((x, torch.ones_like(x[..., :1])), -1)
         share = 1 / samples if ctx.objective.reduction == "mean" else 1.0
@@ -106,7 +116,9 @@ def local_gradient(inputs: Tensor, outputs: Tensor, surprises: Tensor, objective
     return (surprises + kappa * outputs).mT @ gain - surprises.mT @ inputs
 
 
-def as_rows(layer: nn.Module, inputs: Tensor, output: Tensor, surprise: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
+def as_rows(
+    layer: nn.Module | None, weight: Tensor, inputs: Tensor, output: Tensor, surprise: Tensor
+) -> tuple[Tensor, Tensor, Tensor, int]:
     """Return (x, y, δ, samples), one row per use of the weight matrix: tokens of a linear layer, patches of a convolution.
 
     `samples` is what a mean loss divides by: rows of a linear layer, images of a convolution.
@@ -117,6 +129,6 @@ def as_rows(layer: nn.Module, inputs: Tensor, output: Tensor, surprise: Tensor) 
         )
         y, delta = (t.flatten(2).mT.flatten(0, 1) for t in (output, surprise))
         return x, y, delta, inputs.shape[0]
-    lead = cast(Tensor, layer.weight).shape[:-2]
+    lead = weight.shape[:-2]
     x, y, delta = (t.reshape(*lead, -1, t.shape[-1]) for t in (inputs, output, surprise))
     return x, y, delta, x.shape[-2]

@@ -8,7 +8,7 @@ differentiates through δ.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -112,7 +112,7 @@ class SurpriseObjective:
 
     def _objective(self, layer: nn.Module, inputs: Tensor, output: Tensor, surprise: Tensor) -> Tensor:
         """Return ½ Σ‖y + δ‖² of one layer, averaged over samples with reduction "mean"; one value per replica."""
-        _, y, delta, samples = as_rows(layer, inputs, output, surprise)
+        _, y, delta, samples = as_rows(layer, cast(Tensor, layer.weight), inputs, output, surprise)
         if self.reduction == "sum":
             return 0.5 * (y + delta).square().sum((-2, -1))
         return 0.5 * (y + samples * delta).square().sum((-2, -1)) / samples

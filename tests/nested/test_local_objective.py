@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nlbench.errors import NlbenchError
-from nlbench.nested.local_objective import LocalObjective, attach, trainable_layers
+from nlbench.nested.local_objective import LocalObjective, add_local_gradient, attach, trainable_layers
 from nlbench.nested.optimizers import DGD
 
 N = 8
@@ -209,6 +209,22 @@ def test_evaluation_and_frozen_layers_are_left_alone() -> None:
     loss_of(model).backward()
     assert model[0].weight.grad is None
     assert len(trainable_layers(model)) == 3
+
+
+def test_functions_of_weights_take_the_local_gradient_and_dgd_refuses_layers_it_cannot_see() -> None:
+    layer, x = nn.Linear(6, 3).double(), draw(N, 6, seed=1)
+    expected = torch.autograd.grad((layer(x).pow(4).sum() + 0.5 * layer(x).square().sum()) / N, list(layer.parameters()))
+    output = F.linear(x, layer.weight, layer.bias)
+    loss = add_local_gradient(output, x, layer.weight, layer.bias, LocalObjective(output=1.0)).pow(4).sum() / N
+    assert all(close(a, b) for a, b in zip(torch.autograd.grad(loss, list(layer.parameters())), expected, strict=True))
+
+    optimizer = DGD(layer)
+    F.linear(x, layer.weight, layer.bias).sum().backward()
+    with pytest.raises(NlbenchError, match="not called"):
+        optimizer.step()
+    optimizer.zero_grad()
+    layer(x).sum().backward()
+    optimizer.step()
 
 
 def test_layers_without_a_local_form_are_refused() -> None:

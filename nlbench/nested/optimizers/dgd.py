@@ -40,22 +40,40 @@ class DGD(torch.optim.Optimizer):
         super().__init__(module.parameters(), {"lr": lr})
         rate = (lambda: self.param_groups[0]["lr"]) if proximal else None
         objective = LocalObjective(output=kappa, reduction=reduction, proximal_rate=rate)
-        self.hooks = attach(trainable_layers(module) if layers is None else layers, objective)
+        self.layers = trainable_layers(module) if layers is None else list(layers)
+        self.hooks = attach(self.layers, objective)
+        self._called: set[nn.Module] = set()
+        self.hooks += [layer.register_forward_hook(self._note_call) for layer in self.layers]
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Take one step on every parameter that has a gradient; return the closure's loss, or None."""
+        """Take one step on every parameter that has a gradient; return the closure's loss, or None.
+
+        A layer whose weights have a gradient though it was never called (a model that passes them to a function) is an
+        error: its hook saw nothing, and the step would be plain SGD.
+        """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        missed = [layer for layer in self.layers if layer.weight.grad is not None and layer not in self._called]
+        if missed:
+            raise NlbenchError(
+                f"DGD: {len(missed)} layers have a gradient but were not called as modules, the first is {missed[0]}.",
+                "Name those that are called in `layers`, or use `local_objective.add_local_gradient` where weights meet inputs.",
+            )
+        self._called.clear()
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     parameter.sub_(group["lr"] * parameter.grad)
         return loss
 
+    def _note_call(self, layer: nn.Module, inputs: Any, output: Any) -> None:
+        self._called.add(layer)
+
     def detach(self) -> None:
         """Remove the hooks: the module's gradients are ordinary again."""
         for hook in self.hooks:
             hook.remove()
+        self.layers = []

@@ -117,6 +117,7 @@ class Momentum(RuleOptimizer):
     initial = staticmethod(momenta.momentum_init)
     update = staticmethod(momenta.momentum)
     state_type = momenta.MomentumState
+    default_lr = 3e-2
 
 
 class PreconditionedMomentum(RuleOptimizer):
@@ -125,7 +126,7 @@ class PreconditionedMomentum(RuleOptimizer):
     initial = staticmethod(preconditioned.diagonal_init)
     update = staticmethod(preconditioned.preconditioned_momentum)
     state_type = preconditioned.DiagonalState
-    default_lr = 1e-4
+    default_lr = 3e-4
 
 
 class DeltaMomentum(RuleOptimizer):
@@ -134,6 +135,7 @@ class DeltaMomentum(RuleOptimizer):
     initial = staticmethod(momenta.momentum_init)
     update = staticmethod(momenta.delta_momentum)
     state_type = momenta.MomentumState
+    default_lr = 1e-1
 
 
 class FeatureMomentum(RuleOptimizer):
@@ -142,6 +144,7 @@ class FeatureMomentum(RuleOptimizer):
     initial = staticmethod(momenta.momentum_init)
     update = staticmethod(momenta.feature_momentum)
     state_type = momenta.MomentumState
+    default_lr = 3e-2
 
 
 class DMGD(RuleOptimizer):
@@ -150,7 +153,7 @@ class DMGD(RuleOptimizer):
     initial = staticmethod(deep_momentum.dmgd_init)
     update = staticmethod(deep_momentum.dmgd)
     state_type = deep_momentum.DeepMomentumState
-    default_lr = 1e-1
+    default_lr = 1.0
 
 
 class AdamW(RuleOptimizer):
@@ -171,6 +174,7 @@ class Shampoo(RuleOptimizer):
     initial = staticmethod(preconditioned.shampoo_init)
     update = staticmethod(preconditioned.shampoo)
     state_type = preconditioned.ShampooState
+    default_lr = 3e-2
     vectors_use_adam = True
 
 
@@ -192,7 +196,7 @@ class M3(RuleOptimizer):
     initial = staticmethod(multi_scale.m3_init)
     update = staticmethod(multi_scale.m3)
     state_type = multi_scale.M3State
-    default_lr = 1e-3
+    default_lr = 3e-3
     vectors_use_adam = True
 
     @classmethod
