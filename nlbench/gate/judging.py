@@ -18,13 +18,10 @@ from nlbench.gate.model import ROUNDING, Finding, Judgement, Verdict
 from nlbench.gate.reference import default_reference, find_reference, margins_of, measured
 from nlbench.metrics import METRICS, OF_FORGETTING
 from nlbench.records import Record, read_record
-from nlbench.records.facts import Difference, differences
+from nlbench.records.tools import diff
 
 ALPHA: Final = 0.05
 _NOTHING_LEARNED: Final = "learning accuracy does not lie above chance: what was not learned cannot be forgotten."
-_NOT_COMPARED: Final = frozenset(
-    {"check", "created", "fingerprint", "metrics_version", "null_metrics", "run", "runs", "schema_version", "seeds"}
-)
 
 
 def check(record: Record | Path | str, *, against: Path | str | None = None) -> Judgement:
@@ -55,17 +52,13 @@ def check(record: Record | Path | str, *, against: Path | str | None = None) -> 
 
 def _judgement(record: Record, reference: Record | None, findings: Sequence[Finding]) -> Judgement:
     learned = [value for value in record.metric("learning_accuracy").values() if value is not None]
-    changed: list[Difference] = []
-    if reference is not None:
-        sides = [{key: value for key, value in one.metadata.items() if key not in _NOT_COMPARED} for one in (record, reference)]
-        changed = differences(*sides)
     return Judgement(
         record=str(record.path),
         reference=None if reference is None else str(reference.path),
         model=record.model,
         stream=record.stream,
         findings=tuple(findings),
-        changed=tuple(changed),
+        changed=() if reference is None else tuple(diff(record, reference)),
         learning_accuracy=float(np.mean(learned)) if learned else None,
         chance=float(record.chance.mean()) if record.chance.count() else None,
     )

@@ -166,7 +166,7 @@ def _write(path: Path, table: pa.Table, facts: Mapping[str, Any]) -> Path:
     first = pc.is_in(
         table["metric"], value_set=pa.array([name for name in names if belongs_first(name, _METRIC_NAMES)], pa.string())
     )
-    return _replace(path, _parquet([table.filter(first), table.filter(pc.invert(first))], facts))
+    return replace_file(path, _parquet([table.filter(first), table.filter(pc.invert(first))], facts))
 
 
 def _parquet(groups: Sequence[pa.Table], facts: Mapping[str, Any]) -> bytes:
@@ -180,7 +180,7 @@ def _parquet(groups: Sequence[pa.Table], facts: Mapping[str, Any]) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def _replace(path: Path, content: bytes) -> Path:
+def replace_file(path: Path, content: bytes) -> Path:
     """Put the content at the path so that a reader sees the old file or the whole new one, also after a power cut."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
