@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from token_loops import memory_scan_loop, self_referential_loop
+from kernels.token_loops import memory_scan_loop, self_referential_loop
 from torch import Tensor
 
 from nlbench.kernels import Memories, memory_scan, self_referential_scan

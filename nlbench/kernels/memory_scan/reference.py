@@ -26,27 +26,34 @@ def scan(
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Memory, outputs and velocity after all tokens; arguments as in `memory_scan`."""
     outputs = []
-    for start in range(0, keys.shape[-2], chunk):
-        token = slice(start, start + chunk)
-        k, q = keys[..., token, :], None if queries is None else queries[..., token, :]
-        r = targets[..., token, :]
+    whole = (
+        keys,
+        targets,
+        rate[..., None],
+        retain[..., None],
+        values,
+        queries,
+        None if momentum is None else momentum[..., None],
+    )
+    for k, r, eta, alpha, v, q, mu in zip(*(split(each, chunk, like=keys) for each in whole), strict=True):
         if residual == "minus_prediction":
             r = r - k @ memory.mT
-        elif values is not None:
-            r = r + (values[..., token, :] - k) @ memory.mT
+        elif v is not None:
+            r = r + (v - k) @ memory.mT
         if q is not None and read == "stale":
             outputs.append(q @ memory.mT)
-        if momentum is None or velocity is None:
-            memory, exact = chunk_step(memory, k, r, rate[..., token], retain[..., token], q)
+        if mu is None or velocity is None:
+            memory, exact = chunk_step(memory, k, r, eta, alpha, q)
         else:
-            memory, velocity, exact = momentum_chunk_step(
-                memory, velocity, k, r, rate[..., token], retain[..., token], momentum[..., token], q
-            )
+            memory, velocity, exact = momentum_chunk_step(memory, velocity, k, r, eta, alpha, mu, q)
         if exact is not None and read == "exact":
             outputs.append(exact)
-    if queries is None:
-        return memory, None, velocity
-    return memory, torch.cat(outputs, -2) if outputs else queries.new_zeros((*queries.shape[:-1], memory.shape[-2])), velocity
+    return memory, torch.cat(outputs, -2) if queries is not None else None, velocity
+
+
+def split(tokens: Tensor | None, chunk: int, *, like: Tensor) -> tuple[Tensor, ...] | list[None]:
+    """The chunks of (S, H, L, …) along the tokens; as many times None for no tensor."""
+    return [None] * -(-like.shape[2] // chunk) if tokens is None else tokens.split(chunk, 2)
 
 
 def decay_products(factors: Tensor) -> Tensor:

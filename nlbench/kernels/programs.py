@@ -1,0 +1,85 @@
+"""Runs one Numba program per seed and head on all cores, on the memory of torch tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numba
+import numpy as np
+import torch
+from numba import njit, prange, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from torch import Tensor
+
+_CORES: Final = numba.get_num_threads()
+
+
+class Program:
+    """A compiled function of (index, *arguments), called for every index below a count, in parallel.
+
+    It is compiled once and called through its address: Numba's own parallel loops inline their body and optimise it three times.
+    """
+
+    def __init__(self, function: Callable[..., None]) -> None:
+        self._compiled = njit(cache=True, nogil=True, error_model="numpy", no_cpython_wrapper=True)(function)
+        self._addresses: dict[tuple[Any, ...], int] = {}
+        self.__doc__ = function.__doc__
+
+    def __call__(self, count: int, *arguments: Any) -> None:
+        """Run indices 0 … count - 1 on as many threads as torch uses. All arrays must be C-contiguous."""
+        kinds = tuple((each.dtype.char, each.ndim) if isinstance(each, np.ndarray) else type(each) for each in arguments)
+        if kinds not in self._addresses:
+            self._addresses[kinds] = self._address(arguments)
+        numba.set_num_threads(min(torch.get_num_threads(), _CORES))
+        _run(self._addresses[kinds], count, arguments)
+
+    def _address(self, arguments: tuple[Any, ...]) -> int:
+        signature = (types.intp, *(numba.typeof(each) for each in arguments))
+        self._compiled.compile(signature)
+        overload = self._compiled.overloads[signature]
+        return int(overload.library.get_pointer_to_function(overload.fndesc.llvm_func_name))
+
+
+@intrinsic
+def _call_at(context, address, index, arguments):  # type: ignore[no-untyped-def]
+    """Call the compiled function at `address` with (index, *arguments)."""
+    kinds = (types.intp, *arguments.types)
+
+    def emit(context, builder, signature, values):  # type: ignore[no-untyped-def]
+        pointer = builder.inttoptr(values[0], context.call_conv.get_function_type(types.none, kinds).as_pointer())
+        inputs = [values[1], *cgutils.unpack_tuple(builder, values[2])]
+        status, _ = context.call_conv.call_function(builder, pointer, types.none, kinds, inputs)
+        with cgutils.if_unlikely(builder, status.is_error):
+            context.call_conv.return_status_propagate(builder, status)
+        return context.get_dummy_value()
+
+    return types.void(address, index, arguments), emit
+
+
+@njit(cache=True, parallel=True, nogil=True)
+def _run(address, count, arguments):  # type: ignore[no-untyped-def]
+    for index in prange(count):
+        _call_at(address, index, arguments)
+
+
+def array(tensor: Tensor, axes: int = 0) -> np.ndarray:
+    """The tensor's values as a C-contiguous array, its first `axes` axes as one; shares memory where the tensor is contiguous."""
+    values = tensor.detach().contiguous().numpy()
+    return values.reshape(-1, *values.shape[axes:]) if axes else values
+
+
+def optional(tensor: Tensor | None, like: np.ndarray) -> np.ndarray:
+    """`array(tensor, 2)`; without a tensor, an array shaped as `like` but with an empty second axis."""
+    return np.empty((like.shape[0], 0, *like.shape[2:]), like.dtype) if tensor is None else array(tensor, 2)
+
+
+def empty(shape: tuple[int, ...], like: np.ndarray) -> np.ndarray:
+    """An array for a program to fill; the tests fill it with NaN first."""
+    return np.empty(shape, like.dtype)
+
+
+def tensor(values: np.ndarray, *shape: int) -> Tensor:
+    """The array as a tensor of `shape`, sharing memory."""
+    return torch.from_numpy(values).view(shape)
