@@ -182,7 +182,7 @@ def test_nested_level_restarts_from_its_initial_state_which_has_moved():
 
 def test_fomaml_restart_equals_the_meta_gradient_oracle():
     start = {"w": draw(4, seed=9)}
-    losses = [lambda p, f=loss_at(step): f(p["w"]) for step in range(1, 5)]
+    losses = [lambda p, step=step: loss_at(step)(p["w"]) for step in range(1, 5)]
     meta = meta_gradient(start, losses[:3], losses[3], 0.1, first_order=True)["w"]
     fast = run(Plan((4, 1), restart="fomaml"), 4, initial=True)[-1][1]
     assert (fast.initial["w"] - (start["w"] - 0.1 * meta)).abs().max() < 1e-12

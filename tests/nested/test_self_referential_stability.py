@@ -21,7 +21,7 @@ def streams(tokens: int = TOKENS) -> torch.Tensor:
 
 @torch.no_grad()
 def norm_ratios(drift: float = 0.0, tokens: int = TOKENS, **changes) -> dict[str, torch.Tensor]:
-    """For each matrix its norm after the streams over its initial one, (3,). `drift` adds that share of its mean to it every segment."""
+    """Each matrix's norm after the streams over its initial one, (3,). `drift`: that share of its mean is added every segment."""
     block = SelfReferential(WIDTH, 1, SelfReferentialConfig(backend="reference", **changes)).double()
     state = block.initial_state(3)
     learned = {f"{name}.{i}": p[0] for name in block.config.names for i, p in enumerate(block.initial[name])}

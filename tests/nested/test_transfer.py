@@ -42,7 +42,7 @@ def test_nonparametric_edge_reads_another_context_without_parameters_changing():
     _, state = attention(context, attention.initial_state(1))
     alone, informed = attention(x, attention.initial_state(1))[0], attention(x, state)[0]
     assert (alone - informed).abs().max() > 1e-3
-    assert {name for name in state} == {"keys", "values"}
+    assert set(state) == {"keys", "values"}
 
 
 def test_generate_edge_lets_a_memory_write_its_own_values():
@@ -52,7 +52,11 @@ def test_generate_edge_lets_a_memory_write_its_own_values():
 
 
 def losses(count):
-    return [lambda p, a=draw(4, 4, seed=s), b=draw(4, seed=s + 50): (a @ p["w"] - b).tanh().square().sum() for s in range(count)]
+    def make(s):
+        a, b = draw(4, 4, seed=s), draw(4, seed=s + 50)
+        return lambda p: (a @ p["w"] - b).tanh().square().sum()
+
+    return [make(s) for s in range(count)]
 
 
 def test_maml_equals_finite_differences_and_fomaml_does_not():
