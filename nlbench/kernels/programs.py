@@ -13,6 +13,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from torch import Tensor
 
+from nlbench.kernels.tiles import COMPILATION
+
 _CORES: Final = numba.get_num_threads()
 
 
@@ -23,7 +25,7 @@ class Program:
     """
 
     def __init__(self, function: Callable[..., None]) -> None:
-        self._compiled = njit(cache=True, nogil=True, error_model="numpy", no_cpython_wrapper=True)(function)
+        self._compiled = njit(**COMPILATION)(function)
         self._addresses: dict[tuple[Any, ...], int] = {}
         self.__doc__ = function.__doc__
 
@@ -61,7 +63,7 @@ def _call_at(context, address, index, arguments):  # type: ignore[no-untyped-def
 @njit(cache=True, parallel=True, nogil=True)
 def _run(address, count, arguments):  # type: ignore[no-untyped-def]
     for index in prange(count):
-        _call_at(address, index, arguments)
+        _call_at(address, index, arguments)  # type: ignore[call-arg]
 
 
 def array(tensor: Tensor, axes: int = 0) -> np.ndarray:

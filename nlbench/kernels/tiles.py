@@ -19,6 +19,7 @@ from numba.extending import intrinsic
 _FEATURES: Final = llvmlite.binding.get_host_cpu_features()
 VECTOR_BYTES: Final = 64 if _FEATURES.get("avx512f") else 32 if _FEATURES.get("avx") else 16
 TILE_ROWS: Final = 8
+COMPILATION: Final[dict[str, Any]] = {"cache": True, "nogil": True, "error_model": "numpy", "no_cpython_wrapper": True}
 L1_BYTES: Final = 24 * 1024
 
 _I1, _I32, _I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
@@ -31,7 +32,7 @@ def kernel(**options: Any) -> Callable[[Callable[..., None]], Any]:
     """
 
     def decorate(function: Callable[..., None]) -> Any:
-        compiled = njit(cache=True, nogil=True, error_model="numpy", no_cpython_wrapper=True, **options)(function)
+        compiled = njit(**COMPILATION, **options)(function)
 
         def call(context: Any, *arguments: Any) -> Any:
             signature = context.resolve_function_type(types.Dispatcher(compiled), arguments, {})

@@ -26,16 +26,8 @@ def scan(
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Memory, outputs and velocity after all tokens; arguments as in `memory_scan`."""
     outputs = []
-    whole = (
-        keys,
-        targets,
-        rate[..., None],
-        retain[..., None],
-        values,
-        queries,
-        None if momentum is None else momentum[..., None],
-    )
-    for k, r, eta, alpha, v, q, mu in zip(*(split(each, chunk, like=keys) for each in whole), strict=True):
+    tokens = (keys, targets, rate, retain, values, queries, momentum)
+    for k, r, eta, alpha, v, q, mu in zip(*(split(each, chunk, like=rate) for each in tokens), strict=True):
         if residual == "minus_prediction":
             r = r - k @ memory.mT
         elif v is not None:
