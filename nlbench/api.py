@@ -1,6 +1,7 @@
 """The Python face of the package: run, resolve, tune, load, compare, check, stream_from_arrays.
 
-Torch is imported only when something runs."""
+Torch is imported only when something runs.
+"""
 
 from __future__ import annotations
 
@@ -178,7 +179,8 @@ def tune(
 
 def _runner() -> ModuleType:
     """Return the running half, imported with waiting threads that sleep: spinning ones slow torch hundredfold beside a busy
-    neighbour."""
+    neighbour.
+    """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
     from nlbench import runner
@@ -230,7 +232,8 @@ def record_files(paths: Iterable[str | Path]) -> list[Path]:
 
 def stream_from_arrays(name: str, tasks: Sequence[tuple[Any, Any, Any, Any]], **options: Any) -> ArrayTasks:
     """Return a stream of the given tasks, each (train inputs, train labels, test inputs, test labels); see
-    `nlbench.streams.from_arrays`."""
+    `nlbench.streams.from_arrays`.
+    """
     from nlbench.streams import from_arrays
 
     return from_arrays(name, tasks, **options)

@@ -24,8 +24,7 @@ class Problem:
     device: torch.device
     backend: str
     steps: int
-    """Training batches in the whole stream: for clocks that must fire at least once. A learner may not schedule by task from
-    it."""
+    """Training batches in the whole stream, for clocks that must fire at least once; not to be used to guess tasks."""
 
     @property
     def n_inputs(self) -> int:
@@ -50,16 +49,13 @@ class Batch:
 
 
 class Learner:
-    """A model with its learning rule, for S seeds at once. Subclasses write `observe` and `predict`; the rest has working
-    defaults.
+    """A model with its learning rule, for S seeds at once. Subclasses write `observe` and `predict`; the rest has defaults.
 
-    A learner is built as `cls(config, problem)`. It never sees the stream, the metrics or the recorder, and a label reaches it
-    only through
-    `observe`. Its tensor attributes, and lists of tensors, are its state: the defaults of `state_dict`, `load_state_dict` and
-    `memory_bytes` read those.
-    Optional, found by name: `permute_inputs(order)`, where `order` is (S, n_inputs), replaces every tensor's input axis by
-    `tensor[..., order]`
-    (first-layer weights, momenta, input statistics), exactly; the harness then permutes the learner instead of every image.
+    A learner is built as `cls(config, problem)`. It never sees the stream, the metrics or the recorder, and a label reaches
+    it only through `observe`. Its tensor attributes, and lists of tensors, are its state: the defaults of `state_dict`,
+    `load_state_dict` and `memory_bytes` read those. Optional, found by name: `permute_inputs(order)`, where `order` is (S,
+    n_inputs), replaces every tensor's input axis by `tensor[..., order]` (first-layer weights, momenta, input statistics),
+    exactly; the harness then permutes the learner instead of every image.
     """
 
     single_seed: ClassVar[bool] = False

@@ -24,7 +24,8 @@ def names(kind: Kind) -> list[str]:
 
 def find(kind: Kind, name: str) -> Path:
     """Return the file of a declared name, or the path itself where one is given. Raises `UnknownNameError` with the nearest
-    names."""
+    names.
+    """
     if name.endswith(".toml") or "/" in name:
         path = Path(name)
         if not path.is_file():

@@ -95,7 +95,7 @@ def run(
 ) -> None:
     """Run a learner on a stream and record what it keeps and what it forgets.
 
-    Seeds run together as one tensor axis. Interrupt it whenever you like: the same command resumes from the last finished task.
+    Seeds run together as one tensor axis. Interrupt it whenever you like: the same command resumes.
     """
     from nlbench import api, display
 
@@ -244,8 +244,7 @@ def _overrides(pairs: list[str] | None, option: str = "--set") -> dict[str, str]
 
 
 def main() -> None:
-    """Run the command line. Exit codes: 0 done, 1 a gate said no, 2 something to mend, 70 a defect of nlbench, 130
-    interrupted."""
+    """Run the command line. Exit codes: 0 done, 1 the gate said no, 2 mend something, 70 a defect of nlbench, 130 interrupted."""
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:

@@ -1,5 +1,6 @@
 """Names and overrides -> a run that is fully decided, with its fingerprint. Imports no torch, so that a run already recorded
-starts none."""
+starts none.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +63,8 @@ class Plan:
     @property
     def fingerprint(self) -> str:
         """What decides the numbers: protocol, stream and data, learner, the code that runs, precision. Not seeds, backend,
-        device or versions."""
+        device or versions.
+        """
         return digest(
             {
                 "protocol_version": PROTOCOL_VERSION,
@@ -110,7 +112,8 @@ def resolve(
     """Return the plan that names and overrides decide. `declared` is the stream itself where it was made in Python under the
     name `stream`.
 
-    Override keys start with `stream.`, `protocol.`, `learner.`, `batch` or `presents`. Raises `SpecError` or `UnknownNameError`.
+    Override keys start with `stream.`, `protocol.`, `learner.`, `batch` or `presents`. Raises `SpecError` or
+    `UnknownNameError`.
     """
     overrides = dict(overrides or {})
     unknown = [key for key in overrides if key.split(".")[0] not in (*STREAM_TABLES, *RECIPE_TABLES)]

@@ -37,13 +37,13 @@ def training_batches(stream: Stream, batch: int, presents: str) -> int:
 def evaluate_stream(
     learner: Learner, stream: Stream, *, batch: int, presents: str = "sequential", completed: int | None = None
 ) -> Iterator[Row]:
-    """Yield the rows of one run: train on each task in order, evaluate at every boundary and, if the stream asks, within tasks.
+    """Yield the rows of one run: train on each task in order, evaluate at every boundary and, if the stream asks, within
+    tasks.
 
     `completed` tasks are taken as done: the learner must be in the state it had at that boundary, and its rows and those
-    before are not
-    yielded again; None starts from the beginning, row 0 included.
-    With `presents = "cumulative"` the learner is put back to its first state and trained on tasks 1…i before row i.
-    Raises `NotFiniteError` when a loss or a logit is not finite. Evaluation changes nothing in the learner and draws nothing.
+    before are not yielded again; None starts from the beginning, row 0 included. With `presents = "cumulative"` the learner
+    is put back to its first state and trained on tasks 1…i before row i. Raises `NotFiniteError` when a loss or a logit is
+    not finite. Evaluation changes nothing in the learner and draws nothing.
     """
     yield from _Presentation(learner, stream, batch, presents).rows(completed)
 

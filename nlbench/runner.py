@@ -1,5 +1,6 @@
 """A plan -> stream, learner, protocol -> record. Saves a checkpoint at every task boundary and resumes from it; rows come out
-as they are made."""
+as they are made.
+"""
 
 from __future__ import annotations
 
@@ -61,8 +62,7 @@ def execute(
     """Run the plan's seeds and yield every row, those of a resumed checkpoint first; when it ends, the record is written.
 
     Seeds that the record already holds must not be in the plan unless `force`, which makes the record anew from these seeds
-    alone.
-    A killed run leaves a checkpoint at its last task boundary; the same plan resumes from it, and `force` does not.
+    alone. A killed run leaves a checkpoint at its last task boundary; the same plan resumes from it, and `force` does not.
     """
     checkpoint = Checkpoint.of(plan, results)
     checkpoint.check_writable()
@@ -95,8 +95,9 @@ SMALL: Final = 32_768
 
 @contextmanager
 def threads(numbers: int) -> Iterator[int]:
-    """Give the number of threads to run with: one where a batch holds few numbers, otherwise as many as torch has; put it back
-    afterwards."""
+    """Give the number of threads to run with: one where a batch holds few numbers, otherwise as many as torch has; put it
+    back afterwards.
+    """
     before = torch.get_num_threads()
     if numbers < SMALL:
         torch.set_num_threads(1)

@@ -1,9 +1,8 @@
-"""Named, counter-based draws: every random number is a pure function of (seed, purpose), so nothing has generator state to save.
+"""Named, counter-based draws: each is a pure function of (seed, purpose), so there is no generator state to save.
 
 Each draw makes its own Philox generator from a hash of the seed and the purpose; a purpose is a path such as `order/3/0`,
-`permutation/2`,
-`init/layer0.weight` or `learner/17`. A seed's draws therefore never depend on which other seeds run, on the learner, or on
-what was drawn before.
+`permutation/2`, `init/layer0.weight` or `learner/17`. A seed's draws therefore never depend on which other seeds run, on the
+learner, or on what was drawn before.
 """
 
 from __future__ import annotations

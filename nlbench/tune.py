@@ -1,5 +1,6 @@
 """Leak-free search for a recipe's values: candidates are judged on held-out parts of the first tasks' training sets, never on
-a test set."""
+a test set.
+"""
 
 from __future__ import annotations
 
@@ -77,8 +78,8 @@ def tune(
     """Yield every trial as it ends. `resolve` gives the plan for override values, with the seeds to tune on.
 
     Each candidate learns the reduced training sets of the first `tasks` tasks in order and is scored by the mean of
-    `objective` over seeds on the
-    parts held out. Raises `NlbenchError` for a space with nothing in it or an objective that is no metric.
+    `objective` over seeds on the parts held out. Raises `NlbenchError` for a space with nothing in it or an objective that is
+    no metric.
     """
     if not space or any(not values for values in space.values()):
         raise NlbenchError("the search space is empty.", "Give it as --space learner.rate=0.03,0.1,0.3.")

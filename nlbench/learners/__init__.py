@@ -14,11 +14,12 @@ from nlbench.errors import NlbenchError, UnknownNameError
 from nlbench.learners.adapter import EachSeed
 from nlbench.learners.chance import Chance
 from nlbench.learners.cms import Cms
+from nlbench.learners.hope import Hope
 from nlbench.learners.mlp import Mlp
 from nlbench.specs.learners import ExternalConfig
 from nlbench.specs.model import Closed
 
-LEARNERS: Final[dict[str, type[Learner]]] = {"mlp": Mlp, "cms": Cms, "chance": Chance}
+LEARNERS: Final[dict[str, type[Learner]]] = {"mlp": Mlp, "cms": Cms, "hope": Hope, "chance": Chance}
 """The class of every built-in kind."""
 
 
@@ -34,7 +35,8 @@ def build(config: Closed, problem: Problem) -> Learner:
 
 def find(kind: str) -> type[Learner]:
     """Return the class that `./file.py:Class`, `package.module:Class`, or `:name` of a registered `nlbench.learners` entry
-    point names."""
+    point names.
+    """
     place, _, name = kind.rpartition(":")
     if not place:
         registered = {point.name: point for point in entry_points(group="nlbench.learners")}

@@ -25,7 +25,8 @@ from nlbench.specs.learners import CmsConfig
 class Cms(Learner):
     """Levels from slow to fast, so that a slow level's input does not drift with fast updates.
 
-    The embedding belongs to the slowest level and the read-out to the fastest. A pending partial chunk survives task boundaries.
+    The embedding belongs to the slowest level and the read-out to the fastest. A pending partial chunk survives task
+    boundaries.
     """
 
     def __init__(self, config: CmsConfig, problem: Problem) -> None:

@@ -76,7 +76,8 @@ class Mlp(Learner):
 
 def cross_entropy(logits: Tensor, labels: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
     """Return the mean softmax cross-entropy over the competing classes (S,), and its gradient with respect to the logits (S,
-    B, C)."""
+    B, C).
+    """
     log_shares = logits.masked_fill(~classes, -torch.inf).log_softmax(-1)
     labels = labels[..., None]
     loss = -log_shares.gather(-1, labels).mean((1, 2))

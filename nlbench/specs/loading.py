@@ -44,8 +44,9 @@ def read_table(path: Path) -> Table:
 
 
 def apply_overrides(table: Table, overrides: Mapping[str, str], tables: Sequence[str]) -> Table:
-    """Return a copy of `table` with dotted keys replaced, for those whose first part is in `tables`; values are TOML, or plain
-    text if they are not."""
+    """Return a copy of `table` with dotted keys replaced, for those whose first part is in `tables`; values are TOML, or
+    plain text if they are not.
+    """
     result = {key: dict(value) if isinstance(value, dict) else value for key, value in table.items()}
     for dotted, text in overrides.items():
         parts = dotted.split(".")
@@ -62,7 +63,8 @@ def apply_overrides(table: Table, overrides: Mapping[str, str], tables: Sequence
 
 def toml_value(text: str) -> Any:
     """Return the text read as a TOML value; text that is not one stands for itself, so `--set stream.scenario=task-il` needs
-    no quotes."""
+    no quotes.
+    """
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

@@ -1,5 +1,6 @@
 """The data sets streams are cut from: their files, SHA-256 checksums, shapes and standardisation. Facts only;
-`streams.sources` loads them."""
+`streams.sources` loads them.
+"""
 
 from __future__ import annotations
 

@@ -38,7 +38,8 @@ class Split(Closed):
 
 class Permuted(Closed):
     """Every task is the whole data set seen through its own fixed pixel permutation, the first task included; samples are
-    pixel vectors."""
+    pixel vectors.
+    """
 
     kind: Literal["permuted"]
     source: SourceName

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -37,15 +38,16 @@ def from_arrays(
 ) -> ArrayTasks:
     """Return a stream of the given tasks, each (train inputs, train labels, test inputs, test labels), in order.
 
-    Inputs are (n, *input_shape) and are used as they are; labels are integers that index the logits directly, from 0.
-    Further keywords are the stream's `[protocol]` values, such as `passes=2` or `evaluate_every=500`.
-    Raises `DataError` where shapes or labels do not fit, `SpecError` where a protocol value breaks its rule.
+    Inputs are (n, *input_shape) and are used as they are; labels are integers that index the logits directly, from 0. Further
+    keywords are the stream's `[protocol]` values, such as `passes=2` or `evaluate_every=500`. Raises `DataError` where shapes
+    or labels do not fit, `SpecError` where a protocol value breaks its rule.
     """
+    if not re.fullmatch(r"[^./\\\0][^/\\\0]*", name):
+        raise DataError(f"stream name: must be usable as part of a file name, got {name!r}.")
     checked = tuple(_checked(name, number, *task) for number, task in enumerate(tasks, 1))
-    if len({task[0].shape[1:] for task in checked}) > 1:
-        raise DataError(
-            f"stream {name}: all tasks must have one input shape, got {sorted({task[0].shape[1:] for task in checked})}."
-        )
+    shapes = {array.shape[1:] for task in checked for array in (task[0], task[2])}
+    if len(shapes) > 1:
+        raise DataError(f"stream {name}: all inputs must have one shape, got {sorted(shapes)}.")
     content = blake2b(digest_size=8)
     for task in checked:
         for array in task:

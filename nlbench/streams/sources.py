@@ -1,9 +1,8 @@
 """Data sets as arrays, checked against their SHA-256 before use.
 
 MNIST-like sets are read from IDX files (raw or .gz) under `--data`, `NLBENCH_DATA` or the user cache, downloaded through
-torchvision on first
-use; scikit-learn's digits come with that package. Reading the files directly keeps torchvision and scikit-learn out of a run's
-start-up.
+torchvision on first use; scikit-learn's digits come with that package. Reading the files directly keeps torchvision and
+scikit-learn out of a run's start-up.
 """
 
 from __future__ import annotations
@@ -67,7 +66,8 @@ def files(name: str, data: Path | None = None) -> dict[str, Path]:
 
 def verify(name: str, data: Path | None = None) -> dict[str, Path]:
     """Return the files of a data set after checking every SHA-256. Raises `DataError` naming the file that differs or what is
-    missing."""
+    missing.
+    """
     found = files(name, data)
     if not found:
         raise _missing(name, data, "")

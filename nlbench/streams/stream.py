@@ -47,8 +47,7 @@ class Samples:
         return self._show(rows, order_of), labels
 
     def blocks(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (inputs, labels) in their own order, `size` samples at a time; inputs (1, m, …) are views where that is
-        possible."""
+        """Yield (inputs, labels) in their own order, `size` samples at a time; views where that is possible."""
         for first in range(0, len(self), size):
             last = min(first + size, len(self))
             if self.start is not None and self.orders is None:
@@ -57,8 +56,7 @@ class Samples:
                 yield self.take(torch.arange(first, last, device=self.rows.device)[None])
 
     def batches(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (inputs, labels) of every seed in the presentation order (S, n), `size` samples at a time; the short last
-        batch is kept."""
+        """Yield (inputs, labels) in the presentation order (S, n), `size` samples at a time; the short last batch is kept."""
         rows = self.rows.expand(len(order), -1).gather(1, order)
         labels = self.labels.expand(len(order), -1).gather(1, order)
         order_of = self.order_of[order] if self.order_of is not None else None
@@ -77,11 +75,10 @@ class Samples:
 
 
 class Stream:
-    """An ordered list of tasks, numbered 1…T, for S seeds. Subclasses say which rows a task has; the base draws, gathers and
-    batches.
+    """An ordered list of tasks, numbered 1…T, for S seeds. Subclasses say which rows a task has; the base does the rest.
 
-    `name` and `spec` identify it; `input_shape` and `n_classes` are what a learner is told. A seed's data never depends on the
-    other seeds.
+    `name` and `spec` identify it; `input_shape` and `n_classes` are what a learner is told. A seed's data never depends on
+    the other seeds.
     """
 
     def __init__(self, name: str, spec: StreamSpec, seeds: Sequence[int], device: torch.device) -> None:

@@ -1,5 +1,6 @@
 """A stream for tuning: the first tasks, each training set split into a part to learn and a part to be judged on. No test
-sample is in it."""
+sample is in it.
+"""
 
 from __future__ import annotations
 

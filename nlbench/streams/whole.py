@@ -19,7 +19,8 @@ from nlbench.streams.stream import Samples, Stream, standardised
 
 class WholeStream(Stream):
     """Every task has all samples and all classes. Labels are the data set's own (domain-il), or offset by task (class-il,
-    task-il)."""
+    task-il).
+    """
 
     def __init__(self, name: str, spec: StreamSpec, arrays: Arrays, seeds: Sequence[int], device: torch.device) -> None:
         super().__init__(name, spec, seeds, device)
@@ -67,8 +68,8 @@ class PermutedStream(WholeStream):
 
 class RotatedStream(WholeStream):
     """Task i is rotated by (i-1) * degrees, bilinear, background 0 (Lopez-Paz & Ranzato 2017). Rotated images are made when a
-    task needs them;
-    the last training set and all test sets are kept."""
+    task needs them; the last training set and all test sets are kept.
+    """
 
     def __init__(self, name: str, spec: StreamSpec, arrays: Arrays, seeds: Sequence[int], device: torch.device) -> None:
         super().__init__(name, spec, arrays, seeds, device)
