@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from small_streams import declared_stream
+
+from nlbench.errors import SpecError
+from nlbench.specs import SOURCES
+from nlbench.streams import Samples, sources
+
+TASKS = range(1, 6)
+
+
+def images(samples: Samples, seed_index: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    inputs, labels = samples.take(torch.arange(len(samples))[None])
+    return inputs[min(seed_index, len(inputs) - 1)], labels[min(seed_index, len(labels) - 1)]
+
+
+@cache
+def digit_of() -> dict[bytes, int]:
+    arrays = sources.load("digits")
+    pixels = np.concatenate([arrays.train_inputs, arrays.test_inputs])
+    labels = [*arrays.train_labels, *arrays.test_labels]
+    return {np.rint(x * 16).astype(np.uint8).tobytes(): int(y) for x, y in zip(pixels, labels, strict=True)}
+
+
+def class_of(inputs: torch.Tensor) -> list[int]:
+    """Return the digit that each standardised image shows, found by its pixels in the data set."""
+    facts = SOURCES["digits"]
+    return [digit_of()[np.rint((x * facts.std + facts.mean) * 16).astype(np.uint8).tobytes()] for x in inputs.double().numpy()]
+
+
+@pytest.mark.parametrize(
+    ("scenario", "n_classes", "labels_of_task_2"), [("class-il", 10, {2, 3}), ("task-il", 10, {2, 3}), ("domain-il", 2, {0, 1})]
+)
+def test_scenarios_differ_in_labels_and_logits_only(scenario: str, n_classes: int, labels_of_task_2: set[int]) -> None:
+    stream = declared_stream("split", tasks=5, scenario=scenario)
+    assert stream.n_classes == n_classes
+    for part in (stream.train, stream.test):
+        inputs, labels = images(part(2))
+        assert set(labels.tolist()) == labels_of_task_2
+        assert class_of(inputs) == [label + 2 if scenario == "domain-il" else label for label in labels.tolist()]
+    expected = [True] * 2 if scenario == "domain-il" else [False, False, True, True, *[False] * 6]
+    assert stream.task_classes(2).tolist() == expected
+
+
+def test_tasks_share_the_data_set_out_without_loss_or_overlap() -> None:
+    stream, arrays = declared_stream("split", tasks=5), sources.load("digits")
+    for part, labels in ((stream.train, arrays.train_labels), (stream.test, arrays.test_labels)):
+        rows = [part(task).rows[0] for task in TASKS]
+        assert sorted(torch.cat(rows).tolist()) == list(range(len(labels)))
+        assert [len(row) for row in rows] == [int(np.isin(labels, [2 * i, 2 * i + 1]).sum()) for i in range(5)]
+
+
+def test_training_images_are_standardised_with_the_training_sets_constants() -> None:
+    stream = declared_stream("split", tasks=1)
+    everything = stream.train(1).inputs.double()
+    assert everything.mean().item() == pytest.approx(0, abs=1e-6)
+    assert everything.std(correction=0).item() == pytest.approx(1, abs=1e-6)
+
+
+def test_blocks_without_copies_are_the_samples_that_take_gathers() -> None:
+    natural = declared_stream("split", tasks=5)
+    quota = declared_stream("split", tasks=5, train_quota=20, test_quota=11)
+    assert natural.test(3).start is not None
+    for stream in (natural, quota):
+        for samples in (stream.test(3), stream.train(3)):
+            expected, labels = images(samples)
+            blocks = list(samples.blocks(7))
+            assert torch.equal(torch.cat([inputs[0] for inputs, _ in blocks]), expected)
+            assert torch.equal(torch.cat([found[0] for _, found in blocks]), labels)
+
+
+def test_class_order_by_seed_permutes_classes_and_keeps_tasks_equal_in_size() -> None:
+    seeds = [0, 1, 2]
+    stream = declared_stream("split", seeds, tasks=5, class_order="seed", train_quota=30, test_quota=12)
+    orders = []
+    for index in range(3):
+        order: list[int] = []
+        for task in TASKS:
+            inputs, labels = images(stream.train(task), index)
+            shown = class_of(inputs)
+            assert len(shown) == 60
+            pairs = sorted(set(zip(labels.tolist(), shown, strict=True)))
+            assert [label for label, _ in pairs] == [
+                2 * task - 2,
+                2 * task - 1,
+            ]  # a label is a position in the seed's class order
+            order += [digit for _, digit in pairs]
+            test_inputs, test_labels = images(stream.test(task), index)
+            assert sorted(set(zip(test_labels.tolist(), class_of(test_inputs), strict=True))) == pairs
+            assert len(test_labels) == 24
+        assert sorted(order) == list(range(10))
+        orders.append(tuple(order))
+    assert len(set(orders)) == 3
+    alone = declared_stream("split", [2], tasks=5, class_order="seed", train_quota=30, test_quota=12)
+    assert torch.equal(images(alone.train(4))[0], images(stream.train(4), 2)[0])
+
+
+def test_a_quota_beyond_the_data_names_the_most_there_is() -> None:
+    most = int(np.bincount(sources.load("digits").test_labels).min())
+    declared_stream("split", tasks=5, train_quota=10, test_quota=most)
+    with pytest.raises(SpecError, match=f"at most {most} samples per class, got {most + 1}"):
+        declared_stream("split", tasks=5, train_quota=10, test_quota=most + 1)

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from small_streams import declared_stream, running, small_stream, small_tasks
+
+
+def test_batches_show_every_sample_once_in_the_drawn_order_and_keep_the_short_last_one() -> None:
+    stream = running(small_stream(tasks=small_tasks(1, n_train=21)), [0, 1])
+    samples = stream.train(1)
+    order = stream.presentation("1/0", 21)
+    batches = list(samples.batches(order, 8))
+    assert [labels.shape for _, labels in batches] == [(2, 8), (2, 8), (2, 5)]
+    for index in range(2):
+        inputs = torch.cat([x[index] for x, _ in batches])
+        labels = torch.cat([y[index] for _, y in batches])
+        assert torch.equal(inputs, samples.inputs[order[index]])
+        assert torch.equal(labels, samples.labels[0, order[index]])
+        assert sorted(order[index].tolist()) == list(range(21))
+    assert not torch.equal(order[0], order[1])
+    assert not torch.equal(order, stream.presentation("1/1", 21))
+
+
+def test_a_seed_is_presented_the_same_alone_as_among_ten() -> None:
+    among, alone = (declared_stream("split", seeds, tasks=5) for seeds in (range(10), [3]))
+    assert torch.equal(among.presentation("2/0", 100)[3], alone.presentation("2/0", 100)[0])
+
+
+def test_logits_that_compete() -> None:
+    def competing(space: str | None, scenario: str, seen: int, task: int) -> list[int]:
+        protocol = {"output_space": space} if space else {}
+        stream = running(small_stream(scenario=scenario, **protocol))
+        return stream.competing(seen, task).nonzero().flatten().tolist()
+
+    assert competing("all", "class-il", 1, 2) == competing(None, "class-il", 0, 1) == [0, 1, 2, 3, 4, 5]
+    assert competing("seen", "class-il", 2, 1) == competing("seen", "class-il", 2, 3) == [0, 1, 2, 3]
+    assert competing("seen", "class-il", 0, 1) == [0, 1, 2, 3, 4, 5]  # before any task all compete
+    assert competing(None, "task-il", 3, 2) == competing("task", "task-il", 1, 2) == [2, 3]
+    assert competing(None, "domain-il", 1, 3) == [0, 1]
+
+
+def test_chance_is_the_share_of_the_best_constant_label_of_the_test_set() -> None:
+    train, _, test, _ = small_tasks(1, n_test=10)[0]
+    stream = running(small_stream(tasks=[(train, [0, 1] * 20, test, [2, 2, 2, 2, 2, 2, 0, 0, 0, 1])]), [0, 1])
+    assert stream.chance(1).tolist() == [0.6, 0.6]
+    assert stream.chance(1).dtype == torch.float64
+
+
+@pytest.mark.parametrize("kind", ["split", "permuted", "rotated"])
+def test_tasks_together_show_each_sample_as_its_task_shows_it(kind: str) -> None:
+    stream = declared_stream(kind, [0, 4], tasks=5)
+    together = stream.train_until(3)
+    parts = [stream.ordered(stream.train(task), task) for task in (1, 2, 3)]
+    assert len(together) == sum(map(len, parts))
+    index = torch.arange(len(together))[None]
+    inputs, labels = together.take(index)
+    expected = [part.take(torch.arange(len(part))[None]) for part in parts]
+    size = max(len(x) for x, _ in expected)
+    assert torch.equal(inputs.expand(size, *inputs.shape[1:]), torch.cat([x.expand(size, *x.shape[1:]) for x, _ in expected], 1))
+    assert torch.equal(labels.expand(size, -1), torch.cat([y.expand(size, -1) for _, y in expected], 1))
+    order = stream.presentation("joint/3/0", len(together))
+    shuffled = torch.cat([x for x, _ in together.batches(order, 500)], 1)
+    for seed in range(2):
+        assert torch.equal(shuffled[seed], inputs[min(seed, len(inputs) - 1)][order[seed]])

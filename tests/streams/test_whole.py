@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from small_streams import declared_stream
+
+from nlbench.streams.whole import rotate
+
+
+def shown(stream, part: str, task: int, seed_index: int = 0) -> torch.Tensor:
+    samples = stream.ordered(getattr(stream, part)(task), task)
+    inputs, _ = samples.take(torch.arange(len(samples))[None])
+    return inputs[min(seed_index, len(inputs) - 1)]
+
+
+def test_every_task_is_permuted_the_first_included_and_differently_for_each_seed() -> None:
+    stream = declared_stream("permuted", [0, 1], tasks=4)
+    assert stream.input_shape == (64,)
+    orders = [tuple(stream.pixel_order(task)[index].tolist()) for task in range(1, 5) for index in range(2)]
+    assert len({*orders, tuple(range(64))}) == 9
+    assert all(sorted(order) == list(range(64)) for order in orders)
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_permuted_image_shows_pixel_order_p_at_position_p_in_training_and_test(part: str) -> None:
+    stream = declared_stream("permuted", [3, 8], tasks=3)
+    plain = getattr(stream, part)(2).inputs
+    for index in range(2):
+        order = stream.pixel_order(2)[index]
+        assert torch.equal(shown(stream, part, 2, index), plain[:, order])
+        alone = declared_stream("permuted", [[3, 8][index]], tasks=3)
+        assert torch.equal(alone.pixel_order(2)[0], order)
+
+
+@pytest.mark.parametrize("kind", ["permuted", "rotated"])
+@pytest.mark.parametrize(("scenario", "n_classes", "offset"), [("domain-il", 10, 0), ("task-il", 30, 10), ("class-il", 30, 10)])
+def test_labels_are_the_data_sets_own_or_offset_by_task(kind: str, scenario: str, n_classes: int, offset: int) -> None:
+    stream = declared_stream(kind, tasks=3, scenario=scenario)
+    assert stream.n_classes == n_classes
+    for task in (1, 2, 3):
+        for part in (stream.train, stream.test):
+            labels = part(task).labels[0]
+            assert torch.equal(labels - offset * (task - 1), part(1).labels[0])
+            assert stream.task_classes(task).nonzero().flatten().tolist() == sorted(
+                range(n_classes) if scenario == "domain-il" else set(labels.tolist())
+            )
+
+
+def test_tasks_of_a_rotated_stream_turn_by_equal_angles_and_all_differ() -> None:
+    stream = declared_stream("rotated", tasks=10, degrees=18.0)
+    assert stream.input_shape == (1, 8, 8)
+    tasks = [shown(stream, "test", task) for task in range(1, 11)]
+    upright = declared_stream("split", tasks=1).test(1)
+    assert torch.allclose(tasks[0].sum(), upright.inputs.sum(), atol=1e-2)
+    for a in range(10):
+        for b in range(a):
+            assert (tasks[a] - tasks[b]).abs().mean() > 0.05
+    assert all(torch.equal(stream.test(task).inputs, again) for task, again in enumerate(tasks, 1))
+
+
+def test_rotating_by_nothing_is_the_identity_and_by_90_degrees_is_rot90() -> None:
+    images = torch.from_numpy(np.random.Generator(np.random.Philox(1)).random((5, 1, 7, 7), dtype=np.float32))
+    assert torch.allclose(rotate(images, 0.0), images, atol=1e-6)
+    for quarters in (1, 2, 3):
+        assert torch.allclose(rotate(images, 90.0 * quarters), torch.rot90(images, quarters, (2, 3)), atol=1e-5)
+
+
+def test_rotation_is_bilinear_with_zeros_outside_and_standardises_afterwards() -> None:
+    images = torch.ones(1, 1, 8, 8)
+    turned = rotate(images, 45.0)
+    assert turned[0, 0, 0, 0] == 0.0
+    assert torch.allclose(turned[0, 0, 3:5, 3:5], torch.ones(2, 2), atol=1e-6)
+    assert ((turned > 0.01) & (turned < 0.99)).any()
+    stream = declared_stream("rotated", tasks=2, degrees=45.0)
+    background = shown(stream, "train", 2)[:, 0, 0, 0]  # a corner never holds ink, so it is the standardised zero
+    assert torch.allclose(background, torch.full_like(background, shown(stream, "train", 1).min().item()), atol=1e-6)
