@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializeAsAny, model_validator
 
+from nlbench.specs.hope import HopeConfig
 from nlbench.specs.model import Closed, digest
 
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -53,7 +54,7 @@ class ExternalConfig(Closed):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
-BUILT_IN: dict[str, type[Closed]] = {"mlp": MlpConfig, "cms": CmsConfig, "chance": ChanceConfig}
+BUILT_IN: dict[str, type[Closed]] = {"mlp": MlpConfig, "cms": CmsConfig, "hope": HopeConfig, "chance": ChanceConfig}
 """The config of every built-in kind."""
 
 

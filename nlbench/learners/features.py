@@ -1,0 +1,147 @@
+"""Fixed random features: the slowest part of a HOPE learner, from which keys are made.
+
+Shapes: S seeds, N samples (or 1 in the seed axis, for inputs that all seeds share), D_in numbers in a sample, D features.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nlbench import seeds as draws
+from nlbench.batch import Problem
+from nlbench.errors import NlbenchError
+from nlbench.specs.hope import ConvolutionKeys, RandomKeys
+
+
+class Convolution:
+    """Two random convolutions, each with ReLU and average pooling; weights of the second have mean zero within a kernel.
+
+    Random local filters and pooling classify images far better than random dense features of the same number (Saxe et al. 2011).
+    """
+
+    def __init__(self, config: ConvolutionKeys, problem: Problem) -> None:
+        if len(problem.input_shape) not in (2, 3):
+            raise NlbenchError(
+                f"keys.kind: a convolution needs images, got inputs of shape {problem.input_shape}.", 'Use keys.kind = "random".'
+            )
+        channels, self._height, self._width = (1, *problem.input_shape)[-3:]
+        self._pools = config.pools
+        (first, second), (size, next_size) = config.filters, config.sizes
+        filters = _normal(problem, "first", (first, channels, size, size)) / (channels * size**2) ** 0.5
+        next_filters = _normal(problem, "second", (second, first, next_size, next_size)) / (first * next_size**2) ** 0.5
+        next_filters -= next_filters.mean((-2, -1), keepdim=True)
+        self.tensors = [filters, next_filters]
+        self.width = self(torch.zeros(1, 1, problem.n_inputs, device=problem.device)).shape[-1]
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Return the features (S, N, D) of inputs (1 or S, N, D_in), one seed after another: a grouped convolution is slower."""
+        images = inputs.unflatten(-1, (-1, self._height, self._width))
+        filters = zip(*self.tensors, strict=True)
+        return unit_scale(torch.stack([self._features(images[min(s, len(images) - 1)], *pair) for s, pair in enumerate(filters)]))
+
+    def gather(self, inputs: Tensor) -> bool:
+        """Return False: these features never change."""
+        return False
+
+    def _features(self, images: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        hidden = F.avg_pool2d(F.conv2d(images, first).relu_(), self._pools[0])
+        return F.avg_pool2d(F.conv2d(hidden, second).relu_(), self._pools[1], ceil_mode=True).flatten(1)
+
+
+class RandomFeatures:
+    """relu(W x + b) with random W and b, which turn once, after the first batches, into the metric of the inputs.
+
+    Natural inputs vary mostly together (neighbouring pixels), and white random weights waste themselves on differences that never occur. With C the
+    covariance of the first inputs: W <- W C^smoothing, then each unit's weights fade with the distance, by correlation, from the input it weighs
+    most. No geometry is told: the receptive fields come out of C.
+    """
+
+    def __init__(self, config: RandomKeys, problem: Problem) -> None:
+        self._config = config
+        self.width = config.width
+        n, seeds, device = problem.n_inputs, len(problem.seeds), problem.device
+        gathered = n if config.warm_up else 0
+        self.tensors = [
+            _normal(problem, "weight", (config.width, n)) * n**-0.5,
+            _normal(problem, "bias", (config.width,)) * config.bias,
+            torch.zeros(seeds, gathered, device=device),
+            torch.zeros(seeds, gathered, gathered, device=device),
+            torch.zeros(2, dtype=torch.int64),
+        ]
+        """Weights, biases; the sum and the second moments of the inputs gathered; how many batches and samples that were."""
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Return the features (S, N, D) of inputs (1 or S, N, D_in)."""
+        weight, bias, *_ = self.tensors
+        return unit_scale(torch.baddbmm(bias[:, None], inputs.expand(len(weight), -1, -1), weight.mT).relu_())
+
+    def gather(self, inputs: Tensor) -> bool:
+        """Take in a batch (S, B, D_in) of the warm-up; return True when it was the last one, and the features changed."""
+        _, _, total, moments, counts = self.tensors
+        batches, samples = counts.tolist()
+        if batches >= self._config.warm_up:
+            return False
+        batches, samples = batches + 1, samples + inputs.shape[1]
+        self.tensors[2:] = [total + inputs.sum(1), torch.baddbmm(moments, inputs.mT, inputs), torch.tensor([batches, samples])]
+        if batches < self._config.warm_up:
+            return False
+        self._turn(samples)
+        return True
+
+    def permute_inputs(self, order: Tensor) -> None:
+        """Reorder the input axis of every tensor, order (S, D_in)."""
+        weight, _, total, moments, _ = self.tensors
+        self.tensors[0] = weight.gather(2, order[:, None].expand_as(weight))
+        if total.numel():
+            self.tensors[2:4] = [total.gather(1, order), permuted_square(moments, order)]
+
+    def _turn(self, samples: int) -> None:
+        """Turn the weights into the metric of the inputs gathered, and forget what was gathered."""
+        weight, bias, total, moments, _ = self.tensors
+        mean = total / samples
+        covariance = moments / samples - mean[:, :, None] * mean[:, None]
+        power = torch.linspace(0.0, self._config.locality, self.width, device=mean.device)[:, None]
+        turned = [_in_metric(own, c, self._config.smoothing, power) for own, c in zip(weight, covariance, strict=True)]
+        self.tensors[0] = torch.stack(turned)
+        self.tensors[1] = bias - (self.tensors[0] @ mean[..., None])[..., 0]
+        self.tensors[2:4] = [mean[:, :0], covariance[:, :0, :0]]
+
+
+def unit_scale(features: Tensor) -> Tensor:
+    """Return the features (..., D) scaled to a root mean square of one, so that every key weighs the same in a metric."""
+    return features * (features.square().mean(-1, keepdim=True).clamp_min(torch.finfo(features.dtype).tiny)).rsqrt()
+
+
+def permuted_square(matrix: Tensor, order: Tensor) -> Tensor:
+    """Return matrix (S, n, n) with both axes in the order (S, n)."""
+    return matrix.gather(1, order[:, :, None].expand_as(matrix)).gather(2, order[:, None].expand_as(matrix))
+
+
+def _in_metric(weight: Tensor, covariance: Tensor, smoothing: float, power: Tensor) -> Tensor:
+    """Return one seed's weights (D, n) turned into the metric of the inputs, scaled to features of variance about one.
+
+    Inputs that hardly vary are taken to vary a little (1 % of the mean variance) and independently, and a tenth of the mean variance is added
+    where features are scaled: tasks to come may move what these inputs left still.
+    """
+    variance = covariance.diagonal()
+    typical = variance.mean()
+    values, vectors = torch.linalg.eigh(
+        covariance.double() + 0.01 * typical * torch.eye(len(covariance), device=covariance.device)
+    )
+    smoothed = weight @ ((vectors * values.clamp_min(0.0) ** smoothing) @ vectors.mT).float()
+    deviation = (variance + 0.01 * typical).sqrt()
+    correlation = (covariance / deviation / deviation[:, None]).abs().fill_diagonal_(1.0)
+    centre = (smoothed.abs() * deviation).argmax(1)
+    local = smoothed * correlation[centre] ** power
+    spread = ((local @ covariance) * local).sum(1) + 0.1 * typical * local.square().sum(1)
+    return local * spread.rsqrt()[:, None]
+
+
+def _normal(problem: Problem, name: str, shape: tuple[int, ...]) -> Tensor:
+    return torch.from_numpy(draws.normal(problem.seeds, f"init/keys.{name}", shape)).to(problem.device)
+
+
+KEYS = {ConvolutionKeys: Convolution, RandomKeys: RandomFeatures}
+"""The class of every kind of keys."""

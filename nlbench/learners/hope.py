@@ -1,0 +1,240 @@
+"""HOPE as a continual learner: fixed keys, a continuum memory from slow to fast, and a read-out memory that overwrite little of what they learned.
+
+A batch is a chunk of tokens of one stream: predict, then write; labels enter only as what is written. Every memory retains in the metric of the keys
+it has been written with (`nested.metric`), and the read-out makes its own values and rates from what it reads.
+
+Shapes: S seeds, B tokens of a chunk, D width of a key, C classes.
+Source: Behrouz et al. 2025 (arXiv 2512.24695), eq. 59 with an accumulated metric, eq. 70-71 and 88.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nlbench import seeds as draws
+from nlbench.batch import Batch, Learner, Problem
+from nlbench.learners.features import KEYS, Convolution, permuted_square
+from nlbench.learners.mlp import cross_entropy
+from nlbench.nested.clocks import check_all_fire, due
+from nlbench.nested.metric import accumulate_, bounded_step, least_squares, protecting, with_constant
+from nlbench.nested.rules import dgd
+from nlbench.specs.hope import HopeConfig
+
+READOUT_GAIN: Final = 0.1
+"""A read-out that learns by steps starts at this share of the usual scale, so that its first readings are nearly even."""
+
+
+class Hope(Learner):
+    """Features, levels from slow to fast, read-out. A memory is a matrix whose last column is its bias; the last of `memories` is the read-out.
+
+    `metrics[i]` is the Gram matrix of the keys of memory i, `inverses[i]` what it protected at the last refresh, `pending[i]` the steps that a slow
+    level has gathered in its period, `products` the Σ k vᵀ of an exact read-out. What a memory does not need is empty.
+    """
+
+    def __init__(self, config: HopeConfig, problem: Problem) -> None:
+        check_all_fire([level.period for level in config.levels], problem.steps)
+        self._config, self._readout = config, config.readout
+        self._features = KEYS[type(config.keys)](config.keys, problem) if config.keys is not None else None  # type: ignore[arg-type]
+        self.features = self._features.tensors if self._features else []  # the same list: saved and restored with the learner
+        seeds, n, device = len(problem.seeds), problem.n_inputs, problem.device
+        widths = [self._features.width if self._features else n, *(level.width for level in config.levels), problem.n_classes]
+        self.memories = [_initial(problem, f"memory{i}", *sizes) for i, sizes in enumerate(zip(widths, widths[1:], strict=False))]
+        self.memories[-1] *= READOUT_GAIN if self._readout.rule == "protected" else 0.0
+        self._protects = [config.metric] * len(config.levels) + [self._readout.rule == "protected"]
+        exact = self._readout.rule == "exact"
+        self.metrics = [
+            torch.zeros(seeds, size, size, device=device)
+            for size in _kept(widths, [*self._protects[:-1], self._protects[-1] or exact])
+        ]
+        self.inverses = [torch.eye(size, device=device).repeat(seeds, 1, 1) for size in _kept(widths, self._protects)]
+        self.products = torch.zeros(seeds, widths[-2] + 1 if exact else 0, problem.n_classes, device=device)
+        self.pending = [
+            torch.zeros_like(memory) if level.period > 1 else memory[:, :0].clone()
+            for level, memory in zip(config.levels, self.memories, strict=False)
+        ]
+        self.step = torch.zeros((), dtype=torch.int64)
+        self.owed_order = torch.arange(n, device=device).repeat(seeds, 1)
+        self._owes = False
+        if not isinstance(self._features, Convolution):
+            self.permute_inputs = self._permute_inputs  # a convolution needs its pixels in place
+
+    def observe(self, batch: Batch) -> Tensor:
+        self.step = self.step + 1
+        self._settle_order()
+        inputs = batch.inputs.flatten(2)
+        if self._features and self._features.gather(inputs):
+            self._forget()
+        *keys, readings = self._read(inputs)
+        loss, surprises, rates = self._surprises(readings, batch)
+        self._write_readout(keys[-1], readings, surprises, rates)
+        surprises = surprises * (rates / rates.shape[1])
+        for i in reversed(range(len(self.memories) - 1)):
+            surprises = (surprises @ self.memories[i + 1][..., :-1]).mul_(keys[i + 1][..., :-1] > 0)
+            self._write_level(i, keys[i], surprises)
+        step, every = int(self.step), self._config.refresh
+        if due(step, every) or (step < every and step.bit_count() == 1):  # early, the metrics double from one step to the next
+            self._refresh()
+        return loss
+
+    def predict(self, inputs: Tensor, task: int | None) -> Tensor:
+        return self._read(inputs.flatten(2))[-1]
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        super().load_state_dict(state)
+        self._owes = True
+
+    def memory_bytes(self) -> dict[str, int]:
+        seeds = len(self.memories[0])
+
+        def size(*tensors: Tensor) -> int:
+            return sum(tensor.nbytes for tensor in tensors) // seeds
+
+        return {
+            "parameters": size(*self.memories, *self.features),
+            "optimizer": size(*self.pending),
+            "memory": size(*self.metrics, *self.inverses, self.products),
+        }
+
+    def diagnostics(self) -> dict[str, Tensor]:
+        """Updates of each level, and its plasticity: the mean share of a step that its metric lets through."""
+        found = {}
+        for level, memory, inverse in zip(self._config.levels, self.memories, self.inverses, strict=False):
+            updates = float(self.step // level.period)
+            found[f"level.{level.period}.updates"] = torch.full((len(memory),), updates, device=memory.device)
+            if inverse.numel():
+                found[f"level.{level.period}.plasticity"] = inverse.diagonal(dim1=1, dim2=2).mean(1)
+        return found
+
+    def _read(self, inputs: Tensor) -> list[Tensor]:
+        """Return the key of every memory, (S, N, D) with the constant 1 last, and what the read-out reads, (S, N, C)."""
+        keys = [with_constant(self._features(inputs) if self._features else inputs.expand(len(self.memories[0]), -1, -1))]
+        for memory in self.memories[:-1]:
+            keys.append(with_constant((keys[-1] @ memory.mT).relu_()))
+        return [*keys, keys[-1] @ self.memories[-1].mT]
+
+    def _surprises(self, readings: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the loss (S,), by how much each reading misses the value written for it (S, B, C), and each token's rate (S, B, 1).
+
+        Values and rates are the read-out's own: they depend on what it reads now.
+        """
+        labels = F.one_hot(batch.labels, readings.shape[-1]).to(readings.dtype)
+        if self._readout.rule == "protected":
+            loss, gradient = cross_entropy(readings, batch.labels, batch.classes)
+            surprises = gradient * readings.shape[1]
+            answers = labels + surprises  # the softmax
+        else:
+            loss = (readings - labels).square().sum(-1).mean(1) / 2
+            surprises = readings - own_values(readings, labels, self._readout.slack)
+            answers = readings
+        return loss, surprises, own_rates(answers, labels, batch.classes, self._readout.surprise)
+
+    def _write_readout(self, keys: Tensor, readings: Tensor, surprises: Tensor, rates: Tensor) -> None:
+        memory, readout = self.memories[-1], self._readout
+        if readout.rule == "exact":
+            accumulate_(self.metrics[-1], keys, rates, readout.retain)
+            self.products.baddbmm_(keys.mT, rates * (readings - surprises), beta=readout.retain)
+        elif readout.rule == "protected":
+            memory -= readout.rate * bounded_step(
+                surprises * (rates / rates.shape[1]), keys @ self.inverses[-1], self._config.bound
+            )
+            self._gather(-1, keys, readout.retain)
+        else:
+            per_length = readout.rate / keys.shape[-1]  # keys are as long as the root of their width
+            self.memories[-1] = dgd(memory, keys, surprises, per_length * rates[..., 0]).weights
+
+    def _write_level(self, i: int, keys: Tensor, surprises: Tensor) -> None:
+        """Make a level's step with the gradient of what it wrote, or add it to the steps pending in the level's period."""
+        level, memory, protects = self._config.levels[i], self.memories[i], self._config.metric
+        step = bounded_step(surprises, keys @ self.inverses[i] if protects else keys, self._config.bound)
+        if level.period == 1:
+            memory -= level.rate * step
+        else:
+            self.pending[i] += step
+            if due(int(self.step), level.period):
+                memory -= level.rate / level.period * self.pending[i]
+                self.pending[i].zero_()
+        if protects:
+            self._gather(i, keys, level.retain)
+
+    def _gather(self, i: int, keys: Tensor, retain: float) -> None:
+        """Take the keys of every `share`-th chunk into a metric, as many times; one chunk counts one, however many tokens it has."""
+        if due(int(self.step), self._config.share):
+            accumulate_(self.metrics[i], keys, self._config.share / keys.shape[1], retain)
+
+    def _refresh(self) -> None:
+        """Bring what every metric protects, or the memory that an exact read-out has solved for, up to date."""
+        ridges = [*(level.ridge for level in self._config.levels), self._readout.ridge]
+        for i, ridge in enumerate(ridges):
+            if self.inverses[i].numel():
+                self.inverses[i] = protecting(self.metrics[i], ridge)
+        if self._readout.rule == "exact":
+            self.memories[-1] = least_squares(self.metrics[-1], self.products, self._readout.ridge)
+
+    def _forget(self) -> None:
+        """Empty all metrics: the features changed, and what was gathered of the old ones says nothing of the new."""
+        for tensor in (*self.metrics, self.products):
+            tensor.zero_()
+
+    def _permute_inputs(self, order: Tensor) -> None:
+        """Reorder the inputs, order (S, D_in). Metrics follow before they are used next: evaluation reorders to and fro, and reads none."""
+        if self._features:
+            self._features.permute_inputs(order)  # type: ignore[union-attr]
+            return
+        columns = _with_last(order)[:, None]
+        for tensors in (self.memories, self.pending):
+            if tensors and tensors[0].numel():
+                tensors[0] = tensors[0].gather(2, columns.expand_as(tensors[0]))
+        self.owed_order = self.owed_order.gather(1, order)
+        self._owes = True
+
+    def _settle_order(self) -> None:
+        """Bring the first memory's metric into the order its columns stand in."""
+        if not self._owes:
+            return
+        self._owes = False
+        home = torch.arange(self.owed_order.shape[1], device=self.owed_order.device).expand_as(self.owed_order)
+        if torch.equal(self.owed_order, home):
+            return
+        order = _with_last(self.owed_order)
+        for tensors in (self.metrics, self.inverses):
+            if tensors[0].numel():
+                tensors[0] = permuted_square(tensors[0], order)
+        if len(self.memories) == 1 and self.products.numel():
+            self.products = self.products.gather(1, order[..., None].expand_as(self.products))
+        self.owed_order = home.clone()
+
+
+def own_values(readings: Tensor, labels: Tensor, slack: float) -> Tensor:
+    """Return the values (S, B, C) a memory writes for labels (S, B, C) of 0 and 1: its own readings, brought within what the labels allow.
+
+    A reading may exceed its label's 1, or fall below another's 0, by up to `slack` without being an error; 0 writes the labels.
+    """
+    return torch.where(labels > 0, readings.clamp(1.0, 1.0 + slack), readings.clamp(-slack, 0.0))
+
+
+def own_rates(answers: Tensor, labels: Tensor, classes: Tensor, gain: float) -> Tensor:
+    """Return each token's rate (S, B, 1), 1 + gain * surprise: how much of the margin of 1 over the best wrong class (C,) is missing, in [0, 1]."""
+    right = (answers * labels).sum(-1, keepdim=True)
+    wrong = answers.masked_fill(labels.bool() | ~classes, -torch.inf).amax(-1, keepdim=True)
+    return 1.0 + gain * (1.0 - right + wrong).clamp(0.0, 1.0)
+
+
+def _initial(problem: Problem, name: str, d_in: int, d_out: int) -> Tensor:
+    """Return a memory (S, d_out, d_in + 1) drawn from N(0, 2 / d_in), which keeps the scale through ReLUs (He et al. 2015), biases 0."""
+    weight = torch.from_numpy(draws.normal(problem.seeds, f"init/{name}", (d_out, d_in))).to(problem.device) * (2.0 / d_in) ** 0.5
+    return torch.cat([weight, weight.new_zeros(*weight.shape[:-1], 1)], -1)
+
+
+def _kept(widths: list[int], wanted: list[bool]) -> list[int]:
+    """Return the width of each memory's keys, or 0 where nothing is wanted."""
+    return [width + 1 if keep else 0 for width, keep in zip(widths, wanted, strict=False)]
+
+
+def _with_last(order: Tensor) -> Tensor:
+    """Return the order (S, n) of the inputs as one of n + 1 columns: the constant stays last."""
+    return torch.cat([order, torch.full_like(order[:, :1], order.shape[1])], 1)

@@ -1,0 +1,92 @@
+"""What a `[learner]` table of kind "hope" may say."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from nlbench.specs.model import Closed
+
+PositiveInt = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Pair = Annotated[tuple[PositiveInt, PositiveInt], Field(strict=False)]
+
+
+class ConvolutionKeys(Closed):
+    """Two layers of random local filters, each followed by ReLU and average pooling: for images, never changed."""
+
+    kind: Literal["convolution"]
+    filters: Pair = (32, 300)
+    sizes: Pair = (5, 4)
+    pools: Pair = (2, 3)
+
+
+class RandomKeys(Closed):
+    """Random ReLU features of plain vectors. After `warm_up` batches they change once, into the metric of the inputs seen."""
+
+    kind: Literal["random"]
+    width: PositiveInt = 512
+    bias: NotNegative = 0.5
+    """Standard deviation of the biases, in standard deviations of the features."""
+    warm_up: Annotated[int, Field(ge=0)] = 0
+    """Batches whose second moments C are gathered; 0 never looks at the inputs."""
+    smoothing: NotNegative = 0.25
+    """Weights are multiplied by C to this power: inputs that vary together get weights alike."""
+    locality: NotNegative = 4.0
+    """A unit's weights are multiplied by their correlation with its strongest input, to a power that grows from 0 to this over the units."""
+
+
+class HopeLevel(Closed):
+    """One hidden level of the continuum memory."""
+
+    width: PositiveInt
+    period: PositiveInt = 1
+    rate: PositiveFloat = 0.5
+    ridge: PositiveFloat = 500.0
+    retain: Share = 1.0
+    """What the level keeps of its metric at every refresh."""
+
+
+class Readout(Closed):
+    """The read-out memory and how it is written.
+
+    exact      the least-squares memory of every pair so far, in the metric of all keys
+    protected  one bounded step a batch on softmax cross-entropy, in the metric of past keys
+    dgd        one step of delta gradient descent a batch, in no metric (Behrouz et al. 2025, eq. 93)
+    """
+
+    rule: Literal["exact", "protected", "dgd"] = "exact"
+    rate: PositiveFloat = 0.5
+    ridge: PositiveFloat = 10.0
+    retain: Share = 1.0
+    slack: NotNegative = 0.0
+    """Self-generated values: how far beyond its label's value a reading may lie and still be its own target."""
+    surprise: NotNegative = 0.0
+    """Self-generated rates: a token is written 1 + this times its surprise."""
+
+
+class HopeConfig(Closed):
+    """HOPE as a continual learner: fixed keys, a continuum memory from slow to fast, and a read-out memory, all in the metric of past keys."""
+
+    kind: Literal["hope"]
+    keys: ConvolutionKeys | RandomKeys | None = None
+    levels: Annotated[tuple[HopeLevel, ...], Field(strict=False)] = ()
+    readout: Readout = Readout()
+    bound: PositiveFloat = 2.0
+    """The longest step of a level, before its rate."""
+    metric: bool = True
+    """False takes the metric from the hidden levels: plain gradient steps."""
+    refresh: PositiveInt = 64
+    """Batches between two refreshes of what the metrics protect."""
+    share: PositiveInt = 1
+    """Every how many batches the metrics of levels gather keys."""
+
+    @model_validator(mode="after")
+    def _slow_to_fast(self) -> HopeConfig:
+        periods = [level.period for level in self.levels]
+        if periods != sorted(periods, reverse=True):
+            raise ValueError(f"levels: must go from slow to fast, got periods {periods}")
+        return self
