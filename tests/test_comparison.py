@@ -57,14 +57,10 @@ def test_estimates_are_means_with_t_intervals(trio: list[Record]) -> None:
 
 def test_pairs_are_made_on_common_seeds(tmp_path: Path) -> None:
     """Both learners share a large spread over seeds; their difference is constant, and only pairing can see it."""
-    seeds = np.linspace(0.1, 0.8, 10)
-    mlp = make_record(tmp_path / "a.parquet", {s: matrix(seeds[s], 0.95) for s in TEN}, model="mlp")
-    cms = make_record(
-        tmp_path / "b.parquet",
-        {s: matrix(seeds[s] + 0.02 + 0.001 * (s % 2), 0.95) for s in range(2, 10)},
-        model="cms",
-        fingerprint="cms",
-    )
+    level = np.linspace(0.1, 0.8, 12)
+    mlp = make_record(tmp_path / "a.parquet", {s: matrix(level[s], 0.95) for s in TEN}, model="mlp")
+    more = {s: matrix(level[s] + 0.02 + 0.001 * (s % 2), 0.95) for s in range(2, 12)}
+    cms = make_record(tmp_path / "b.parquet", more, model="cms", fingerprint="cms")
     found = entry([mlp, cms], "cms").paired["forgetting"]
     assert found.n == 8
     assert found.mean == pytest.approx(-0.0205)
