@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +53,11 @@ class Learner:
     """A model with its learning rule, for S seeds at once. Subclasses write `observe` and `predict`; the rest has defaults.
 
     A learner is built as `cls(config, problem)`. It never sees the stream, the metrics or the recorder, and a label reaches
-    it only through `observe`. Its tensor attributes, and lists of tensors, are its state: the defaults of `state_dict`,
-    `load_state_dict` and `memory_bytes` read those. Optional, found by name: `permute_inputs(order)`, where `order` is (S,
-    n_inputs), replaces every tensor's input axis by `tensor[..., order]` (first-layer weights, momenta, input statistics),
-    exactly; the harness then permutes the learner instead of every image.
+    it only through `observe`. Its attributes that are tensors, lists of tensors, torch modules or torch optimizers are its
+    state: the defaults of `state_dict`, `load_state_dict` and `memory_bytes` read those; nothing else survives a resume.
+    Optional, found by name: `permute_inputs(order)`, where `order` is (S, n_inputs), replaces every tensor's input axis by
+    `tensor[..., order]` (first-layer weights, momenta, input statistics), exactly; the harness then permutes the learner
+    instead of every image.
     """
 
     single_seed: ClassVar[bool] = False
@@ -65,7 +67,10 @@ class Learner:
         """Make every tensor of the learner; `config` is its recipe, or the options of an external one as a dict."""
 
     def observe(self, batch: Batch) -> Tensor:
-        """Learn from one batch in stream order; return the loss before the update, (S,), a fresh tensor left on its device."""
+        """Learn from one batch in stream order; return the loss before the update, (S,), a fresh tensor left on its device.
+
+        Gradients are off: a learner that uses autograd wraps its forward pass in `torch.enable_grad()`.
+        """
         raise NotImplementedError
 
     def predict(self, inputs: Tensor, task: int | None) -> Tensor:
@@ -77,28 +82,63 @@ class Learner:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return every tensor that a bit-exact resume needs."""
-        state = {}
-        for name, value in vars(self).items():
-            if isinstance(value, Tensor):
-                state[name] = value
-            elif isinstance(value, list):
-                state |= {f"{name}.{i}": item for i, item in enumerate(value) if isinstance(item, Tensor)}
-        return state
+        return {
+            f"{name}.{key}".rstrip("."): tensor for name, value in vars(self).items() for key, tensor in _tensors(value).items()
+        }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take over a state that `state_dict` returned; the learner does not keep the given tensors."""
-        for key, own in self.state_dict().items():
-            value = state[key].to(device=own.device, dtype=own.dtype).clone()
-            name, _, index = key.partition(".")
-            if index:
-                getattr(self, name)[int(index)] = value
-            else:
-                setattr(self, name, value)
+        found: dict[str, dict[str, Tensor]] = {}
+        for name, tensor in state.items():
+            attribute, _, key = name.partition(".")
+            found.setdefault(attribute, {})[key] = tensor
+        for attribute, value in list(vars(self).items()):
+            if attribute in found or isinstance(value, Optimizer):  # an optimizer that has not stepped yet holds no tensors
+                setattr(self, attribute, _restored(value, found.get(attribute, {})))
 
     def memory_bytes(self) -> dict[str, int]:
-        """Return bytes per seed by kind: parameters, optimizer, memory, samples (stored)."""
-        return {"parameters": sum(value.nbytes for value in self.state_dict().values())}
+        """Return bytes per seed by kind: parameters, optimizer, memory, samples (stored).
+
+        The default takes every tensor to have the seed axis first.
+        """
+        tensors = self.state_dict().values()
+        return {
+            "parameters": sum(value.nbytes // (len(value) if value.ndim and not self.single_seed else 1) for value in tensors)
+        }
 
     def diagnostics(self) -> dict[str, Tensor]:
         """Return named (S,) values to record at each task boundary, such as `level.16.updates`."""
         return {}
+
+
+def _tensors(value: object) -> dict[str, Tensor]:
+    """Return the tensors that an attribute of a learner holds."""
+    if isinstance(value, Tensor):
+        return {"": value}
+    if isinstance(value, list):
+        return {str(i): item for i, item in enumerate(value) if isinstance(item, Tensor)}
+    if isinstance(value, nn.Module):
+        return value.state_dict()
+    if isinstance(value, Optimizer):
+        slots = value.state_dict()["state"].items()
+        return {f"{i}.{key}": torch.as_tensor(item) for i, slot in slots for key, item in slot.items() if item is not None}
+    return {}
+
+
+def _restored(own: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """Return an attribute with the given tensors in it, in place where something else may refer to them."""
+    if isinstance(own, list):
+        return [_restored(item, {"": tensors[str(i)]}) if str(i) in tensors else item for i, item in enumerate(own)]
+    if isinstance(own, nn.Module):
+        own.load_state_dict(tensors)
+        return own
+    if isinstance(own, Optimizer):
+        slots: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            i, _, key = name.partition(".")
+            slots.setdefault(int(i), {})[key] = tensor.clone()
+        own.load_state_dict({**own.state_dict(), "state": slots})
+        return own
+    value = tensors[""].to(device=own.device, dtype=own.dtype)
+    with torch.no_grad():
+        return own.copy_(value) if own.requires_grad else value.clone()
