@@ -128,7 +128,9 @@ def _tensors(value: object) -> dict[str, Tensor]:
 def _restored(own: Any, tensors: Mapping[str, Tensor]) -> Any:
     """Return an attribute with the given tensors in it, in place where something else may refer to them."""
     if isinstance(own, list):
-        return [_restored(item, {"": tensors[str(i)]}) if str(i) in tensors else item for i, item in enumerate(own)]
+        for i, tensor in tensors.items():
+            own[int(i)] = _restored(own[int(i)], {"": tensor})
+        return own
     if isinstance(own, nn.Module):
         own.load_state_dict(tensors)
         return own

@@ -42,7 +42,9 @@ def test_a_loaded_state_is_bit_equal_of_the_same_types_and_not_shared() -> None:
     source.weight += 0.3
     source.layers[1][:] = 7
     state = source.state_dict()
+    layers = target.layers
     target.load_state_dict(state)
+    assert target.layers is layers
     for name, value in target.state_dict().items():
         assert torch.equal(value, state[name])
         assert value.dtype == state[name].dtype
