@@ -208,6 +208,47 @@ def show(
 
 
 @app.command()
+def diff(
+    first: Annotated[Path, typer.Argument(help="A record.")],
+    second: Annotated[Path, typer.Argument(help="Another record.")],
+) -> None:
+    """Show which facts differ between two records: declarations, data, seeds, code, machine, versions."""
+    from nlbench import display
+
+    display.diff(first, second)
+
+
+@app.command()
+def export(
+    paths: Annotated[list[Path], typer.Argument(help="Records, folders of records, or both.")],
+    out: Annotated[Path, typer.Option(help="A .csv, .jsonl or .parquet file to write all rows to.")],
+) -> None:
+    """Write the rows of records to one file."""
+    from nlbench import display
+
+    display.export(paths, out)
+
+
+@app.command()
+def prune(
+    results: Results = Path("results"),
+    delete: Annotated[bool, typer.Option("--delete", help="Delete them; otherwise they are only named.")] = False,
+) -> None:
+    """Name records that a newer one supersedes and what killed runs left behind. References are never among them."""
+    from nlbench import display
+
+    display.prune(results, delete)
+
+
+@app.command()
+def migrate(files: Annotated[list[Path], typer.Argument(help="Records.")]) -> None:
+    """Rewrite records of an older schema in today's, in place."""
+    from nlbench import display
+
+    display.migrate(files)
+
+
+@app.command()
 def validate(files: Annotated[list[Path], typer.Argument(help="Stream and recipe files, or records.")]) -> None:
     """Check files and report every broken rule at once; exit 2 if there is one."""
     from nlbench import display

@@ -2,6 +2,7 @@
 
 from nlbench.display.catalog import catalog, data, show, validate
 from nlbench.display.console import line, note
+from nlbench.display.files import diff, export, migrate, prune
 from nlbench.display.records import record, run
 from nlbench.display.running import dry_run, progress
 from nlbench.display.verdicts import comparison, judgements, search, trial, updates
@@ -10,11 +11,15 @@ __all__ = [
     "catalog",
     "comparison",
     "data",
+    "diff",
     "dry_run",
+    "export",
     "judgements",
     "line",
+    "migrate",
     "note",
     "progress",
+    "prune",
     "record",
     "run",
     "search",

@@ -1,0 +1,52 @@
+"""What the record tools did."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from nlbench.display.console import line, note, out
+from nlbench.records import read_record, read_records, tools
+
+
+def diff(first: Path, second: Path) -> None:
+    """Print the facts in which two records differ."""
+    found = tools.diff(read_record(first), read_record(second))
+    if not found:
+        line("no fact differs")
+        return
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("fact", first.name, second.name):
+        grid.add_column(escape(column), overflow="fold")
+    for one in found:
+        grid.add_row(*(escape(str(value)) for value in one))
+    out.print(grid)
+
+
+def export(paths: Sequence[Path], target: Path) -> None:
+    """Write the rows of records to a file and print where."""
+    records, notes = read_records(list(paths))
+    for remark in notes:
+        note(str(remark))
+    line(f"{tools.export(records, target)}: {len(records)} records")
+
+
+def prune(results: Path, delete: bool) -> None:
+    """Print the files that may go, and delete them if asked."""
+    files = tools.prune(results, delete=delete)
+    for path in files:
+        line(f"{'deleted' if delete else 'superseded'}  {path}")
+    if not files:
+        line("nothing to prune")
+    elif not delete:
+        note("nothing was deleted; --delete does")
+
+
+def migrate(files: Sequence[Path]) -> None:
+    """Rewrite records in today's schema, printing what was done to each."""
+    for path in files:
+        line(f"{path}: {'rewritten' if tools.migrate(path) else 'up to date'}")
