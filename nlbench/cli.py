@@ -14,6 +14,7 @@ from nlbench.errors import NlbenchError
 app = typer.Typer(
     name="nlbench",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Measure continual learning: streams of tasks, one protocol, records that can be compared and gated.\n\n"
