@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Final
@@ -57,10 +58,12 @@ def _checked(value: object, kind: str) -> type[Learner]:
 
 
 def _from_file(path: Path) -> object:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    name = f"{path.stem}@{path.resolve()}"  # no module it could replace has such a name
+    spec = importlib.util.spec_from_file_location(name, path)
     if not path.is_file() or spec is None or spec.loader is None:
         raise NlbenchError(f"{path}: there is no such file.", "Name a learner as ./file.py:Class.")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up there
     spec.loader.exec_module(module)
     return module
 

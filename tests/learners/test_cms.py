@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from small_streams import CPU
+from torch import Tensor
+from torch.nn import functional as F
+
+from nlbench import Batch, NlbenchError, Problem
+from nlbench.learners import Cms
+from nlbench.specs.learners import CmsConfig
+
+S, B, D, C = 2, 5, 6, 4
+
+
+def learner(*, periods: tuple[int, ...] = (1, 3, 7), steps: int = 100, seeds: tuple[int, ...] = (0, 1), **config: object) -> Cms:
+    declared = CmsConfig.model_validate({"kind": "cms", "width": 8, "hidden": 6, "periods": list(periods), **config})
+    return Cms(declared, Problem((D,), C, seeds, "class-il", CPU, "auto", steps))
+
+
+def batch(step: int) -> Batch:
+    draw = torch.Generator().manual_seed(step)
+    classes = torch.tensor([True, True, True, False])
+    return Batch(torch.randn(S, B, D, generator=draw), torch.randint(3, (S, B), generator=draw), classes, None)
+
+
+def in_float64(made: Cms) -> Cms:
+    made.load_state_dict(
+        {name: value.double() if value.is_floating_point() else value for name, value in made.state_dict().items()}
+    )
+    return made
+
+
+def parameters(made: Cms) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in made.state_dict().items() if ".parameters." in name}
+
+
+def reference(state: dict[str, Tensor], periods: tuple[int, ...], x: Tensor) -> Tensor:
+    """Return the logits (B, C) of one seed, written out: embedding, residual blocks from slow to fast, read-out."""
+    slow_first = sorted(periods, reverse=True)
+
+    def of(period: int, name: str) -> Tensor:
+        return state[f"{period}.parameters.{name}"]
+
+    h = x @ of(slow_first[0], "embedding.weight").T + of(slow_first[0], "embedding.bias")
+    for period in slow_first:
+        normed = F.layer_norm(h, (8,), of(period, "norm.weight"), of(period, "norm.bias"))
+        inner = F.gelu(normed @ of(period, "up.weight").T + of(period, "up.bias"))
+        h = h + inner @ of(period, "down.weight").T + of(period, "down.bias")
+    return h @ of(slow_first[-1], "readout.weight").T + of(slow_first[-1], "readout.bias")
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_a_level_moves_once_a_period_against_the_autograd_gradients_of_its_period(reduction: str) -> None:
+    periods = (1, 3, 7)
+    made = in_float64(learner(periods=periods, rate=0.2, reduction=reduction))
+    expected = [{name: value[index] for name, value in parameters(made).items()} for index in range(S)]
+    gathered: list[dict[str, Tensor]] = [{name: torch.zeros_like(value) for name, value in each.items()} for each in expected]
+    for step in range(1, 16):
+        shown = batch(step)
+        shown = Batch(shown.inputs.double(), shown.labels, shown.classes, None)
+        loss = made.observe(shown)
+        for index in range(S):
+            leaves = {name: value.detach().requires_grad_() for name, value in expected[index].items()}
+            logits = reference(leaves, periods, shown.inputs[index]).masked_fill(~shown.classes, -torch.inf)
+            truth = F.cross_entropy(logits, shown.labels[index])
+            assert loss[index].item() == pytest.approx(truth.item(), abs=1e-12)
+            for name, gradient in zip(leaves, torch.autograd.grad(truth, list(leaves.values())), strict=True):
+                gathered[index][name] += gradient
+            for name in leaves:
+                period = int(name.partition(".")[0])
+                if step % period == 0:
+                    share = period if reduction == "mean" else 1
+                    expected[index][name] = expected[index][name] - 0.2 * gathered[index][name] / share
+                    gathered[index][name] = torch.zeros_like(expected[index][name])
+        for name, value in parameters(made).items():
+            truth_now = torch.stack([each[name] for each in expected])
+            assert torch.allclose(value, truth_now, atol=1e-11), (step, name)
+
+
+def test_a_level_changes_exactly_at_multiples_of_its_period_and_counts_its_updates() -> None:
+    made, periods = learner(), (1, 3, 7)
+    for step in range(1, 23):
+        before = parameters(made)
+        made.observe(batch(step))
+        changed = {
+            int(name.partition(".")[0]) for name, value in parameters(made).items() if not torch.equal(value, before[name])
+        }
+        assert changed == {period for period in periods if step % period == 0}
+        found = {name: value.tolist() for name, value in made.diagnostics().items()}
+        assert found == {f"level.{period}.updates": [float(step // period)] * S for period in periods}
+
+
+def test_a_period_that_never_fires_is_an_error() -> None:
+    learner(periods=(1, 20), steps=20)
+    with pytest.raises(NlbenchError, match=r"periods: \[20\] never fire in 19 steps"):
+        learner(periods=(1, 20), steps=19)
+
+
+@pytest.mark.parametrize("pause", [1, 2, 3, 6, 7, 8])
+def test_a_state_taken_mid_chunk_continues_bit_exactly(pause: int) -> None:
+    uninterrupted, first, second = learner(), learner(), learner()
+    losses = [uninterrupted.observe(batch(step)) for step in range(1, 16)]
+    for step in range(1, pause + 1):
+        first.observe(batch(step))
+    second.load_state_dict({name: value.clone() for name, value in first.state_dict().items()})
+    for step in range(pause + 1, 16):
+        assert torch.equal(second.observe(batch(step)), losses[step - 1])
+    expected = uninterrupted.state_dict()
+    assert second.state_dict().keys() == expected.keys()
+    assert all(torch.equal(value, expected[name]) for name, value in second.state_dict().items())
+
+
+@pytest.mark.parametrize("steps", [0, 4, 7])
+def test_permuting_inputs_permutes_the_embedding_and_what_is_pending_there_and_back_bit_exactly(steps: int) -> None:
+    made = in_float64(learner())
+    for step in range(1, steps + 1):
+        shown = batch(step)
+        made.observe(Batch(shown.inputs.double(), shown.labels, shown.classes, None))
+    before = {name: value.clone() for name, value in made.state_dict().items()}
+    order = torch.stack([torch.randperm(D, generator=torch.Generator().manual_seed(seed)) for seed in range(S)])
+    x = batch(99).inputs.double()
+    expected = made.predict(x, None)
+    made.permute_inputs(order)
+    permuted = torch.stack([each[:, own] for each, own in zip(x, order, strict=True)])
+    assert torch.allclose(made.predict(permuted, None), expected, atol=1e-12)
+    pending = "7.accumulated.embedding.weight"
+    if steps % 7:
+        assert torch.equal(made.state_dict()[pending], before[pending].gather(2, order[:, None].expand_as(before[pending])))
+    made.permute_inputs(order.argsort(1))
+    assert all(torch.equal(value, before[name]) for name, value in made.state_dict().items())
+
+
+def test_a_seed_starts_the_same_alone_as_among_others() -> None:
+    among, alone = parameters(learner(seeds=(3, 5))), parameters(learner(seeds=(5,)))
+    assert all(torch.equal(value[1], alone[name][0]) for name, value in among.items())
+    differing = [name for name, value in among.items() if not torch.equal(value[0], value[1])]
+    assert len(differing) == 2 * 3 + 4  # up and down of every level, embedding, read-out; norms and block biases are constant
+
+
+def test_bytes_are_parameters_and_one_accumulator_for_each_level_that_waits() -> None:
+    made = learner()
+    per_level: dict[int, int] = {}
+    for name, value in parameters(made).items():
+        period = int(name.partition(".")[0])
+        per_level[period] = per_level.get(period, 0) + value[0].nbytes
+    assert made.memory_bytes() == {"parameters": sum(per_level.values()), "optimizer": per_level[3] + per_level[7]}
+    assert learner(seeds=(0,)).memory_bytes() == made.memory_bytes()
+
+
+def test_predicting_changes_nothing() -> None:
+    made = learner()
+    made.observe(batch(1))
+    before = {name: value.clone() for name, value in made.state_dict().items()}
+    x = batch(2).inputs[:1]
+    assert torch.equal(made.predict(x, None), made.predict(x, None))
+    assert all(torch.equal(value, before[name]) for name, value in made.state_dict().items())

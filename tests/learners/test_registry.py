@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+from small_streams import CPU, Spy
+
+from nlbench import Learner, NlbenchError, Problem, learners
+from nlbench.errors import UnknownNameError
+from nlbench.learners import LEARNERS, EachSeed, build, find
+from nlbench.specs import BUILT_IN
+from nlbench.specs.learners import ExternalConfig
+
+PROBLEM = Problem((4,), 3, (0, 1), "class-il", CPU, "auto", 1000)
+
+FILE = """
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nlbench import Learner
+
+
+@dataclass
+class Settings:
+    rate: float = 0.1
+
+
+class Mine(Learner):
+    def __init__(self, config, problem):
+        self.config = config
+
+
+class Single(Mine):
+    single_seed = True
+
+
+class NotALearner:
+    pass
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "my_learner.py").write_text(FILE)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "my_learner.py"
+
+
+@pytest.mark.parametrize("kind", LEARNERS)
+def test_every_built_in_kind_is_built_from_its_own_config(kind: str) -> None:
+    made = build(BUILT_IN[kind].model_validate({"kind": kind}), PROBLEM)
+    assert type(made) is LEARNERS[kind]
+
+
+@pytest.mark.usefixtures("file")
+def test_a_class_of_a_file_gets_its_options_as_a_dict() -> None:
+    made = build(ExternalConfig(kind="./my_learner.py:Mine", options={"rate": 0.5}), PROBLEM)
+    assert (type(made).__name__, made.config) == ("Mine", {"rate": 0.5})
+
+
+def test_a_file_may_be_named_by_an_absolute_path(file: Path) -> None:
+    assert find(f"{file}:Mine").__name__ == "Mine"
+
+
+@pytest.mark.usefixtures("file")
+def test_a_single_seed_class_is_looped() -> None:
+    made = build(ExternalConfig(kind="./my_learner.py:Single"), PROBLEM)
+    assert isinstance(made, EachSeed)
+
+
+def test_a_file_named_like_a_module_does_not_replace_it(tmp_path: Path) -> None:
+    (tmp_path / "json.py").write_text(FILE)
+    before = sys.modules["json"]
+    assert find(f"{tmp_path}/json.py:Mine").__name__ == "Mine"
+    assert sys.modules["json"] is before
+
+
+@pytest.mark.usefixtures("file")
+@pytest.mark.parametrize(
+    ("kind", "line"),
+    [
+        ("./gone.py:Mine", "gone.py: there is no such file. Name a learner as ./file.py:Class."),
+        ("./my_learner.py:Mien", "unknown class in ./my_learner.py 'Mien'. Did you mean Mine?"),
+        ("./my_learner.py:NotALearner", "./my_learner.py:NotALearner: must be a subclass of nlbench.Learner, got <class"),
+        ("no_such_package.module:X", "no_such_package.module: cannot be imported: No module named 'no_such_package'."),
+        ("json:X", "unknown class in json 'X'."),
+        (":mine", "unknown learner 'mine'."),
+    ],
+)
+def test_what_is_not_there_is_one_line(kind: str, line: str) -> None:
+    with pytest.raises(NlbenchError) as caught:
+        find(kind)
+    assert str(caught.value).startswith(line)
+
+
+def test_a_package_and_a_registered_entry_point_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find("nlbench.learners.mlp:Mlp") is LEARNERS["mlp"]
+    point = EntryPoint("spying", "small_streams:Spy", "nlbench.learners")
+    monkeypatch.setattr(learners, "entry_points", lambda group: [point] if group == "nlbench.learners" else [])
+    assert find(":spying") is Spy
+    with pytest.raises(UnknownNameError, match=r"unknown learner 'spyin'. Did you mean spying\?"):
+        find(":spyin")
+
+
+def test_the_base_class_itself_is_a_learner_only_in_form() -> None:
+    with pytest.raises(NotImplementedError):
+        build(ExternalConfig(kind="nlbench:Learner"), PROBLEM).predict(None, None)  # type: ignore[arg-type]
+    assert find("nlbench:Learner") is Learner
