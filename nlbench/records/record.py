@@ -2,86 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nlbench.errors import RecordError
-from nlbench.metrics import METRICS, METRICS_VERSION, NotMeasuredError, Value, Within, compute, measure
+from nlbench.metrics import METRICS, METRICS_VERSION, NotMeasuredError, Value, Within, measure
+from nlbench.records import arrays
+from nlbench.records.columns import NONE, Columns, accuracies, derive, null_metrics, within
 from nlbench.records.schema import SCHEMA, Row, check_finite
 
 if TYPE_CHECKING:
     import pandas as pd
 
 AGREEMENT: Final = 1e-9  # largest allowed difference between a stored metric and its recomputation
-_NONE: Final = -1  # stands for null in the integer columns, all of which are non-negative
-
-
-@dataclass(frozen=True, eq=False)
-class Columns:
-    """The rows of a record as numpy columns; -1 stands for a null integer, NaN for a null value (NaN is refused before)."""
-
-    SOURCE: ClassVar[tuple[str, ...]] = ("seed", "after_task", "on_task", "samples_seen", "metric", "value", "n")
-
-    metric: np.ndarray  # codes into `names`
-    names: tuple[str, ...]
-    seed: np.ndarray
-    after_task: np.ndarray
-    on_task: np.ndarray
-    samples_seen: np.ndarray
-    value: np.ndarray
-    n: np.ndarray
-
-    @classmethod
-    def of(cls, table: pa.Table) -> Columns:
-        """Return the columns of a table that has at least the columns of SOURCE."""
-        metric = table["metric"]
-        if not pa.types.is_dictionary(metric.type):
-            metric = metric.dictionary_encode()
-        codes = metric.unify_dictionaries().combine_chunks()
-        if isinstance(codes, pa.ChunkedArray):
-            codes = codes.chunk(0) if codes.num_chunks else pa.array([], metric.type)
-        integers = {name: _integers(table[name]) for name in ("seed", "after_task", "on_task", "samples_seen", "n")}
-        value = table["value"].to_numpy()
-        return cls(metric=codes.indices.to_numpy(), names=tuple(codes.dictionary.to_pylist()), value=value, **integers)
-
-    @classmethod
-    def joined(cls, parts: Sequence[Columns]) -> Columns:
-        """Return the rows of all parts."""
-        names = tuple(dict.fromkeys(name for part in parts for name in part.names))
-        code = {name: index for index, name in enumerate(names)}
-        metric = [np.array([code[name] for name in part.names], dtype=np.int64)[part.metric] for part in parts]
-        others = ("seed", "after_task", "on_task", "samples_seen", "value", "n")
-        return cls(
-            metric=np.concatenate(metric), names=names, **{o: np.concatenate([getattr(p, o) for p in parts]) for o in others}
-        )
-
-    def check(self, seeds: Sequence[int], n_tasks: int, place: str) -> None:
-        """Refuse, naming `place`, rows of seeds or tasks that the record lacks, and accuracies without a place in the matrix."""
-        whole = (
-            np.isin(self.seed, [*seeds, _NONE]).all() and (self.after_task <= n_tasks).all() and (self.on_task <= n_tasks).all()
-        )
-        matrix, chance = self.where("accuracy"), self.where("chance")
-        placed = (self.after_task[matrix] >= 0).all() and (self.on_task[matrix] >= 1).all() and (self.seed[matrix] >= 0).all()
-        if not (whole and placed and (self.on_task[chance] >= 1).all() and (self.seed[chance] >= 0).all()):
-            raise RecordError(f"{place}: a row names a seed or a task that the record does not have.")
-
-    def where(self, metric: str) -> np.ndarray:
-        """Return the indices of the rows of a metric."""
-        if metric not in self.names:
-            return np.empty(0, dtype=np.int64)
-        return np.flatnonzero(self.metric == self.names.index(metric))
-
-
-def _integers(column: pa.ChunkedArray) -> np.ndarray:
-    return pc.fill_null(column, _NONE).to_numpy()
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,7 +132,7 @@ class Record:
 
     def values(self, metric: str) -> list[Row]:
         """Return every row of a metric, those outside row group 0 included, in file order."""
-        rows = self.table.filter(pc.equal(self.table["metric"], metric)).select(list(Row._fields))
+        rows = self.table.filter(arrays.mask(self._all.of_metrics([metric]))).select(list(Row._fields))
         return [Row(*row.values()) for row in rows.to_pylist()]
 
     def within(self, seed: int) -> Within | None:
@@ -229,7 +169,9 @@ class Record:
                 self._agree(name, expected)
 
     def verify_all(self) -> None:
-        """Compare every stored metric with its recomputation from all rows; raise RecordError where they disagree."""
+        """Check all rows, and compare every stored metric with its recomputation; raise RecordError where they disagree."""
+        self._all.check(self.seeds, self.n_tasks, str(self.path))
+        self._all.check_keys(str(self.path))
         if self._metrics_are_stored:
             for name, metric in METRICS.items():
                 if metric.needs != "references":
@@ -246,7 +188,7 @@ class Record:
     def _whole(self) -> dict[str, dict[int, float]]:
         """The whole-stream values of row group 0 by metric and seed; of several times, the last."""
         first = self.first
-        rows = np.flatnonzero((first.on_task == _NONE) & (first.seed != _NONE) & ~np.isnan(first.value))
+        rows = np.flatnonzero((first.on_task == NONE) & (first.seed != NONE) & ~np.isnan(first.value))
         rows = rows[np.argsort(first.after_task[rows], kind="stable")]
         whole: dict[str, dict[int, float]] = {}
         for code, seed, value in zip(
@@ -271,43 +213,3 @@ class Record:
         if seed not in self.seeds:
             raise RecordError(f"{self.path} has no seed {seed}.", f"It has {', '.join(map(str, self.seeds))}.")
         return self.seeds.index(seed)
-
-
-def accuracies(columns: Columns, seeds: Sequence[int], n_tasks: int) -> np.ma.MaskedArray:
-    """Return the accuracy matrices (S, T+1, T) of ascending seeds, masked where not measured."""
-    rows = columns.where("accuracy")
-    matrix = np.full((len(seeds), n_tasks + 1, n_tasks), np.nan)
-    matrix[np.searchsorted(seeds, columns.seed[rows]), columns.after_task[rows], columns.on_task[rows] - 1] = columns.value[rows]
-    return np.ma.masked_invalid(matrix)
-
-
-def within(columns: Columns, seed: int) -> Within | None:
-    """Return the evaluations within tasks of a seed, unmeasured ones left out, or None if there are none."""
-    rows = columns.where("accuracy_within")
-    rows = rows[(columns.seed[rows] == seed) & ~np.isnan(columns.value[rows])]
-    if not rows.size:
-        return None
-    return Within(columns.after_task[rows], columns.on_task[rows], columns.samples_seen[rows], columns.value[rows])
-
-
-def derive(columns: Columns, seeds: Sequence[int], n_tasks: int) -> dict[int, dict[str, Value]]:
-    """Return every metric of every seed that needs no other record."""
-    matrices = accuracies(columns, seeds, n_tasks)
-    rows = columns.where("prequential_accuracy")
-    rows = rows[(columns.on_task[rows] != _NONE) & ~np.isnan(columns.value[rows])]
-    derived = {}
-    for index, seed in enumerate(seeds):
-        of_seed = rows[columns.seed[rows] == seed]
-        prequential = (columns.value[of_seed], columns.n[of_seed]) if of_seed.size else None
-        derived[seed] = compute(matrices[index], within(columns, seed), prequential)
-    return derived
-
-
-def null_metrics(derived: Mapping[int, Mapping[str, Value]]) -> dict[str, str]:
-    """Return, for each metric that is null for some seed, the reason of the first such seed."""
-    nulls: dict[str, str] = {}
-    for values in derived.values():
-        for name, value in values.items():
-            if value.value is None:
-                nulls.setdefault(name, value.reason)
-    return nulls

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nlbench.errors import NotFiniteError, RecordError
+from nlbench.errors import NotFiniteError
 
 # History of SCHEMA_VERSION (raise it when a reader of the older version would misread a newer file):
 #   1  the columns below; footer key `nlbench` holds the metadata as JSON;
@@ -31,7 +31,6 @@ SCHEMA: Final = pa.schema(
         pa.field("n", pa.int64()),  # what the value averages over
     ]
 )
-KEY: Final = ("run", "seed", "metric", "after_task", "on_task", "samples_seen")
 CONSTANT: Final = ("model", "stream", "stream_digest", "scenario")  # one value in a file, equal to the metadata's
 
 # The metadata every record has; the runner adds more.
@@ -83,35 +82,14 @@ def belongs_first(metric: str, metrics: frozenset[str]) -> bool:
     return metric in {"accuracy", "chance"} or metric in metrics or metric.startswith(("bytes.", "seconds."))
 
 
-def check_table(table: pa.Table, *, n_tasks: int, place: str) -> None:
-    """Refuse, naming `place`, non-finite values, accuracies outside [0, 1], tasks outside the stream and repeated keys."""
-    check_finite(table, place)
-    shares = table.filter(pc.is_in(table["metric"], value_set=pa.array(["accuracy", "accuracy_within", "chance"])))
-    if not _all(pc.and_(pc.greater_equal(shares["value"], 0.0), pc.less_equal(shares["value"], 1.0))):
-        raise RecordError(f"{place}: an accuracy lies outside [0, 1].")
-    if not _all(pc.and_(pc.greater_equal(table["after_task"], 0), pc.less_equal(table["after_task"], n_tasks))):
-        raise RecordError(f"{place}: after_task lies outside 0..{n_tasks}.")
-    if not _all(pc.and_(pc.greater_equal(table["on_task"], 1), pc.less_equal(table["on_task"], n_tasks))):
-        raise RecordError(f"{place}: on_task lies outside 1..{n_tasks}.")
-    counts = table.group_by(list(KEY)).aggregate([([], "count_all")])
-    repeated = counts.filter(pc.greater(counts["count_all"], 1))
-    if repeated.num_rows:
-        raise RecordError(f"{place}: two values for {_name(repeated.slice(0, 1).to_pylist()[0])}.")
-
-
 def check_finite(table: pa.Table, place: str) -> None:
     """Refuse, naming `place`, NaN and infinity. Done in Arrow, which tells NaN from null; numpy and pandas do not."""
     finite = pc.is_finite(table["value"])
-    if not _all(finite):
+    if pc.all(finite, min_count=0).as_py() is False:
         bad = table.filter(pc.invert(pc.fill_null(finite, True))).slice(0, 1).to_pylist()[0]
-        raise NotFiniteError(f"{place}: {_name(bad)} is {bad['value']}.", "What was not measured is null, never NaN.")
-
-
-def _all(condition: pa.ChunkedArray) -> bool:
-    """Return whether the condition holds wherever it is not null."""
-    return pc.all(condition, min_count=0).as_py() is not False
-
-
-def _name(row: dict[str, object]) -> str:
-    where = ", ".join(f"{key} {row[key]}" for key in ("seed", "after_task", "on_task", "samples_seen") if row[key] is not None)
-    return f"{row['metric']} ({where})" if where else str(row["metric"])
+        where = ", ".join(
+            f"{key} {bad[key]}" for key in ("seed", "after_task", "on_task", "samples_seen") if bad.get(key) is not None
+        )
+        raise NotFiniteError(
+            f"{place}: {bad['metric']} ({where}) is {bad['value']}.", "What was not measured is null, never NaN."
+        )

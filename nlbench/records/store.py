@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nlbench.errors import RecordError
 from nlbench.metrics import METRICS, METRICS_VERSION
-from nlbench.records.record import Columns, Record, derive, null_metrics
+from nlbench.records import arrays
+from nlbench.records.columns import NONE, Columns, derive, null_metrics
+from nlbench.records.record import Record
 from nlbench.records.schema import (
     CONSTANT,
     IDENTITY,
@@ -31,7 +32,6 @@ from nlbench.records.schema import (
     Row,
     belongs_first,
     check_finite,
-    check_table,
 )
 
 REFERENCE_FOLDER: Final = "reference"
@@ -86,7 +86,6 @@ def read_record(path: Path | str) -> Record:
     contradictory.
     """
     record = _open(Path(path))
-    check_table(record.table, n_tasks=record.n_tasks, place=str(path))
     record.verify_all()
     return record
 
@@ -137,21 +136,27 @@ def _table(rows: Iterable[Row], facts: Mapping[str, Any]) -> pa.Table:
     strangers = sorted({seed for seed in named["seed"] if seed is not None} - set(facts["seeds"]))
     if strangers:
         raise RecordError(f"a row names seed {strangers[0]}, which the metadata does not.")
-    constant = {name: pa.repeat(pa.scalar(facts[name], pa.string()), len(named["metric"])) for name in ("run", *CONSTANT)}
-    arrays = [constant[f.name] if f.name in constant else pa.array(named[f.name], type=f.type) for f in SCHEMA]
-    return pa.table(arrays, schema=SCHEMA)
+    count = len(named["metric"])
+    texts = {"metric": named["metric"], **{name: (facts[name],) * count for name in ("run", *CONSTANT)}}
+    packed = [
+        arrays.from_strings(texts[field.name]) if field.name in texts else arrays.from_numbers(named[field.name], field.type)
+        for field in SCHEMA
+    ]
+    return pa.table(packed, schema=SCHEMA)
 
 
 def _without_derived(table: pa.Table) -> pa.Table:
-    derived = pc.and_(pc.is_in(table["metric"], value_set=pa.array(sorted(_METRIC_NAMES))), pc.is_null(table["on_task"]))
-    return table.filter(pc.invert(derived)).select(SCHEMA.names)
+    columns = Columns.of(table)
+    derived = columns.of_metrics(tuple(METRICS)) & (columns.on_task == NONE)
+    return table.filter(arrays.mask(~derived)).select(SCHEMA.names)
 
 
 def _write(path: Path, table: pa.Table, facts: Mapping[str, Any]) -> Path:
     n_tasks = facts["n_tasks"]
-    check_table(table, n_tasks=n_tasks, place=str(path))
+    check_finite(table, str(path))
     columns = Columns.of(table)
     columns.check(facts["seeds"], n_tasks, str(path))
+    columns.check_keys(str(path))
     run_of = {seed: run["run"] for run in facts["runs"] for seed in run["seeds"]}
     derived = derive(columns, facts["seeds"], n_tasks)
     rows = [
@@ -162,11 +167,9 @@ def _write(path: Path, table: pa.Table, facts: Mapping[str, Any]) -> Path:
     for run in dict.fromkeys(run for run, _ in rows):
         table = pa.concat_tables([table, _table([row for owner, row in rows if owner == run], {**facts, "run": run})])
     facts = {**facts, "null_metrics": null_metrics(derived)}
-    names = table["metric"].unique().to_pylist()
-    first = pc.is_in(
-        table["metric"], value_set=pa.array([name for name in names if belongs_first(name, _METRIC_NAMES)], pa.string())
-    )
-    return replace_file(path, _parquet([table.filter(first), table.filter(pc.invert(first))], facts))
+    columns = Columns.of(table)
+    first = columns.of_metrics([name for name in columns.names if belongs_first(name, _METRIC_NAMES)])
+    return replace_file(path, _parquet([table.filter(arrays.mask(first)), table.filter(arrays.mask(~first))], facts))
 
 
 def _parquet(groups: Sequence[pa.Table], facts: Mapping[str, Any]) -> bytes:

@@ -1,0 +1,129 @@
+"""The rows of a record as numpy columns: what must hold between them, and what is derived from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+import numpy as np
+import pyarrow as pa
+
+from nlbench.errors import RecordError
+from nlbench.metrics import Value, Within, compute
+from nlbench.records import arrays
+
+NONE: Final = -1  # stands for null in the integer columns, all of which are non-negative
+_INTEGERS: Final = ("seed", "after_task", "on_task", "samples_seen", "n")
+_SHARES: Final = ("accuracy", "accuracy_within", "chance", "prequential_accuracy")
+_KEY: Final = ("run", "seed", "metric", "after_task", "on_task", "samples_seen")
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """The rows of a record as numpy columns; -1 stands for a null integer, NaN for a null value (NaN is refused before)."""
+
+    SOURCE: ClassVar[tuple[str, ...]] = ("metric", *_INTEGERS, "value")
+
+    run: np.ndarray  # codes; all 0 where the column was not read
+    metric: np.ndarray  # codes into `names`
+    names: tuple[str, ...]
+    seed: np.ndarray
+    after_task: np.ndarray
+    on_task: np.ndarray
+    samples_seen: np.ndarray
+    n: np.ndarray
+    value: np.ndarray
+
+    @classmethod
+    def of(cls, table: pa.Table) -> Columns:
+        """Return the columns of a table that has at least the columns of SOURCE."""
+        metric, names = arrays.codes(table["metric"])
+        run = arrays.codes(table["run"])[0] if "run" in table.column_names else np.zeros_like(metric)
+        integers = {name: arrays.numbers(table[name], NONE) for name in _INTEGERS}
+        return cls(run=run, metric=metric, names=names, value=arrays.numbers(table["value"], np.nan), **integers)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Columns]) -> Columns:
+        """Return the rows of all parts, each of which is an execution of its own."""
+        names = tuple(dict.fromkeys(name for part in parts for name in part.names))
+        code = {name: index for index, name in enumerate(names)}
+        metric = [np.array([code[name] for name in part.names], dtype=np.int64)[part.metric] for part in parts]
+        run = [np.full_like(part.run, index) for index, part in enumerate(parts)]
+        others = {name: np.concatenate([getattr(part, name) for part in parts]) for name in (*_INTEGERS, "value")}
+        return cls(run=np.concatenate(run), metric=np.concatenate(metric), names=names, **others)
+
+    def where(self, metric: str) -> np.ndarray:
+        """Return the indices of the rows of a metric."""
+        if metric not in self.names:
+            return np.empty(0, dtype=np.int64)
+        return np.flatnonzero(self.metric == self.names.index(metric))
+
+    def of_metrics(self, metrics: Sequence[str]) -> np.ndarray:
+        """Return (N,) whether a row is of one of the metrics."""
+        return np.isin(self.metric, [code for code, name in enumerate(self.names) if name in metrics])
+
+    def check(self, seeds: Sequence[int], n_tasks: int, place: str) -> None:
+        """Refuse, naming `place`, rows of seeds or tasks that the record lacks, and shares outside [0, 1] or without a place."""
+        for name, least, most in (("after_task", 0, n_tasks), ("on_task", 1, n_tasks)):
+            column = getattr(self, name)
+            if ((column != NONE) & ((column < least) | (column > most))).any():
+                raise RecordError(f"{place}: {name} lies outside {least}..{most}.")
+        shares = self.value[self.of_metrics(_SHARES)]
+        if ((shares < 0) | (shares > 1)).any():
+            raise RecordError(f"{place}: an accuracy lies outside [0, 1].")
+        matrix, chance = self.where("accuracy"), self.where("chance")
+        placed = (self.after_task[matrix] >= 0).all() and (self.on_task[matrix] >= 1).all() and (self.seed[matrix] >= 0).all()
+        placed = placed and (self.on_task[chance] >= 1).all() and (self.seed[chance] >= 0).all()
+        if not (placed and np.isin(self.seed, [*seeds, NONE]).all()):
+            raise RecordError(f"{place}: a row names a seed or a task that the record does not have.")
+
+    def check_keys(self, place: str) -> None:
+        """Refuse, naming `place`, two values for one (run, seed, metric, after_task, on_task, samples_seen)."""
+        keys = np.stack([getattr(self, name) for name in _KEY], axis=1)
+        _, index, counts = np.unique(keys, axis=0, return_index=True, return_counts=True)
+        if (counts > 1).any():
+            row = index[counts > 1][0]
+            where = {name: int(getattr(self, name)[row]) for name in ("seed", "after_task", "on_task", "samples_seen")}
+            named = ", ".join(f"{name} {value}" for name, value in where.items() if value != NONE)
+            raise RecordError(f"{place}: two values for {self.names[self.metric[row]]} ({named}).")
+
+
+def accuracies(columns: Columns, seeds: Sequence[int], n_tasks: int) -> np.ma.MaskedArray:
+    """Return the accuracy matrices (S, T+1, T) of ascending seeds, masked where not measured."""
+    rows = columns.where("accuracy")
+    matrix = np.full((len(seeds), n_tasks + 1, n_tasks), np.nan)
+    matrix[np.searchsorted(seeds, columns.seed[rows]), columns.after_task[rows], columns.on_task[rows] - 1] = columns.value[rows]
+    return np.ma.masked_invalid(matrix)
+
+
+def within(columns: Columns, seed: int) -> Within | None:
+    """Return the evaluations within tasks of a seed, unmeasured ones left out, or None if there are none."""
+    rows = columns.where("accuracy_within")
+    rows = rows[(columns.seed[rows] == seed) & ~np.isnan(columns.value[rows])]
+    if not rows.size:
+        return None
+    return Within(columns.after_task[rows], columns.on_task[rows], columns.samples_seen[rows], columns.value[rows])
+
+
+def derive(columns: Columns, seeds: Sequence[int], n_tasks: int) -> dict[int, dict[str, Value]]:
+    """Return every metric of every seed that needs no other record."""
+    matrices = accuracies(columns, seeds, n_tasks)
+    rows = columns.where("prequential_accuracy")
+    rows = rows[(columns.on_task[rows] != NONE) & ~np.isnan(columns.value[rows])]
+    derived = {}
+    for index, seed in enumerate(seeds):
+        of_seed = rows[columns.seed[rows] == seed]
+        prequential = (columns.value[of_seed], columns.n[of_seed]) if of_seed.size else None
+        derived[seed] = compute(matrices[index], within(columns, seed), prequential)
+    return derived
+
+
+def null_metrics(derived: Mapping[int, Mapping[str, Value]]) -> dict[str, str]:
+    """Return, for each metric that is null for some seed, the reason of the first such seed."""
+    nulls: dict[str, str] = {}
+    for values in derived.values():
+        for name, value in values.items():
+            if value.value is None:
+                nulls.setdefault(name, value.reason)
+    return nulls
