@@ -1,6 +1,6 @@
 """Train `HopeClassifier` on digits with every continuum memory and every optimizer, and write the table of docs/seeds.md.
 
-    python docs/make_seeds_table.py               the table: five seeds at once, test accuracy after PASSES passes over the training set
+    python docs/make_seeds_table.py               the table: five seeds at once, accuracy after PASSES passes
     python docs/make_seeds_table.py AdamW Muon    these rows of it only
     python docs/make_seeds_table.py tune          how RATES were chosen: one seed, validation on a fifth of the training set
 
@@ -38,7 +38,7 @@ RATES = {
     "DeltaMomentum": 0.03,
     "FeatureMomentum": 0.03,
     "DMGD": 0.1,
-    "AdamW": 2e-3,
+    "AdamW": 3e-3,
     "Shampoo": 0.01,
     "Muon": 0.01,
     "M3": 5e-3,

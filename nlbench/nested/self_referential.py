@@ -10,7 +10,6 @@ scalar gates of 89, read before write as in 83.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, cast, get_args
 
@@ -111,15 +110,51 @@ class Tokens(NamedTuple):
 
 
 class Matrix(NamedTuple):
-    """One weight matrix of every stream now, as it was learned, and (with momentum) its velocity; each (S, P, ·, ·)."""
+    """One weight matrix of every stream, as initial + difference.
 
-    weight: Tensor
+    initial               (S, H, ·, ·)  learned, the same for all rows; programs are ordered head by head, P = H B
+    difference, velocity  (S, P, ·, ·)  what the stream wrote; None: nothing yet
+    """
+
     initial: Tensor
+    difference: Tensor | None = None
     velocity: Tensor | None = None
 
+    def times(self, z: Tensor) -> Tensor:
+        """W z for z (S, P, L, d_in)."""
+        return self._apply(z, self.initial.mT, None if self.difference is None else self.difference.mT)
 
-Memory = tuple[Matrix, ...]
-"""The matrices in the order the input meets them: (W) or (W₂, W₁)."""
+    def transposed_times(self, z: Tensor) -> Tensor:
+        """Wᵀ z for z (S, P, L, d_out)."""
+        return self._apply(z, self.initial, self.difference)
+
+    def initial_times(self, z: Tensor) -> Tensor:
+        """W_0 z, without what the stream wrote."""
+        return self._apply(z, self.initial.mT, None)
+
+    def _apply(self, z: Tensor, initial: Tensor, difference: Tensor | None) -> Tensor:
+        rows = z.reshape(*initial.shape[:2], -1, z.shape[-1])
+        y = (rows @ initial).view(*z.shape[:-1], initial.shape[-1])
+        return y if difference is None else y + z @ difference
+
+
+class Group(NamedTuple):
+    """Memories that learn the same tokens: their first matrices side by side in one, their second ones (none if linear) apart."""
+
+    names: tuple[str, ...]
+    widths: tuple[int, ...]
+    first: Matrix
+    second: tuple[Matrix, ...]
+
+    def hidden(self, z: Tensor) -> dict[str, Tensor]:
+        """What each first matrix makes of z (S, P, L, d)."""
+        return dict(zip(self.names, self.first.times(z).split(self.widths, -1), strict=True))
+
+    def answers(self, hidden: dict[str, Tensor], z: Tensor, config: SelfReferentialConfig) -> dict[str, Tensor]:
+        """M(z) of each memory, given what its first matrix made of z."""
+        if self.second:
+            hidden = {name: outer.times(F.gelu(hidden[name])) for name, outer in zip(self.names, self.second, strict=True)}
+        return {name: z + y if config.residual(name) else y for name, y in hidden.items()}
 
 
 def half_life(retain: Tensor) -> Tensor:
@@ -127,55 +162,53 @@ def half_life(retain: Tensor) -> Tensor:
     return math.log(0.5) / torch.log(retain)
 
 
-def answer(memory: Memory, z: Tensor, *, residual: bool) -> Tensor:
-    """M(z) for z (S, P, L, d)."""
-    y = z @ memory[0].weight.mT
-    if len(memory) == 2:
-        y = F.gelu(y) @ memory[1].weight.mT
-    return z + y if residual else y
-
-
-def learn(memories: dict[str, Memory], tokens: Tokens, config: SelfReferentialConfig) -> tuple[dict[str, Memory], Tensor | None]:
+def learn(group: Group, tokens: Tokens, config: SelfReferentialConfig) -> tuple[Group, Tensor | None]:
     """The memories after one chunk of tokens; with queries (then there is one memory) also what its matrices answered.
 
     Targets and gradients come from the states at the chunk start, the decay acts on the running state (eq. 90). All first
     matrices see the same keys, so one scan writes them side by side. A second matrix sees the hidden activations, shortened to
     length ≤ 1 for the decay.
     """
-    errors = {name: _error(memory, tokens, config, config.residual(name)) for name, memory in memories.items()}
-    hidden, first = {}, errors
-    if config.form == "mlp":
-        before = {name: tokens.keys @ memory[0].weight.mT for name, memory in memories.items()}
-        hidden = {name: F.gelu(value) for name, value in before.items()}
-        first = {name: gelu_slope(before[name]) * (errors[name] @ memory[1].weight) for name, memory in memories.items()}
-    joined, answers = _write(
-        _side_by_side([memory[0] for memory in memories.values()]), tokens, torch.cat(list(first.values()), -1), config
-    )
-    new: dict[str, Memory] = {}
-    widths = [memory[0].weight.shape[-2] for memory in memories.values()]
-    for (name, memory), matrix in zip(memories.items(), _apart(joined, widths), strict=True):
-        new[name] = (matrix,)
-        if hidden:
-            length = torch.linalg.vector_norm(hidden[name], dim=-1, keepdim=True).clamp_min(1.0)
-            inner = tokens._replace(keys=hidden[name] / length, queries=None if answers is None else F.gelu(answers))
-            outer, answers = _write(memory[1], inner, errors[name] * length, config)
-            new[name] = (matrix, outer)
-    return new, answers
+    both = torch.cat([tokens.values, tokens.keys], -2)
+    hidden = group.hidden(both)
+    errors = {name: _error(y, config) for name, y in group.answers(hidden, both, config).items()}
+    before = {name: value.chunk(2, -2)[1] for name, value in hidden.items()}
+    slopes = errors
+    if group.second:
+        back = {name: outer.transposed_times(errors[name]) for name, outer in zip(group.names, group.second, strict=True)}
+        slopes = {name: gelu_slope(before[name]) * back[name] for name in group.names}
+    first, answers = _write(group.first, tokens, torch.cat([slopes[name] for name in group.names], -1), config)
+    second = []
+    for name, matrix in zip(group.names, group.second, strict=False):
+        activation = F.gelu(before[name])
+        length = torch.linalg.vector_norm(activation, dim=-1, keepdim=True).clamp_min(1.0)
+        inner = tokens._replace(keys=activation / length, queries=None if answers is None else F.gelu(answers))
+        outer, answers = _write(matrix, inner, errors[name] * length, config)
+        second.append(outer)
+    return group._replace(first=first, second=tuple(second)), answers
 
 
-def _error(memory: Memory, tokens: Tokens, config: SelfReferentialConfig, residual: bool) -> Tensor:
-    """-∂L/∂y at the memory's own target v̂ = M(v): v̂ - M(k) for "l2", v̂ for "dot"."""
-    target = answer(memory, tokens.values, residual=residual)
+def _error(y: Tensor, config: SelfReferentialConfig) -> Tensor:
+    """-∂L/∂y at the memory's own target v̂ = M(v), from y = M at the values and then at the keys: v̂ - M(k) or, for "dot", v̂."""
+    target, answer = y.chunk(2, -2)
     if config.target_clip is not None:
         length = torch.linalg.vector_norm(target, dim=-1, keepdim=True)
         target = target * (config.target_clip / length.clamp_min(config.target_clip))
-    return target - answer(memory, tokens.keys, residual=residual) if config.objective == "l2" else target
+    return target - answer if config.objective == "l2" else target
 
 
 def _write(matrix: Matrix, tokens: Tokens, errors: Tensor, config: SelfReferentialConfig) -> tuple[Matrix, Tensor | None]:
-    """The matrix after M ← M(αI - η k kᵀ) + η e kᵀ over one chunk, and its answers to the queries."""
+    """The matrix after M ← M(αI - η k kᵀ) + η e kᵀ over one chunk, and its answers to the queries.
+
+    The errors are known, so retention to the initial state is the same recurrence on the difference alone.
+    """
+    programs = tokens.keys.shape[1]
+    difference, start = matrix.difference, matrix.initial.repeat_interleave(programs // matrix.initial.shape[1], 1)
+    if difference is None:
+        difference = torch.zeros_like(start)
+    to_zero = config.retention == "zero"
     scan = memory_scan(
-        matrix.weight,
+        start + difference if to_zero else difference,
         tokens.keys,
         errors,
         tokens.rate,
@@ -183,23 +216,14 @@ def _write(matrix: Matrix, tokens: Tokens, errors: Tensor, config: SelfReferenti
         chunk=max(1, tokens.keys.shape[-2]),
         queries=tokens.queries,
         read=config.read,
-        momentum=None if matrix.velocity is None else torch.full_like(tokens.rate, config.momentum),
+        momentum=torch.full_like(tokens.rate, config.momentum) if config.momentum else None,
         velocity=matrix.velocity,
-        initial=matrix.initial if config.retention == "init" else None,
         backend=config.backend,
     )
-    return Matrix(scan.memory, matrix.initial, scan.velocity), scan.outputs
-
-
-def _side_by_side(matrices: Sequence[Matrix]) -> Matrix:
-    weight, initial = (torch.cat(parts, -2) for parts in zip(*((m.weight, m.initial) for m in matrices), strict=True))
-    velocities = [m.velocity for m in matrices if m.velocity is not None]
-    return Matrix(weight, initial, torch.cat(velocities, -2) if velocities else None)
-
-
-def _apart(joined: Matrix, widths: Sequence[int]) -> list[Matrix]:
-    parts = [part.split(widths, -2) if part is not None else (None,) * len(widths) for part in joined]
-    return [Matrix(*each) for each in zip(*parts, strict=True)]
+    answers = scan.outputs
+    if answers is not None and tokens.queries is not None and not to_zero:
+        answers = answers + matrix.initial_times(tokens.queries)
+    return Matrix(matrix.initial, scan.memory - start if to_zero else scan.memory, scan.velocity), answers
 
 
 class SelfReferential(nn.Module):
@@ -239,14 +263,11 @@ class SelfReferential(nn.Module):
         inner = draws.normal("0", self.heads, width, width, std=width**-0.5)
         return nn.ParameterList([inner, draws.normal("1", self.heads, rows, width, std=gain * width**-0.5)])
 
-    def _learned(self, name: str) -> list[nn.Parameter]:
-        return list(self.initial[name].parameters())
-
     def initial_state(self, rows: int) -> Tree:
         """The state of `rows` fresh streams: all zeros, each tensor ((S,) rows, H, ·, ·)."""
         state: Tree = {}
         for name in self.config.names:
-            for index, matrix in enumerate(self._learned(name)):
+            for index, matrix in enumerate(self.initial[name].parameters()):
                 lead = (matrix.shape[0], rows) if self.seed_axis else (rows,)
                 state[f"{name}.{index}"] = matrix.new_zeros(*lead, *matrix.shape[-3:])
                 if self.config.momentum:
@@ -261,111 +282,108 @@ class SelfReferential(nn.Module):
         config = self.config
         tokens = self._heads(x)
         fixed = None if self.query is None else self._heads(self.query(x))
-        memories = self._memories(self.initial_state(x.shape[-3]) if state is None else state, x.shape[-3])
+        memory, others = self._group(("memory",), state), self._group(config.names[:-1], state)
         outputs = []
         for number, start in enumerate(range(0, x.shape[-2], config.outer_chunk)):
             if config.truncation == 0 or (config.truncation is not None and number % config.truncation == 0):
-                memories = _cut(memories)
+                memory, others = _cut(memory), _cut(others)
             segment = slice(start, start + config.outer_chunk)
-            asked = self._ask(memories, tokens[..., segment, :], None if fixed is None else fixed[..., segment, :])
-            memory, answers = self._read_and_write(memories.pop("memory"), asked)
+            asked = self._ask(others, tokens[..., segment, :], None if fixed is None else fixed[..., segment, :])
+            memory, answers = self._read_and_write(memory, asked)
             outputs.append(answers)
-            others = asked._replace(rate=config.rate_cap(config.outer_chunk) * asked.rate, queries=None)
-            memories = learn(memories, others, config)[0] | {"memory": memory}
-        y = torch.cat(outputs, -2)
-        y = y.view(y.shape[0], -1, self.heads, *y.shape[-2:]).transpose(2, 3).reshape(y.shape[0], *x.shape[-3:])
-        return (y if self.seed_axis else y[0]), self._state(memories)
+            rate = config.rate_cap(config.outer_chunk) * asked.rate
+            others, _ = learn(others, asked._replace(rate=rate, queries=None), config)
+        y = torch.cat(outputs, -2).unflatten(1, (self.heads, -1)).movedim(1, 3).flatten(3)
+        return (y if self.seed_axis else y[0]), self._state(memory) | self._state(others)
 
-    def _read_and_write(self, memory: Memory, asked: Tokens) -> tuple[Memory, Tensor]:
+    def _read_and_write(self, memory: Group, asked: Tokens) -> tuple[Group, Tensor]:
         """The main memory after a segment, and what it answered: read, then write, chunk by chunk."""
         config, answers = self.config, []
-        memories = {"memory": memory}
         for start in range(0, asked.rate.shape[-1], config.chunk):
             part = asked.part(start, config.chunk)
-            part = part._replace(rate=config.rate_cap(config.chunk) * part.rate)
-            memories, read = learn(memories, part, config)
+            memory, read = learn(memory, part._replace(rate=config.rate_cap(config.chunk) * part.rate), config)
             answers.append(cast(Tensor, part.queries if config.residual("memory") else 0) + cast(Tensor, read))
             if config.truncation == 0:
-                memories = _cut(memories)
-        return memories["memory"], torch.cat(answers, -2)
+                memory = _cut(memory)
+        return memory, torch.cat(answers, -2)
 
     def gates(self, x: Tensor, state: Tree | None = None) -> tuple[Tensor, Tensor]:
         """The share σ(·) of the largest rate, and the retention α, that this state gives to tokens x, ((S,) B, H, L)."""
-        memories = self._memories(self.initial_state(x.shape[-3]) if state is None else state, x.shape[-3])
-        shape = (*x.shape[:-2], self.heads, x.shape[-2])
-        rate, retain = self._gates(memories, self._heads(x))
-        return rate.view(shape), retain.view(shape)
+        z = self._heads(x)
+        group = self._group(GATES, state)
+        gates = self._gates(group.answers(group.hidden(z), z, self.config))
+        rate, retain = (gate.unflatten(1, (self.heads, -1)).transpose(1, 2) for gate in gates)
+        return (rate, retain) if self.seed_axis else (rate[0], retain[0])
 
     def half_life(self, x: Tensor, state: Tree | None = None) -> Tensor:
         """The live half-life in tokens, ((S,) B, H, L): how long a memory would last if every token were like this one."""
         return half_life(self.gates(x, state)[1])
 
-    def _gates(self, memories: dict[str, Memory], x: Tensor) -> tuple[Tensor, Tensor]:
-        low = self.config.retain_min
-        biases = (
-            bias.view(-1, 1, self.heads).expand(-1, x.shape[1] // self.heads, -1).flatten(1)[..., None]
-            for bias in (self.rate_bias, self.retain_bias)
-        )
+    def _gates(self, made: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The bounded gates (S, P, L) from what their memories made of the tokens."""
         rate, retain = (
-            torch.sigmoid(answer(memories[name], x, residual=False)[..., 0] + bias)
-            for name, bias in zip(GATES, biases, strict=True)
+            torch.sigmoid(
+                made[name][..., 0] + bias.view(-1, self.heads).repeat_interleave(made[name].shape[1] // self.heads, 1)[..., None]
+            )
+            for name, bias in zip(GATES, (self.rate_bias, self.retain_bias), strict=True)
         )
-        return rate, low + (1 - low) * retain
+        return rate, self.config.retain_min + (1 - self.config.retain_min) * retain
 
-    def _ask(self, memories: dict[str, Memory], x: Tensor, query: Tensor | None) -> Tokens:
+    def _ask(self, others: Group, x: Tensor, query: Tensor | None) -> Tokens:
         """The keys, values, gates and queries of a segment, from the states at its start."""
-        made = {
-            name: answer(memories[name], x, residual=self.config.residual(name))
-            for name in self.config.names
-            if name not in (*GATES, "memory")
-        }
+        made = others.answers(others.hidden(x), x, self.config)
         values = unit(made["value"]) if self.config.normalize_values else made["value"]
-        rate, retain = self._gates(memories, x)
+        rate, retain = self._gates(made)
         return Tokens(unit(made["key"]), values, rate, retain, unit(made["query"] if query is None else query))
 
     def _heads(self, x: Tensor) -> Tensor:
-        """((S,) B, L, D) -> (S, B H, L, d)."""
-        batched = x if self.seed_axis else x[None]
-        return batched.unflatten(-1, (self.heads, self.width)).transpose(2, 3).flatten(1, 2)
+        """((S,) B, L, D) -> (S, H B, L, d)."""
+        return self._batched(x).unflatten(-1, (self.heads, self.width)).movedim(3, 1).flatten(1, 2)
 
-    def _memories(self, state: Tree, rows: int) -> dict[str, Memory]:
-        """Every matrix as initial + difference, with one program for each row and head."""
+    def _batched(self, value: Tensor) -> Tensor:
+        return value if self.seed_axis else value[None]
 
-        def programs(value: Tensor) -> Tensor:
-            return (value if self.seed_axis else value[None]).flatten(1, 2)
+    def _group(self, names: tuple[str, ...], state: Tree | None) -> Group:
+        """These memories of every row and head; a fresh stream's have no difference yet."""
 
-        memories = {}
-        for name in self.config.names:
-            built = []
-            for index, matrix in enumerate(self._learned(name)):
-                learned = matrix.unsqueeze(-4).expand(*matrix.shape[:-3], rows, *matrix.shape[-3:])
-                velocity = state.get(f"{name}.{index}.velocity")
-                difference = programs(state[f"{name}.{index}"])
-                start = programs(learned)
-                built.append(Matrix(start + difference, start, None if velocity is None else programs(velocity)))
-            memories[name] = tuple(built)
-        return memories
+        def programs(name: str) -> Tensor | None:
+            value = None if state is None else state.get(name)
+            return None if value is None else self._batched(value).transpose(1, 2).flatten(1, 2)
 
-    def _state(self, memories: dict[str, Memory]) -> Tree:
-        def rows(value: Tensor) -> Tensor:
-            value = value.unflatten(1, (-1, self.heads))
-            return value if self.seed_axis else value[0]
+        def matrix(name: str, index: int) -> Matrix:
+            learned = self._batched(list(self.initial[name].parameters())[index])
+            return Matrix(learned, programs(f"{name}.{index}"), programs(f"{name}.{index}.velocity"))
 
+        firsts = [matrix(name, 0) for name in names]
+        joined = [
+            None if parts[0] is None else torch.cat(parts, -2) for parts in zip(*(each[1:] for each in firsts), strict=True)
+        ]
+        initial = torch.cat([each.initial for each in firsts], -2)
+        second = tuple(matrix(name, 1) for name in names) if self.config.form == "mlp" else ()
+        return Group(names, tuple(each.initial.shape[-2] for each in firsts), Matrix(initial, *joined), second)
+
+    def _state(self, group: Group) -> Tree:
         state: Tree = {}
-        for name in self.config.names:
-            for index, matrix in enumerate(memories[name]):
-                state[f"{name}.{index}"] = rows(matrix.weight - matrix.initial)
-                if matrix.velocity is not None:
-                    state[f"{name}.{index}.velocity"] = rows(matrix.velocity)
+
+        def keep(name: str, value: Tensor | None) -> None:
+            if value is not None:
+                rows = value.unflatten(1, (self.heads, -1)).transpose(1, 2)
+                state[name] = rows if self.seed_axis else rows[0]
+
+        for part, attribute in (("", "difference"), (".velocity", "velocity")):
+            joined = getattr(group.first, attribute)
+            pieces = (None,) * len(group.names) if joined is None else joined.split(group.widths, -2)
+            for index, (name, piece) in enumerate(zip(group.names, pieces, strict=True)):
+                keep(f"{name}.0{part}", piece)
+                if group.second:
+                    keep(f"{name}.1{part}", getattr(group.second[index], attribute))
         return state
 
 
-def _cut(memories: dict[str, Memory]) -> dict[str, Memory]:
+def _cut(group: Group) -> Group:
     """The same memories with what was written held constant; the gradient still reaches the initial states."""
-    return {
-        name: tuple(
-            Matrix(m.initial + (m.weight - m.initial).detach(), m.initial, None if m.velocity is None else m.velocity.detach())
-            for m in memory
-        )
-        for name, memory in memories.items()
-    }
+
+    def constant(matrix: Matrix) -> Matrix:
+        return Matrix(matrix.initial, *(None if part is None else part.detach() for part in matrix[1:]))
+
+    return group._replace(first=constant(group.first), second=tuple(constant(matrix) for matrix in group.second))

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from nlbench.errors import NlbenchError, UnknownNameError
 from nlbench.kernels.self_referential_scan import Memories, self_referential_scan
-from nlbench.nested.self_referential import Matrix, SelfReferential, SelfReferentialConfig, Tokens, answer, half_life, learn
+from nlbench.nested.self_referential import Group, Matrix, SelfReferential, SelfReferentialConfig, Tokens, half_life, learn
 
 REFERENCE = SelfReferentialConfig(form="linear", chunk=4, outer_chunk=8, truncation=None, backend="reference")
 NAMES = ("key", "value", "rate", "retain", "memory")
@@ -153,9 +153,9 @@ def test_mlp_memory_writes_each_layer_with_its_own_input():
         torch.linspace(0.05, 0.95, C).double(),
     )
     config = configured(form="mlp", retention="zero", target_clip=None)
-    memory = tuple(Matrix(m[None, None], m[None, None]) for m in (inner, outer))
+    memory = Group(("memory",), (h,), Matrix(inner[None, None]), (Matrix(outer[None, None]),))
     tokens = Tokens(keys[None, None], values[None, None], rate[None, None], retain[None, None], None)
-    new, _ = learn({"memory": memory}, tokens, config)
+    new, _ = learn(memory, tokens, config)
 
     def mlp(z, a, b):
         return z + F.gelu(z @ a.T) @ b.T
@@ -169,8 +169,8 @@ def test_mlp_memory_writes_each_layer_with_its_own_input():
         hidden = hidden / hidden.norm().clamp_min(1.0)
         a = a @ (retain[t] * torch.eye(d).double() - rate[t] * torch.outer(keys[t], keys[t])) - rate[t] * g_inner
         b = b @ (retain[t] * torch.eye(h).double() - rate[t] * torch.outer(hidden, hidden)) - rate[t] * g_outer
-    assert (new["memory"][0].weight[0, 0] - a).abs().max() < 1e-12
-    assert (new["memory"][1].weight[0, 0] - b).abs().max() < 1e-12
+    assert (inner + new.first.difference[0, 0] - a).abs().max() < 1e-12
+    assert (outer + new.second[0].difference[0, 0] - b).abs().max() < 1e-12
 
 
 @pytest.mark.parametrize("read", ["stale", "exact"])
@@ -425,7 +425,7 @@ def test_gates_are_bounded_and_belong_to_their_token():
 
 def test_queries_and_keys_have_unit_length():
     block, x = module(), draw(1, 8, 8)
-    asked = block._ask(block._memories(block.initial_state(1), 1), block._heads(100 * x), block._heads(block.query(1e-3 * x)))
+    asked = block._ask(block._group(block.config.names[:-1], None), block._heads(100 * x), block._heads(block.query(1e-3 * x)))
     for tokens in (asked.keys, asked.values, asked.queries):
         assert torch.allclose(tokens.norm(dim=-1), torch.ones(1, 1, 8).double(), atol=1e-5)
 
@@ -473,12 +473,12 @@ def test_dot_objective_learns_towards_its_target(sign, right):
     """Eq. 92 prints -η v̂kᵀ; the gradient of -⟨Mk, v̂⟩ is -v̂kᵀ, so the write is +η v̂kᵀ. The printed sign unlearns."""
     config = configured(form="matrix", objective="dot", retention="zero", target_clip=None)
     k, v = F.normalize(draw(1, 1, 1, 8), dim=-1), F.normalize(draw(1, 1, 1, 8, seed=1), dim=-1)
-    memory = (Matrix(0.1 * draw(1, 1, 8, 8, seed=2), torch.zeros(1, 1, 8, 8).double()),)
-    target = answer(memory, v, residual=False)
+    start = 0.1 * draw(1, 1, 8, 8, seed=2)
+    target = v @ start.mT
     tokens = Tokens(k, sign * v, torch.full((1, 1, 1), 0.5).double(), torch.ones(1, 1, 1).double(), None)
-    after, _ = learn({"memory": memory}, tokens, config)
-    erased = memory[0].weight - 0.5 * (memory[0].weight @ k.mT) @ k
-    gain = ((answer(after["memory"], k, residual=False) - k @ erased.mT) * target).sum()
+    after, _ = learn(Group(("memory",), (8,), Matrix(start), ()), tokens, config)
+    erased = start - 0.5 * (start @ k.mT) @ k
+    gain = ((after.first.times(k) - k @ erased.mT) * target).sum()
     assert (float(gain) > 0) == right
 
 
