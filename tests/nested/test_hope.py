@@ -166,6 +166,20 @@ def test_a_row_is_answered_alone_and_evaluation_changes_nothing():
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+def adds_logit_gradient(model, x):
+    """Faulty: the model "updates itself" by adding the gradient of its logits to its inputs."""
+    leaf = x.detach().requires_grad_()
+    x += torch.autograd.grad(model(leaf).sum(), leaf)[0]
+    return model(x)
+
+
+@pytest.mark.parametrize(("read", "right"), [(lambda model, x: model(x), True), (adds_logit_gradient, False)])
+def test_inputs_are_never_written(read, right):
+    x = draw(4, 12)
+    read(classifier(), x)
+    assert torch.equal(x, draw(4, 12)) == right
+
+
 def test_wrong_sizes_and_names_are_explained():
     with pytest.raises(NlbenchError, match="tokens"):
         HopeClassifier(input_dim=10, tokens=4)
