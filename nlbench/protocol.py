@@ -59,6 +59,8 @@ class _Presentation:
         self.cumulative = presents == "cumulative"
         self.reorders = hasattr(learner, "permute_inputs") and stream.pixel_order(1) is not None and not self.cumulative
         self.shown = 0  # the task whose pixel order the learner stands in; 0 = its own
+        self.task = 0  # the task being learned, or last learned
+        self.losses: list[Tensor] = []  # of that task, left on the device
         self.samples_seen = 0
         self.seconds = 0.0
         self.subsamples: dict[int, tuple[Tensor, Tensor]] = {}
@@ -91,7 +93,8 @@ class _Presentation:
         classes, told = self._revealed(task)
         if not self.cumulative and not self.reorders:
             samples = self.stream.ordered(samples, task)
-        losses: list[Tensor] = []
+        self.task, self.losses = task, []
+        prequential = self.protocol.prequential and not self.cumulative
         right = torch.zeros(len(self.stream.seeds), dtype=torch.int64, device=self.stream.device)
         start = self.samples_seen
         if every:
@@ -103,15 +106,15 @@ class _Presentation:
             for inputs, labels in samples.batches(order, self.batch):
                 self._show(task if self.reorders else 0)
                 observed = Batch(inputs, labels, classes, told)
-                if self.protocol.prequential:
+                if prequential:
                     right += self._right(self.learner.predict(inputs, observed.task), labels, classes)
-                losses.append(self.learner.observe(observed))
+                self.losses.append(self.learner.observe(observed).detach())
                 before, self.samples_seen = self.samples_seen, self.samples_seen + inputs.shape[1]
                 if every is None:
                     continue
                 if (self.samples_seen - start) // every > (before - start) // every:
                     tasks = range(1, task + 1)
-                elif len(losses) <= LEARNING_CURVE_BATCHES:
+                elif len(self.losses) <= LEARNING_CURVE_BATCHES:
                     tasks = range(task, task + 1)
                 else:
                     continue
@@ -126,8 +129,8 @@ class _Presentation:
             clock = perf_counter()
             torch.cuda.synchronize(self.stream.device)
             self.seconds += perf_counter() - clock
-        self._finite(torch.stack(losses), task)
-        if self.protocol.prequential and not self.cumulative:
+        self._check_losses()
+        if prequential:
             count = len(samples) * self.protocol.passes
             for seed, value in zip(self.stream.seeds, (right.double() / count).tolist(), strict=True):
                 yield Row(seed, task, task, None, "prequential_accuracy", value, count)
@@ -209,22 +212,19 @@ class _Presentation:
 
     def _right(self, logits: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
         if not torch.isfinite(logits).all():
+            if self.losses:
+                self._check_losses()
             seed = self.stream.seeds[int((~torch.isfinite(logits)).flatten(1).any(1).nonzero()[0])]
-            raise NotFiniteError(
-                f"seed {seed}: a logit is not finite after {self.samples_seen} samples.",
-                "No record was written. Lower the learner's rate.",
-            )
+            raise _not_finite(seed, self.task, len(self.losses), "a logit is not finite")
         return (logits.masked_fill(~classes, -torch.inf).argmax(-1) == labels).sum(-1)
 
-    def _finite(self, losses: Tensor, task: int) -> None:
-        """Raise for the first loss of the task (steps, S) that is not finite."""
+    def _check_losses(self) -> None:
+        """Raise for the first loss of the task that is not finite."""
+        losses = torch.stack(self.losses)
         bad = ~torch.isfinite(losses)
         if bad.any():
             step, index = (int(part) for part in bad.nonzero()[0])
-            raise NotFiniteError(
-                f"seed {self.stream.seeds[index]}, task {task}, step {step + 1}: the loss is {losses[step, index].item()}.",
-                "No record was written. Lower the learner's rate.",
-            )
+            raise _not_finite(self.stream.seeds[index], self.task, step + 1, f"the loss is {losses[step, index].item()}")
 
     def _show(self, task: int) -> None:
         """Put the learner's first layer into the pixel order of `task` (0: its own), so that unpermuted images can be fed.
@@ -242,3 +242,8 @@ class _Presentation:
             assert order is not None
             self.learner.permute_inputs(order.argsort(1))  # type: ignore[attr-defined]
         self.shown = task
+
+
+def _not_finite(seed: int, task: int, step: int, what: str) -> NotFiniteError:
+    place = f"task {task}, step {step}" if task else "before the first task"
+    return NotFiniteError(f"seed {seed}, {place}: {what}.", "No record was written. Lower the learner's rate.")

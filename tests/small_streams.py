@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from nlbench import Batch, Learner, Problem
+from nlbench.learners import Cms, Mlp
 from nlbench.protocol import evaluate_stream
 from nlbench.records import Row
 from nlbench.specs import SOURCES, Source, stream_spec
+from nlbench.specs.learners import CmsConfig, MlpConfig
 from nlbench.streams import ArrayStream, ArrayTasks, Stream, build, from_arrays
 
 CPU = torch.device("cpu")
@@ -65,6 +67,16 @@ def declared_stream(
 def problem_of(stream: Stream, *, steps: int = 1000) -> Problem:
     """Return what a learner is told about a running stream."""
     return Problem(stream.input_shape, stream.n_classes, stream.seeds, stream.scenario, CPU, "auto", steps)
+
+
+def mlp(stream: Stream, *, hidden: tuple[int, ...] = (16,), momentum: float = 0.0, rate: float = 0.1) -> Mlp:
+    """Return a small MLP for a running stream."""
+    return Mlp(MlpConfig(kind="mlp", hidden=hidden, momentum=momentum, rate=rate), problem_of(stream))
+
+
+def cms(stream: Stream) -> Cms:
+    """Return a small continuum memory of periods 1 and 3 for a running stream."""
+    return Cms(CmsConfig(kind="cms", width=8, hidden=8, periods=(1, 3)), problem_of(stream))
 
 
 def rows_of(

@@ -1,0 +1,358 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from small_streams import Spy, cms, declared_stream, mlp, problem_of, rows_of, running, small_stream, small_tasks, values
+from torch import Tensor
+
+from nlbench import Batch
+from nlbench import seeds as draws
+from nlbench.errors import NotFiniteError
+from nlbench.protocol import BOUNDARY, training_batches
+from nlbench.streams import Stream
+
+
+def spied(stream: Stream, **options: Any) -> tuple[Spy, list[Any]]:
+    spy = Spy({}, problem_of(stream))
+    return spy, rows_of(spy, stream, **options)
+
+
+# the rows
+
+
+def test_the_matrix_has_a_row_before_any_training_and_every_column_in_each() -> None:
+    stream = running(small_stream(), [0, 4])
+    rows = rows_of(mlp(stream), stream)
+    for seed in (0, 4):
+        assert list(values(rows, "accuracy", seed)) == [(i, j) for i in range(4) for j in (1, 2, 3)]
+    assert {row.n for row in rows if row.metric == "accuracy"} == {20}
+    untrained = mlp(stream).predict(stream.test(2).inputs[None], None).argmax(-1)
+    expected = (untrained == stream.test(2).labels).double().mean(1)
+    assert [values(rows, "accuracy", seed)[0, 2] for seed in (0, 4)] == expected.tolist()
+
+
+@pytest.mark.parametrize(
+    ("policy", "measured"),
+    [
+        ("full", {i: {1, 2, 3, 4} for i in range(5)}),
+        ("seen", {1: {1}, 2: {1, 2}, 3: {1, 2, 3}, 4: {1, 2, 3, 4}}),
+        ("final", {4: {1, 2, 3, 4}}),
+        ("window:1", {1: {1}, 2: {2}, 3: {3}, 4: {1, 2, 3, 4}}),
+        ("window:2", {1: {1}, 2: {1, 2}, 3: {2, 3}, 4: {1, 2, 3, 4}}),
+        ("window:9", {1: {1}, 2: {1, 2}, 3: {1, 2, 3}, 4: {1, 2, 3, 4}}),
+    ],
+)
+def test_an_evaluation_policy_measures_exactly_what_it_says(policy: str, measured: dict[int, set[int]]) -> None:
+    stream = running(small_stream(tasks=small_tasks(4), evaluate=policy))
+    found = values(rows_of(mlp(stream), stream), "accuracy")
+    assert set(found) == {(i, j) for i, columns in measured.items() for j in columns}
+    full = running(small_stream(tasks=small_tasks(4)))
+    whole = values(rows_of(mlp(full), full), "accuracy")
+    assert all(whole[key] == value for key, value in found.items())
+
+
+def test_every_boundary_ends_with_its_seconds_and_carries_bytes_and_diagnostics() -> None:
+    stream = running(small_stream(), [0, 1])
+    rows = rows_of(cms(stream), stream)
+    ends = [index for index, row in enumerate(rows) if row.metric == BOUNDARY]
+    assert [rows[index].after_task for index in ends] == [0, 1, 2, 3]
+    assert ends[-1] == len(rows) - 1
+    assert all(row.value >= 0 and row.seed is None for row in rows if row.metric.startswith("seconds."))
+    for name in ("bytes.parameters", "bytes.optimizer", "level.1.updates", "level.3.updates"):
+        found = [(row.seed, row.after_task) for row in rows if row.metric == name]
+        assert found == [(seed, task) for task in range(4) for seed in (0, 1)]
+    assert values(rows, "level.3.updates") == {(task, None): float(5 * task // 3) for task in range(4)}
+
+
+def test_chance_is_recorded_for_each_task_and_seed() -> None:
+    stream = declared_stream("split", [0, 7], tasks=5, scenario="domain-il")
+    rows = rows_of(Spy({}, problem_of(stream)), stream)
+    for seed in (0, 7):
+        assert values(rows, "chance", seed) == {(None, task): stream.chance(task)[0].item() for task in range(1, 6)}
+
+
+# what a learner is shown
+
+
+@pytest.mark.parametrize("n_train", [40, 41, 7])
+def test_each_pass_shows_every_sample_once_in_a_new_order_and_keeps_the_short_last_batch(n_train: int) -> None:
+    stream = running(small_stream(tasks=small_tasks(2, n_train=n_train), passes=3), [0, 1])
+    spy, _ = spied(stream)
+    per_pass = -(-n_train // 8)
+    assert len(spy.batches) == 2 * 3 * per_pass
+    sizes = [8] * (n_train // 8) + ([n_train % 8] if n_train % 8 else [])
+    assert [batch.inputs.shape[1] for batch in spy.batches] == sizes * 6
+    for index in range(2):
+        orders = set()
+        for number in range(6):
+            part = spy.batches[number * per_pass : (number + 1) * per_pass]
+            shown = torch.cat([batch.inputs[index] for batch in part])
+            labels = torch.cat([batch.labels[index] for batch in part])
+            samples = stream.train(1 + number // 3)
+            found = (shown[:, None] == samples.inputs[None]).all(-1).nonzero()[:, 1]
+            assert sorted(found.tolist()) == list(range(n_train))
+            assert torch.equal(labels, samples.labels[0, found])
+            assert torch.equal(
+                found, torch.from_numpy(draws.permutation([index], f"order/{1 + number // 3}/{number % 3}", n_train))[0]
+            )
+            orders.add(tuple(found.tolist()))
+        assert len(orders) == 6
+
+
+def test_the_task_is_told_in_task_il_only_in_training_and_in_test() -> None:
+    for scenario in ("task-il", "domain-il", "class-il"):
+        stream = running(small_stream(scenario=scenario, evaluate_every=16))
+        spy, rows = spied(stream)
+        tasks = [task for task in (1, 2, 3) for _ in range(5)]
+        tested = [row.on_task for row in rows if row.metric in ("accuracy", "accuracy_within")]
+        if scenario == "task-il":
+            assert [batch.task for batch in spy.batches] == tasks
+            assert sorted(task for _, task in spy.predicted) == sorted(tested)
+        else:
+            assert {batch.task for batch in spy.batches} == {None}
+            assert {task for _, task in spy.predicted} == {None}
+
+
+@pytest.mark.parametrize(
+    ("scenario", "space", "competing"),
+    [
+        ("task-il", None, [[0, 1], [2, 3], [4, 5]]),
+        ("class-il", "all", [[0, 1, 2, 3, 4, 5]] * 3),
+        ("class-il", "seen", [[0, 1], [0, 1, 2, 3], [0, 1, 2, 3, 4, 5]]),
+        ("domain-il", None, [[0, 1]] * 3),
+    ],
+)
+def test_training_batches_name_the_logits_that_compete(scenario: str, space: str | None, competing: list[list[int]]) -> None:
+    stream = running(small_stream(scenario=scenario, **({"output_space": space} if space else {})))
+    spy, _ = spied(stream)
+    assert [batch.classes.nonzero().flatten().tolist() for batch in spy.batches[::5]] == competing
+    if scenario == "domain-il":
+        assert {int(label) for batch in spy.batches for label in batch.labels.flatten()} == {0, 1}
+
+
+class Fixed(Spy):
+    """Gives label l the logit -|l - favourite|, so that the winner among the competing labels is the one nearest to it."""
+
+    def predict(self, inputs: Tensor, task: int | None) -> Tensor:
+        logits = -(torch.arange(self.problem.n_classes) - 2.1).abs()
+        return logits.expand(len(self.problem.seeds), inputs.shape[1], -1)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "space", "winners"),
+    [
+        # the label that wins on tasks 1, 2, 3 in rows 0..3
+        ("task-il", None, [[1, 2, 4]] * 4),
+        ("class-il", "all", [[2, 2, 2]] * 4),
+        ("class-il", "seen", [[2, 2, 2], [1, 1, 1], [2, 2, 2], [2, 2, 2]]),
+    ],
+)
+def test_the_harness_masks_test_logits(scenario: str, space: str | None, winners: list[list[int]]) -> None:
+    stream = running(small_stream(scenario=scenario, **({"output_space": space} if space else {})))
+    found = values(rows_of(Fixed({}, problem_of(stream)), stream), "accuracy")
+    for (after, task), value in found.items():
+        share = (stream.test(task).labels == winners[after][task - 1]).double().mean().item()
+        assert value == share
+
+
+@pytest.mark.parametrize("boundaries", [True, False])
+def test_a_learner_is_told_that_a_task_ended_only_if_the_stream_says_so(boundaries: bool) -> None:
+    stream = running(small_stream(boundaries=boundaries, evaluate="seen"))
+    spy, _ = spied(stream)
+    steps = [event for event in spy.events if event != "predict"]
+    assert steps == ([*["observe"] * 5, "end_task"] * 3 if boundaries else ["observe"] * 15)
+    if boundaries:  # it is told before the row of the task is measured
+        assert spy.events[spy.events.index("end_task") + 1] == "predict"
+
+
+# evaluation within tasks
+
+
+def within_keys(rows: list[Any]) -> list[tuple[int, int, int]]:
+    return [(row.after_task, row.samples_seen, row.on_task) for row in rows if row.metric == "accuracy_within"]
+
+
+def test_within_tasks_it_measures_at_the_start_after_ten_batches_each_and_every_so_many_samples() -> None:
+    stream = running(small_stream(tasks=small_tasks(2, n_train=120), evaluate_every=48))
+    rows = rows_of(mlp(stream), stream)
+    expected = []
+    for task, start in ((1, 0), (2, 120)):
+        seen = range(1, task + 1)
+        expected += [(task - 1, start, j) for j in seen]
+        for number in range(1, 16):
+            samples = 8 * number
+            tasks = seen if samples % 48 == 0 else [task] if number <= 10 else []
+            expected += [(task - 1, start + samples, j) for j in tasks]
+    expected += [(2, 240, 1), (2, 240, 2)]
+    found = within_keys(rows)
+    assert found == expected
+    assert len(set(found)) == len(found)
+
+
+@pytest.mark.parametrize("every", [1, 7, 8, 20, 40, 120, 500])
+@pytest.mark.parametrize("passes", [1, 2])
+def test_keys_within_tasks_are_unique_whatever_the_interval(every: int, passes: int) -> None:
+    stream = running(small_stream(tasks=small_tasks(3, n_train=[40, 41, 7]), evaluate_every=every, passes=passes))
+    found = within_keys(rows_of(mlp(stream), stream))
+    assert len(set(found)) == len(found)
+    total = passes * 88
+    assert {key for key in found if key[0] == 3} == {(3, total, 1), (3, total, 2), (3, total, 3)}
+    for task, start in ((2, 40 * passes), (3, 81 * passes)):
+        assert {(task - 1, start, j) for j in range(1, task + 1)} <= set(found)
+
+
+def test_values_within_tasks_are_accuracies_on_a_fixed_subsample() -> None:
+    stream = running(small_stream(tasks=small_tasks(2, n_test=600), evaluate_every=16), [0, 2])
+    learner = mlp(stream)
+    rows = rows_of(learner, stream)
+    chosen = torch.from_numpy(draws.permutation([draws.FIXED], "evaluation/1", 600)[0, :500])
+    samples = stream.test(1)
+    right = learner.predict(samples.inputs[None, chosen], None).argmax(-1) == samples.labels[0, chosen]
+    last = [row for row in rows if row.metric == "accuracy_within" and row.after_task == 2 and row.on_task == 1]
+    assert [(row.seed, row.value, row.n) for row in last] == [
+        (seed, right[i].double().mean().item(), 500) for i, seed in ((0, 0), (1, 2))
+    ]
+    start = {
+        row.seed: row.value for row in rows if row.metric == "accuracy_within" and (row.after_task, row.samples_seen) == (0, 0)
+    }
+    right = mlp(stream).predict(samples.inputs[None, chosen], None).argmax(-1) == samples.labels[0, chosen]
+    assert start == {0: right[0].double().mean().item(), 2: right[1].double().mean().item()}
+
+
+def test_prequential_accuracy_is_measured_on_each_batch_before_learning_it() -> None:
+    stream = running(small_stream(prequential=True, passes=2), [0, 1])
+    rows = rows_of(mlp(stream), stream)
+    learner = mlp(stream)
+    for task in (1, 2, 3):
+        right = torch.zeros(2)
+        for number in range(2):
+            samples = stream.train(task)
+            for inputs, labels in samples.batches(stream.presentation(f"{task}/{number}", 40), 8):
+                right += (learner.predict(inputs, None).argmax(-1) == labels).sum(1)
+                learner.observe(Batch(inputs, labels, stream.competing(task, task), None))
+        found = [row for row in rows if row.metric == "prequential_accuracy" and row.on_task == task]
+        assert [(row.seed, row.after_task, row.value, row.n) for row in found] == [
+            (i, task, right[i].item() / 80, 80) for i in (0, 1)
+        ]
+    stream = running(small_stream())
+    assert not [row for row in rows_of(mlp(stream), stream) if row.metric in ("prequential_accuracy", "accuracy_within")]
+
+
+# cumulative presentation
+
+
+@pytest.mark.parametrize("kind", ["arrays", "permuted"])
+def test_cumulative_retrains_from_the_same_start_on_all_tasks_so_far(kind: str) -> None:
+    if kind == "arrays":
+        stream: Stream = running(small_stream(passes=2, evaluate_every=8, prequential=True), [0, 3])
+    else:
+        stream = declared_stream("permuted", [0, 3], tasks=3, protocol={"batch": 64})
+    size, passes = stream.spec.protocol.batch, stream.spec.protocol.passes
+    rows = rows_of(mlp(stream, momentum=0.5), stream, presents="cumulative")
+    assert {row.metric for row in rows if row.samples_seen is not None or row.metric.startswith("preq")} == set()
+    for until in (0, 1, 2, 3):
+        learner = mlp(stream, momentum=0.5)
+        for number in range(passes if until else 0):
+            order = torch.stack(
+                [
+                    torch.from_numpy(
+                        draws.permutation([seed], f"order/joint/{until}/{number}", len(stream.train_until(until)))[0]
+                    )
+                    for seed in (0, 3)
+                ]
+            )
+            for first in range(0, order.shape[1], size):
+                index = order[:, first : first + size]
+                inputs, labels = [], []
+                for row, seed in zip(index, (0, 1), strict=True):
+                    pairs = [position(stream, int(i), seed) for i in row]
+                    inputs.append(torch.stack([x for x, _ in pairs]))
+                    labels.append(torch.stack([y for _, y in pairs]))
+                learner.observe(
+                    Batch(torch.stack(inputs), torch.stack(labels), torch.ones(stream.n_classes, dtype=torch.bool), None)
+                )
+        for task in (1, 2, 3):
+            samples = stream.ordered(stream.test(task), task)
+            inputs, labels = samples.take(torch.arange(len(samples))[None])
+            right = (learner.predict(inputs, None).argmax(-1) == labels).double().mean(1)
+            assert [values(rows, "accuracy", seed)[until, task] for seed in (0, 3)] == right.tolist()
+
+
+def position(stream: Stream, i: int, seed_index: int) -> tuple[Tensor, Tensor]:
+    """Return sample i of all tasks in a row, as its task shows it to a seed."""
+    for task in range(1, stream.n_tasks + 1):
+        samples = stream.train(task)
+        if i < len(samples):
+            x, order = samples.inputs[samples.rows[0, i]], stream.pixel_order(task)
+            return (x if order is None else x[order[seed_index]]), samples.labels[0, i]
+        i -= len(samples)
+    raise IndexError(i)
+
+
+def test_the_number_of_batches_is_what_a_learner_observes_before_its_last_row() -> None:
+    stream = running(small_stream(tasks=small_tasks(3, n_train=[40, 41, 7]), passes=2))
+    spy, _ = spied(stream)
+    assert training_batches(stream, 8, "sequential") == len(spy.batches) == 2 * (5 + 6 + 1)
+    spy, _ = spied(stream, presents="cumulative")
+    last = len(spy.batches) - (2 * 5 + 2 * 11)
+    assert training_batches(stream, 8, "cumulative") == last == 2 * 11
+
+
+def test_joint_is_told_no_task_and_no_task_mask_in_task_il() -> None:
+    stream = running(small_stream(scenario="task-il"))
+    spy, _ = spied(stream, presents="cumulative")
+    assert {batch.task for batch in spy.batches} == {None}
+    assert all(batch.classes.all() for batch in spy.batches)
+    assert {task for _, task in spy.predicted} == {1, 2, 3}
+
+
+# what is not finite
+
+
+class Breaking(Spy):
+    """Gives a loss or a logit that is not finite from one step of one task on, for the second seed."""
+
+    def __init__(self, stream: Stream, step: int, *, loss: float = 0.0, logit: float = 0.0) -> None:
+        super().__init__({}, problem_of(stream))
+        self.step, self.loss, self.logit = step, loss, logit
+
+    def observe(self, batch: Batch) -> Tensor:
+        losses = super().observe(batch)
+        losses[1] = self.loss if len(self.batches) >= self.step else 0.0
+        return losses
+
+    def predict(self, inputs: Tensor, task: int | None) -> Tensor:
+        logits = super().predict(inputs, task).clone()
+        logits[1, -1, -1] = self.logit if len(self.batches) >= self.step else 0.0
+        return logits
+
+
+@pytest.mark.parametrize("protocol", [{}, {"evaluate_every": 8}, {"prequential": True}])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("logit", [0.0, float("nan")])
+def test_a_loss_that_is_not_finite_names_seed_task_and_step(value: float, logit: float, protocol: dict[str, Any]) -> None:
+    stream = running(small_stream(**protocol), [4, 9])
+    with pytest.raises(NotFiniteError, match=rf"seed 9, task 2, step 3: the loss is {value}\. No record was written\."):
+        rows_of(Breaking(stream, 5 + 3, loss=value, logit=logit), stream)
+
+
+@pytest.mark.parametrize(("protocol", "step"), [({}, 5), ({"evaluate_every": 8}, 3), ({"prequential": True}, 3)])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_logit_that_is_not_finite_names_seed_task_and_step(value: float, protocol: dict[str, Any], step: int) -> None:
+    stream = running(small_stream(**protocol), [4, 9])
+    with pytest.raises(NotFiniteError, match=rf"seed 9, task 2, step {step}: a logit is not finite\. No record was written\."):
+        rows_of(Breaking(stream, 5 + 3, logit=value), stream)
+
+
+def test_a_logit_that_is_not_finite_before_any_training_says_so() -> None:
+    stream = running(small_stream(), [4, 9])
+    with pytest.raises(NotFiniteError, match="seed 9, before the first task: a logit is not finite"):
+        rows_of(Breaking(stream, 0, logit=float("nan")), stream)
+
+
+def test_a_rate_that_is_too_high_is_reported_where_it_happens() -> None:
+    stream = running(small_stream(evaluate="final"))
+    with pytest.raises(NotFiniteError, match=r"seed 0, task \d, step \d"):
+        rows_of(mlp(stream, rate=1e30), stream)

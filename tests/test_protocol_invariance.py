@@ -1,0 +1,224 @@
+"""What must not matter: how much is evaluated, which learner looks on, whose pixels move, an interruption, the other seeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_streams import (
+    bytes_digest,
+    cms,
+    declared_stream,
+    made_mnist,
+    mlp,
+    problem_of,
+    rows_of,
+    running,
+    small_stream,
+    untimed,
+    values,
+)
+from torch import Tensor
+
+from nlbench import Batch, Learner, catalog
+from nlbench import seeds as draws
+from nlbench.learners import Chance, Cms, Mlp
+from nlbench.plan import resolve
+from nlbench.protocol import BOUNDARY, evaluate_stream
+from nlbench.runner import Machine, prepare
+from nlbench.specs import SOURCES
+from nlbench.specs.learners import ChanceConfig, CmsConfig, MlpConfig
+
+RECIPES = catalog.names("model")
+SHORTER = {"cms": {"learner.periods": "[1, 4, 16]", "learner.width": "32"}}
+"""What lets a recipe made for long streams run on a short one."""
+
+
+def prepared(recipe: str, stream: str, seeds: tuple[int, ...], **overrides: str) -> Any:
+    """Return a recipe's plan, stream and learner; `protocol__batch` stands for the override `protocol.batch`."""
+    plan = resolve(recipe, stream, seeds=seeds, overrides={key.replace("__", "."): value for key, value in overrides.items()})
+    return plan, *prepare(plan, Machine(device="cpu"))
+
+
+def run_recipe(recipe: str, stream: str, seeds: tuple[int, ...], **overrides: str) -> tuple[Learner, list[Any]]:
+    plan, made, learner = prepared(recipe, stream, seeds, **overrides)
+    return learner, rows_of(learner, made, batch=plan.batch, presents=plan.learner.presents)
+
+
+# streams are the same for every learner
+
+
+@pytest.mark.parametrize("kind", ["split", "permuted"])
+def test_learners_see_byte_equal_streams(kind: str) -> None:
+    stream = declared_stream(kind, [0, 3], tasks=5, protocol={"evaluate": "final", "evaluate_every": 480})
+    digests = set()
+
+    def spying(base: type[Learner]) -> type[Learner]:
+        class Spying(base):  # type: ignore[misc, valid-type]
+            def observe(self, batch: Batch) -> Tensor:
+                self.__dict__.setdefault("_seen", []).append(batch)
+                return super().observe(batch)
+
+        return Spying
+
+    makers = [
+        (Mlp, MlpConfig(kind="mlp", hidden=(8,))),
+        (Cms, CmsConfig(kind="cms", width=8, hidden=8, periods=(1, 3))),
+        (Chance, ChanceConfig(kind="chance")),
+    ]
+    for base, config in makers:
+        learner = spying(base)(config, problem_of(stream))
+        rows_of(learner, stream)
+        digests.add((bytes_digest(learner._seen, 0), bytes_digest(learner._seen, 1)))
+    assert len(digests) == 1
+    alone = declared_stream(kind, [3], tasks=5, protocol={"evaluate": "final", "evaluate_every": 480})
+    learner = spying(Mlp)(makers[0][1], problem_of(alone))
+    rows_of(learner, alone)
+    ((first, second),) = digests
+    assert bytes_digest(learner._seen) == second != first
+
+
+# evaluation leaves no trace
+
+
+@pytest.mark.parametrize("stream", ["split-digits", "permuted-digits"])
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_how_much_is_evaluated_never_changes_what_is_learned(recipe: str, stream: str) -> None:
+    least = {"protocol__evaluate": "final", "protocol__evaluate_every": "1000000"}
+    most = {"protocol__evaluate": "full", "protocol__evaluate_every": "160", "protocol__prequential": "true"}
+    states = [run_recipe(recipe, stream, (0, 3), stream__tasks="5", **policy)[0].state_dict() for policy in (least, most)]
+    assert states[0].keys() == states[1].keys()
+    for name, value in states[0].items():
+        assert torch.equal(value, states[1][name]), name
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_predicting_twice_gives_the_same_and_draws_nothing(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, stream, learner = prepared(recipe, "split-digits", (0, 3))
+    with torch.no_grad():
+        for inputs, labels in list(stream.train(1).batches(stream.presentation("1/0", len(stream.train(1))), 16))[:9]:
+            learner.observe(Batch(inputs, labels, stream.competing(1, 1), None))
+        before = {name: value.clone() for name, value in learner.state_dict().items()}
+        monkeypatch.setattr(draws, "generator", lambda *purpose: pytest.fail(f"drew {purpose}"))
+        torch_state = torch.get_rng_state()
+        test, _ = next(stream.test(2).blocks(50))
+        first = learner.predict(test, None)
+        assert torch.equal(learner.predict(test, None), first)
+    assert first.shape == (2, 50, 10)
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    assert all(torch.equal(value, before[name]) for name, value in learner.state_dict().items())
+
+
+def test_a_run_draws_orders_and_the_fixed_subsamples_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = running(small_stream(evaluate_every=16, passes=2), [0, 5])
+    learner, drawn, generator = mlp(stream), [], draws.generator
+    monkeypatch.setattr(draws, "generator", lambda seed, purpose: drawn.append((seed, purpose)) or generator(seed, purpose))
+    rows_of(learner, stream)
+    orders = {(seed, f"order/{task}/{number}") for seed in (0, 5) for task in (1, 2, 3) for number in (0, 1)}
+    assert set(drawn) == orders | {(draws.FIXED, f"evaluation/{task}") for task in (1, 2, 3)}
+    assert len(drawn) == len(set(drawn))
+
+
+# permuted streams
+
+
+class Noting(Learner):
+    """A learner in float64 that keeps every logit it gives; it offers `permute_inputs` only if told to."""
+
+    def __init__(self, inner: Learner, permutes: bool) -> None:
+        self.inner = inner
+        self.logits: list[Tensor] = []
+        if permutes:
+            self.permute_inputs = inner.permute_inputs  # type: ignore[attr-defined]
+
+    def observe(self, batch: Batch) -> Tensor:
+        return self.inner.observe(Batch(batch.inputs.double(), batch.labels, batch.classes, batch.task))
+
+    def predict(self, inputs: Tensor, task: int | None) -> Tensor:
+        self.logits.append(self.inner.predict(inputs.double(), task))
+        return self.logits[-1]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return self.inner.state_dict()
+
+
+def doubled(inner: Learner) -> Learner:
+    """Return the learner with all its tensors in float64."""
+    state = {name: value.double() if value.is_floating_point() else value for name, value in inner.state_dict().items()}
+    if isinstance(inner, Mlp):  # it keeps its own types when it loads
+        for tensors in (inner.weights, inner.biases, inner.weight_velocities, inner.bias_velocities):
+            tensors[:] = [tensor.double() for tensor in tensors]
+    inner.load_state_dict(state)
+    return inner
+
+
+@pytest.mark.parametrize("kind", ["mlp", "momentum", "cms"])
+def test_permuting_the_learner_equals_permuting_every_image(kind: str) -> None:
+    stream = declared_stream("permuted", [0, 3], tasks=3, protocol={"batch": 64, "evaluate_every": 320, "prequential": True})
+
+    def run(permutes: bool) -> tuple[Noting, list[Any]]:
+        inner = cms(stream) if kind == "cms" else mlp(stream, momentum=0.9 if kind == "momentum" else 0.0)
+        learner = Noting(doubled(inner), permutes)
+        return learner, untimed(rows_of(learner, stream))
+
+    (moved, rows), (gathered, expected) = run(True), run(False)
+    assert rows == expected
+    assert len(moved.logits) == len(gathered.logits) > 50
+    for ours, theirs in zip(moved.logits, gathered.logits, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-9)
+    for name, value in moved.state_dict().items():
+        assert torch.allclose(value, gathered.state_dict()[name], atol=1e-9)
+    accuracy = values(rows, "accuracy")
+    assert min(accuracy[task, task] for task in (1, 2, 3)) > 0.5
+
+
+# going on after an interruption, and one seed among others
+
+
+@pytest.mark.parametrize("presents", ["sequential", "cumulative"])
+@pytest.mark.parametrize("completed", [0, 1, 2])
+def test_going_on_from_a_boundary_gives_the_remaining_rows(completed: int, presents: str) -> None:
+    stream = running(small_stream(evaluate_every=16, passes=2), [0, 1])
+    whole = untimed(rows_of(mlp(stream, momentum=0.9), stream, presents=presents))
+    first = mlp(stream, momentum=0.9)
+    state: dict[str, Tensor] = {}
+    with torch.no_grad():
+        for row in evaluate_stream(first, stream, batch=8, presents=presents):
+            if row.metric == BOUNDARY and row.after_task == completed:
+                state = {name: value.clone() for name, value in first.state_dict().items()}
+                break
+    second = mlp(stream, momentum=0.9)
+    if presents == "sequential":
+        second.load_state_dict(state)
+    rest = untimed(rows_of(second, stream, presents=presents, completed=completed))
+    assert rest == whole[len(whole) - len(rest) :]
+    done = [row for row in whole if row not in rest]
+    assert all(row.after_task is None or row.after_task <= completed for row in done)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_seed_scores_the_same_alone_as_among_ten_on_digits(recipe: str) -> None:
+    (_, among), (_, alone) = (run_recipe(recipe, "split-digits", seeds) for seeds in (tuple(range(10)), (3,)))
+    for metric in ("accuracy", "accuracy_within", "chance"):
+        assert [row for row in among if row.seed == 3 and row.metric == metric] == [row for row in alone if row.metric == metric]
+    if recipe != "chance":
+        assert values(among, "accuracy", 3) != values(among, "accuracy", 4)
+
+
+@pytest.mark.parametrize("stream", ["split-mnist", "permuted-mnist", "rotated-mnist"])
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_seed_scores_the_same_within_a_sample_a_cell_elsewhere(
+    recipe: str, stream: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SOURCES, "mnist", made_mnist(tmp_path, side=28, n_train=600))
+    monkeypatch.setenv("NLBENCH_DATA", str(tmp_path))
+    overrides = {"batch": "16", "protocol__evaluate_every": "1000000", "stream__tasks": "2", **SHORTER.get(recipe, {})}
+    (_, among), (_, alone) = (run_recipe(recipe, stream, seeds, **overrides) for seeds in ((0, 1, 2, 3), (3,)))
+    ours = [row for row in among if row.seed == 3 and row.metric in ("accuracy", "accuracy_within")]
+    theirs = [row for row in alone if row.metric in ("accuracy", "accuracy_within")]
+    assert len(ours) == len(theirs) > 0
+    for one, other in zip(ours, theirs, strict=True):
+        assert one[:5] == other[:5]
+        assert abs(one.value - other.value) <= 1 / one.n + 1e-12
