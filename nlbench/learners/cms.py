@@ -1,7 +1,6 @@
-"""A continuum memory as a classifier: embedding, a chain of residual blocks with one update period each, read-out; nothing
-else protects it.
+"""A continuum memory as a classifier: embedding, residual blocks with one update period each, read-out; nothing else protects it.
 
-Source: Behrouz et al. 2025 (arXiv 2512.24695), eq. 70-71; SGD as the error part, gradients averaged over each period.
+Source: Behrouz et al. 2025 (arXiv 2512.24695), eq. 70-74; SGD as the error part, gradients averaged over each period.
 """
 
 from __future__ import annotations
@@ -25,14 +24,15 @@ from nlbench.specs.learners import CmsConfig
 class Cms(Learner):
     """Levels from slow to fast, so that a slow level's input does not drift with fast updates.
 
-    The embedding belongs to the slowest level and the read-out to the fastest. A pending partial chunk survives task
-    boundaries.
+    The embedding (and the mix of a headwise memory) belongs to the slowest level, the read-out to the fastest; neither restarts
+    in a nested memory. A pending partial chunk survives task boundaries.
     """
 
     def __init__(self, config: CmsConfig, problem: Problem) -> None:
         check_all_fire(config.periods, problem.steps)
         periods = tuple(sorted(config.periods, reverse=True))
-        self._plan = Plan(periods, reduction=config.reduction, seed_axis=True)
+        nested = config.variant == "nested"
+        self._plan = Plan(periods, reduction=config.reduction, restart="fomaml" if nested else "none", seed_axis=True)
         self._rules: list[Rule] = [_descent(config.rate)] * len(periods)
         draws = Draws(problem.seeds, seed_axis=True)
         trees: list[Tree] = [
@@ -44,9 +44,12 @@ class Cms(Learner):
             }
             for period in periods
         ]
-        trees[0] |= _named("embedding", initial_linear(problem, "embedding", problem.n_inputs, config.width))
-        trees[-1] |= _named("readout", initial_linear(problem, "readout", config.width, problem.n_classes))
-        self._levels = tuple(LevelState(tree) for tree in trees)
+        initials = [tree if nested and i else {} for i, tree in enumerate(trees)]
+        trees[0] = trees[0] | _named("embedding", initial_linear(problem, "embedding", problem.n_inputs, config.width))
+        if config.variant == "headwise":
+            trees[0]["mix"] = torch.full((len(problem.seeds), len(periods)), 1.0 / len(periods), device=problem.device)
+        trees[-1] = trees[-1] | _named("readout", initial_linear(problem, "readout", config.width, problem.n_classes))
+        self._levels = tuple(LevelState(tree, initial) for tree, initial in zip(trees, initials, strict=True))
         self._step = 0
 
     def observe(self, batch: Batch) -> Tensor:
@@ -79,6 +82,7 @@ class Cms(Learner):
         state = {"step": torch.tensor(self._step)}
         for period, level in zip(self._plan.periods, self._levels, strict=True):
             state |= {f"{period}.parameters.{name}": value for name, value in level.parameters.items()}
+            state |= {f"{period}.initial.{name}": value for name, value in level.initial.items()}
             state |= {f"{period}.accumulated.{name}": value for name, value in level.accumulated.items()}
             state |= {f"{period}.pending": torch.tensor(level.pending), f"{period}.updates": torch.tensor(level.updates)}
         return state
@@ -95,6 +99,7 @@ class Cms(Learner):
         self._levels = tuple(
             LevelState(
                 tree(f"{period}.parameters."),
+                tree(f"{period}.initial."),
                 accumulated=tree(f"{period}.accumulated."),
                 pending=int(state[f"{period}.pending"]),
                 updates=int(state[f"{period}.updates"]),
@@ -103,10 +108,14 @@ class Cms(Learner):
         )
 
     def memory_bytes(self) -> dict[str, int]:
-        """Parameters, and one gradient accumulator of their size for every level that waits longer than one step."""
-        trees = [sum(value.nbytes // len(value) for value in level.parameters.values()) for level in self._levels]
-        waiting = [size for size, period in zip(trees, self._plan.periods, strict=True) if period > 1]
-        return {"parameters": sum(trees), "optimizer": sum(waiting)}
+        """Parameters and initial states, and one gradient accumulator for every level that waits longer than one step."""
+
+        def size(tree: Tree) -> int:
+            return sum(value.nbytes // len(value) for value in tree.values())
+
+        waiting = [size(level.parameters) for level, period in zip(self._levels, self._plan.periods, strict=True) if period > 1]
+        held = sum(size(level.parameters) + size(level.initial) for level in self._levels)
+        return {"parameters": held, "optimizer": sum(waiting)}
 
     def diagnostics(self) -> dict[str, Tensor]:
         seeds = len(next(iter(self._levels[0].parameters.values())))
@@ -118,8 +127,12 @@ class Cms(Learner):
 
 def _forward(trees: list[Tree], inputs: Tensor) -> Tensor:
     x = linear(inputs, trees[0]["embedding.weight"], trees[0]["embedding.bias"])
-    for tree in trees:
-        x = block(tree, x)
+    if "mix" in trees[0]:
+        heads = torch.stack([block(tree, x) for tree in trees])
+        x = torch.einsum("lsnd,sl->snd", heads, trees[0]["mix"])
+    else:
+        for tree in trees:
+            x = block(tree, x)
     return linear(x, trees[-1]["readout.weight"], trees[-1]["readout.bias"])
 
 

@@ -24,13 +24,18 @@ class MlpConfig(Closed):
 
 
 class CmsConfig(Closed):
-    """A continuum memory: a chain of residual blocks, each updated once in its own period of steps (Behrouz et al. 2025, eq.
-    70-74)."""
+    """A continuum memory: residual blocks, each updated once in its own period of steps (Behrouz et al. 2025, eq. 70-74).
+
+    sequential  a chain; every level keeps what it learned
+    nested      the same chain; at its parent's boundary a level returns to its initial state, which learns by FOMAML
+    headwise    all levels read the embedding, and a learned mix of them is read out
+    """
 
     kind: Literal["cms"]
     width: PositiveInt = 128
     hidden: PositiveInt = 128
     periods: Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)] = (1, 16, 256)
+    variant: Literal["sequential", "nested", "headwise"] = "sequential"
     rate: PositiveFloat = 0.1
     reduction: Literal["mean", "sum"] = "mean"
 
