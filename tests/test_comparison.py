@@ -13,7 +13,7 @@ from synthetic_records import make_record, matrix
 
 from nlbench.comparison import compare
 from nlbench.comparison.model import Entry
-from nlbench.comparison.tables import bytes_text
+from nlbench.comparison.tables import bytes_text, learner_table, to_text
 from nlbench.errors import ComparisonError, UnknownNameError
 from nlbench.records import Record, Row
 
@@ -288,6 +288,12 @@ def test_formats_agree(trio: list[Record]) -> None:
     assert by_csv["hope", "forgetting"]["verdict"] == "better"
     assert by_csv["hope", "min_accuracy"]["mean"] == ""
     assert by_csv["mlp", "forgetting"]["p"] == ""
+
+
+def test_plain_text_is_aligned(trio: list[Record]) -> None:
+    title, *lines = to_text(learner_table(compare(trio).groups[0], ["average_accuracy"])).rstrip().split("\n")
+    assert title == "split-digits · class-il · 5 tasks"
+    assert {line.index("0.") for line in lines[1:]} == {lines[0].index("average_accuracy")}
 
 
 def test_latex_escapes(tmp_path: Path) -> None:

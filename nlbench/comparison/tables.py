@@ -163,6 +163,14 @@ def paired_table(group: Group) -> Table:
     return Table(title, header, tuple(rows))
 
 
+def to_text(table: Table) -> str:
+    """Return a table as aligned plain lines: what to print where hundreds of rows make a drawn table slow."""
+    lines = [table.header, *table.rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    aligned = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return "\n".join([table.title, *aligned, ""])
+
+
 def remarks(group: Group) -> list[str]:
     """Return what stands below a group's tables: ranks with their critical difference, and notes."""
     return [*(ranking_text(metric, ranking) for metric, ranking in group.rankings.items()), *group.notes]
