@@ -15,6 +15,7 @@ from llvmlite import ir
 from numba import cfunc, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
 
 _FEATURES: Final = llvmlite.binding.get_host_cpu_features()
 VECTOR_BYTES: Final = 64 if _FEATURES.get("avx512f") else 32 if _FEATURES.get("avx") else 16
@@ -125,8 +126,8 @@ def _function(builder: Any, name: str, element: Any, arguments: list[Any], body:
     return function
 
 
-def _write_product_tile(vectors: int, masked: bool) -> Callable[[Any, _Lanes, list[Any]], None]:
-    """The body of one tile of C = alpha A B + beta C: up to TILE_ROWS rows, `vectors` registers wide.
+def _write_product_tile(height: int, vectors: int, masked: bool) -> Callable[[Any, _Lanes, list[Any]], None]:
+    """The body of one tile of C = alpha A B + beta C: up to `height` rows, `vectors` registers wide.
 
     Rows past `rows` repeat the last one and are not stored; lanes past `columns` are masked if `masked`. Addresses are integers,
     strides count elements, and beta = 0 never reads C.
@@ -138,23 +139,23 @@ def _write_product_tile(vectors: int, masked: bool) -> Callable[[Any, _Lanes, li
     def body(builder: Any, lanes: _Lanes, arguments: list[Any]) -> None:
         a, a_row, a_column, b, b_row, c, c_row, rows, columns, depth, alpha, beta = arguments
         masks = [lanes.first(columns, v * lanes.width) if masked else None for v in range(vectors)]
-        exists = [builder.icmp_signed("<", number(row), rows) for row in range(TILE_ROWS)]
+        exists = [builder.icmp_signed("<", number(row), rows) for row in range(height)]
         last = builder.sub(rows, number(1))
-        starts = [builder.mul(builder.select(exists[row], number(row), last), a_row) for row in range(TILE_ROWS)]
+        starts = [builder.mul(builder.select(exists[row], number(row), last), a_row) for row in range(height)]
 
         before = builder.block
         test, inner, end = (builder.append_basic_block(name) for name in ("depth.test", "depth.body", "depth.end"))
         builder.branch(test)
         builder.position_at_end(test)
         step, a_offset, b_offset = (builder.phi(_I64) for _ in range(3))
-        sums = [[builder.phi(lanes.type) for _ in range(vectors)] for _ in range(TILE_ROWS)]
+        sums = [[builder.phi(lanes.type) for _ in range(vectors)] for _ in range(height)]
         builder.cbranch(builder.icmp_signed("<", step, depth), inner, end)
 
         builder.position_at_end(inner)
         right = [
             lanes.load(lanes.at(b, builder.add(b_offset, number(v * lanes.width)), lanes.type), masks[v]) for v in range(vectors)
         ]
-        for row in range(TILE_ROWS):
+        for row in range(height):
             left = lanes.splat(builder.load(lanes.at(a, builder.add(starts[row], a_offset), lanes.element), align=lanes.bytes))
             for v in range(vectors):
                 sums[row][v].add_incoming(lanes.zero, before)
@@ -167,7 +168,7 @@ def _write_product_tile(vectors: int, masked: bool) -> Callable[[Any, _Lanes, li
         builder.position_at_end(end)
         fresh = builder.fcmp_ordered("==", beta, ir.Constant(beta.type, 0.0))
         alphas, betas = lanes.splat(alpha), lanes.splat(beta)
-        for row in range(TILE_ROWS):
+        for row in range(height):
             with builder.if_then(exists[row]):
                 for v in range(vectors):
                     place = lanes.at(c, builder.add(builder.mul(number(row), c_row), number(v * lanes.width)), lanes.type)
@@ -181,7 +182,7 @@ def _write_product_tile(vectors: int, masked: bool) -> Callable[[Any, _Lanes, li
     return body
 
 
-def _product_tile(vectors: int, masked: bool) -> Any:
+def _product_tile(height: int, vectors: int, masked: bool) -> Any:
     """The intrinsic that calls one product tile."""
 
     @intrinsic
@@ -189,7 +190,10 @@ def _product_tile(vectors: int, masked: bool) -> Any:
         def emit(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
             element = arguments[-1].type
             kinds = [_I64] * 10 + [element] * 2
-            builder.call(_function(builder, f"product{vectors}", element, kinds, _write_product_tile(vectors, masked)), arguments)
+            builder.call(
+                _function(builder, f"product{height}x{vectors}", element, kinds, _write_product_tile(height, vectors, masked)),
+                arguments,
+            )
             return context.get_dummy_value()
 
         return types.void(*(types.intp,) * 10, alpha, beta), emit
@@ -197,8 +201,10 @@ def _product_tile(vectors: int, masked: bool) -> Any:
     return tile
 
 
-_wide_tile = _product_tile(2, masked=False)
-_narrow_tile = _product_tile(1, masked=True)
+_tall_wide = _product_tile(TILE_ROWS, 2, masked=False)
+_tall_narrow = _product_tile(TILE_ROWS, 1, masked=True)
+_low_wide = _product_tile(TILE_ROWS // 2, 2, masked=False)
+_low_narrow = _product_tile(TILE_ROWS // 2, 1, masked=True)
 
 
 def _write_transpose_tile(builder: Any, lanes: _Lanes, arguments: list[Any]) -> None:
@@ -238,23 +244,25 @@ def _transpose_tile(context, a, a_row, b, b_row, rows, columns, one):  # type: i
 def _product(alpha, beta, a, a_row, a_column, b, b_row, c, c_row, m, n, k, size):  # type: ignore[no-untyped-def]
     """C (m, n) = alpha A (m, k) B (k, n) + beta C on addresses; the larger of A and B is the one that passes through L1 once."""
     lanes = VECTOR_BYTES // size
-    wide = n // (2 * lanes) * 2 * lanes
-    if k * n * size <= L1_BYTES or m * k > 4 * k * n:
+    strip = n if k * n * size <= L1_BYTES or m * k > 4 * k * n else 2 * lanes
+    for left in range(0, n, strip):
+        right = min(left + strip, n)
         for i in range(0, m, TILE_ROWS):
-            rows, left, out = min(TILE_ROWS, m - i), a + i * a_row * size, c + i * c_row * size
-            for j in range(0, wide, 2 * lanes):
-                _wide_tile(left, a_row, a_column, b + j * size, b_row, out + j * size, c_row, rows, 2 * lanes, k, alpha, beta)
-            for j in range(wide, n, lanes):
-                _narrow_tile(left, a_row, a_column, b + j * size, b_row, out + j * size, c_row, rows, n - j, k, alpha, beta)
-    else:
-        for j in range(0, wide, 2 * lanes):
-            for i in range(0, m, TILE_ROWS):
-                rows, left, out = min(TILE_ROWS, m - i), a + i * a_row * size, c + (i * c_row + j) * size
-                _wide_tile(left, a_row, a_column, b + j * size, b_row, out, c_row, rows, 2 * lanes, k, alpha, beta)
-        for j in range(wide, n, lanes):
-            for i in range(0, m, TILE_ROWS):
-                rows, left, out = min(TILE_ROWS, m - i), a + i * a_row * size, c + (i * c_row + j) * size
-                _narrow_tile(left, a_row, a_column, b + j * size, b_row, out, c_row, rows, n - j, k, alpha, beta)
+            rows, first, out = m - i, a + i * a_row * size, c + i * c_row * size
+            for j in range(left, right, 2 * lanes):
+                second, place = b + j * size, out + j * size
+                if j + 2 * lanes <= n:
+                    if rows > TILE_ROWS // 2:
+                        _tall_wide(first, a_row, a_column, second, b_row, place, c_row, rows, 2 * lanes, k, alpha, beta)
+                    else:
+                        _low_wide(first, a_row, a_column, second, b_row, place, c_row, rows, 2 * lanes, k, alpha, beta)
+                    continue
+                for edge in range(0, n - j, lanes):
+                    column, spot, columns = second + edge * size, place + edge * size, n - j - edge
+                    if rows > TILE_ROWS // 2:
+                        _tall_narrow(first, a_row, a_column, column, b_row, spot, c_row, rows, columns, k, alpha, beta)
+                    else:
+                        _low_narrow(first, a_row, a_column, column, b_row, spot, c_row, rows, columns, k, alpha, beta)
 
 
 def _transposed(one, a, a_row, b, b_row, m, n, size):  # type: ignore[no-untyped-def]
@@ -366,6 +374,16 @@ def dot(x, y):  # type: ignore[no-untyped-def]
     return total
 
 
+@kernel(fastmath={"reassoc", "contract"})
+def row_sums(A, out):  # type: ignore[no-untyped-def]
+    """out[i] becomes Σ_j A[i, j]."""
+    for i in range(A.shape[0]):
+        total = A.dtype.type(0)
+        for j in range(A.shape[1]):
+            total += A[i, j]
+        out[i] = total
+
+
 @kernel()
 def copy(A, out):  # type: ignore[no-untyped-def]
     """out becomes A; unlike `out[:] = A` it compiles to the loop alone."""
@@ -380,3 +398,26 @@ def fill_zero(out):  # type: ignore[no-untyped-def]
     for i in range(out.shape[0]):
         for j in range(out.shape[1]):
             out[i, j] = 0
+
+
+@intrinsic
+def matrix_at(context, address, index, rows, columns, like):  # type: ignore[no-untyped-def]
+    """Matrix number `index` of those (rows, columns) stacked at an address, with elements as in `like`; it owns no memory."""
+    kind = types.Array(like.dtype, 2, "C")
+
+    def emit(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        address, index, rows, columns, _ = arguments
+        array = context.make_array(kind)(context, builder)
+        size = ir.Constant(_I64, kind.dtype.bitwidth // 8)
+        address = builder.add(address, builder.mul(builder.mul(index, size), builder.mul(rows, columns)))
+        populate_array(
+            array,
+            data=builder.inttoptr(address, context.get_value_type(kind.dtype).as_pointer()),
+            shape=[rows, columns],
+            strides=[builder.mul(columns, size), size],
+            itemsize=size,
+            meminfo=None,
+        )
+        return array._getvalue()
+
+    return kind(types.intp, types.intp, types.intp, types.intp, like), emit

@@ -163,7 +163,7 @@ def solve_chunk(K, targets, probes, rate, retain, momentum, MT, ST, residual, w)
     gemm(1.0, K, w.KT, 0.0, w.similarity)
     decay_products(retain, w.decay)
     gemm(1.0, K, MT, 0.0, w.P)
-    predicted = 1 if residual == MINUS_PREDICTION else 0
+    predicted = rate.dtype.type(1 if residual == MINUS_PREDICTION else 0)
     for t in range(size):
         for v in range(width):
             w.R[t, v] = targets[t, v] - predicted * w.P[t, v]
@@ -417,7 +417,7 @@ def solve_backward(K, probes, rate, has_momentum, residual, w, r, dK, d_targets,
         weighted_rows(w.excess[:size, 0], r.du, w.X)
         gemm(1.0, w.X, r.S0, 1.0, dK)
         gemm(1.0, w.X.T, K, 1.0, DS)
-    predicted = 1 if residual == MINUS_PREDICTION else 0
+    predicted = rate.dtype.type(1 if residual == MINUS_PREDICTION else 0)
     for t in range(size):
         d_rate[t] += dot(r.da[t], w.R[t])
         for v in range(width):

@@ -1,0 +1,230 @@
+"""One table of inputs for every kernel op, and the rule that judges a backend on them. Tests and timings share it.
+
+A case makes its inputs in float64 from a seed; ops are run through `Case.run`, which returns outputs and, for differentiable ops,
+the gradients of a fixed linear functional of the outputs. A backend passes if on every tensor its distance from the float64
+reference is at most 4 times the reference's own distance at the backend's precision, plus a floor of a few roundings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from nlbench.kernels.backends import Backend
+from nlbench.kernels.memory_scan import memory_scan
+from nlbench.kernels.mlp_step import mlp_step
+
+SLACK: Final = 4.0
+FLOOR_ROUNDINGS: Final = 8.0
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One shape and edge of an op. `make` draws the inputs, `call` runs the op on them; sizes and options are their arguments."""
+
+    op: str
+    name: str
+    make: Callable[..., Tensors]
+    call: Callable[..., Tensors]
+    sizes: Mapping[str, Any]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    edit: Callable[[Tensors], None] | None = None
+    differentiable: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.op}-{self.name}"
+
+    def inputs(self, dtype: torch.dtype, device: str = "cpu") -> Tensors:
+        """The case's tensors: the same numbers on every call, rounded to `dtype`."""
+        generator = torch.Generator().manual_seed(sum(map(ord, str(self))))
+        tensors = self.make(Draw(generator), **self.sizes)
+        if self.edit is not None:
+            self.edit(tensors)
+        return {name: (each.to(dtype) if each.is_floating_point() else each).to(device) for name, each in tensors.items()}
+
+    def run(self, tensors: Tensors, backend: Backend, *, gradients: bool = True) -> Tensors:
+        """The op's outputs, and "d name" for the gradient with respect to each floating-point input."""
+        if not (self.differentiable and gradients):
+            return self.call({name: each.clone() for name, each in tensors.items()}, **self.options, backend=backend)
+        leaves = {name: each.detach().clone().requires_grad_(each.is_floating_point()) for name, each in tensors.items()}
+        outputs = self.call(leaves, **self.options, backend=backend)
+        generator = torch.Generator().manual_seed(0)
+        weights = [torch.randn(each.shape, generator=generator, dtype=torch.float64).to(each) for each in outputs.values()]
+        wanted = {name: leaf for name, leaf in leaves.items() if leaf.requires_grad}
+        found = torch.autograd.grad(
+            list(outputs.values()), list(wanted.values()), weights, allow_unused=True, materialize_grads=True
+        )
+        return {name: each.detach() for name, each in outputs.items()} | {f"d {n}": g for n, g in zip(wanted, found, strict=True)}
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """One tensor of one case: its error and the error allowed, both relative to the largest number of the exact tensor."""
+
+    tensor: str
+    error: float
+    allowed: float
+
+    @property
+    def passed(self) -> bool:
+        return self.error <= self.allowed  # False for NaN
+
+
+def judge(case: Case, backend: Backend, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Iterator[Judgement]:
+    """The error of a backend on every output and gradient of a case, beside what is allowed."""
+    rounded = case.inputs(dtype)
+    exact = case.run({name: each.double() if each.is_floating_point() else each for name, each in rounded.items()}, "reference")
+    plain = case.run(rounded, "reference")
+    found = case.run({name: each.to(device) for name, each in rounded.items()}, backend)
+    for name, wanted in exact.items():
+        unit = float(wanted.abs().amax()) if wanted.numel() else 0.0
+        plain_error, error = (_distance(each[name], wanted) / (unit or 1.0) for each in (plain, found))
+        yield Judgement(name, error, SLACK * plain_error + FLOOR_ROUNDINGS * torch.finfo(dtype).eps)
+
+
+def _distance(one: Tensor, exact: Tensor) -> float:
+    return float((one.double().cpu() - exact).abs().amax()) if exact.numel() else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Random tensors in float64 from one generator."""
+
+    generator: torch.Generator
+
+    def normal(self, *shape: int) -> Tensor:
+        return torch.randn(shape, generator=self.generator, dtype=torch.float64)
+
+    def uniform(self, low: float, high: float, *shape: int) -> Tensor:
+        return low + (high - low) * torch.rand(shape, generator=self.generator, dtype=torch.float64)
+
+    def unit(self, *shape: int) -> Tensor:
+        return torch.nn.functional.normalize(self.normal(*shape), dim=-1)
+
+    def integers(self, below: int, *shape: int) -> Tensor:
+        return torch.randint(below, shape, generator=self.generator)
+
+
+def _scan_inputs(
+    draw: Draw, S: int, H: int, L: int, d: int, d_v: int = 0, momentum: bool = False, extras: tuple[str, ...] = ()
+) -> Tensors:
+    tokens, d_v = (S, H, L), d_v or d
+    tensors = {
+        "memory": 0.3 * draw.normal(S, H, d_v, d),
+        "keys": draw.unit(*tokens, d),
+        "targets": draw.normal(*tokens, d_v),
+        "rate": draw.uniform(0.05, 0.95, *tokens),
+        "retain": draw.uniform(0.8, 1.0, *tokens),
+        "queries": draw.unit(*tokens, d),
+    }
+    if "momentum" in extras:
+        tensors |= {"momentum": draw.uniform(0.4, 0.9, *tokens), "velocity": 0.1 * draw.normal(S, H, d_v, d)}
+    if "values" in extras:
+        tensors["values"] = draw.unit(*tokens, d)
+    if "initial" in extras:
+        tensors["initial"] = 0.3 * draw.normal(S, H, d_v, d)
+    return tensors
+
+
+def _run_scan(tensors: Tensors, *, backend: Backend, **options: Any) -> Tensors:
+    found = memory_scan(**tensors, **options, backend=backend)  # type: ignore[arg-type]
+    return {name: each for name, each in found._asdict().items() if each is not None}
+
+
+def _edge_gates(tensors: Tensors) -> None:
+    tensors["retain"][..., 3], tensors["retain"][..., 7], tensors["retain"][..., 9] = 1e-30, 1.0, 0.0
+    tensors["rate"][..., 5], tensors["rate"][..., 6] = 0.0, 1.0
+
+
+def _keep_everything(tensors: Tensors) -> None:
+    tensors["retain"].fill_(1.0)
+
+
+def _identical_keys(tensors: Tensors) -> None:
+    tensors["keys"][:] = tensors["keys"][..., :1, :].clone()
+    tensors["rate"].clamp_max_(0.5)
+
+
+def _zero_keys(tensors: Tensors) -> None:
+    tensors["keys"].zero_()
+
+
+def _scan(
+    name: str, *, edit: Callable[[Tensors], None] | None = None, chunk: int = 16, sizes: Mapping[str, Any], **options: Any
+) -> Case:
+    return Case(
+        "memory_scan", name, _scan_inputs, _run_scan, sizes, {"chunk": chunk, "residual": "minus_prediction", **options}, edit
+    )
+
+
+_SMALL: Final = {"S": 2, "H": 2, "L": 50, "d": 20, "d_v": 12}
+_MOMENTUM: Final = {**_SMALL, "extras": ("momentum",)}
+_OWN: Final = {**_SMALL, "extras": ("values",)}
+_HOME: Final = {**_SMALL, "extras": ("initial",)}
+
+
+def _mlp_inputs(draw: Draw, S: int, B: int, widths: tuple[int, ...], momentum: bool = False) -> Tensors:
+    tensors = {"inputs": draw.normal(S, B, widths[0]), "labels": draw.integers(widths[-1] - 1, S, B)}
+    tensors["classes"] = torch.arange(widths[-1]) < widths[-1] - 1
+    for i, (d_in, d_out) in enumerate(pairwise(widths)):
+        tensors |= {f"weight{i}": draw.normal(S, d_out, d_in) * d_in**-0.5, f"bias{i}": 0.1 * draw.normal(S, d_out)}
+        if momentum:
+            tensors |= {f"weight_velocity{i}": draw.normal(S, d_out, d_in), f"bias_velocity{i}": draw.normal(S, d_out)}
+    return tensors
+
+
+def _run_mlp(tensors: Tensors, *, backend: Backend, steps: int = 3, **options: Any) -> Tensors:
+    def named(prefix: str) -> list[Tensor]:
+        return [each for name, each in tensors.items() if name.rstrip("0123456789") == prefix]
+
+    changed = {name: named(name) for name in ("weight", "bias", "weight_velocity", "bias_velocity")}
+    for _ in range(steps):
+        loss = mlp_step(
+            changed["weight"],
+            changed["bias"],
+            tensors["inputs"],
+            tensors["labels"],
+            tensors["classes"],
+            weight_velocities=changed["weight_velocity"],
+            bias_velocities=changed["bias_velocity"],
+            **options,
+            backend=backend,
+        )
+    return {"loss": loss} | {f"{name}{i}": each for name, several in changed.items() for i, each in enumerate(several)}
+
+
+def _mlp(name: str, sizes: Mapping[str, Any], **options: Any) -> Case:
+    return Case("mlp_step", name, _mlp_inputs, _run_mlp, sizes, {"rate": 0.1, **options}, differentiable=False)
+
+
+CASES: Final = (
+    _scan("given", sizes=_SMALL, residual="given"),
+    _scan("l2", sizes=_SMALL),
+    _scan("l2-exact-read", sizes=_SMALL, read="exact"),
+    _scan("own-targets", sizes=_OWN, residual="self_generated"),
+    _scan("own-targets-exact-read", sizes=_OWN, residual="self_generated", read="exact"),
+    _scan("to-initial", sizes=_HOME),
+    _scan("momentum", sizes=_MOMENTUM),
+    _scan("momentum-exact-read", sizes=_MOMENTUM, read="exact"),
+    _scan("edge-gates", sizes=_SMALL, edit=_edge_gates),
+    _scan("edge-gates-momentum", sizes=_MOMENTUM, edit=_edge_gates, read="exact"),
+    _scan("keep-everything", sizes=_SMALL, edit=_keep_everything, residual="given"),
+    _scan("identical-keys", sizes=_SMALL, edit=_identical_keys, residual="given", read="exact"),
+    _scan("zero-keys", sizes=_SMALL, edit=_zero_keys),
+    _scan("shorter-than-a-chunk", sizes={**_SMALL, "L": 11}),
+    _scan("token-by-token", sizes={**_SMALL, "L": 12}, chunk=1, read="exact"),
+    _scan("d16", sizes={"S": 1, "H": 4, "L": 64, "d": 16}),
+    _scan("d64", sizes={"S": 1, "H": 2, "L": 128, "d": 64}, chunk=64),
+    _scan("d128", sizes={"S": 1, "H": 1, "L": 100, "d": 128}, chunk=64, read="exact"),
+    _mlp("one-layer", {"S": 2, "B": 7, "widths": (5, 4)}),
+    _mlp("digits", {"S": 3, "B": 32, "widths": (64, 128, 10)}),
+    _mlp("momentum", {"S": 2, "B": 50, "widths": (20, 33, 17, 5), "momentum": True}, momentum=0.9),
+    _mlp("mnist", {"S": 1, "B": 100, "widths": (784, 64, 64, 10)}),
+)
