@@ -41,6 +41,14 @@ class RunFormat(StrEnum):
     json = "json"
 
 
+class Log(StrEnum):
+    """Where `run` also sends its rows."""
+
+    tensorboard = "tensorboard"
+    wandb = "wandb"
+    mlflow = "mlflow"
+
+
 class CompareFormat(StrEnum):
     """How `compare` prints."""
 
@@ -93,20 +101,24 @@ def run(
         bool, typer.Option("--dry-run", help="Print the resolved run and what it would cost; run nothing.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Run anew and replace the record.")] = False,
+    log: Annotated[Log | None, typer.Option(help="Also send every row there; each needs the extra of its name.")] = None,
 ) -> None:
     """Run a learner on a stream and record what it keeps and what it forgets.
 
     Seeds run together as one tensor axis. Interrupt it whenever you like: the same command resumes.
     """
-    from nlbench import api, display
+    from nlbench import api, display, loggers
 
     machine = api.options(device=device, backend=backend, data=data)
     plan = api.resolve(model, stream, seeds=seeds, scenario=scenario, overrides=_overrides(set_))
     if dry_run:
         display.dry_run(plan, api.estimate(plan, machine), format == RunFormat.json)
         return
-    with display.progress(plan, results, api.missing_seeds(plan, results, force), quiet=format == RunFormat.json) as listen:
-        done = api.carry_out(plan, results, machine, force=force, listen=listen)
+    missing = api.missing_seeds(plan, results, force)
+    with loggers.opened(log, plan, results) as logger:
+        with display.progress(plan, results, missing, quiet=format == RunFormat.json) as shown:
+            done = api.carry_out(plan, results, machine, force=force, listen=loggers.together(shown, logger))
+        loggers.conclude(logger, done.record, missing)
     display.run(done, format == RunFormat.json)
 
 
@@ -124,6 +136,24 @@ def compare(
 
     records, notes = read_records(paths, with_reference=with_reference)
     display.comparison(comparison.compare(records, baseline=baseline, metrics=metric), notes, format.value)
+
+
+@app.command()
+def report(
+    paths: Annotated[list[Path], typer.Argument(help="Records, folders of records, or both.")],
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
+    figures: Annotated[Path | None, typer.Option(help="Also write each figure as SVG and PNG into this folder.")] = None,
+    baseline: Annotated[str | None, typer.Option(help="Test every other model against this one, on common seeds.")] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="Metrics to show; may be repeated. See: nlbench list metrics.")] = None,
+    with_reference: Annotated[bool, typer.Option("--with-reference", help="Keep records of the folder reference too.")] = False,
+) -> None:
+    """Write one self-contained HTML page: figures, comparison tables, provenance and how to rerun."""
+    from nlbench import comparison, display, reporting
+    from nlbench.records import read_records
+
+    records, notes = read_records(paths, with_reference=with_reference)
+    compared = comparison.compare(records, baseline=baseline, metrics=metric)
+    display.report(reporting.report(compared, out, folder=figures, notes=notes), notes)
 
 
 @app.command()

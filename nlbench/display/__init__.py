@@ -2,7 +2,7 @@
 
 from nlbench.display.catalog import catalog, data, show, validate
 from nlbench.display.console import line, note
-from nlbench.display.files import diff, export, migrate, prune
+from nlbench.display.files import diff, export, migrate, prune, report
 from nlbench.display.records import record, run
 from nlbench.display.running import dry_run, progress
 from nlbench.display.verdicts import comparison, judgements, search, trial, updates
@@ -21,6 +21,7 @@ __all__ = [
     "progress",
     "prune",
     "record",
+    "report",
     "run",
     "search",
     "show",

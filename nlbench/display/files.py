@@ -9,7 +9,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from nlbench.display.console import line, note, out
+from nlbench.display.console import line, note, out, size_text
 from nlbench.records import read_record, read_records, tools
 
 
@@ -50,3 +50,13 @@ def migrate(files: Sequence[Path]) -> None:
     """Rewrite records in today's schema, printing what was done to each."""
     for path in files:
         line(f"{path}: {'rewritten' if tools.migrate(path) else 'up to date'}")
+
+
+def report(written: Sequence[Path], notes: Sequence[object]) -> None:
+    """Print where a report and its figures lie."""
+    for remark in notes:
+        note(str(remark))
+    page, *figures = written
+    line(f"{page}: {size_text(page.stat().st_size)}")
+    if figures:
+        line(f"{figures[0].parent}: {len(figures)} files")
