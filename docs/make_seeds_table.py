@@ -2,7 +2,7 @@
 
     python docs/make_seeds_table.py               the table: five seeds at once, accuracy after PASSES passes
     python docs/make_seeds_table.py AdamW Muon    these rows of it only
-    python docs/make_seeds_table.py tune          how RATES were chosen: one seed, validation on a fifth of the training set
+    python docs/make_seeds_table.py tune          how RATES were chosen: validation on a fifth of the training set
 
 The split is the one of the stream split-digits; the yardstick a joint ridge regression on 512 random ReLU features of it.
 """
@@ -29,6 +29,7 @@ from nlbench.streams.sources import load
 
 SEEDS = (0, 1, 2, 3, 4)
 PASSES, BATCH = 6, 32
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 FEATURES, RIDGE = 512, 1.0
 VARIANTS = ("sequential", "nested", "headwise")
 RATES = {
@@ -40,8 +41,8 @@ RATES = {
     "DMGD": 0.1,
     "AdamW": 3e-3,
     "Shampoo": 0.01,
-    "Muon": 0.01,
-    "M3": 5e-3,
+    "Muon": 3e-3,
+    "M3": 1e-3,
 }
 TRIED = (0.1, 0.3, 1.0, 3.0, 10.0)
 """Multiples of each optimizer's own default rate that `tune` compares."""
@@ -82,14 +83,17 @@ def maker(name: str, rate: float) -> Callable[[list[nn.Parameter], int], torch.o
 
 def accuracy(cms: str, name: str, rate: float, seeds: Sequence[int], passes: int, data: Digits) -> Tensor:
     """Test accuracy of each seed after training."""
-    model = HopeClassifier(64, 128, 10, periods=(1, 4, 16), cms=cms, depth=3, seeds=seeds)
+    data = Digits(*(part.to(DEVICE) for part in data))
+    model = HopeClassifier(64, 128, 10, periods=(1, 4, 16), cms=cms, depth=3, seeds=seeds).to(DEVICE)
     if name == "DGD":
         attach([layer for layer in model.modules() if isinstance(layer, Linear)], LocalObjective(output=KAPPA))
     optimizer = LevelOptimizer(model, maker(name, rate))
+    batches = len(data.labels) // BATCH
     for epoch in range(passes):
-        order = torch.from_numpy(permutation(seeds, f"order/{epoch}", len(data.labels)))
-        for start in range(0, len(data.labels) - BATCH + 1, BATCH):
-            rows = order[:, start : start + BATCH]
+        order = torch.from_numpy(permutation(seeds, f"order/{epoch}", len(data.labels))).to(DEVICE)
+        for batch in range(batches):
+            optimizer.scale_rates(1 - (epoch + batch / batches) / passes)
+            rows = order[:, batch * BATCH : (batch + 1) * BATCH]
             logits = model(data.inputs[rows])
             loss = len(seeds) * F.cross_entropy(logits.flatten(0, 1), data.labels[rows].flatten())
             optimizer.zero_grad()
@@ -97,7 +101,7 @@ def accuracy(cms: str, name: str, rate: float, seeds: Sequence[int], passes: int
             optimizer.step()
     with torch.no_grad():
         logits = model(data.test_inputs.expand(len(seeds), -1, -1))
-    return (logits.argmax(-1) == data.test_labels).float().mean(1)
+    return (logits.argmax(-1) == data.test_labels).float().mean(1).cpu()
 
 
 def ridge_accuracy(data: Digits) -> Tensor:
@@ -136,20 +140,20 @@ def write(page: Path, names: Sequence[str], data: Digits) -> None:
         page.write_text(before + "\n".join([*head, *(rows[each] for each in RATES if each in rows), ""]) + after)
 
 
-def tune(data: Digits) -> None:
-    """Validation accuracy of every tried rate, sequential memory, one seed, half the passes."""
+def tune(names: Sequence[str], data: Digits) -> None:
+    """Validation accuracy of every tried rate, sequential memory, mean over seeds, half the passes."""
     validation = held_out(data)
     defaults = {name: getattr(optimizers, name).default_lr for name in RATES if name != "DGD"} | {"DGD": 0.1}
-    for name, default in defaults.items():
-        for factor in TRIED:
-            reached = accuracy("sequential", name, factor * default, SEEDS[:1], PASSES // 2, validation)
-            sys.stdout.write(f"{name} {factor * default:g} {float(reached):.4f}\n")
+    for name in names:
+        for rate in (factor * defaults[name] for factor in TRIED):
+            reached = accuracy("sequential", name, rate, SEEDS, PASSES // 2, validation)
+            sys.stdout.write(f"{name} {rate:g} {float(reached.mean()):.4f}\n")
             sys.stdout.flush()
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    if sys.argv[1:] == ["tune"]:
-        tune(digits())
+    if sys.argv[1:2] == ["tune"]:
+        tune(sys.argv[2:] or list(RATES), digits())
     else:
         write(Path(__file__).with_name("seeds.md"), sys.argv[1:] or list(RATES), digits())

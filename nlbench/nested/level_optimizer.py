@@ -106,6 +106,13 @@ class LevelOptimizer:
             replace(level, parameters=self._parameters(i), initial=self._initial(i)) for i, level in enumerate(levels)
         )
 
+    def scale_rates(self, factor: float) -> None:
+        """Set every learning rate to `factor` times the one it was made with; call it before a step to follow a schedule."""
+        for optimizer in [*self.optimizers, *self._initial_optimizers]:
+            for group in optimizer.param_groups if optimizer is not None else ():
+                for name in {"lr", "vector_lr"} & group.keys():
+                    group[name] = factor * group.setdefault(f"initial_{name}", group[name])
+
     @property
     def updates(self) -> dict[int, int]:
         """How often the level of each period has changed."""

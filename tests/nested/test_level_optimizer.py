@@ -154,6 +154,23 @@ def test_nested_levels_restart_and_their_initial_states_learn(restart):
             assert at_start == (step % parent_period < model.memory.periods[index])
 
 
+def test_rates_follow_a_schedule_from_where_they_were_made():
+    def distance(factors):
+        model = Model("nested", periods=(1, 2))
+        optimizer = LevelOptimizer(model, sgd)
+        before = state(model)
+        for factor in factors:
+            optimizer.scale_rates(factor)
+        train(model, optimizer, 2)
+        return {name: value - before[name] for name, value in state(model).items()}
+
+    full, half, none = distance([1.0]), distance([0.1, 0.5]), distance([0.0])
+    assert all(value.abs().max() == 0 for value in none.values())
+    slow = "memory.levels.0.up.weight"
+    assert 0.4 < float(half[slow].norm() / full[slow].norm()) < 0.6
+    assert 0 < half["memory.initial_1_up_weight"].norm() < full["memory.initial_1_up_weight"].norm()
+
+
 def test_flush_applies_what_is_pending():
     model = Model()
     optimizer = LevelOptimizer(model, sgd)
