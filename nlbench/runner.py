@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import blake2b
+from itertools import accumulate, islice
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,7 +21,8 @@ from torch import Tensor
 
 from nlbench import learners, streams
 from nlbench.batch import Batch, Learner, Problem
-from nlbench.errors import BackendError, RecordError
+from nlbench.errors import BackendError, RecordError, UnknownNameError
+from nlbench.kernels.backends import Backend
 from nlbench.plan import Machine, Plan
 from nlbench.protocol import BOUNDARY, evaluate_stream, training_batches
 from nlbench.records import Row, environment, extend_record, read_record, write_record
@@ -49,6 +51,8 @@ def build_stream(plan: Plan, machine: Machine, declared: ArrayTasks | None = Non
 
 def prepare(plan: Plan, machine: Machine, declared: ArrayTasks | None = None) -> tuple[Stream, Learner]:
     """Return the stream and the learner of a plan, ready for the first batch."""
+    if machine.backend not in get_args(Backend):
+        raise UnknownNameError("backend", machine.backend, get_args(Backend))
     stream = build_stream(plan, machine, declared)
     steps = training_batches(stream, plan.batch, plan.learner.presents)
     problem = Problem(stream.input_shape, stream.n_classes, stream.seeds, stream.scenario, stream.device, machine.backend, steps)
@@ -161,7 +165,7 @@ class Checkpoint:
             with safe_open(self.path, framework="pt") as file:
                 rows = [Row(*row) for row in json.loads(file.metadata()["rows"])]
                 return rows, rows[-1].after_task, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        except (SafetensorError, OSError, ValueError, KeyError) as error:
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
             raise RecordError(
                 f"{self.path}: the checkpoint cannot be read: {error}.", "Delete it, or start anew with --force."
             ) from None
@@ -183,33 +187,35 @@ class Estimate:
 
 @torch.no_grad()
 def estimate(plan: Plan, machine: Machine, declared: ArrayTasks | None = None) -> Estimate:
-    """Return steps, updates per level, bytes and a time estimate from a few timed batches; nothing is recorded."""
+    """Return steps, updates of each level up to the last row, bytes and a time estimate from a few timed batches; nothing is
+    recorded.
+    """
     stream, learner = prepare(plan, machine, declared)
-    cumulative = plan.learner.presents == "cumulative"
     samples = stream.ordered(stream.train(1), 1)
     classes = stream.competing(1, 1)
     order = stream.presentation("1/0", len(samples))
     told = 1 if stream.scenario == "task-il" else None
     spent = []
-    for number, (inputs, labels) in enumerate(samples.batches(order, plan.batch)):
+    with threads(plan.batch * torch.Size(stream.input_shape).numel()):
+        for inputs, labels in islice(samples.batches(order, plan.batch), 13):
+            clock = perf_counter()
+            learner.observe(Batch(inputs, labels, classes, told))
+            spent.append(perf_counter() - clock)
+        inputs, labels = next(stream.ordered(stream.test(1), 1).blocks(2000))
         clock = perf_counter()
-        learner.observe(Batch(inputs, labels, classes, told))
-        spent.append(perf_counter() - clock)
-        if number == 12:
-            break
-    inputs, labels = next(stream.ordered(stream.test(1), 1).blocks(2000))
-    clock = perf_counter()
-    learner.predict(inputs, told)
-    per_sample = (perf_counter() - clock) / labels.shape[1]
+        learner.predict(inputs, told)
+        per_sample = (perf_counter() - clock) / labels.shape[1]
     tasks = range(1, stream.n_tasks + 1)
     tested = (stream.n_tasks + 1) * sum(len(stream.test(task)) for task in tasks)
-    per_task = [-(-len(stream.train(task)) // plan.batch) * plan.stream.protocol.passes for task in tasks]
-    steps = sum(sum(per_task[: i + 1]) for i in range(len(per_task))) if cumulative else sum(per_task)
-    typical = sorted(spent)[len(spent) // 2]
-    periods = getattr(plan.learner.learner, "periods", ())
+    last = training_batches(stream, plan.batch, plan.learner.presents)
+    steps = last
+    if plan.learner.presents == "cumulative":
+        sizes = accumulate(len(stream.train(task)) for task in tasks)
+        steps = plan.stream.protocol.passes * sum(-(-size // plan.batch) for size in sizes)
+    periods = sorted(int(name.split(".")[1]) for name in learner.diagnostics() if name.endswith(".updates"))
     return Estimate(
         steps=steps,
-        updates={period: sum(per_task) // period for period in sorted(periods)},
+        updates={period: last // period for period in periods},
         bytes_per_seed=learner.memory_bytes(),
-        seconds=steps * typical + tested * per_sample,
+        seconds=steps * sorted(spent)[len(spent) // 2] + tested * per_sample,
     )

@@ -171,7 +171,7 @@ def test_permuting_the_learner_equals_permuting_every_image(kind: str) -> None:
     for name, value in moved.state_dict().items():
         assert torch.allclose(value, gathered.state_dict()[name], atol=1e-9)
     accuracy = values(rows, "accuracy")
-    assert min(accuracy[task, task] for task in (1, 2, 3)) > 0.5
+    assert min(accuracy[task, task] for task in (1, 2, 3)) > 0.3
 
 
 # going on after an interruption, and one seed among others

@@ -46,6 +46,19 @@ class CmsConfig(Closed):
         return self
 
 
+class HopeBlocksConfig(Closed):
+    """HOPE blocks over the parts of one sample, learned by plain gradients: the paper's architecture without a persistent memory."""
+
+    kind: Literal["hope-blocks"]
+    mixer: Literal["titans", "attention"] = "titans"
+    width: PositiveInt = 64
+    heads: PositiveInt = 4
+    depth: PositiveInt = 1
+    tokens: PositiveInt = 4
+    periods: Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)] = (1, 16, 256)
+    rate: PositiveFloat = 0.1
+
+
 class ChanceConfig(Closed):
     """The most frequent label so far, whatever the input."""
 
@@ -59,7 +72,13 @@ class ExternalConfig(Closed):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
-BUILT_IN: dict[str, type[Closed]] = {"mlp": MlpConfig, "cms": CmsConfig, "hope": HopeConfig, "chance": ChanceConfig}
+BUILT_IN: dict[str, type[Closed]] = {
+    "mlp": MlpConfig,
+    "cms": CmsConfig,
+    "hope": HopeConfig,
+    "hope-blocks": HopeBlocksConfig,
+    "chance": ChanceConfig,
+}
 """The config of every built-in kind."""
 
 
@@ -80,8 +99,11 @@ class LearnerSpec(Closed):
 
     def identity(self) -> dict[str, Any]:
         """Return what makes two learners the same: everything but name, title and provenance."""
+        learner = self.learner.model_dump(mode="json")
+        if self.source_digest:  # its contents identify a file, wherever it lies
+            learner["kind"] = learner["kind"].rpartition("/")[2]
         return {
-            "learner": self.learner.model_dump(mode="json"),
+            "learner": learner,
             "presents": self.presents,
             "batch": self.batch,
             "source_digest": self.source_digest,

@@ -1,0 +1,353 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from small_streams import small_stream, untimed
+
+import nlbench
+from nlbench import NlbenchError, catalog, runner
+from nlbench.errors import BackendError, NotFiniteError, RecordError
+from nlbench.records import Record, Row
+from nlbench.runner import Checkpoint, Machine, estimate, execute, prepare
+
+CPU = Machine(device="cpu")
+
+
+def rows_by_seed(record: Record) -> list[Row]:
+    """Return all rows but timings, in an order that does not depend on which seeds ran when."""
+    columns = record.to_pandas()[list(Row._fields)]
+    return sorted(
+        untimed([Row(*row) for row in columns.astype(object).where(columns.notna(), None).itertuples(index=False)]), key=str
+    )
+
+
+def stop_at(task: int, nth: int = 12) -> Any:
+    """Return a listener that raises KeyboardInterrupt in the middle of a task."""
+    seen = []
+
+    def listen(row: Row) -> None:
+        if row.metric == "accuracy_within" and row.after_task == task - 1:
+            seen.append(row)
+            if len(seen) == nth:
+                raise KeyboardInterrupt
+
+    return listen
+
+
+def interrupted(results: Path, task: int = 3, **options: Any) -> Checkpoint:
+    """Run the MLP on split-digits, interrupt it within a task, and return its checkpoint."""
+    with pytest.raises(KeyboardInterrupt):
+        nlbench.run("mlp", "split-digits", seeds=2, results=results, listen=stop_at(task), **options)
+    checkpoint = Checkpoint.of(nlbench.resolve("mlp", "split-digits", seeds=2), results)
+    assert checkpoint.path.is_file()
+    assert not list(results.glob("*.parquet"))
+    return checkpoint
+
+
+# killed runs
+
+KILLED = """
+import os, signal, sys
+import nlbench
+model, stream, results, task = *sys.argv[1:4], int(sys.argv[4])
+seen = []
+
+def listen(row):
+    if row.metric == "accuracy_within" and row.after_task == task - 1:
+        seen.append(row)
+        if len(seen) == 8:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+nlbench.run(model, stream, seeds=SEEDS, results=results, device="cpu", listen=listen)
+"""
+
+
+@pytest.mark.parametrize(
+    ("model", "stream", "seeds"),
+    [("cms", "split-digits", "2"), pytest.param("mlp", "split-mnist", "1", marks=pytest.mark.mnist)],
+)
+def test_a_run_killed_within_three_tasks_resumes_each_time_and_ends_as_if_never_killed(
+    model: str, stream: str, seeds: str, tmp_path: Path
+) -> None:
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    for task in (2, 3, 5):
+        command = [sys.executable, "-c", KILLED.replace("SEEDS", seeds), model, stream, str(killed), str(task)]
+        assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+        checkpoint = Checkpoint.of(nlbench.resolve(model, stream, seeds=seeds), killed)
+        _, completed, state = checkpoint.load()
+        assert completed == task - 1
+        assert state
+        assert not list(killed.glob("*.parquet"))
+    replayed: list[Row] = []
+    finished = nlbench.run(model, stream, seeds=seeds, results=killed, device="cpu", listen=replayed.append)
+    uninterrupted = nlbench.run(model, stream, seeds=seeds, results=whole, device="cpu")
+    assert rows_by_seed(finished.record) == rows_by_seed(uninterrupted.record)
+    assert [row.after_task for row in replayed if row.metric == "seconds.evaluate"] == [0, 1, 2, 3, 4, 5]
+    assert not checkpoint.path.exists()
+
+
+def test_an_interrupted_run_trains_only_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupted(tmp_path, task=4)
+    asked, real = [], runner.evaluate_stream
+
+    def spying(*args: Any, **options: Any) -> Any:
+        asked.append(options["completed"])
+        return real(*args, **options)
+
+    monkeypatch.setattr(runner, "evaluate_stream", spying)
+    nlbench.run("mlp", "split-digits", seeds=2, results=tmp_path)
+    assert asked == [3]
+
+
+def test_the_joint_bound_resumes_too(tmp_path: Path) -> None:
+    seen: list[Row] = []
+
+    def stop(row: Row) -> None:
+        seen.append(row)
+        if row.metric == "accuracy" and row.after_task == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        nlbench.run("joint", "split-digits", seeds=2, results=tmp_path / "a", listen=stop)
+    resumed = nlbench.run("joint", "split-digits", seeds=2, results=tmp_path / "a")
+    whole = nlbench.run("joint", "split-digits", seeds=2, results=tmp_path / "b")
+    assert rows_by_seed(resumed.record) == rows_by_seed(whole.record)
+
+
+def test_force_starts_anew_instead_of_resuming(tmp_path: Path) -> None:
+    checkpoint = interrupted(tmp_path)
+    first: list[Row] = []
+    nlbench.run("mlp", "split-digits", seeds=2, results=tmp_path, force=True, listen=first.append)
+    whole = nlbench.run("mlp", "split-digits", seeds=2, results=tmp_path / "b")
+    assert rows_by_seed(whole.record) == rows_by_seed(nlbench.load(tmp_path)[0])
+    assert not checkpoint.path.exists()
+
+
+@pytest.mark.parametrize("damage", ["empty", "junk", "cut", "foreign"])
+def test_a_damaged_checkpoint_is_one_line_with_the_ways_out(damage: str, tmp_path: Path) -> None:
+    path = interrupted(tmp_path).path
+    content = path.read_bytes()
+    if damage == "foreign":
+        save_file({"x": torch.zeros(1)}, path)
+    else:
+        path.write_bytes({"empty": b"", "junk": b"not safetensors", "cut": content[: len(content) // 2]}[damage])
+    with pytest.raises(RecordError) as caught:
+        nlbench.run("mlp", "split-digits", seeds=2, results=tmp_path)
+    assert str(caught.value).startswith(f"{path}: the checkpoint cannot be read")
+    assert "--force" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert nlbench.run("mlp", "split-digits", seeds=2, results=tmp_path, force=True).seeds_run == (0, 1)
+
+
+def test_a_half_written_checkpoint_beside_the_last_whole_one_is_ignored(tmp_path: Path) -> None:
+    checkpoint = interrupted(tmp_path)
+    checkpoint.path.with_suffix(".part").write_bytes(b"half")
+    assert nlbench.run("mlp", "split-digits", seeds=2, results=tmp_path).seeds_run == (0, 1)
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(tensors: Any, path: Path, metadata: Any) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(runner, "save_file", full)
+    with pytest.raises(RecordError, match=r"the checkpoint cannot be written: .*No space left on device.*--results"):
+        nlbench.run("mlp", "split-digits", seeds=1, results=tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+# the record
+
+
+def test_a_finished_run_leaves_one_record_and_nothing_else(tmp_path: Path) -> None:
+    done = nlbench.run("mlp", "split-digits", seeds=2, results=tmp_path)
+    plan = nlbench.resolve("mlp", "split-digits", seeds=2)
+    assert done.path == tmp_path / f"mlp.split-digits.{plan.fingerprint}.parquet"
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [done.path]
+    assert done.record.accuracies.shape == (2, 6, 5)
+    assert not done.record.accuracies.mask.any()
+
+
+def test_asking_for_more_seeds_runs_only_the_missing_ones(tmp_path: Path) -> None:
+    first = nlbench.run("mlp", "split-digits", seeds="0,2", results=tmp_path / "a")
+    more = nlbench.run("mlp", "split-digits", seeds=4, results=tmp_path / "a")
+    assert (first.seeds_run, more.seeds_run) == ((0, 2), (1, 3))
+    assert more.path == first.path
+    together = nlbench.run("mlp", "split-digits", seeds=4, results=tmp_path / "b")
+    assert more.record.seeds == together.record.seeds == (0, 1, 2, 3)
+    assert np.array_equal(more.record.accuracies, together.record.accuracies)
+    assert rows_by_seed(more.record) == rows_by_seed(together.record)
+    assert [sorted(run["seeds"]) for run in more.record.runs] == [[0, 2], [1, 3]]
+
+
+def test_the_same_command_again_runs_nothing_and_does_not_touch_the_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = nlbench.run("mlp", "split-digits", seeds=2, results=tmp_path)
+    content = first.path.read_bytes()
+    monkeypatch.setattr(runner, "execute", lambda *args, **options: pytest.fail("ran"))
+    again = nlbench.run("mlp", "split-digits", seeds=2, results=tmp_path)
+    fewer = nlbench.run("mlp", "split-digits", seeds="1,", results=tmp_path)
+    assert again.seeds_run == fewer.seeds_run == ()
+    assert first.path.read_bytes() == content
+
+
+def test_force_runs_anew_and_keeps_only_the_seeds_asked_for(tmp_path: Path) -> None:
+    nlbench.run("mlp", "split-digits", seeds=3, results=tmp_path)
+    forced = nlbench.run("mlp", "split-digits", seeds="1,", results=tmp_path, force=True)
+    assert forced.seeds_run == forced.record.seeds == (1,)
+
+
+def test_what_is_not_finite_leaves_no_record(tmp_path: Path) -> None:
+    with pytest.raises(NotFiniteError, match=r"seed 0, task 1, step \d+"):
+        nlbench.run("mlp", "split-digits", seeds=1, results=tmp_path, overrides={"learner.rate": "1e30"})
+    assert not list(tmp_path.glob("*.parquet"))
+
+
+LEARNER = """
+import torch
+from nlbench import Learner
+
+class Mine(Learner):
+    def __init__(self, config, problem):
+        self.classes, self.seeds = problem.n_classes, len(problem.seeds)
+        self.weight = torch.zeros(self.seeds, self.classes, problem.n_inputs)
+
+    def observe(self, batch):
+        targets = torch.nn.functional.one_hot(batch.labels, self.classes).float()
+        self.weight += 0.01 * targets.mT @ batch.inputs.flatten(2)
+        return torch.zeros(self.seeds)
+
+    def predict(self, inputs, task):
+        return inputs.flatten(2) @ self.weight.mT
+"""
+
+
+def test_a_record_names_no_place_host_or_user_and_a_learner_is_the_same_wherever_its_file_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "users" / "somebody"
+    folder.mkdir(parents=True)
+    (folder / "mine.py").write_text(LEARNER)
+    absolute = nlbench.run(f"{folder}/mine.py:Mine", "split-digits", seeds=1, results=tmp_path / "r")
+    monkeypatch.chdir(folder)
+    relative = nlbench.run("./mine.py:Mine", "split-digits", seeds=1, results=tmp_path / "r")
+    assert relative.seeds_run == ()
+    assert relative.path == absolute.path
+    text = json.dumps(relative.record.metadata)
+    assert "somebody" not in text
+    assert os.uname().nodename not in text.split('"')
+    assert relative.record.metadata["learner_spec"]["learner"]["kind"] == "mine.py:Mine"
+    (folder / "mine.py").write_text(LEARNER.replace("0.01", "0.02"))
+    changed = nlbench.run("./mine.py:Mine", "split-digits", seeds=1, results=tmp_path / "r")
+    assert changed.seeds_run == (0,)
+    assert changed.path != relative.path
+
+
+def test_metadata_says_what_was_resolved_and_what_ran(tmp_path: Path) -> None:
+    plan = nlbench.resolve("cms", "split-digits", seeds=1, overrides={"protocol.passes": "2"})
+    facts = nlbench.run(
+        "cms", "split-digits", seeds=1, results=tmp_path, device="cpu", overrides={"protocol.passes": "2"}
+    ).record.metadata
+    assert facts["stream_spec"]["protocol"]["passes"] == 2
+    assert facts["learner_spec"]["learner"]["periods"] == [1, 4, 16]
+    assert facts["learner_spec"]["batch"] == 16
+    assert facts["data"] == plan.stream.data
+    assert facts["fingerprint"] == plan.fingerprint
+    assert (facts["device"], facts["precision"], facts["protocol_version"]) == ("cpu", "float32", 1)
+    assert facts["threads"] == 1
+    assert facts["environment"]["packages"]["torch"]
+
+
+# the machine
+
+
+def test_results_that_cannot_be_written_are_one_line_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(runner, "prepare", lambda *args: pytest.fail("worked"))
+    with pytest.raises(
+        RecordError, match=r"file/results: results cannot be written: Not a directory\. Name another folder with --results\."
+    ):
+        nlbench.run("mlp", "split-digits", seeds=1, results=tmp_path / "file" / "results")
+
+
+@pytest.mark.parametrize(
+    ("machine", "line"),
+    [
+        (Machine(device="cuda:99"), "device 'cuda:99'"),
+        (Machine(device="gpu"), "device must be auto, cpu or cuda, got 'gpu'"),
+        (Machine(backend="tritn"), "unknown backend 'tritn'. Did you mean triton"),
+    ],
+)
+def test_a_device_or_backend_that_is_not_there_is_one_line(machine: Machine, line: str) -> None:
+    with pytest.raises(NlbenchError) as caught:
+        prepare(nlbench.resolve("mlp", "split-digits", seeds=1), machine)
+    assert str(caught.value).startswith(line)
+    assert isinstance(caught.value, BackendError) == ("device" in line)
+
+
+@pytest.mark.parametrize("model", ["mlp", "joint"])
+def test_small_batches_run_on_one_thread_and_the_setting_is_put_back(model: str, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    during: set[int] = set()
+    nlbench.run(model, "split-digits", seeds=1, results=tmp_path, listen=lambda row: during.add(torch.get_num_threads()))
+    assert during == {1}
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(before)
+
+
+def test_a_stream_of_arrays_runs_through_the_same_door(tmp_path: Path) -> None:
+    declared = small_stream(evaluate_every=8)
+    done = nlbench.run("mlp", declared, seeds=2, results=tmp_path)
+    assert done.path.name.startswith("mlp.small.")
+    assert done.record.accuracies.shape == (2, 4, 3)
+    assert nlbench.run("mlp", declared, seeds=2, results=tmp_path).seeds_run == ()
+    plan = nlbench.resolve("mlp", declared, seeds=2)
+    rows = untimed(list(execute(plan, tmp_path / "again", CPU, declared)))
+    assert [row for row in rows if row.metric == "accuracy"] == done.record.values("accuracy")
+
+
+# the estimate
+
+
+@pytest.mark.parametrize("recipe", catalog.names("model"))
+def test_an_estimate_counts_steps_updates_and_bytes_exactly(recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    overrides = {"protocol.passes": "2", "protocol.evaluate": "final"}
+    plan = nlbench.resolve(recipe, "split-digits", seeds=2, overrides=overrides)
+    cost = estimate(plan, CPU)
+    observed = []
+    real = runner.prepare
+
+    def counting(*args: Any) -> Any:
+        stream, learner = real(*args)
+        observe = learner.observe
+        learner.observe = lambda batch: observed.append(1) or observe(batch)  # type: ignore[method-assign]
+        return stream, learner
+
+    monkeypatch.setattr(runner, "prepare", counting)
+    record = nlbench.run(recipe, "split-digits", seeds=2, results=tmp_path, overrides=overrides).record
+    assert cost.steps == len(observed)
+    assert {f"bytes.{kind}": float(size) for kind, size in cost.bytes_per_seed.items()} == {
+        name: record.metric(name)[0] for name in (f"bytes.{kind}" for kind in cost.bytes_per_seed)
+    }
+    counted = {row.metric: row.value for row in rows_by_seed(record) if row.metric.endswith(".updates") and row.after_task == 5}
+    assert {f"level.{period}.updates": float(count) for period, count in cost.updates.items()} == counted
+    assert bool(counted) == (recipe.partition("-")[0] in ("cms", "hope"))
+    assert cost.seconds > 0
+
+
+def test_an_estimate_records_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    estimate(nlbench.resolve("mlp", "split-digits"), CPU)
+    assert list(tmp_path.iterdir()) == []
