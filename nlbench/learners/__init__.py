@@ -16,11 +16,18 @@ from nlbench.learners.adapter import EachSeed
 from nlbench.learners.chance import Chance
 from nlbench.learners.cms import Cms
 from nlbench.learners.hope import Hope
+from nlbench.learners.hope_blocks import HopeBlocks
 from nlbench.learners.mlp import Mlp
 from nlbench.specs.learners import ExternalConfig
 from nlbench.specs.model import Closed
 
-LEARNERS: Final[dict[str, type[Learner]]] = {"mlp": Mlp, "cms": Cms, "hope": Hope, "chance": Chance}
+LEARNERS: Final[dict[str, type[Learner]]] = {
+    "mlp": Mlp,
+    "cms": Cms,
+    "hope": Hope,
+    "hope-blocks": HopeBlocks,
+    "chance": Chance,
+}
 """The class of every built-in kind."""
 
 
