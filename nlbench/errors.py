@@ -54,5 +54,11 @@ class NotFiniteError(NlbenchError):
     """A loss or a logit became NaN or infinite while learning."""
 
 
+class InterruptedRunError(NlbenchError):
+    """The user stopped a run; what it finished is kept."""
+
+    exit_code = 130
+
+
 class ComparisonError(NlbenchError):
     """Records that cannot be compared, or a question they cannot answer."""

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from nlbench.api import Listener
 from nlbench.display.console import err, flat, mean_text, note, out, seeds_text, size_text, write_json
-from nlbench.errors import NlbenchError
+from nlbench.errors import InterruptedRunError
 from nlbench.plan import Plan
 from nlbench.records import Row
 
@@ -25,12 +25,12 @@ def progress(plan: Plan, results: Path, missing: Sequence[int], *, quiet: bool) 
     """Give a listener that shows each task as it ends: a live bar on a terminal, plain lines elsewhere, nothing when `quiet`."""
     if missing and len(missing) < len(plan.seeds):
         note(f"recorded already: {len(plan.seeds) - len(missing)} of {len(plan.seeds)} seeds; running {seeds_text(missing)}")
-    if quiet or not missing:
+    if not missing:
         yield None
         return
-    watch = _Watch(plan, missing)
+    watch = None if quiet else _Watch(plan, missing)
     try:
-        if err.is_terminal:
+        if watch is not None and err.is_terminal:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
             columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -44,10 +44,8 @@ def progress(plan: Plan, results: Path, missing: Sequence[int], *, quiet: bool) 
             yield watch
     except KeyboardInterrupt:
         place = plan.record_path(results).parent
-        raise NlbenchError(
-            f"interrupted after {watch.completed or 0} of {plan.stream.stream.tasks} tasks.",
-            f"What is done is kept in {place}; the same command resumes.",
-        ) from None
+        done = f" after {watch.completed or 0} of {plan.stream.stream.tasks} tasks" if watch is not None else ""
+        raise InterruptedRunError(f"interrupted{done}.", f"What is done is kept in {place}; the same command resumes.") from None
 
 
 class _Watch:

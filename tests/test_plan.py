@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from nlbench import catalog, plan
+from nlbench.errors import NlbenchError, SpecError, UnknownNameError
+from nlbench.plan import Plan, resolve
+
+
+def resolved(model: str = "mlp", stream: str = "split-digits", **overrides: str) -> Plan:
+    return resolve(model, stream, seeds=(0, 1), overrides={key.replace("__", "."): value for key, value in overrides.items()})
+
+
+def test_a_plan_decides_every_value() -> None:
+    made = resolved()
+    assert (made.model, made.stream_name, made.seeds, made.batch) == ("mlp", "split-digits", (0, 1), 16)
+    facts = made.describe()
+    assert facts["stream_spec"]["stream"]["class_order"] == "natural"
+    assert facts["learner_spec"] == {**made.learner.identity(), "batch": 16}
+    assert facts["n_tasks"] == 5
+    assert made.record_path(Path("r")) == Path(f"r/mlp.split-digits.{made.fingerprint}.parquet")
+
+
+def test_a_recipes_table_for_the_stream_applies_and_the_command_line_has_the_last_word() -> None:
+    assert resolved("mlp").learner.learner.hidden == (128,)
+    assert resolved("mlp", "split-mnist").learner.learner.hidden == (256, 256)
+    assert resolved("mlp", learner__hidden="[9]").learner.learner.hidden == (9,)
+    assert resolved("mlp", batch="4").batch == 4
+    assert resolved("mlp", protocol__batch="4").batch == 4
+    assert resolved("mlp", presents="cumulative").learner.presents == "cumulative"
+
+
+def test_a_batch_for_one_stream_applies_there_and_can_be_overridden(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('batch = 8\n[learner]\nkind = "mlp"\n[on."split-digits"]\nbatch = 2\nrate = 0.5\n')
+    there, elsewhere = resolved(str(path)), resolved(str(path), "permuted-digits")
+    assert (there.model, there.batch, there.learner.learner.rate) == ("mine", 2, 0.5)
+    assert (elsewhere.batch, elsewhere.learner.learner.rate) == (8, 0.1)
+    assert resolved(str(path), batch="3").batch == 3
+    assert resolved(str(path), learner__rate="0.25").learner.learner.rate == 0.25
+
+
+def test_a_stream_may_be_a_file(tmp_path: Path) -> None:
+    shutil.copy(catalog.find("stream", "split-digits"), tmp_path / "own.toml")
+    own = resolved("mlp", str(tmp_path / "own.toml"))
+    assert own.stream_name == "own"
+    assert own.stream.digest == resolved().stream.digest
+
+
+def test_the_scenario_is_an_override_of_the_stream() -> None:
+    made = resolve("mlp", "split-digits", seeds=(0,), scenario="task-il")
+    assert made.stream.stream.scenario == "task-il"
+    assert made.fingerprint == resolve("mlp", "split-digits", seeds=(0,), overrides={"stream.scenario": "task-il"}).fingerprint
+    with pytest.raises(
+        SpecError, match=r"split-digits.toml: stream.scenario: must be 'task-il', 'domain-il' or 'class-il', got 'taskil'"
+    ):
+        resolve("mlp", "split-digits", seeds=(0,), scenario="taskil")
+
+
+def test_the_fingerprint_is_what_decides_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    same = resolved().fingerprint
+    assert len(same) == 16
+    assert resolved().fingerprint == same
+    assert resolve("mlp", "split-digits", seeds=(7,)).fingerprint == same  # not the seeds
+    assert resolved(learner__rate="0.1").fingerprint == same  # not the way a value is given
+    others = [
+        resolved("joint"),
+        resolved("mlp", "permuted-digits"),
+        resolved(learner__rate="0.2"),
+        resolved(batch="8"),
+        resolved(protocol__passes="2"),
+        resolved(protocol__evaluate_every="50"),
+        resolved(stream__scenario="task-il"),
+    ]
+    prints = {made.fingerprint for made in others}
+    monkeypatch.setattr(plan, "PROTOCOL_VERSION", 2)
+    prints.add(resolved().fingerprint)
+    monkeypatch.setattr(plan, "PROTOCOL_VERSION", 1)
+    monkeypatch.setattr(plan, "running_half_digest", lambda: "other code")
+    prints.add(resolved().fingerprint)
+    assert len(prints) == len(others) + 2
+    assert same not in prints
+
+
+def test_the_digest_of_the_running_half_sees_its_source_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "nlbench"
+    shutil.copytree(Path(plan.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(plan, "_PACKAGE", package)
+
+    def digest() -> str:
+        plan.running_half_digest.cache_clear()
+        return plan.running_half_digest()
+
+    same = digest()
+    for outside in ("cli.py", "metrics.py", "records/store.py"):
+        with (package / outside).open("a") as file:
+            file.write("# changed\n")
+    assert digest() == same
+    seen = {same}
+    for inside in (
+        "batch.py",
+        "seeds.py",
+        "protocol.py",
+        "streams/split.py",
+        "learners/mlp.py",
+        "nested/clocks.py",
+        "kernels/__init__.py",
+    ):
+        with (package / inside).open("a") as file:
+            file.write("# changed\n")
+        seen.add(digest())
+    (package / "learners" / "new.py").write_text("")
+    seen.add(digest())
+    assert len(seen) == 9
+    plan.running_half_digest.cache_clear()
+
+
+def test_names_that_are_not_there_suggest_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match=r"unknown model 'mpl'\. Did you mean mlp\?"):
+        resolved("mpl")
+    with pytest.raises(UnknownNameError, match=r"unknown stream 'split-digit'\. Did you mean split-digits"):
+        resolved("mlp", "split-digit")
+    with pytest.raises(NlbenchError, match=r"gone\.py: there is no such file\. Name a learner as \./file\.py:Class\."):
+        resolved("./gone.py:Mine")
+
+
+def test_overrides_must_name_a_table_that_exists_and_all_wrong_ones_are_told() -> None:
+    with pytest.raises(SpecError) as caught:
+        resolved(lerner__rate="1", check__forgetting="1", protocol__passes="2")
+    assert [problem.split(":")[0] for problem in caught.value.problems] == ["--set lerner.rate", "--set check.forgetting"]
+    assert "protocol.<key>" in caught.value.problems[0]
+    with pytest.raises(SpecError, match=r"mlp\.toml: learner\.rat: is not a known key \(did you mean rate\?\), got 1"):
+        resolved(learner__rat="1")
+    with pytest.raises(SpecError, match=r"split-digits\.toml: protocol\.passes: must be greater than or equal to 1, got 0"):
+        resolved(protocol__passes="0")
+
+
+def test_a_recipes_table_for_a_stream_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('[learner]\nkind = "mlp"\n[on."split-digit"]\nrate = 0.5\n')
+    with pytest.raises(SpecError, match=r'mine\.toml: on\."split-digit": unknown stream .* Did you mean split-digits'):
+        resolved(str(path))
+
+
+def test_a_class_stands_for_a_recipe_and_bears_its_name(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("x = 1\n")
+    first = resolved(f"{tmp_path}/a.py:Mine", learner__rate="0.5")
+    assert first.model == "Mine"
+    assert first.learner.learner.options == {"rate": 0.5}
+    (tmp_path / "a.py").write_text("x = 2\n")
+    assert resolved(f"{tmp_path}/a.py:Mine", learner__rate="0.5").fingerprint != first.fingerprint
+    assert resolved("package.module:Mine").model == "Mine"
