@@ -53,9 +53,9 @@ class Convolution:
 class RandomFeatures:
     """relu(W x + b) with random W and b, which turn once, after the first batches, into the metric of the inputs.
 
-    Natural inputs vary mostly together (neighbouring pixels), and white random weights waste themselves on differences that never occur. With C the
-    covariance of the first inputs: W <- W C^smoothing, then each unit's weights fade with the distance, by correlation, from the input it weighs
-    most. No geometry is told: the receptive fields come out of C.
+    Natural inputs vary mostly together (neighbouring pixels), and white random weights waste themselves on differences that
+    never occur. With C the covariance of the first inputs: W <- W C^smoothing, then each unit's weights fade with the distance,
+    by correlation, from the input it weighs most. No geometry is told: the receptive fields come out of C.
     """
 
     def __init__(self, config: RandomKeys, problem: Problem) -> None:
@@ -122,8 +122,8 @@ def permuted_square(matrix: Tensor, order: Tensor) -> Tensor:
 def _in_metric(weight: Tensor, covariance: Tensor, smoothing: float, power: Tensor) -> Tensor:
     """Return one seed's weights (D, n) turned into the metric of the inputs, scaled to features of variance about one.
 
-    Inputs that hardly vary are taken to vary a little (1 % of the mean variance) and independently, and a tenth of the mean variance is added
-    where features are scaled: tasks to come may move what these inputs left still.
+    Inputs that hardly vary are taken to vary a little (1 % of the mean variance) and independently, and a tenth of the mean
+    variance is added where features are scaled: tasks to come may move what these inputs left still.
     """
     variance = covariance.diagonal()
     typical = variance.mean()

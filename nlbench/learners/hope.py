@@ -1,7 +1,8 @@
-"""HOPE as a continual learner: fixed keys, a continuum memory from slow to fast, and a read-out memory that overwrite little of what they learned.
+"""HOPE as a continual learner: fixed features, a continuum memory from slow to fast, and a read-out memory that remember.
 
-A batch is a chunk of tokens of one stream: predict, then write; labels enter only as what is written. Every memory retains in the metric of the keys
-it has been written with (`nested.metric`), and the read-out makes its own values and rates from what it reads.
+A batch is a chunk of tokens of one stream: predict, then write; labels enter only as what is written. Every memory retains in
+the metric of the keys it has been written with (`nested.metric`), and the read-out makes its own values and rates from what it
+reads.
 
 Shapes: S seeds, B tokens of a chunk, D width of a key, C classes.
 Source: Behrouz et al. 2025 (arXiv 2512.24695), eq. 59 with an accumulated metric, eq. 70-71 and 88.
@@ -10,6 +11,7 @@ Source: Behrouz et al. 2025 (arXiv 2512.24695), eq. 59 with an accumulated metri
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Final
 
 import torch
@@ -30,20 +32,22 @@ READOUT_GAIN: Final = 0.1
 
 
 class Hope(Learner):
-    """Features, levels from slow to fast, read-out. A memory is a matrix whose last column is its bias; the last of `memories` is the read-out.
+    """Features, levels from slow to fast, read-out. A memory is a matrix whose last column is its bias; the last of `memories`
+    is the read-out.
 
-    `metrics[i]` is the Gram matrix of the keys of memory i, `inverses[i]` what it protected at the last refresh, `pending[i]` the steps that a slow
-    level has gathered in its period, `products` the Σ k vᵀ of an exact read-out. What a memory does not need is empty.
+    `metrics[i]` is the Gram matrix of the keys of memory i, `inverses[i]` what it protected at the last refresh, `pending[i]`
+    the steps that a slow level has gathered in its period, `products` the Σ k vᵀ of an exact read-out. What a memory does not
+    need is empty.
     """
 
     def __init__(self, config: HopeConfig, problem: Problem) -> None:
         check_all_fire([level.period for level in config.levels], problem.steps)
         self._config, self._readout = config, config.readout
-        self._features = KEYS[type(config.keys)](config.keys, problem) if config.keys is not None else None  # type: ignore[arg-type]
+        self._features = KEYS[type(config.keys)](config.keys, problem) if config.keys is not None else None
         self.features = self._features.tensors if self._features else []  # the same list: saved and restored with the learner
         seeds, n, device = len(problem.seeds), problem.n_inputs, problem.device
         widths = [self._features.width if self._features else n, *(level.width for level in config.levels), problem.n_classes]
-        self.memories = [_initial(problem, f"memory{i}", *sizes) for i, sizes in enumerate(zip(widths, widths[1:], strict=False))]
+        self.memories = [_initial(problem, f"memory{i}", *sizes) for i, sizes in enumerate(pairwise(widths))]
         self.memories[-1] *= READOUT_GAIN if self._readout.rule == "protected" else 0.0
         self._protects = [config.metric] * len(config.levels) + [self._readout.rule == "protected"]
         exact = self._readout.rule == "exact"
@@ -71,11 +75,12 @@ class Hope(Learner):
             self._forget()
         *keys, readings = self._read(inputs)
         loss, surprises, rates = self._surprises(readings, batch)
+        below = [surprises * (rates / rates.shape[1])]
+        for memory, key in zip(reversed(self.memories[1:]), reversed(keys[1:]), strict=True):
+            below.append((below[-1] @ memory[..., :-1]).mul_(key[..., :-1] > 0))
         self._write_readout(keys[-1], readings, surprises, rates)
-        surprises = surprises * (rates / rates.shape[1])
-        for i in reversed(range(len(self.memories) - 1)):
-            surprises = (surprises @ self.memories[i + 1][..., :-1]).mul_(keys[i + 1][..., :-1] > 0)
-            self._write_level(i, keys[i], surprises)
+        for i, own in enumerate(reversed(below[1:])):
+            self._write_level(i, keys[i], own)
         step, every = int(self.step), self._config.refresh
         if due(step, every) or (step < every and step.bit_count() == 1):  # early, the metrics double from one step to the next
             self._refresh()
@@ -118,7 +123,7 @@ class Hope(Learner):
         return [*keys, keys[-1] @ self.memories[-1].mT]
 
     def _surprises(self, readings: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the loss (S,), by how much each reading misses the value written for it (S, B, C), and each token's rate (S, B, 1).
+        """Return the loss (S,), how far each reading is from the value written for it (S, B, C), and each token's rate (S, B, 1).
 
         Values and rates are the read-out's own: they depend on what it reads now.
         """
@@ -162,7 +167,7 @@ class Hope(Learner):
             self._gather(i, keys, level.retain)
 
     def _gather(self, i: int, keys: Tensor, retain: float) -> None:
-        """Take the keys of every `share`-th chunk into a metric, as many times; one chunk counts one, however many tokens it has."""
+        """Take the keys of every `share`-th chunk into a metric, as many times; a chunk counts one, whatever its length."""
         if due(int(self.step), self._config.share):
             accumulate_(self.metrics[i], keys, self._config.share / keys.shape[1], retain)
 
@@ -181,9 +186,9 @@ class Hope(Learner):
             tensor.zero_()
 
     def _permute_inputs(self, order: Tensor) -> None:
-        """Reorder the inputs, order (S, D_in). Metrics follow before they are used next: evaluation reorders to and fro, and reads none."""
+        """Reorder the inputs, order (S, D_in). Metrics follow when they are used next: evaluation reorders to and fro."""
         if self._features:
-            self._features.permute_inputs(order)  # type: ignore[union-attr]
+            self._features.permute_inputs(order)
             return
         columns = _with_last(order)[:, None]
         for tensors in (self.memories, self.pending):
@@ -210,7 +215,7 @@ class Hope(Learner):
 
 
 def own_values(readings: Tensor, labels: Tensor, slack: float) -> Tensor:
-    """Return the values (S, B, C) a memory writes for labels (S, B, C) of 0 and 1: its own readings, brought within what the labels allow.
+    """Return the values (S, B, C) that a memory writes for labels (S, B, C) of 0 and 1: its readings, brought within the labels.
 
     A reading may exceed its label's 1, or fall below another's 0, by up to `slack` without being an error; 0 writes the labels.
     """
@@ -218,14 +223,17 @@ def own_values(readings: Tensor, labels: Tensor, slack: float) -> Tensor:
 
 
 def own_rates(answers: Tensor, labels: Tensor, classes: Tensor, gain: float) -> Tensor:
-    """Return each token's rate (S, B, 1), 1 + gain * surprise: how much of the margin of 1 over the best wrong class (C,) is missing, in [0, 1]."""
+    """Return each token's rate (S, B, 1), 1 + gain * surprise: what it lacks of a margin of 1 over the best wrong class.
+
+    answers and labels (S, B, C), labels of 0 and 1; classes (C,) are those that compete.
+    """
     right = (answers * labels).sum(-1, keepdim=True)
     wrong = answers.masked_fill(labels.bool() | ~classes, -torch.inf).amax(-1, keepdim=True)
     return 1.0 + gain * (1.0 - right + wrong).clamp(0.0, 1.0)
 
 
 def _initial(problem: Problem, name: str, d_in: int, d_out: int) -> Tensor:
-    """Return a memory (S, d_out, d_in + 1) drawn from N(0, 2 / d_in), which keeps the scale through ReLUs (He et al. 2015), biases 0."""
+    """Return a memory (S, d_out, d_in + 1) drawn from N(0, 2 / d_in), the scale that ReLUs keep (He et al. 2015); no bias."""
     weight = torch.from_numpy(draws.normal(problem.seeds, f"init/{name}", (d_out, d_in))).to(problem.device) * (2.0 / d_in) ** 0.5
     return torch.cat([weight, weight.new_zeros(*weight.shape[:-1], 1)], -1)
 

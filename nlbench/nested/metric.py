@@ -1,8 +1,9 @@
 """The metric of past keys: what a memory accumulates of the keys written so far, and how it protects them.
 
-A metric is the Gram matrix A = Σ k kᵀ. Retention in the metric I + A / λ (the general proximal step of Nested Learning, eq. 59) turns a
-gradient step into one that moves directions never used at the full rate and the well-used ones hardly: ΔW = -η Δᵀ K (I + A / λ)⁻¹. With a squared
-loss it can be solved exactly, and the memory no longer depends on the order of the stream.
+A metric is the Gram matrix A = Σ k kᵀ. Retention in the metric I + A / λ (the general proximal step of Nested Learning, eq. 59)
+turns a gradient step into one that moves directions never used at the full rate and well-used ones hardly:
+ΔW = -η Δᵀ K (I + A / λ)⁻¹. With a squared loss it can be solved exactly, and the memory no longer depends on the order of the
+stream.
 
 Shapes: S seeds, B tokens, D width of a key (the constant 1 included), V width of a value.
 """
@@ -15,7 +16,7 @@ from torch import Tensor
 from nlbench.errors import NlbenchError
 
 ROUNDING = 2.0**-24
-"""Half the spacing of float32 numbers at 1: storing a Gram matrix once can lower its smallest eigenvalue by this share of its trace."""
+"""Half the spacing of float32 at 1: storing a Gram matrix can lower its smallest eigenvalue by this share of its trace."""
 
 
 def with_constant(inputs: Tensor) -> Tensor:
@@ -24,14 +25,15 @@ def with_constant(inputs: Tensor) -> Tensor:
 
 
 def accumulate_(metric: Tensor, keys: Tensor, importance: Tensor | float = 1.0, retain: float = 1.0) -> None:
-    """Make metric (S, D, D) retain * metric + Σ importance k kᵀ over keys (S, B, D), in place; importance is a number or (S, B, 1)."""
+    """Make metric (S, D, D) retain * metric + Σ importance k kᵀ over keys (S, B, D), in place; importance (S, B, 1)."""
     metric.baddbmm_((importance * keys).mT, keys, beta=retain)
 
 
 def protecting(metric: Tensor, ridge: float) -> Tensor:
-    """Return P = (I + metric / ridge)⁻¹, (S, D, D), with eigenvalues in (0, 1]: near 1 where no key went, near 0 where many did.
+    """Return P = (I + metric / ridge)⁻¹, (S, D, D), eigenvalues in (0, 1]: near 1 where no key went, near 0 where many did.
 
-    Factorised in float64 seed by seed, so that rounding cannot make a well-filled metric indefinite. Cost: D³ multiply-adds a seed.
+    Factorised in float64 seed by seed, so that rounding cannot make a well-filled metric indefinite. Cost: D³ multiply-adds a
+    seed.
     """
     inverse = torch.empty_like(metric)
     for own, target in zip(metric, inverse, strict=True):
@@ -44,9 +46,10 @@ def protecting(metric: Tensor, ridge: float) -> Tensor:
 def bounded_step(surprises: Tensor, directions: Tensor, bound: float) -> Tensor:
     """Return Δᵀ K, (S, V, D), made shorter where its Frobenius norm exceeds `bound`: add -rate times it to a memory.
 
-    surprises (S, B, V) are gradients with respect to what was read, already divided by what the loss averages over; directions (S, B, D) are the
-    keys, or `keys @ protecting(...)`: projecting the B keys, and not the finished (V, D) gradient, costs B D (D + V) multiply-adds.
-    The bound keeps the first steps on keys of a new kind, which the last refresh did not know, from diverging.
+    surprises (S, B, V) are gradients with respect to what was read, already divided by what the loss averages over; directions
+    (S, B, D) are the keys, or `keys @ protecting(...)`: projecting the B keys, and not the finished (V, D) gradient, costs
+    B D (D + V) multiply-adds. The bound keeps the first steps on keys of a new kind, which the last refresh did not know, from
+    diverging.
     """
     squared = ((surprises @ surprises.mT) * (directions @ directions.mT)).sum((1, 2))
     shorter = (bound * squared.clamp_min(torch.finfo(squared.dtype).tiny).rsqrt()).clamp_max(1.0)
@@ -56,8 +59,8 @@ def bounded_step(surprises: Tensor, directions: Tensor, bound: float) -> Tensor:
 def least_squares(metric: Tensor, products: Tensor, ridge: float) -> Tensor:
     """Return the memory (S, V, D) that minimises Σ importance ‖M k - v‖² + ridge ‖M‖²; products (S, D, V) are Σ importance k vᵀ.
 
-    The ridge is raised by what rounding may have taken from the smallest eigenvalue of a float32 metric. Factorised in float64 seed by seed.
-    Cost: D³ / 3 multiply-adds a seed.
+    The ridge is raised by what rounding may have taken from the smallest eigenvalue of a float32 metric. Factorised in float64
+    seed by seed. Cost: D³ / 3 multiply-adds a seed.
     """
     memory = torch.empty_like(products)
     for own, right, target in zip(metric, products, memory, strict=True):

@@ -36,7 +36,8 @@ class RandomKeys(Closed):
     smoothing: NotNegative = 0.25
     """Weights are multiplied by C to this power: inputs that vary together get weights alike."""
     locality: NotNegative = 4.0
-    """A unit's weights are multiplied by their correlation with its strongest input, to a power that grows from 0 to this over the units."""
+    """A unit's weights are multiplied by their inputs' correlation with its strongest input, to a power from 0 (first unit) to
+    this (last)."""
 
 
 class HopeLevel(Closed):
@@ -69,7 +70,8 @@ class Readout(Closed):
 
 
 class HopeConfig(Closed):
-    """HOPE as a continual learner: fixed keys, a continuum memory from slow to fast, and a read-out memory, all in the metric of past keys."""
+    """HOPE as a continual learner: fixed features, a continuum memory from slow to fast, a read-out memory; all in the metric of
+    past keys."""
 
     kind: Literal["hope"]
     keys: ConvolutionKeys | RandomKeys | None = None
@@ -87,6 +89,6 @@ class HopeConfig(Closed):
     @model_validator(mode="after")
     def _slow_to_fast(self) -> HopeConfig:
         periods = [level.period for level in self.levels]
-        if periods != sorted(periods, reverse=True):
-            raise ValueError(f"levels: must go from slow to fast, got periods {periods}")
+        if periods != sorted(set(periods), reverse=True):
+            raise ValueError(f"levels: must go from slow to fast, each with a period of its own, got periods {periods}")
         return self
