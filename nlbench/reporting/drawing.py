@@ -94,16 +94,9 @@ def curve(axes: Axes, x: np.ndarray, mean: np.ndarray, low: np.ndarray, high: np
     """Draw a mean with its interval; a grey line has none."""
     if line.marker and not np.isnan(low).all():
         axes.fill_between(x, low, high, color=line.colour, alpha=0.14, linewidth=0)
-    axes.plot(
-        x,
-        mean,
-        color=line.colour,
-        linewidth=line.width,
-        linestyle=line.dash,
-        marker=line.marker or None,
-        markersize=5,
-        markevery=ceil(len(x) / 12),
-    )
+    known = np.flatnonzero(~np.isnan(mean)).tolist()
+    marked = known[-1 :: -ceil(len(known) / 12)] if known else []
+    axes.plot(x, mean, **{**_style(line), "markersize": 5, "markevery": marked})
 
 
 def switches(axes: Axes, starts: Sequence[float]) -> None:
@@ -132,8 +125,9 @@ def heat_map(axes: Axes, matrix: np.ma.MaskedArray, numbers: bool) -> None:
     rows, columns = matrix.shape
     axes.imshow(matrix, cmap=HEAT, vmin=0, vmax=1, interpolation="none", aspect="auto")
     steps = np.repeat(np.arange(columns + 1) - 0.5, 2)
+    thin = min(1.0, 10 / columns)
     for colour, width in (("#ffffff", 2.6), ("#000000", 1.0)):
-        axes.plot(steps[1:], steps[:-1] + 1, color=colour, linewidth=width, solid_joinstyle="miter")
+        axes.plot(steps[1:], steps[:-1] + 1, color=colour, linewidth=width * thin, solid_joinstyle="miter")
     if numbers:
         dark = _luminance(mpl.colormaps[HEAT](matrix.filled(0))) < 0.4
         for (i, j), value in np.ndenumerate(matrix.filled(np.nan)):
@@ -261,23 +255,21 @@ def inline(draw: Draw, size: tuple[float, float], alt: str, name: str) -> str:
     return _element(_svg(canvas), f'role="img" aria-label="{html.escape(alt)}" style="max-width:{width * 1.3:.0f}px"', name)
 
 
+def swatch(line: Line, name: str) -> str:
+    """Return a piece of a line with its marker, for a legend on the page; `name` makes its ids unique there."""
+    return _element(_swatch(line), 'aria-hidden="true" class="swatch"', name)
+
+
 @cache
-def swatch(line: Line) -> str:
-    """Return a piece of a line with its marker, for a legend on the page."""
+def _swatch(line: Line) -> str:
     canvas = Canvas(figsize=(34 / _PIXELS, 12 / _PIXELS), dpi=_PIXELS)
-    canvas.add_artist(
-        Line2D(
-            [0.03, 0.5, 0.97],
-            [0.5] * 3,
-            color=line.colour,
-            linewidth=line.width,
-            linestyle=line.dash,
-            marker=line.marker or None,
-            markevery=[1],
-            markersize=6,
-        )
-    )
-    return _element(_svg(canvas), 'aria-hidden="true" class="swatch"', f"s{line.colour[1:]}")
+    canvas.add_artist(Line2D([0.03, 0.5, 0.97], [0.5] * 3, markevery=[1], **_style(line)))
+    return _svg(canvas)
+
+
+def _style(line: Line) -> dict[str, Any]:
+    marker = {"marker": line.marker, "markersize": 6} if line.marker else {}
+    return {"color": line.colour, "linewidth": line.width, "linestyle": line.dash, **marker}
 
 
 def _svg(canvas: Canvas) -> str:
@@ -326,19 +318,7 @@ def export(
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
     if legend:
-        handles = [
-            Line2D(
-                [],
-                [],
-                color=line.colour,
-                linewidth=line.width,
-                linestyle=line.dash,
-                marker=line.marker or None,
-                markersize=6,
-                label=label,
-            )
-            for label, line in legend
-        ]
+        handles = [Line2D([], [], label=label, **_style(line)) for label, line in legend]
         canvas.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
     if scale:
         canvas.colorbar(mpl.cm.ScalarMappable(cmap=HEAT), ax=list(grid), label="accuracy", fraction=0.03)

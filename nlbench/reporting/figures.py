@@ -124,19 +124,16 @@ def _column(accuracies: np.ma.MaskedArray, task: int) -> np.ma.MaskedArray:
 
 def _curve_panel(title: str, group: Group, styles: Mapping[str, int], of: Callable[[Any], Any], task: int) -> Panel:
     curves = {entry.label: _interval(of(entry.record.accuracies)) for entry in group.entries}
-    chance = [
-        chances[task - 1] if task else chances.mean()
-        for entry in group.entries
-        if (chances := entry.record.chance.mean(axis=0)).count()
-    ]
+    tasks = slice(task - 1, task) if task else slice(None)
+    level = np.ma.concatenate([entry.record.chance[:, tasks].ravel() for entry in group.entries])
     after = np.arange(group.n_tasks + 1)
 
     def draw(axes: Axes) -> None:
         drawing.frame(axes, x=(0, group.n_tasks), x_label="tasks learned", y_label="accuracy")
         if task > 1:
             drawing.shade(axes, 0, task - 1)
-        if chance:
-            drawing.chance(axes, float(np.mean(chance)))
+        if level.count():
+            drawing.chance(axes, float(level.mean()))
         for label, line in _behind_first(group, styles):
             drawing.curve(axes, after, *curves[label], line)
 

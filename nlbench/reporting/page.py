@@ -141,6 +141,7 @@ def _section(group: Group, columns: Sequence[str], drawn: Sequence[Figure], name
 
 def _learner_cells(group: Group, columns: Sequence[str]) -> list[list[Cell]]:
     table = learner_table(group, columns)
+    tested = any(entry.paired for entry in group.entries)
     rows = []
     for entry, row in zip(group.entries, table.rows, strict=True):
         marked = [text.partition(" (at chance)") for text in row]
@@ -148,7 +149,9 @@ def _learner_cells(group: Group, columns: Sequence[str]) -> list[list[Cell]]:
             Cell(text, _share(entry, column), mark.strip(" ()"))
             for column, (text, mark, _) in zip(table.header, marked, strict=True)
         ]
-        cells[0] = Cell(entry.label, mark="at chance" if entry.at_chance else "baseline" if entry.label == group.baseline else "")
+        cells[0] = Cell(
+            entry.label, mark="at chance" if entry.at_chance else "baseline" if tested and entry.label == group.baseline else ""
+        )
         rows.append(cells)
     return rows
 
@@ -167,7 +170,10 @@ def _figure(figure: Figure, group: Group, name: str) -> dict[str, Any]:
         "title": figure.title,
         "caption": figure.caption,
         "scale": figure.scale,
-        "legend": [(label, drawing.swatch(line)) for label, line in figure.legend],
+        "legend": [
+            (label, drawing.swatch(line, f"{name}-{figure.name}-key-{index}-"))
+            for index, (label, line) in enumerate(figure.legend)
+        ],
         "tasks": [(task, theme.variables(colour)) for task, colour in legend_of_tasks(group.n_tasks)]
         if figure.name == "stability-gap"
         else [],

@@ -33,8 +33,8 @@ def _ramp(low: float, high: float) -> list[str]:
     return [to_hex(cmap(low + (high - low) * step / (_STEPS - 1))) for step in range(_STEPS)]
 
 
-# the ends of the map that would vanish on the page are left out
-_TASKS: Final = tuple(zip(_ramp(0.0, 0.82), _ramp(0.4, 1.0), strict=True))
+# the ends of the map that would vanish on the page (contrast below 3) are left out
+_TASKS: Final = tuple(zip(_ramp(0.0, 0.59), _ramp(0.38, 1.0), strict=True))
 
 COLOURS: Final[dict[str, tuple[str, str]]] = {
     "ink": (INK, "#e8ebf2"),
@@ -46,6 +46,18 @@ COLOURS: Final[dict[str, tuple[str, str]]] = {
     **{f"task-{index}": pair for index, pair in enumerate(_TASKS)},
 }
 """Name of the CSS variable -> light, dark. Each light value is one colour of the figures and no other."""
+
+PAGE: Final[dict[str, tuple[str, str]]] = {
+    "page": ("#f5f6f9", "#0e1117"),
+    "card": ("#ffffff", "#161b24"),
+    "edge": ("#d6dbe4", "#2a3140"),
+    "link": ("#0b6bb5", "#7cc0f5"),
+    "bar": ("#9cc7ea", "#2f5f88"),
+    "warn": ("#9a4a00", "#ffb878"),
+    "warn-back": ("#fdeedd", "#3a2a1a"),
+    "code": ("#f1f3f7", "#1d2430"),
+}
+"""The page's own variables; no figure is drawn in these."""
 
 _VARIABLE: Final = {light: f"var(--{name})" for name, (light, _) in COLOURS.items()}
 _DRAWN: Final = re.compile("|".join(_VARIABLE))
@@ -81,7 +93,7 @@ def variables(svg: str) -> str:
 
 def declarations(mode: int) -> str:
     """Return the CSS declarations of all colours: 0 light, 1 dark."""
-    return "".join(f"--{name}:{pair[mode]};" for name, pair in COLOURS.items())
+    return "".join(f"--{name}:{pair[mode]};" for name, pair in (COLOURS | PAGE).items())
 
 
 def gradient(stops: int = 9) -> str:
