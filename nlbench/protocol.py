@@ -28,10 +28,10 @@ LEARNING_CURVE_BATCHES: Final = 10
 
 def training_batches(stream: Stream, batch: int, presents: str) -> int:
     """Return how many batches a learner observes before its last row is evaluated."""
-    per_pass = [-(-len(stream.train(task)) // batch) for task in range(1, stream.n_tasks + 1)]
+    sizes = [stream.train_size(task) for task in range(1, stream.n_tasks + 1)]
     if presents == "cumulative":
-        per_pass = [-(-sum(len(stream.train(task)) for task in range(1, stream.n_tasks + 1)) // batch)]
-    return stream.spec.protocol.passes * sum(per_pass)
+        sizes = [sum(sizes)]
+    return stream.spec.protocol.passes * sum(-(-size // batch) for size in sizes)
 
 
 def evaluate_stream(
@@ -72,7 +72,7 @@ class _Presentation:
             yield from self._boundary(0)
         for task in range(1, self.stream.n_tasks + 1):
             if task <= (completed or 0):
-                self.samples_seen += len(self.stream.train(task)) * self.protocol.passes
+                self.samples_seen += self.stream.train_size(task) * self.protocol.passes
                 continue
             if self.cumulative:
                 self.learner.load_state_dict(initial)

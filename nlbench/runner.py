@@ -210,7 +210,7 @@ def estimate(plan: Plan, machine: Machine, declared: ArrayTasks | None = None) -
     last = training_batches(stream, plan.batch, plan.learner.presents)
     steps = last
     if plan.learner.presents == "cumulative":
-        sizes = accumulate(len(stream.train(task)) for task in tasks)
+        sizes = accumulate(stream.train_size(task) for task in tasks)
         steps = plan.stream.protocol.passes * sum(-(-size // plan.batch) for size in sizes)
     periods = sorted(int(name.split(".")[1]) for name in learner.diagnostics() if name.endswith(".updates"))
     return Estimate(

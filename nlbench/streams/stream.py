@@ -99,6 +99,10 @@ class Stream:
         """Return the test set of a task, before any pixel order."""
         raise NotImplementedError
 
+    def train_size(self, task: int) -> int:
+        """Return how many training samples a task has; cheap where making them is not."""
+        return len(self.train(task))
+
     def task_classes(self, task: int) -> Tensor:
         """Return (C,) bool: the logits that a task's labels use."""
         raise NotImplementedError

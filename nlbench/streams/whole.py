@@ -35,6 +35,9 @@ class WholeStream(Stream):
         offset = 0 if self.scenario == "domain-il" else self._own_classes * (task - 1)
         return Samples(inputs, torch.arange(len(labels), device=self.device)[None], labels[None] + offset, start=0)
 
+    def train_size(self, task: int) -> int:
+        return len(self._train_labels)
+
     def task_classes(self, task: int) -> Tensor:
         positions = torch.arange(self.n_classes, device=self.device)
         return (

@@ -5,6 +5,8 @@ import pytest
 import torch
 from small_streams import declared_stream
 
+from nlbench.protocol import training_batches
+from nlbench.streams import whole
 from nlbench.streams.whole import rotate
 
 
@@ -57,6 +59,14 @@ def test_tasks_of_a_rotated_stream_turn_by_equal_angles_and_all_differ() -> None
         for b in range(a):
             assert (tasks[a] - tasks[b]).abs().mean() > 0.05
     assert all(torch.equal(stream.test(task).inputs, again) for task, again in enumerate(tasks, 1))
+
+
+def test_the_size_of_a_rotated_training_set_is_known_without_rotating_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = declared_stream("rotated", tasks=3)
+    with monkeypatch.context() as patched:
+        patched.setattr(whole, "rotate", lambda *args: pytest.fail("rotated"))
+        steps = training_batches(stream, 16, "sequential")
+    assert steps == 3 * -(-len(stream.train(3)) // 16)
 
 
 def test_rotating_by_nothing_is_the_identity_and_by_90_degrees_is_rot90() -> None:
