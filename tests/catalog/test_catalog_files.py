@@ -1,0 +1,110 @@
+"""Every declaration of the catalog: it holds, it builds, and every recipe runs on every stream."""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from small_streams import CPU
+
+from nlbench import Batch, Problem, catalog, learners
+from nlbench.plan import resolve
+from nlbench.protocol import training_batches
+from nlbench.specs import SOURCES, read_table, stream_spec, validate_file
+from nlbench.streams import STREAMS, Stream, sources
+
+MODELS, NAMES = catalog.names("model"), catalog.names("stream")
+FILES = [*(catalog.find("model", name) for name in MODELS), *(catalog.find("stream", name) for name in NAMES)]
+SEEDS = (0, 1)
+
+
+SHARE = 20
+"""How many times larger MNIST-like sets are than those made here."""
+
+
+@cache
+def stream_named(name: str) -> Stream:
+    """Return a stream of the catalog; MNIST-like images are made, a row of noise each."""
+    spec = stream_spec(read_table(catalog.find("stream", name)), name)
+    source = spec.stream.source
+    if source == "digits":
+        return STREAMS[spec.stream.kind](name, spec, sources.load(source), SEEDS, CPU)
+    rng = np.random.Generator(np.random.Philox(0))
+    parts = []
+    for n in (60000 // SHARE, 10000 // SHARE):
+        images = np.zeros((n, *SOURCES[source].input_shape), np.float32)
+        images[:, 0, 14] = rng.random((n, 28), dtype=np.float32)
+        parts += [images, np.arange(n) % 10]
+    return STREAMS[spec.stream.kind](name, spec, sources.Arrays(*parts), SEEDS, CPU)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_file_holds_and_says_what_it_is(path) -> None:
+    assert validate_file(path) == ("stream" if path.parent.name == "tasks" else "learner")
+    title = read_table(path)["title"]
+    assert 20 <= len(title) <= 120
+    assert not title.endswith(".")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_stream_has_margins_for_the_gate_and_is_named_by_its_kind_and_data(name: str) -> None:
+    spec = stream_spec(read_table(catalog.find("stream", name)), name)
+    assert spec.check.average_accuracy is not None
+    assert spec.check.forgetting is not None
+    assert name == f"{spec.stream.kind}-{spec.stream.source.removesuffix('-mnist').replace('fashion-mnist', 'fashion')}"
+    assert spec.stream.tasks == (5 if spec.stream.kind == "split" else 10)
+    assert spec.stream.scenario == ("class-il" if spec.stream.kind == "split" else "domain-il")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_stream_builds_with_tasks_that_are_not_empty(name: str) -> None:
+    stream = stream_named(name)
+    for task in range(1, stream.n_tasks + 1):
+        assert stream.train_size(task) > 200
+        assert len(stream.test(task)) > 50
+        labels = stream.test(task).labels
+        assert stream.task_classes(task)[labels].all()
+        assert stream.chance(task).max() < 0.7
+    inputs, _ = stream.ordered(stream.test(1), 1).take(torch.arange(3)[None])
+    assert inputs.shape[2:] == stream.input_shape
+
+
+@pytest.mark.parametrize(("name", "model"), list(product(NAMES, MODELS)))
+def test_every_recipe_is_built_on_every_stream_and_learns_its_first_batches(name: str, model: str) -> None:
+    plan = resolve(model, name, seeds=SEEDS)
+    stream = stream_named(name)
+    steps = training_batches(stream, plan.batch, plan.learner.presents) * (1 if plan.stream.stream.source == "digits" else SHARE)
+    problem = Problem(stream.input_shape, stream.n_classes, SEEDS, stream.scenario, CPU, "auto", steps)
+    learner = learners.build(plan.learner.learner, problem)
+    samples = stream.ordered(stream.train(1), 1)
+    order = stream.presentation("1/0", len(samples))[:, : 2 * plan.batch]
+    with torch.no_grad():
+        for first in (0, plan.batch):
+            inputs, labels = samples.take(order[:, first : first + plan.batch])
+            loss = learner.observe(Batch(inputs, labels, stream.competing(1, 1), None))
+            assert loss.shape == (2,)
+            assert torch.isfinite(loss).all()
+        logits = learner.predict(stream.test(1).inputs[None, :5], None)
+    assert logits.shape == (2, 5, stream.n_classes)
+    assert torch.isfinite(logits).all()
+    sizes = learner.memory_bytes()
+    assert sizes
+    assert all(isinstance(size, int) and size >= 0 for size in sizes.values())
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("scenario", ["task-il", "domain-il", "class-il"])
+def test_every_recipe_resolves_in_every_scenario(model: str, scenario: str) -> None:
+    prints = {resolve(model, name, seeds=SEEDS, scenario=scenario).fingerprint for name in NAMES}
+    assert len(prints) == len(NAMES)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_tables_for_streams_change_something(model: str) -> None:
+    table = read_table(catalog.find("model", model))
+    for stream, values in table.get("on", {}).items():
+        base = {**table["learner"], **({"batch": table["batch"]} if "batch" in table else {})}
+        assert any(base.get(key) != value for key, value in values.items()), f"[on.{stream!r}] repeats what stands above"
