@@ -12,6 +12,7 @@ from rich.text import Text
 
 from nlbench import metrics as definitions
 from nlbench.api import Run
+from nlbench.comparison import at_chance
 from nlbench.comparison.statistics import mean_interval
 from nlbench.display.console import number_text, out, seeds_text, size_text, write_json
 from nlbench.records import Record
@@ -100,7 +101,8 @@ def _metric_table(found: Record) -> Table:
     chance = float(found.chance.mean())
     grid.add_row("chance", number_text(chance), "", "the best constant label; forgetting means nothing at chance")
     learned = [value for value in found.metric("learning_accuracy").values() if value is not None]
-    if learned and mean_interval(numpy.asarray(learned)).low <= chance:
+    told = at_chance(found)  # nothing, where one seed has no interval
+    if told or (told is None and learned and sum(learned) / len(learned) <= chance):
         grid.add_row(
             Text("at chance", style="bold"), "", "", "learning accuracy is not above chance: its forgetting says nothing"
         )

@@ -1,0 +1,96 @@
+"""What tables and progress show, on a terminal and elsewhere."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+from synthetic_records import make_record, matrix
+
+import nlbench
+from nlbench import display
+from nlbench.display import records, running
+
+
+@contextmanager
+def written(
+    monkeypatch: pytest.MonkeyPatch, module: object, console: str, *, terminal: bool = False, width: int = 100
+) -> Iterator[io.StringIO]:
+    """Give what is written to a console of a module of the display."""
+    text = io.StringIO()
+    monkeypatch.setattr(module, console, Console(file=text, force_terminal=terminal, width=width, highlight=False))
+    yield text
+
+
+def test_a_terminal_gets_a_live_bar_and_a_line_a_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = nlbench.resolve("mlp", "split-digits", seeds=1)
+    with (
+        written(monkeypatch, running, "err", terminal=True) as text,
+        display.progress(plan, tmp_path, (0,), quiet=False) as listen,
+    ):
+        nlbench.run("mlp", "split-digits", seeds=1, results=tmp_path, listen=listen)
+    assert "\x1b[" in text.getvalue()
+    assert all(f"task {task}/5" in text.getvalue() for task in range(1, 6))
+    assert "5/5" in text.getvalue()
+
+
+@pytest.mark.parametrize(("quiet", "missing"), [(True, (0,)), (False, ())])
+def test_nothing_is_shown_when_quiet_or_when_nothing_runs(
+    quiet: bool, missing: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = nlbench.resolve("mlp", "split-digits", seeds=1)
+    with written(monkeypatch, running, "err") as text, display.progress(plan, tmp_path, missing, quiet=quiet) as listen:
+        assert listen is None
+    assert text.getvalue() == ""
+
+
+def test_names_with_brackets_are_not_markup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = make_record(tmp_path / "r.parquet", {0: matrix(0.6, 0.9), 1: matrix(0.7, 0.9)}, model="a[red]b", stream="s[bold]")
+    with written(monkeypatch, records, "out") as text:
+        display.record(record)
+    assert "a[red]b on s[bold] (class-il), seeds 0 to 1: mean accuracy on each task" in text.getvalue()
+
+
+@pytest.mark.parametrize(("learned", "marked"), [(0.5, True), (0.9, False)])
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_learning_that_is_not_above_chance_is_marked_beside_forgetting(
+    learned: float, marked: bool, seeds: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    matrices = {seed: matrix(learned - 0.1, learned + 0.03 * seed) for seed in range(seeds)}
+    record = make_record(
+        tmp_path / "r.parquet", matrices, chance=0.5
+    )  # the mean of three seeds is above it, their interval is not
+    with written(monkeypatch, records, "out") as text:
+        display.record(record)
+    lines = text.getvalue().splitlines()
+    assert any(line.startswith("at chance ") for line in lines) == marked
+
+
+def test_one_seed_has_no_interval_and_what_was_not_measured_is_a_dash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    R = np.ma.masked_array(matrix(0.6, 0.9), np.triu(np.ones((6, 5), bool), 0))
+    record = make_record(tmp_path / "r.parquet", {0: R})
+    with written(monkeypatch, records, "out", width=160) as text:
+        display.record(record)
+    lines = text.getvalue().splitlines()
+    (learning,) = [line for line in lines if line.startswith("learning_accuracy")]
+    assert learning.split()[1:4] == ["0.900", "one", "seed"]
+    (transfer,) = [line for line in lines if line.startswith("forward_transfer")]
+    assert transfer.split()[1] == "–"
+    assert "needs row 0 and the entries above the diagonal" in transfer
+    row = next(line for line in lines if line.strip().startswith("task 2 "))
+    assert row.split() == ["task", "2", "0.900", "0.900", "–", "–", "–"]
+
+
+def test_what_is_to_come_is_dim_and_what_was_just_learned_is_bold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = make_record(tmp_path / "r.parquet", {0: matrix(0.0, 1.0, 2, chance=0.25)})
+    with written(monkeypatch, records, "out", terminal=True) as text:
+        display.record(record)
+    row = next(line for line in text.getvalue().splitlines() if "task 1 " in line and "0.250" in line)
+    learned, future = row.split("1.000")[0].rpartition("\x1b[")[2], row.split("0.250")[0].rpartition("\x1b[")[2]
+    assert learned.startswith("1;")
+    assert future.startswith("2m")
