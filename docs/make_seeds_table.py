@@ -33,7 +33,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 FEATURES, RIDGE = 512, 1.0
 VARIANTS = ("sequential", "nested", "headwise")
 RATES = {
-    "DGD": 0.1,
+    "DGD": 0.03,
     "Momentum": 0.03,
     "PreconditionedMomentum": 1e-4,
     "DeltaMomentum": 0.03,
@@ -75,10 +75,9 @@ def held_out(data: Digits) -> Digits:
 
 
 def maker(name: str, rate: float) -> Callable[[list[nn.Parameter], int], torch.optim.Optimizer]:
-    """How `LevelOptimizer` makes a level's optimizer. DGD is descent on gradients that its hooks have changed."""
-    if name == "DGD":
-        return lambda parameters, period: optimizers.Momentum(parameters, lr=rate, decay=0.0, replica_axes=1)
-    return lambda parameters, period: getattr(optimizers, name)(parameters, lr=rate, replica_axes=1)
+    """How `LevelOptimizer` makes a level's optimizer. DGD's hooks change the gradients, and momentum steps on those."""
+    rule = optimizers.Momentum if name == "DGD" else getattr(optimizers, name)
+    return lambda parameters, period: rule(parameters, lr=rate, replica_axes=1)
 
 
 def accuracy(cms: str, name: str, rate: float, seeds: Sequence[int], passes: int, data: Digits) -> Tensor:
@@ -143,7 +142,7 @@ def write(page: Path, names: Sequence[str], data: Digits) -> None:
 def tune(names: Sequence[str], data: Digits) -> None:
     """Validation accuracy of every tried rate, sequential memory, mean over seeds, half the passes."""
     validation = held_out(data)
-    defaults = {name: getattr(optimizers, name).default_lr for name in RATES if name != "DGD"} | {"DGD": 0.1}
+    defaults = {name: maker(name, 1.0)([nn.Parameter(torch.zeros(1, 1))], 1).default_lr for name in RATES}
     for name in names:
         for rate in (factor * defaults[name] for factor in TRIED):
             reached = accuracy("sequential", name, rate, SEEDS, PASSES // 2, validation)

@@ -263,6 +263,14 @@ class SelfReferential(nn.Module):
         inner = draws.normal("0", self.heads, width, width, std=width**-0.5)
         return nn.ParameterList([inner, draws.normal("1", self.heads, rows, width, std=gain * width**-0.5)])
 
+    def extra_repr(self) -> str:
+        """What `print(module)` says of it: how long its memories last while the gates are at their biases."""
+        low, bias = self.config.retain_min, self.retain_bias.detach().double().mean()
+        tokens = float(half_life(low + (1 - low) * torch.sigmoid(bias)))
+        return (
+            f"heads={self.heads}, form={self.config.form!r}, retention to {self.config.retention}, half-life {tokens:.1f} tokens"
+        )
+
     def initial_state(self, rows: int) -> Tree:
         """The state of `rows` fresh streams: all zeros, each tensor ((S,) rows, H, ·, ·)."""
         state: Tree = {}
