@@ -404,7 +404,7 @@ def test_default_half_life_value():
 
 def test_printing_a_module_shows_its_half_life():
     assert "retention to zero, half-life 38.2 tokens" in str(module(configured(retention="zero")))
-    assert "retention to init, half-life 280.5 tokens" in str(module(configured(retain_bias=6.0, rate_max=0.5, retention="init")))
+    assert "retention to init, half-life 280.0 tokens" in str(module(configured(retain_bias=6.0, rate_max=0.5, retention="init")))
 
 
 def batch_mean_gates(block, x):
