@@ -5,6 +5,8 @@ Shapes: S seeds, N samples (or 1 in the seed axis, for inputs that all seeds sha
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -143,5 +145,5 @@ def _normal(problem: Problem, name: str, shape: tuple[int, ...]) -> Tensor:
     return torch.from_numpy(draws.normal(problem.seeds, f"init/keys.{name}", shape)).to(problem.device)
 
 
-KEYS = {ConvolutionKeys: Convolution, RandomKeys: RandomFeatures}
-"""The class of every kind of keys."""
+KEYS: Final = {"convolution": Convolution, "random": RandomFeatures}
+"""The class of every kind of keys that are not the inputs themselves."""

@@ -43,7 +43,7 @@ class Hope(Learner):
     def __init__(self, config: HopeConfig, problem: Problem) -> None:
         check_all_fire([level.period for level in config.levels], problem.steps)
         self._config, self._readout = config, config.readout
-        self._features = KEYS[type(config.keys)](config.keys, problem) if config.keys is not None else None
+        self._features = None if config.keys.kind == "inputs" else KEYS[config.keys.kind](config.keys, problem)
         self.features = self._features.tensors if self._features else []  # the same list: saved and restored with the learner
         seeds, n, device = len(problem.seeds), problem.n_inputs, problem.device
         widths = [self._features.width if self._features else n, *(level.width for level in config.levels), problem.n_classes]
@@ -81,9 +81,7 @@ class Hope(Learner):
         self._write_readout(keys[-1], readings, surprises, rates)
         for i, own in enumerate(reversed(below[1:])):
             self._write_level(i, keys[i], own)
-        step, every = int(self.step), self._config.refresh
-        if due(step, every) or (step < every and step.bit_count() == 1):  # early, the metrics double from one step to the next
-            self._refresh()
+        self._refresh()
         return loss
 
     def predict(self, inputs: Tensor, task: int | None) -> Tensor:
@@ -172,12 +170,16 @@ class Hope(Learner):
             accumulate_(self.metrics[i], keys, self._config.share / keys.shape[1], retain)
 
     def _refresh(self) -> None:
-        """Bring what every metric protects, or the memory that an exact read-out has solved for, up to date."""
-        ridges = [*(level.ridge for level in self._config.levels), self._readout.ridge]
-        for i, ridge in enumerate(ridges):
-            if self.inverses[i].numel():
-                self.inverses[i] = protecting(self.metrics[i], ridge)
-        if self._readout.rule == "exact":
+        """Every `refresh` steps bring up to date what the metrics protect, and the memory that an exact read-out solves for.
+
+        Before that, what protects is renewed at steps 1, 2, 4, …: from one to the next the metrics double.
+        """
+        step, every = int(self.step), self._config.refresh
+        if due(step, every) or (step < every and step.bit_count() == 1):
+            for i, ridge in enumerate([*(level.ridge for level in self._config.levels), self._readout.ridge]):
+                if self.inverses[i].numel():
+                    self.inverses[i] = protecting(self.metrics[i], ridge)
+        if self._readout.rule == "exact" and due(step, every):
             self.memories[-1] = least_squares(self.metrics[-1], self.products, self._readout.ridge)
 
     def _forget(self) -> None:

@@ -15,6 +15,12 @@ Share = Annotated[float, Field(gt=0, le=1)]
 Pair = Annotated[tuple[PositiveInt, PositiveInt], Field(strict=False)]
 
 
+class InputKeys(Closed):
+    """The inputs themselves."""
+
+    kind: Literal["inputs"] = "inputs"
+
+
 class ConvolutionKeys(Closed):
     """Two layers of random local filters, each followed by ReLU and average pooling: for images, never changed."""
 
@@ -74,7 +80,7 @@ class HopeConfig(Closed):
     past keys."""
 
     kind: Literal["hope"]
-    keys: ConvolutionKeys | RandomKeys | None = None
+    keys: Annotated[InputKeys | RandomKeys | ConvolutionKeys, Field(discriminator="kind")] = InputKeys()
     levels: Annotated[tuple[HopeLevel, ...], Field(strict=False)] = ()
     readout: Readout = Readout()
     bound: PositiveFloat = 2.0

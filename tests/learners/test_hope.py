@@ -1,0 +1,275 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from small_streams import CPU, declared_stream, problem_of, rows_of, values
+from torch import Tensor
+from torch.nn import functional as F
+
+from nlbench import Batch, NlbenchError, Problem
+from nlbench.learners.hope import Hope, own_rates, own_values
+from nlbench.nested.metric import least_squares
+from nlbench.specs.hope import HopeConfig
+
+S, B, C = 2, 5, 4
+SHAPE = (1, 8, 8)
+N = 64
+
+EXACT: dict[str, Any] = {"keys": {"kind": "random", "width": 20}, "readout": {"rule": "exact", "ridge": 1.0}, "refresh": 1}
+LEVELS: dict[str, Any] = {
+    "levels": [
+        {"width": 9, "period": 3, "rate": 0.3, "ridge": 2.0},
+        {"width": 7, "period": 1, "rate": 0.2, "ridge": 3.0, "retain": 0.9},
+    ],
+    "readout": {"rule": "protected", "rate": 0.5, "ridge": 1.0},
+    "refresh": 4,
+    "share": 2,
+}
+WARM: dict[str, Any] = {**EXACT, "keys": {"kind": "random", "width": 20, "warm_up": 3}}
+IMAGES: dict[str, Any] = {**EXACT, "keys": {"kind": "convolution", "filters": [3, 4], "sizes": [3, 2], "pools": [1, 2]}}
+DGD: dict[str, Any] = {"keys": {"kind": "random", "width": 20}, "readout": {"rule": "dgd"}}
+ALL = pytest.mark.parametrize("table", [EXACT, LEVELS, WARM, IMAGES, DGD], ids=["exact", "levels", "warm", "images", "dgd"])
+
+
+def learner(table: dict[str, Any], seeds: tuple[int, ...] = (0, 1)) -> Hope:
+    config = HopeConfig.model_validate({"kind": "hope", **table})
+    return Hope(config, Problem(SHAPE, C, seeds, "class-il", CPU, "auto", 100))
+
+
+def batch(step: int, seeds: tuple[int, ...] = (0, 1)) -> Batch:
+    draws = [torch.Generator().manual_seed(1000 * step + seed) for seed in seeds]
+    inputs = torch.stack([torch.randn(B, *SHAPE, generator=draw) for draw in draws])
+    labels = torch.stack([torch.randint(C, (B,), generator=draw) for draw in draws])
+    return Batch(inputs, labels, torch.ones(C, dtype=torch.bool), None)
+
+
+def taught(table: dict[str, Any], steps: int = 12, seeds: tuple[int, ...] = (0, 1)) -> Hope:
+    made = learner(table, seeds)
+    for step in range(steps):
+        made.observe(batch(step, seeds))
+    return made
+
+
+def test_an_exact_read_out_is_ridge_regression_on_everything_seen_in_any_order() -> None:
+    steps = list(range(7))
+    forth, back = learner(EXACT), learner(EXACT)
+    for step in steps:
+        forth.observe(batch(step))
+        back.observe(batch(steps[-1 - step]))
+    shown = torch.randn(S, 30, *SHAPE, generator=torch.Generator().manual_seed(5))
+    torch.testing.assert_close(forth.predict(shown, None), back.predict(shown, None), atol=1e-4, rtol=1e-4)
+
+    def keys(inputs: Tensor) -> np.ndarray:
+        weight, bias, *_ = forth.features
+        features = torch.relu(inputs.flatten(2) @ weight.mT + bias[:, None]).double()
+        features = features / features.square().mean(-1, keepdim=True).sqrt()
+        return np.concatenate([features.numpy(), np.ones((S, inputs.shape[1], 1))], -1)
+
+    seen = keys(torch.cat([batch(step).inputs for step in steps], 1))
+    wanted = F.one_hot(torch.cat([batch(step).labels for step in steps], 1), C).numpy()
+    memory = np.linalg.solve(seen.swapaxes(1, 2) @ seen + np.eye(21), seen.swapaxes(1, 2) @ wanted)
+    np.testing.assert_allclose(forth.predict(shown, None).numpy(), keys(shown) @ memory, atol=1e-4)
+
+
+def test_each_level_steps_along_its_projected_gradient_in_its_own_period() -> None:
+    """Written out with autograd: the gradient at the weights of each step, projected by the metric as of the last refresh."""
+    made = learner(LEVELS)
+    weights = [memory.clone() for memory in made.memories]
+    inverses = [torch.eye(memory.shape[2]).repeat(S, 1, 1) for memory in weights]
+    metrics = [torch.zeros_like(inverse) for inverse in inverses]
+    rates, ridges, periods, retain = (0.3, 0.2, 0.5), (2.0, 3.0, 1.0), (3, 1, 1), (1.0, 0.9, 1.0)
+    pending = [torch.zeros_like(weight) for weight in weights]
+    for step in range(1, 10):
+        shown = batch(step)
+        leaves = [weight.detach().requires_grad_() for weight in weights]
+        keys = [F.pad(shown.inputs.flatten(2), (0, 1), value=1.0)]
+        for leaf in leaves[:-1]:
+            keys.append(F.pad(torch.relu(keys[-1] @ leaf.mT), (0, 1), value=1.0))
+        loss = sum(F.cross_entropy(own, labels) for own, labels in zip(keys[-1] @ leaves[-1].mT, shown.labels, strict=True))
+        gradients = torch.autograd.grad(loss, leaves)
+        made.observe(shown)
+        for i, gradient in enumerate(gradients):
+            projected = gradient @ inverses[i]
+            pending[i] += projected * (2.0 / projected.flatten(1).norm(dim=1)).clamp_max(1.0)[:, None, None]
+            if step % periods[i] == 0:
+                weights[i] = weights[i] - rates[i] / periods[i] * pending[i]
+                pending[i].zero_()
+            if step % 2 == 0:
+                metrics[i] = retain[i] * metrics[i] + 2 * (keys[i].mT @ keys[i]).detach() / B
+            if step in (1, 2, 4, 8):
+                inverses[i] = torch.linalg.inv(torch.eye(metrics[i].shape[1]) + metrics[i] / ridges[i])
+            torch.testing.assert_close(made.memories[i], weights[i], atol=2e-5, rtol=1e-4)
+
+
+def test_the_metric_keeps_old_readings_where_plain_steps_lose_them() -> None:
+    """Task 1 and task 2 have other inputs; after task 2, the protected learner still reads task 1 as it did."""
+
+    def drift(**changes: Any) -> float:
+        made = learner({**LEVELS, "share": 1, "refresh": 2, **changes})
+        gains = [torch.zeros(N).index_fill_(0, torch.arange(start, start + 32), 1.0).view(SHAPE) for start in (0, 32)]
+        tasks = [[batch(step) for step in range(start, start + 150)] for start in (0, 500)]
+        shown = torch.cat([each.inputs for each in tasks[0]], 1) * gains[0]
+        before = torch.empty(0)
+        for gain, task in zip(gains, tasks, strict=True):
+            for each in task:
+                made.observe(Batch(each.inputs * gain, each.labels, each.classes, None))
+            before = before if before.numel() else made.predict(shown, None)
+        return float((made.predict(shown, None) - before).square().mean())
+
+    plain = {"metric": False, "readout": {"rule": "protected", "rate": 0.5, "ridge": 1e9}}
+    assert drift() < drift(**plain) / 5
+
+
+def test_values_are_the_readings_within_what_labels_allow() -> None:
+    readings = torch.tensor([[[1.2, 0.4, -0.1], [0.3, -0.9, 2.0]]])
+    labels = torch.tensor([[[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]])
+    torch.testing.assert_close(own_values(readings, labels, 0.0), labels)
+    torch.testing.assert_close(own_values(readings, labels, 0.5), torch.tensor([[[1.2, 0.0, -0.1], [0.0, -0.5, 1.5]]]))
+
+
+def test_a_token_read_with_the_full_margin_is_written_once_and_a_wrong_one_more() -> None:
+    answers = torch.tensor([[[1.2, 0.1, 5.0], [0.75, 0.25, 5.0], [0.0, 1.0, 5.0]]])
+    labels = torch.tensor([[[1.0, 0.0, 0.0]]]).expand(1, 3, 3)
+    competing = torch.tensor([True, True, False])
+    torch.testing.assert_close(own_rates(answers, labels, competing, 3.0)[0, :, 0], torch.tensor([1.0, 2.5, 4.0]))
+
+
+def test_what_a_token_is_written_with_reaches_an_exact_read_out() -> None:
+    table = {**EXACT, "readout": {"rule": "exact", "ridge": 1.0, "slack": 0.5, "surprise": 2.0}}
+    made, shown = taught(table, steps=3), batch(3)
+    readings = made.predict(shown.inputs, None)
+    metric, products = made.metrics[0].clone(), made.products.clone()
+    weight, bias, *_ = made.features
+    features = torch.relu(shown.inputs.flatten(2) @ weight.mT + bias[:, None])
+    keys = F.pad(features / features.square().mean(-1, keepdim=True).sqrt(), (0, 1), value=1.0)
+    labels = F.one_hot(shown.labels, C).float()
+    rates, wanted = own_rates(readings, labels, shown.classes, 2.0), own_values(readings, labels, 0.5)
+    made.observe(shown)
+    metric, products = metric + (rates * keys).mT @ keys, products + (rates * keys).mT @ wanted
+    torch.testing.assert_close(
+        made.predict(shown.inputs, None), keys @ least_squares(metric, products, 1.0).mT, atol=1e-4, rtol=1e-4
+    )
+
+
+@ALL
+def test_a_seed_is_the_same_alone_and_beside_others(table: dict[str, Any]) -> None:
+    together, alone = taught(table, seeds=(0, 1, 2)), taught(table, seeds=(2,))
+    shown = torch.randn(1, 6, *SHAPE, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(together.predict(shown, None)[2:], alone.predict(shown, None), atol=1e-4, rtol=1e-4)
+
+
+@ALL
+def test_a_restored_learner_continues_bit_for_bit(table: dict[str, Any]) -> None:
+    made, restored = taught(table, steps=2), learner(table)
+    restored.load_state_dict({name: value.clone() for name, value in made.state_dict().items()})
+    for step in range(2, 9):
+        torch.testing.assert_close(restored.observe(batch(step)), made.observe(batch(step)), atol=0, rtol=0)
+    assert all(torch.equal(value, restored.state_dict()[name]) for name, value in made.state_dict().items())
+
+
+@ALL
+def test_predicting_changes_nothing(table: dict[str, Any]) -> None:
+    made = taught(table)
+    before = {name: value.clone() for name, value in made.state_dict().items()}
+    made.predict(batch(50).inputs, None)
+    assert all(torch.equal(value, before[name]) for name, value in made.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "table",
+    [EXACT, LEVELS, WARM, DGD, {"readout": {"rule": "exact"}, "refresh": 1}],
+    ids=["exact", "levels", "warm", "dgd", "bare"],
+)
+def test_permuting_the_learner_is_permuting_the_images(table: dict[str, Any]) -> None:
+    """To and fro between observations, as a harness does that evaluates tasks of other orders in between."""
+    shown_images, permuted = learner(table), learner(table)
+    draw = torch.Generator().manual_seed(3)
+    orders = [torch.stack([torch.randperm(N, generator=draw) for _ in range(S)]) for _ in range(2)]
+    for order in orders:
+        permuted.permute_inputs(order.argsort(1))
+        for step in range(6):
+            given = batch(step)
+            images = given.inputs.flatten(2).gather(2, order[:, None].expand(S, B, N)).view_as(given.inputs)
+            shown_images.observe(Batch(images, given.labels, given.classes, None))
+            permuted.observe(given)
+            if step == 2:
+                permuted.permute_inputs(order)
+                permuted.permute_inputs(order.argsort(1))
+        permuted.permute_inputs(order)
+    probe = torch.randn(S, 9, *SHAPE, generator=draw)
+    torch.testing.assert_close(permuted.predict(probe, None), shown_images.predict(probe, None), atol=1e-4, rtol=1e-4)
+
+
+def test_a_convolution_keeps_its_pixels_in_place() -> None:
+    assert not hasattr(learner(IMAGES), "permute_inputs")
+    with pytest.raises(NlbenchError, match="needs images"):
+        Hope(HopeConfig.model_validate({"kind": "hope", **IMAGES}), Problem((9,), C, (0,), "class-il", CPU, "auto", 100))
+
+
+def test_features_turn_into_the_metric_of_the_inputs_once() -> None:
+    """Inputs of two groups that each vary as one: white weights ignore the groups, turned weights stay within one."""
+    made = learner({**WARM, "keys": {"kind": "random", "width": 40, "warm_up": 3, "locality": 8.0}})
+    draw = torch.Generator().manual_seed(0)
+
+    def grouped(step: int) -> Batch:
+        own = torch.randn(S, B, 2, generator=draw).repeat_interleave(N // 2, 2) + 0.05 * torch.randn(S, B, N, generator=draw)
+        return Batch(own.view(S, B, *SHAPE), batch(step).labels, batch(step).classes, None)
+
+    def crossing() -> Tensor:
+        """Return how much of a unit's weight lies outside its main group, for the more local half of the units."""
+        shares = made.features[0][:, 20:].square().unflatten(2, (2, -1)).sum(-1)
+        return (shares.amin(-1) / shares.sum(-1)).mean(1)
+
+    white = crossing()
+    for step in range(3):
+        assert torch.equal(crossing(), white)
+        made.observe(grouped(step))
+    turned = crossing()
+    assert (turned < white / 20).all()
+    made.observe(grouped(4))
+    assert torch.equal(crossing(), turned)
+    assert made.metrics[0][:, -1, -1].tolist() == [2.0 * B] * S  # what was gathered of the white features is gone
+
+
+def test_bytes_are_counted_per_seed_and_levels_report_their_updates() -> None:
+    made = taught(LEVELS)
+    one = taught(LEVELS, seeds=(0,))
+    assert made.memory_bytes() == one.memory_bytes()
+    assert made.memory_bytes()["memory"] == 2 * 4 * (65**2 + 10**2 + 8**2)
+    assert made.memory_bytes()["optimizer"] == 4 * 9 * 65
+    found = made.diagnostics()
+    assert found["level.3.updates"].tolist() == [4.0] * S
+    assert found["level.1.updates"].tolist() == [12.0] * S
+    assert ((found["level.3.plasticity"] > 0) & (found["level.3.plasticity"] < 1)).all()
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"keys": {"kind": "random", "width": 256}, "readout": {"rule": "exact"}, "refresh": 90},
+        {
+            "levels": [{"width": 128, "period": 2, "ridge": 100.0}, {"width": 64, "ridge": 100.0}],
+            "readout": {"rule": "protected", "ridge": 30.0},
+            "refresh": 45,
+        },
+    ],
+    ids=["exact", "levels"],
+)
+def test_a_hundred_tasks_in_float32_leave_every_metric_positive_definite(table: dict[str, Any]) -> None:
+    """4,500 chunks of permuted digits. A metric that lost definiteness raises; one that lost its meaning reads at chance, 0.1."""
+    stream = declared_stream("permuted", tasks=100, scenario="domain-il", protocol={"evaluate": "final", "batch": 32})
+    made = Hope(HopeConfig.model_validate({"kind": "hope", **table}), problem_of(stream))
+    final = values(rows_of(made, stream), "accuracy")
+    accuracy = np.mean([value for value in final.values() if value is not None])
+    assert accuracy > 0.3
+    for metric in made.metrics:
+        shifted = metric[0].double() + 1e-6 * metric[0].diagonal().sum() * torch.eye(metric.shape[1])
+        assert torch.linalg.eigvalsh(shifted).min() > 0
+    for inverse in made.inverses:
+        if inverse.numel():
+            eigenvalues = torch.linalg.eigvalsh(inverse[0].double())
+            assert eigenvalues.min() > 0
+            assert eigenvalues.max() < 1.001
