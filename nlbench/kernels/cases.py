@@ -18,6 +18,7 @@ from torch import Tensor
 from nlbench.kernels.backends import Backend
 from nlbench.kernels.memory_scan import memory_scan
 from nlbench.kernels.mlp_step import mlp_step
+from nlbench.kernels.self_referential_scan import Memories, self_referential_scan
 
 SLACK: Final = 4.0
 FLOOR_ROUNDINGS: Final = 8.0
@@ -170,6 +171,29 @@ _OWN: Final = {**_SMALL, "extras": ("values",)}
 _HOME: Final = {**_SMALL, "extras": ("initial",)}
 
 
+def _self_inputs(draw: Draw, S: int, H: int, L: int, d: int, to_initial: bool = True) -> Tensors:
+    tensors = {"inputs": draw.normal(S, H, L, d), "queries": draw.unit(S, H, L, d)}
+    tensors |= {"rate_bias": draw.normal(S, H) - 2, "retain_bias": draw.normal(S, H) + 4}
+    for prefix in ("", "initial.") if to_initial else ("",):
+        for name in Memories._fields:
+            shape = (S, H, d) if name in ("rate", "retain") else (S, H, d, d)
+            tensors[prefix + name] = 0.2 * d**-0.5 * draw.normal(*shape)
+    return tensors
+
+
+def _run_self(tensors: Tensors, *, backend: Backend, **options: Any) -> Tensors:
+    memories = Memories(*(tensors[name] for name in Memories._fields))
+    home = Memories(*(tensors[f"initial.{name}"] for name in Memories._fields)) if "initial.keys" in tensors else None
+    given = (tensors["inputs"], tensors["queries"], memories, tensors["rate_bias"], tensors["retain_bias"])
+    states, outputs = self_referential_scan(*given, initial=home, **options, backend=backend)
+    return {**states._asdict(), "outputs": outputs}
+
+
+def _self(name: str, sizes: Mapping[str, Any], **options: Any) -> Case:
+    options = {"chunk": 8, "outer_chunk": 16, "rate_max": 1 / 16, **options}
+    return Case("self_referential_scan", name, _self_inputs, _run_self, sizes, options)
+
+
 def _mlp_inputs(draw: Draw, S: int, B: int, widths: tuple[int, ...], momentum: bool = False) -> Tensors:
     tensors = {"inputs": draw.normal(S, B, widths[0]), "labels": draw.integers(widths[-1] - 1, S, B)}
     tensors["classes"] = torch.arange(widths[-1]) < widths[-1] - 1
@@ -223,6 +247,16 @@ CASES: Final = (
     _scan("d16", sizes={"S": 1, "H": 4, "L": 64, "d": 16}),
     _scan("d64", sizes={"S": 1, "H": 2, "L": 128, "d": 64}, chunk=64),
     _scan("d128", sizes={"S": 1, "H": 1, "L": 100, "d": 128}, chunk=64, read="exact"),
+    _self("two-clocks", {"S": 2, "H": 2, "L": 40, "d": 12}),
+    _self("two-clocks-exact-read", {"S": 2, "H": 2, "L": 40, "d": 12}, read="exact"),
+    _self("one-clock", {"S": 2, "H": 2, "L": 40, "d": 12}, chunk=16),
+    _self("two-rates", {"S": 2, "H": 1, "L": 40, "d": 12}, chunk=16, outer_rate_max=1 / 64),
+    _self("to-zero", {"S": 2, "H": 2, "L": 40, "d": 12, "to_initial": False}, retain_min=0.5),
+    _self("dot", {"S": 2, "H": 2, "L": 40, "d": 12}, objective="dot", read="exact"),
+    _self("free-values", {"S": 1, "H": 2, "L": 21, "d": 12}, normalize_values=False),
+    _self("shorter-than-a-chunk", {"S": 2, "H": 2, "L": 5, "d": 16}),
+    _self("token-by-token", {"S": 1, "H": 2, "L": 9, "d": 16}, chunk=1, outer_chunk=1),
+    _self("d64", {"S": 1, "H": 1, "L": 64, "d": 64}, chunk=16, outer_chunk=64),
     _mlp("one-layer", {"S": 2, "B": 7, "widths": (5, 4)}),
     _mlp("digits", {"S": 3, "B": 32, "widths": (64, 128, 10)}),
     _mlp("momentum", {"S": 2, "B": 50, "widths": (20, 33, 17, 5), "momentum": True}, momentum=0.9),

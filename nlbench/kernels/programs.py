@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from numba import njit, prange, types
 from numba.core import cgutils
-from numba.extending import intrinsic
 from torch import Tensor
 
-from nlbench.kernels.tiles import COMPILATION
+from nlbench.kernels.tiles import COMPILATION, intrinsic
 
 _CORES: Final = numba.get_num_threads()
 
@@ -63,7 +62,7 @@ def _call_at(context, address, index, arguments):  # type: ignore[no-untyped-def
 @njit(cache=True, parallel=True, nogil=True)
 def _run(address, count, arguments):  # type: ignore[no-untyped-def]
     for index in prange(count):
-        _call_at(address, index, arguments)  # type: ignore[call-arg]
+        _call_at(address, index, arguments)
 
 
 def array(tensor: Tensor, axes: int = 0) -> np.ndarray:

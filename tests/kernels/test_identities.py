@@ -118,6 +118,7 @@ def test_one_solve_serves_all_memories(
                 chunk=chunks[0],
                 outer_chunk=chunks[1],
                 rate_max=0.1,
+                outer_rate_max=0.05 if to_initial else None,
                 retain_min=0.1,
                 initial=Memories(*home) if to_initial else None,
                 **options,

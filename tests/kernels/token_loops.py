@@ -55,6 +55,7 @@ def self_referential_loop(
     chunk: int,
     outer_chunk: int,
     rate_max: float,
+    outer_rate_max: float | None = None,
     retain_min: float = 0.0,
     objective: str = "l2",
     read: str = "stale",
@@ -84,7 +85,7 @@ def self_referential_loop(
         k, v = unit(ask(frozen[0], x)), ask(frozen[1], x)
         if normalize_values:
             v = unit(v)
-        eta = rate_max * torch.sigmoid(frozen[2] @ x + rate_bias[..., None, None])
+        share = torch.sigmoid(frozen[2] @ x + rate_bias[..., None, None])
         alpha = retain_min + (1 - retain_min) * torch.sigmoid(frozen[3] @ x + retain_bias[..., None, None])
         outputs.append(ask(frozen[4] if read == "stale" else states[4], q).squeeze(-1))
         for i, (state, home) in enumerate(zip(states, homes, strict=True)):
@@ -92,6 +93,7 @@ def self_referential_loop(
             if objective == "l2":
                 r = r - ask(frozen[i], k)
             difference = state - home
+            eta = share * (rate_max if outer_rate_max is None or i == 4 else outer_rate_max)
             states[i] = home + alpha * difference - eta * (difference @ k) @ k.mT + eta * r @ k.mT
     final = tuple(state.squeeze(-2) if old.ndim == 3 else state for state, old in zip(states, memories, strict=True))
     return final, torch.stack(outputs, -2)

@@ -36,6 +36,7 @@ def self_referential_scan(
     chunk: int,
     outer_chunk: int,
     rate_max: float,
+    outer_rate_max: float | None = None,
     retain_min: float = 0.0,
     objective: Objective = "l2",
     read: Read = "stale",
@@ -56,6 +57,7 @@ def self_referential_scan(
 
     chunk        C_mem ≥ 1, tokens between two states of `memory`
     outer_chunk  C_o, a multiple of C_mem: tokens between two states of the other four
+    outer_rate_max  rate_max of the other four, the same if not given
     read         "stale": y from the state at the chunk start; "exact": from the state of the token before
     initial      retention to these states: the recurrence runs on M - initial; None: retention to zero
 
@@ -91,6 +93,7 @@ def self_referential_scan(
         chunk,
         outer_chunk,
         rate_max,
+        rate_max if outer_rate_max is None else outer_rate_max,
         retain_min,
         objective,
         read,

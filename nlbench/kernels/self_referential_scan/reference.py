@@ -25,6 +25,7 @@ def scan(
     chunk: int,
     outer_chunk: int,
     rate_max: float,
+    outer_rate_max: float,
     retain_min: float,
     objective: str,
     read: str,
@@ -43,19 +44,19 @@ def scan(
         k = unit(x + x @ W_key.mT)
         v = x + x @ W_value.mT
         v = unit(v) if normalize_values else v
-        rate = rate_max * torch.sigmoid((x @ w_rate[..., None]).squeeze(-1) + rate_bias[..., None])
+        share = torch.sigmoid((x @ w_rate[..., None]).squeeze(-1) + rate_bias[..., None])
         retain = retain_min + (1 - retain_min) * torch.sigmoid((x @ w_retain[..., None]).squeeze(-1) + retain_bias[..., None])
         probes = v - k if objective == "l2" else v
 
         for inner in range(0, x.shape[-2], chunk):
             token = slice(inner, inner + chunk)
-            solved = chunk_factors(k[..., token, :], probes[..., token, :], rate[..., token], retain[..., token])
+            solved = chunk_factors(k[..., token, :], probes[..., token, :], rate_max * share[..., token], retain[..., token])
             outputs.append(
                 q[..., token, :] + read_chunk(W_memory, initial.memory, q[..., token, :], k[..., token, :], solved, read)
             )
             W_memory = advance(W_memory, initial.memory, identity, solved)
 
-        solved = chunk_factors(k, probes, rate, retain)
+        solved = chunk_factors(k, probes, outer_rate_max * share, retain)
         W_key, W_value = advance(W_key, initial.keys, identity, solved), advance(W_value, initial.values, identity, solved)
         nothing = torch.zeros_like(identity[:1])
         w_rate = advance(w_rate[..., None, :], initial.rate[..., None, :], nothing, solved).squeeze(-2)
