@@ -1,6 +1,5 @@
 """Self-referential Titans against a token loop that follows the equations one by one."""
 
-import math
 from dataclasses import replace
 
 import pytest
@@ -9,7 +8,7 @@ import torch.nn.functional as F
 
 from nlbench.errors import NlbenchError, UnknownNameError
 from nlbench.kernels.self_referential_scan import Memories, self_referential_scan
-from nlbench.nested.self_referential import Group, Matrix, SelfReferential, SelfReferentialConfig, Tokens, half_life, learn
+from nlbench.nested.self_referential import Group, Matrix, SelfReferential, SelfReferentialConfig, Tokens, learn
 
 REFERENCE = SelfReferentialConfig(form="linear", chunk=4, outer_chunk=8, truncation=None, backend="reference")
 NAMES = ("key", "value", "rate", "retain", "memory")
@@ -393,18 +392,6 @@ def test_half_life_is_live_and_true(fault, alive):
         _, after = block(x.expand(1, tokens, 8), state)
     assert float(after["memory.0"].mean()) == pytest.approx(2 ** -(tokens / life), rel=1e-9)
     assert (20 < life < 80) == alive
-
-
-def test_default_half_life_value():
-    assert float(half_life(torch.sigmoid(torch.tensor(4.0, dtype=torch.float64)))) == pytest.approx(
-        math.log(2) / math.log(1 + math.exp(-4)), rel=1e-6
-    )
-    assert math.isinf(float(half_life(torch.ones(()))))
-
-
-def test_printing_a_module_shows_its_half_life():
-    assert "retention to zero, half-life 38.2 tokens" in str(module(configured(retention="zero")))
-    assert "retention to init, half-life 280.0 tokens" in str(module(configured(retain_bias=6.0, rate_max=0.5, retention="init")))
 
 
 def batch_mean_gates(block, x):

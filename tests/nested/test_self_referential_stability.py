@@ -1,9 +1,11 @@
 """Four thousand tokens at the default gates: the memories stay alive and bounded, and the known ways to lose them do."""
 
+import math
+
 import pytest
 import torch
 
-from nlbench.nested.self_referential import SelfReferential, SelfReferentialConfig
+from nlbench.nested.self_referential import SelfReferential, SelfReferentialConfig, half_life
 
 TOKENS, WIDTH = 4096, 16
 
@@ -75,3 +77,15 @@ def test_unbiased_gates_with_zero_retention_die_within_a_segment():
     """σ(·) without a bias keeps half a token: the block is the identity before its first segment ends."""
     assert not alive_and_bounded(norm_ratios(form="linear", tokens=64, retention="zero", retain_bias=0.0))
     assert alive_and_bounded(norm_ratios(form="linear", tokens=64, retention="zero"))
+
+
+def test_default_half_life_value():
+    assert float(half_life(torch.sigmoid(torch.tensor(4.0, dtype=torch.float64)))) == pytest.approx(
+        math.log(2) / math.log(1 + math.exp(-4)), rel=1e-6
+    )
+    assert math.isinf(float(half_life(torch.ones(()))))
+
+
+def test_printing_a_module_shows_its_half_life():
+    assert "retention to zero, half-life 38.2 tokens" in str(SelfReferential(8, 1, SelfReferentialConfig(retention="zero")))
+    assert "retention to init, half-life 280.0 tokens" in str(SelfReferential(8, 1, SelfReferentialConfig(retain_bias=6.0)))
