@@ -77,7 +77,13 @@ def _scale(axes: Axes, side: Literal["x", "y"], ticks: Sequence[tuple[float, str
 
 
 def _grid(axes: Axes, levels: Sequence[float]) -> None:
-    axes.hlines(levels, 0, 1, transform=axes.get_yaxis_transform(), color=GRID, linewidth=0.8, zorder=0.5)
+    x, y = np.tile((0, 1, np.nan), len(levels)), np.repeat(levels, 3)
+    _line(axes, x, y, transform=axes.get_yaxis_transform(), color=GRID, linewidth=0.8, zorder=0.5)
+
+
+def _line(axes: Axes, x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray, **style: Any) -> None:
+    """Add a line; the limits are set, so that nothing has to be scaled to it as `axes.plot` would."""
+    axes.add_artist(Line2D(x, y, **style))
 
 
 def shade(axes: Axes, low: float, high: float) -> None:
@@ -87,7 +93,8 @@ def shade(axes: Axes, low: float, high: float) -> None:
 
 def chance(axes: Axes, level: float) -> None:
     """Draw the accuracy of the best constant label."""
-    axes.axhline(level, color=MUTED, linewidth=1, linestyle=(0, (1, 2.5)), zorder=1)
+    style = {"color": MUTED, "linewidth": 1, "linestyle": (0, (1, 2.5)), "zorder": 1}
+    _line(axes, (0, 1), (level, level), transform=axes.get_yaxis_transform(), **style)
 
 
 def curve(axes: Axes, x: np.ndarray, mean: np.ndarray, low: np.ndarray, high: np.ndarray, line: Line) -> None:
@@ -96,18 +103,18 @@ def curve(axes: Axes, x: np.ndarray, mean: np.ndarray, low: np.ndarray, high: np
         axes.fill_between(x, low, high, color=line.colour, alpha=0.14, linewidth=0)
     known = np.flatnonzero(~np.isnan(mean)).tolist()
     marked = known[-1 :: -ceil(len(known) / 12)] if known else []
-    axes.plot(x, mean, **{**_style(line), "markersize": 5, "markevery": marked})
+    _line(axes, x, mean, **{**_style(line), "markersize": 5, "markevery": marked})
 
 
 def switches(axes: Axes, starts: Sequence[float]) -> None:
     """Draw where tasks begin."""
-    axes.vlines(starts, 0, 1, color=MUTED, linewidth=0.8, alpha=0.6, zorder=1)
+    _line(axes, np.repeat(starts, 3), np.tile((0, 1, np.nan), len(starts)), color=MUTED, linewidth=0.8, alpha=0.6, zorder=1)
 
 
 def task_curve(axes: Axes, samples: np.ndarray, accuracy: np.ndarray, task: int, n_tasks: int) -> None:
     """Draw one task's accuracy over the stream, its number above the place where it begins."""
     colour = task_colour(task, n_tasks)
-    axes.plot(samples, accuracy, color=colour, linewidth=1.5)
+    _line(axes, samples, accuracy, color=colour, linewidth=1.5)
     axes.annotate(
         str(task),
         (float(samples[0]), 1.03),
@@ -127,7 +134,7 @@ def heat_map(axes: Axes, matrix: np.ma.MaskedArray, numbers: bool) -> None:
     steps = np.repeat(np.arange(columns + 1) - 0.5, 2)
     thin = min(1.0, 10 / columns)
     for colour, width in (("#ffffff", 2.6), ("#000000", 1.0)):
-        axes.plot(steps[1:], steps[:-1] + 1, color=colour, linewidth=width * thin, solid_joinstyle="miter")
+        _line(axes, steps[1:], steps[:-1] + 1, color=colour, linewidth=width * thin, solid_joinstyle="miter")
     if numbers:
         dark = _luminance(mpl.colormaps[HEAT](matrix.filled(0))) < 0.4
         for (i, j), value in np.ndenumerate(matrix.filled(np.nan)):
@@ -142,7 +149,7 @@ def heat_map(axes: Axes, matrix: np.ma.MaskedArray, numbers: bool) -> None:
                     color="#ffffff" if dark[i, j] else "#000000",
                 )
     axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
-    every = ceil(columns / 10)
+    every = ceil(columns / (10 if numbers else 5))
     tasks = range(every, columns + 1, every)
     _scale(axes, "x", [(task - 1, str(task)) for task in tasks], "accuracy on task")
     _scale(axes, "y", [(task, str(task)) for task in (0, *tasks)], "tasks learned")
@@ -190,10 +197,11 @@ def scatter(axes: Axes, points: Sequence[Point], x_label: str, text: Callable[[f
     front = sorted((place, mean) for place, mean, point in zip(places, means, points, strict=True) if point.on_front)
     if front:
         x, y = zip(*front, (right, front[-1][1]), strict=True)
-        axes.step(x, y, where="post", color=MUTED, linewidth=1, zorder=1)
+        _line(axes, x, y, drawstyle="steps-post", color=MUTED, linewidth=1, zorder=1)
     for place, mean, low, high, point in zip(places, means, lows, highs, points, strict=True):
-        axes.plot((place, place), (low, high), color=point.line.colour, linewidth=1.2)
-        axes.plot(place, mean, color=point.line.colour, marker=point.line.marker or "o", markersize=8 if point.line.marker else 4)
+        _line(axes, (place, place), (low, high), color=point.line.colour, linewidth=1.2)
+        size = 8 if point.line.marker else 4
+        _line(axes, (place,), (mean,), color=point.line.colour, marker=point.line.marker or "o", markersize=size)
     _name_points(
         axes, [(place, mean, point.label) for place, mean, point in zip(places, means, points, strict=True) if point.line.marker]
     )
