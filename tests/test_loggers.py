@@ -80,8 +80,9 @@ def test_mlflow_file_store_holds_rows_and_declaration(finished, tmp_path, monkey
 
 
 def records_of(log: bytes) -> bytes:
-    """Return the records of a W&B file without their framing: LevelDB's log, a header of 7 bytes, then blocks of 32 KiB whose chunks
-    (checksum, length, type) may cut a record in pieces.
+    """Return the records of a W&B file without their framing.
+
+    It is LevelDB's log: a header of 7 bytes, and blocks of 32 KiB whose chunks (checksum, length, type) may cut a record in pieces.
     """
     records, place = b"", 7
     while place < len(log):
