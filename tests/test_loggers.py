@@ -82,7 +82,7 @@ def test_mlflow_file_store_holds_rows_and_declaration(finished, tmp_path, monkey
 def records_of(log: bytes) -> bytes:
     """Return the records of a W&B file without their framing.
 
-    It is LevelDB's log: a header of 7 bytes, and blocks of 32 KiB whose chunks (checksum, length, type) may cut a record in pieces.
+    It is the log of LevelDB: a header of 7 bytes, and blocks of 32 KiB whose chunks (checksum, length, type) may cut a record.
     """
     records, place = b"", 7
     while place < len(log):
