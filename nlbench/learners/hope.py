@@ -23,7 +23,7 @@ from nlbench.batch import Batch, Learner, Problem
 from nlbench.learners.features import KEYS, Convolution, permuted_square
 from nlbench.learners.mlp import cross_entropy
 from nlbench.nested.clocks import check_all_fire, due
-from nlbench.nested.metric import accumulate_, bounded_step, least_squares, protecting, with_constant
+from nlbench.nested.metric import accumulate_, bounded, least_squares, protecting, with_constant
 from nlbench.nested.rules import dgd
 from nlbench.specs.hope import HopeConfig
 
@@ -137,36 +137,37 @@ class Hope(Learner):
         return loss, surprises, own_rates(answers, labels, batch.classes, self._readout.surprise)
 
     def _write_readout(self, keys: Tensor, readings: Tensor, surprises: Tensor, rates: Tensor) -> None:
-        memory, readout = self.memories[-1], self._readout
+        readout = self._readout
         if readout.rule == "exact":
             accumulate_(self.metrics[-1], keys, rates, readout.retain)
-            self.products.baddbmm_(keys.mT, rates * (readings - surprises), beta=readout.retain)
+            self.products.mul_(readout.retain).baddbmm_(keys.mT, rates * (readings - surprises))
         elif readout.rule == "protected":
-            memory -= readout.rate * bounded_step(
-                surprises * (rates / rates.shape[1]), keys @ self.inverses[-1], self._config.bound
-            )
+            self._step(-1, self.memories[-1], keys, surprises * (rates / rates.shape[1]), -readout.rate)
             self._gather(-1, keys, readout.retain)
         else:
             per_length = readout.rate / keys.shape[-1]  # keys are as long as the root of their width
-            self.memories[-1] = dgd(memory, keys, surprises, per_length * rates[..., 0]).weights
+            self.memories[-1] = dgd(self.memories[-1], keys, surprises, per_length * rates[..., 0]).weights
 
     def _write_level(self, i: int, keys: Tensor, surprises: Tensor) -> None:
-        """Make a level's step with the gradient of what it wrote, or add it to the steps pending in the level's period."""
-        level, memory, protects = self._config.levels[i], self.memories[i], self._config.metric
-        step = bounded_step(surprises, keys @ self.inverses[i] if protects else keys, self._config.bound)
+        """Make a level's step, or add it to those pending and make their mean when the level's period ends."""
+        level = self._config.levels[i]
         if level.period == 1:
-            memory -= level.rate * step
+            self._step(i, self.memories[i], keys, surprises, -level.rate)
         else:
-            self.pending[i] += step
+            self._step(i, self.pending[i], keys, surprises, 1.0)
             if due(int(self.step), level.period):
-                memory -= level.rate / level.period * self.pending[i]
+                self.memories[i].sub_(self.pending[i], alpha=level.rate / level.period)
                 self.pending[i].zero_()
-        if protects:
-            self._gather(i, keys, level.retain)
+        self._gather(i, keys, level.retain)
+
+    def _step(self, i: int, target: Tensor, keys: Tensor, surprises: Tensor, rate: float) -> None:
+        """Add `rate` times the gradient step of memory i to `target`, projected by what its metric protects."""
+        directions = keys @ self.inverses[i] if self._protects[i] else keys
+        target.baddbmm_(bounded(surprises, directions, self._config.bound).mT, directions, alpha=rate)
 
     def _gather(self, i: int, keys: Tensor, retain: float) -> None:
         """Take the keys of every `share`-th chunk into a metric, as many times; a chunk counts one, whatever its length."""
-        if due(int(self.step), self._config.share):
+        if self._protects[i] and due(int(self.step), self._config.share):
             accumulate_(self.metrics[i], keys, self._config.share / keys.shape[1], retain)
 
     def _refresh(self) -> None:

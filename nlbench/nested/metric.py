@@ -43,17 +43,16 @@ def protecting(metric: Tensor, ridge: float) -> Tensor:
     return inverse
 
 
-def bounded_step(surprises: Tensor, directions: Tensor, bound: float) -> Tensor:
-    """Return Δᵀ K, (S, V, D), made shorter where its Frobenius norm exceeds `bound`: add -rate times it to a memory.
+def bounded(surprises: Tensor, directions: Tensor, bound: float) -> Tensor:
+    """Return the surprises Δ (S, B, V), made smaller where the step Δᵀ K would exceed `bound` in the Frobenius norm.
 
-    surprises (S, B, V) are gradients with respect to what was read, already divided by what the loss averages over; directions
-    (S, B, D) are the keys, or `keys @ protecting(...)`: projecting the B keys, and not the finished (V, D) gradient, costs
-    B D (D + V) multiply-adds. The bound keeps the first steps on keys of a new kind, which the last refresh did not know, from
-    diverging.
+    surprises are gradients with respect to what was read, already divided by what the loss averages over; directions K (S, B, D)
+    are the keys, or `keys @ protecting(...)`: projecting the B keys, and not the finished (V, D) gradient, costs B D (D + V)
+    multiply-adds. The bound keeps the first steps on keys of a new kind, which the last refresh did not know, from diverging.
     """
     squared = ((surprises @ surprises.mT) * (directions @ directions.mT)).sum((1, 2))
-    shorter = (bound * squared.clamp_min(torch.finfo(squared.dtype).tiny).rsqrt()).clamp_max(1.0)
-    return (surprises * shorter[:, None, None]).mT @ directions
+    smaller = (bound * squared.clamp_min(torch.finfo(squared.dtype).tiny).rsqrt()).clamp_max(1.0)
+    return surprises * smaller[:, None, None]
 
 
 def least_squares(metric: Tensor, products: Tensor, ridge: float) -> Tensor:

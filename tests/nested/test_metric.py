@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from nlbench import NlbenchError
-from nlbench.nested.metric import accumulate_, bounded_step, least_squares, protecting, with_constant
+from nlbench.nested.metric import accumulate_, bounded, least_squares, protecting, with_constant
 
 S, B, D, V = 2, 6, 7, 3
 
@@ -56,14 +56,13 @@ def test_a_step_is_the_projected_gradient_and_no_longer_than_the_bound() -> None
     inverse = protecting(metric_of([drawn(S, B, D, seed=3)]), 1.0)
     whole = (surprises.mT @ keys) @ inverse
     lengths = whole.flatten(1).norm(dim=1)
-    step = bounded_step(surprises, keys @ inverse, bound=float(lengths[0]) / 4)
+    step = bounded(surprises, keys @ inverse, bound=float(lengths[0]) / 4).mT @ (keys @ inverse)
     torch.testing.assert_close(step[0], whole[0] / 4)
     torch.testing.assert_close(step[1], whole[1])
 
 
 def test_surprises_of_zero_make_no_step() -> None:
-    step = bounded_step(torch.zeros(S, B, V), drawn(S, B, D), bound=1.0)
-    assert (step == 0).all()
+    assert (bounded(torch.zeros(S, B, V), drawn(S, B, D), bound=1.0) == 0).all()
 
 
 def test_least_squares_is_ridge_regression_and_does_not_know_the_order() -> None:
