@@ -1,0 +1,97 @@
+"""The committed reference records: the page of them, and what is claimed of `hope`."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nlbench.comparison.statistics import holm, sign_flip_test
+from nlbench.records import read_record, read_records
+from nlbench.seeds import normal
+from nlbench.streams import sources
+
+ROOT = Path(__file__).parents[1]
+REFERENCE = ROOT / "results" / "reference"
+STREAMS = ("split-digits", "permuted-digits", "split-mnist", "permuted-mnist")
+
+
+@pytest.fixture(scope="module")
+def records():
+    found, notes = read_records([REFERENCE], with_reference=True)
+    assert not notes
+    return {(record.model, record.stream): record for record in found}
+
+
+def values(record, metric):
+    return np.array([record.metric(metric)[seed] for seed in range(10)])
+
+
+def test_page_says_what_the_records_say():
+    spec = importlib.util.spec_from_file_location("make_reference", ROOT / "docs" / "make_reference.py")
+    make_reference = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make_reference)
+    assert (ROOT / "results" / "README.md").read_text(encoding="utf-8") == make_reference.table()
+
+
+def test_every_reference_is_sound_and_complete(records):
+    for path in REFERENCE.glob("*.parquet"):
+        read_record(path).verify_all()
+    models = ("hope", "hope-dgd", "hope-attention", "random-features", "cms", "mlp", "joint")
+    assert {(model, stream) for model in models for stream in STREAMS} | {("hope-pixels", "split-mnist")} == set(records)
+    assert all(record.seeds == tuple(range(10)) for record in records.values())
+
+
+@pytest.mark.parametrize(
+    ("model", "stream", "accuracy", "forgetting"),
+    [
+        ("hope", "split-mnist", 0.988, 0.007),
+        ("hope-pixels", "split-mnist", 0.978, 0.012),
+        ("hope", "permuted-mnist", 0.965, 0.010),
+    ],
+)
+def test_hope_reaches_its_targets(records, model, stream, accuracy, forgetting):
+    record = records[model, stream]
+    assert values(record, "average_accuracy").mean() >= accuracy
+    assert values(record, "forgetting").mean() <= forgetting
+
+
+def test_hope_is_as_good_as_joint_ridge_on_split_digits(records):
+    """To 0.004, on 512 random ReLU features of the same split."""
+    data = sources.load("digits")
+    inputs = [torch.from_numpy(part.reshape(len(part), -1)).double() for part in (data.train_inputs, data.test_inputs)]
+    mean, spread = inputs[0].mean(), inputs[0].std()
+    scores = []
+    for seed in range(10):
+        weight = torch.from_numpy(normal((seed,), "ridge/weight", (64, 512))[0]).double() / 8
+        bias = torch.from_numpy(normal((seed,), "ridge/bias", (512,))[0]).double() * 0.1
+        keys, tested = (torch.relu((part - mean) / spread @ weight + bias) for part in inputs)
+        targets = torch.nn.functional.one_hot(torch.from_numpy(data.train_labels)).double()
+        gram = keys.T @ keys + torch.eye(512, dtype=torch.float64)
+        memory = torch.cholesky_solve(keys.T @ targets, torch.linalg.cholesky(gram))
+        scores.append(float(((tested @ memory).argmax(1) == torch.from_numpy(data.test_labels)).double().mean()))
+    record = records["hope", "split-digits"]
+    assert values(record, "average_accuracy").mean() >= np.mean(scores) - 0.004
+    assert values(record, "forgetting").mean() <= 0.010
+
+
+@pytest.mark.parametrize(("metric", "sign"), [("average_accuracy", 1), ("forgetting", -1)])
+def test_hope_beats_mlp_and_cms_on_every_stream(records, metric, sign):
+    """Paired by seed, one-sided sign-flip tests, Holm over two learners and four streams."""
+    p = [
+        sign_flip_test(sign * (values(records["hope", stream], metric) - values(records[other, stream], metric)), "greater")
+        for other in ("mlp", "cms")
+        for stream in STREAMS
+    ]
+    assert holm(np.array(p)).max() < 0.01
+
+
+@pytest.mark.parametrize(("model", "stream"), [("hope", "permuted-mnist"), ("hope-pixels", "split-mnist")])
+def test_learned_parts_beat_frozen_features_of_equal_bytes(records, model, stream):
+    learned, frozen = records[model, stream], records["random-features", stream]
+    assert sum(learned.bytes().values()) <= 1.05 * sum(frozen.bytes().values())
+    difference = values(learned, "average_accuracy") - values(frozen, "average_accuracy")
+    assert sign_flip_test(difference, "greater") < 0.01
