@@ -112,3 +112,36 @@ def test_everyday_commands_parse():
         name = words[1] if words[1] != "data" else f"data {words[2]}"
         help_text = CliRunner().invoke(app, [*name.split(), "--help"]).output
         assert all(word in help_text for word in words if word.startswith("--")), line
+
+
+def test_gate_is_green_and_then_red(site, tmp_path):
+    """The two blocks, in a repository of their own, with the installed package; then a change that forgets half at every
+    batch."""
+    reference, change = blocks("bash")
+    assert len(reference.splitlines()) + len(change.splitlines()) <= 10
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "nlbench").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m nlbench "$@"\n')
+    (tools / "nlbench").chmod(0o755)
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    learner = repository / "my_learner.py"
+    learner.write_text(block("python", "class Prototypes"), encoding="utf-8")
+    (repository / ".gitignore").write_text("results/*\n!results/reference/\nnew/\n__pycache__/\n*.xml\n")
+    identity = {f"GIT_{role}_{fact}": "somebody@example.org" for role in ("AUTHOR", "COMMITTER") for fact in ("NAME", "EMAIL")}
+    paths = {"PYTHONPATH": str(site), "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+
+    def shell(script: str) -> int:
+        return subprocess.run(
+            ["bash", "-ec", script], cwd=repository, env={**os.environ, **identity, **paths}, check=False
+        ).returncode
+
+    assert shell("git init -q && git add . && git commit -qm Learner") == 0
+    assert shell(reference) == 0
+    assert shell(change) == 0
+    healthy = learner.read_text(encoding="utf-8")
+    learner.write_text(
+        healthy.replace("self.sums +=", "self.sums *= 0.5\n        self.counts *= 0.5\n        self.sums +="), "utf-8"
+    )
+    assert shell("rm -r new") == 0
+    assert shell(change) == 1
