@@ -16,8 +16,12 @@ import torch
 from torch import Tensor
 
 from nlbench.kernels.backends import Backend
+from nlbench.kernels.block_step import BlockWeights, block_step
+from nlbench.kernels.continuum_step import continuum_step
 from nlbench.kernels.memory_scan import memory_scan
+from nlbench.kernels.metric_update import metric_step, metric_update, protecting
 from nlbench.kernels.mlp_step import mlp_step
+from nlbench.kernels.newton_schulz import CUBIC, newton_schulz
 from nlbench.kernels.self_referential_scan import Memories, self_referential_scan
 
 SLACK: Final = 4.0
@@ -153,6 +157,10 @@ def _identical_keys(tensors: Tensors) -> None:
     tensors["rate"].clamp_max_(0.5)
 
 
+def _identical_metric_keys(tensors: Tensors) -> None:
+    tensors["keys"][:] = tensors["keys"][:, :1].clone()
+
+
 def _zero_keys(tensors: Tensors) -> None:
     tensors["keys"].zero_()
 
@@ -228,6 +236,102 @@ def _mlp(name: str, sizes: Mapping[str, Any], **options: Any) -> Case:
     return Case("mlp_step", name, _mlp_inputs, _run_mlp, sizes, {"rate": 0.1, **options}, differentiable=False)
 
 
+def _metric_inputs(draw: Draw, S: int, L: int, D: int, V: int, ridge: float = 1.0) -> Tensors:
+    return {
+        "memory": 0.1 * draw.normal(S, V, D),
+        "precision": torch.eye(D, dtype=torch.float64).repeat(S, 1, 1) / ridge,
+        "keys": draw.normal(S, L, D) * D**-0.5,
+        "targets": draw.normal(S, L, V),
+    }
+
+
+def _run_metric(tensors: Tensors, *, backend: Backend, **options: Any) -> Tensors:
+    return metric_update(**tensors, **options, backend=backend)._asdict()
+
+
+def _metric(name: str, sizes: Mapping[str, Any], *, edit: Callable[[Tensors], None] | None = None, chunk: int = 16) -> Case:
+    return Case("metric_update", name, _metric_inputs, _run_metric, sizes, {"chunk": chunk}, edit)
+
+
+def _protected_inputs(draw: Draw, S: int, B: int, D: int, V: int) -> Tensors:
+    keys = draw.normal(S, 3 * B, D)
+    return {
+        "weights": draw.normal(S, V, D),
+        "gram": keys.mT @ keys,
+        "keys": draw.normal(S, B, D),
+        "surprises": draw.normal(S, B, V) / B,
+    }
+
+
+def _run_protected(tensors: Tensors, *, backend: Backend, ridge: float, **options: Any) -> Tensors:
+    weights, gram = tensors["weights"], tensors["gram"]
+    projector = protecting(gram, ridge, backend=backend)
+    for _ in range(2):
+        metric_step(weights, gram, projector, tensors["keys"], tensors["surprises"], **options, backend=backend)
+    return {"weights": weights, "gram": gram, "projector": projector}
+
+
+def _protected(name: str, sizes: Mapping[str, Any], **options: Any) -> Case:
+    options = {"ridge": 10.0, "rate": 0.1, "share": 0.25, "retain": 0.9, **options}
+    return Case("metric_update", name, _protected_inputs, _run_protected, sizes, options, differentiable=False)
+
+
+def _matrix_inputs(draw: Draw, shape: tuple[int, ...]) -> Tensors:
+    return {"matrices": draw.normal(*shape)}
+
+
+def _run_newton_schulz(tensors: Tensors, *, backend: Backend, **options: Any) -> Tensors:
+    return {"orthogonal": newton_schulz(tensors["matrices"], **options, backend=backend)}
+
+
+def _newton_schulz(name: str, shape: tuple[int, ...], **options: Any) -> Case:
+    return Case("newton_schulz", name, _matrix_inputs, _run_newton_schulz, {"shape": shape}, options)
+
+
+def _level_inputs(draw: Draw, S: int, sizes: tuple[int, ...]) -> Tensors:
+    tensors = {f"{kind}{i}": draw.normal(S, size) for i, size in enumerate(sizes) for kind in ("parameter", "gradient")}
+    return tensors | {f"gathered{i}": torch.zeros(S, size, dtype=torch.float64) for i, size in enumerate(sizes)}
+
+
+def _run_levels(tensors: Tensors, *, backend: Backend, steps: int, **options: Any) -> Tensors:
+    kinds = [
+        [[each] for name, each in tensors.items() if name.startswith(kind)] for kind in ("parameter", "gradient", "gathered")
+    ]
+    for step in range(1, steps + 1):
+        continuum_step(*kinds, step=step, **options, backend=backend)
+    return {
+        f"{kind}{i}": level[0]
+        for kind, levels in zip(("parameter", "gathered"), kinds[::2], strict=True)
+        for i, level in enumerate(levels)
+    }
+
+
+def _levels(name: str, sizes: Mapping[str, Any], **options: Any) -> Case:
+    options = {"periods": (1, 2, 4), "rates": (0.1, 0.2, 0.3), "steps": 7, **options}
+    return Case("continuum_step", name, _level_inputs, _run_levels, sizes, options, differentiable=False)
+
+
+def _block_inputs(draw: Draw, S: int, N: int, D: int, H: int) -> Tensors:
+    return {
+        "x": draw.normal(S, N, D),
+        "norm_weight": 1 + 0.1 * draw.normal(S, D),
+        "norm_bias": 0.1 * draw.normal(S, D),
+        "up_weight": draw.normal(S, H, D) * D**-0.5,
+        "up_bias": 0.1 * draw.normal(S, H),
+        "down_weight": draw.normal(S, D, H) * H**-0.5,
+        "down_bias": 0.1 * draw.normal(S, D),
+    }
+
+
+def _run_block(tensors: Tensors, *, backend: Backend, **options: Any) -> Tensors:
+    weights = BlockWeights(*(tensors[name] for name in BlockWeights._fields))
+    return {"y": block_step(tensors["x"], weights, **options, backend=backend)}
+
+
+def _block(name: str, sizes: Mapping[str, Any], **options: Any) -> Case:
+    return Case("block_step", name, _block_inputs, _run_block, sizes, options)
+
+
 CASES: Final = (
     _scan("given", sizes=_SMALL, residual="given"),
     _scan("l2", sizes=_SMALL),
@@ -260,5 +364,23 @@ CASES: Final = (
     _mlp("one-layer", {"S": 2, "B": 7, "widths": (5, 4)}),
     _mlp("digits", {"S": 3, "B": 32, "widths": (64, 128, 10)}),
     _mlp("momentum", {"S": 2, "B": 50, "widths": (20, 33, 17, 5), "momentum": True}, momentum=0.9),
-    _mlp("mnist", {"S": 1, "B": 100, "widths": (784, 64, 64, 10)}),
+    _mlp("mnist", {"S": 2, "B": 100, "widths": (784, 64, 64, 10)}),
+    _metric("ragged", {"S": 2, "L": 37, "D": 20, "V": 5}),
+    _metric("many-rows", {"S": 2, "L": 30, "D": 130, "V": 10}),
+    _metric("token-by-token", {"S": 1, "L": 6, "D": 9, "V": 4}, chunk=1),
+    _metric("shorter-than-a-chunk", {"S": 2, "L": 5, "D": 16, "V": 3}),
+    _metric("identical-keys", {"S": 1, "L": 32, "D": 24, "V": 3}, edit=_identical_metric_keys),
+    _metric("zero-keys", {"S": 1, "L": 20, "D": 24, "V": 3}, edit=_zero_keys),
+    _metric("weak-ridge", {"S": 1, "L": 64, "D": 32, "V": 3, "ridge": 0.01}, chunk=64),
+    _protected("protected-step", {"S": 2, "B": 32, "D": 70, "V": 12}),
+    _protected("protected-step-bounded", {"S": 2, "B": 8, "D": 150, "V": 12}, bound=0.5),
+    _newton_schulz("wide", (3, 20, 33)),
+    _newton_schulz("tall", (2, 40, 24)),
+    _newton_schulz("cubic", (2, 2, 16, 16), coefficients=CUBIC, steps=10),
+    _levels("mean", {"S": 2, "sizes": (50, 20000, 70)}),
+    _levels("sum", {"S": 3, "sizes": (50, 200, 70)}, reduction="sum"),
+    _block("gelu", {"S": 2, "N": 37, "D": 20, "H": 33}),
+    _block("relu", {"S": 2, "N": 32, "D": 64, "H": 64}, activation="relu"),
+    _block("silu-many-rows", {"S": 2, "N": 300, "D": 16, "H": 24}, activation="silu"),
+    _block("one-row", {"S": 1, "N": 1, "D": 7, "H": 5}),
 )

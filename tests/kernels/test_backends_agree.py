@@ -19,6 +19,8 @@ PAIRS = [
 def _poisoned(case: Case, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Arrays handed to a kernel to fill hold NaN."""
     module = implementation(f"nlbench.kernels.{case.op}", backend, torch.empty(0))
+    if not hasattr(module, "empty"):  # an op that only changes its arguments
+        return
     empty = module.empty
 
     def poisoned(shape: tuple[int, ...], like: np.ndarray) -> np.ndarray:

@@ -7,7 +7,8 @@ import torch
 from kernels.token_loops import memory_scan_loop, self_referential_loop
 from torch import Tensor
 
-from nlbench.kernels import Memories, memory_scan, self_referential_scan
+from nlbench.kernels.memory_scan import memory_scan
+from nlbench.kernels.self_referential_scan import Memories, self_referential_scan
 
 SEEDS, HEADS, TOKENS, CHUNK, D_VALUE, D_KEY = 2, 3, 37, 8, 5, 6
 

@@ -1,8 +1,8 @@
 """The self-referential block on CPU cores: one program per seed and head, its five memories in cache.
 
-All memories share keys and gates, so those that share a chunk too are one memory with rows side by side, and one solve serves them:
-`outer` (key, value, rate, retain: 2 d + 2 rows) and, where C_mem differs from C_o, `inner` (d rows). D = W - W_initial is what is
-learned, base = W_initial, plus the identity for memories that read `z + W z`. Everything is read from base + D.
+All memories share keys and gates, so those that share a chunk too are one memory with rows side by side, and one solve serves
+them: `outer` (key, value, rate, retain: 2 d + 2 rows) and, where C_mem differs from C_o, `inner` (d rows). D = W - W_initial is
+what is learned, base = W_initial, plus the identity for memories that read `z + W z`. Everything is read from base + D.
 """
 
 from __future__ import annotations
