@@ -1,6 +1,6 @@
 """The gate on forgetting: a record against its reference, verdicts, and an exit status that fails closed."""
 
-from nlbench.gate.judging import check, judge
+from nlbench.gate.judging import check, judge, judged
 from nlbench.gate.model import Finding, Judgement, Verdict, exit_status
 from nlbench.gate.reference import Update, default_reference, find_reference, update
 from nlbench.gate.reports import to_annotations, to_json, to_junit, to_markdown, to_text
@@ -15,6 +15,7 @@ __all__ = [
     "exit_status",
     "find_reference",
     "judge",
+    "judged",
     "to_annotations",
     "to_json",
     "to_junit",

@@ -76,7 +76,7 @@ def _finding(record: Record, reference: Record, name: str, margin: float, min_se
         return Finding(name, "too-few-seeds", f"{side} has {count} seeds, the reference asks for {min_seeds}.", margin=margin)
     if name in OF_FORGETTING and (refusal := _unlearned(record)):
         return Finding(name, refusal[0], refusal[1], margin=margin)
-    return _judged(name, margin, measured(record, name), measured(reference, name), min_seeds)
+    return judged(name, margin, measured(record, name), measured(reference, name), min_seeds)
 
 
 def _unlearned(record: Record) -> tuple[Verdict, str] | None:
@@ -87,7 +87,8 @@ def _unlearned(record: Record) -> tuple[Verdict, str] | None:
     return ("at-chance", _NOTHING_LEARNED) if found else None
 
 
-def _judged(name: str, margin: float, new: Mapping[int, float], old: Mapping[int, float], min_seeds: int) -> Finding:
+def judged(name: str, margin: float, new: Mapping[int, float], old: Mapping[int, float], min_seeds: int) -> Finding:
+    """Return the verdict on one metric's values by seed, new against old: paired where at least `min_seeds` seeds are common."""
     sign = 1.0 if METRICS[name].better == "lower" else -1.0
     common = sorted(new.keys() & old.keys())
     paired = len(common) >= min_seeds
