@@ -89,17 +89,17 @@ def _metric_table(found: Record) -> Table:
     grid.add_column("metric", min_width=28)
     grid.add_column("mean", justify="right", min_width=6)
     grid.add_column("95 % interval", justify="right", min_width=16)
-    grid.add_column("", style="dim", no_wrap=True, overflow="ellipsis")
+    grid.add_column("", style="dim")
     for name in HEADLINE:
         values = [value for value in found.metric(name).values() if value is not None]
         if values:
             interval = mean_interval(numpy.asarray(values))
             bounds = f"{number_text(interval.low)} … {number_text(interval.high)}" if len(values) > 1 else "one seed"
-            grid.add_row(name, number_text(sum(values) / len(values)), bounds, escape(definitions.METRICS[name].formula))
+            grid.add_row(name, number_text(sum(values) / len(values)), bounds, f"{definitions.METRICS[name].better} is better")
         else:
             grid.add_row(name, "–", "", escape(found.reason(name)))
     chance = float(found.chance.mean())
-    grid.add_row("chance", number_text(chance), "", "the best constant label; forgetting means nothing at chance")
+    grid.add_row("chance", number_text(chance), "", "the best constant label")
     learned = [value for value in found.metric("learning_accuracy").values() if value is not None]
     told = at_chance(found)  # nothing, where one seed has no interval
     if told or (told is None and learned and sum(learned) / len(learned) <= chance):
