@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+# one thread a worker, which sleeps while it waits: spinning threads slow each other tenfold when workers share cores
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     folder = Path(os.environ.get("NLBENCH_DATA", "")) / "MNIST/raw"
