@@ -15,6 +15,7 @@ from torch import Tensor
 
 from nlbench import Batch, Learner, Problem
 from nlbench.learners import Cms, Mlp
+from nlbench.plan import resolve
 from nlbench.protocol import evaluate_stream
 from nlbench.records import Row
 from nlbench.specs import SOURCES, Source, stream_spec
@@ -77,6 +78,22 @@ def mlp(stream: Stream, *, hidden: tuple[int, ...] = (16,), momentum: float = 0.
 def cms(stream: Stream) -> Cms:
     """Return a small continuum memory of periods 1 and 3 for a running stream."""
     return Cms(CmsConfig(kind="cms", width=8, hidden=8, periods=(1, 3)), problem_of(stream))
+
+
+def smaller(recipe: str, stream: str) -> dict[str, str]:
+    """Return overrides that make a recipe small, and quick enough in its periods for a short stream."""
+    config = resolve(recipe, stream, seeds=(0,)).learner.learner
+    if config.kind == "mlp":
+        return {"learner.hidden": "[32]"}
+    if config.kind == "cms":
+        return {"learner.periods": "[1, 4, 16]", "learner.width": "32", "learner.hidden": "48"}
+    if config.kind == "hope-blocks":
+        return {"learner.periods": "[1, 4, 16]", "learner.width": "32"}
+    if config.kind != "hope":
+        return {}
+    levels = [f"{{period={level.period}, width=24, rate={level.rate}, ridge={level.ridge}}}" for level in config.levels]
+    keys = {"random": {"learner.keys.width": "48"}, "convolution": {"learner.keys.filters": "[4, 8]"}}.get(config.keys.kind, {})
+    return {**keys, **({"learner.levels": f"[{', '.join(levels)}]"} if levels else {})}
 
 
 def rows_of(

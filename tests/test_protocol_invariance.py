@@ -17,6 +17,7 @@ from small_streams import (
     rows_of,
     running,
     small_stream,
+    smaller,
     untimed,
     values,
 )
@@ -28,12 +29,11 @@ from nlbench.learners import Chance, Cms, Mlp
 from nlbench.plan import resolve
 from nlbench.protocol import BOUNDARY, evaluate_stream
 from nlbench.runner import Machine, prepare
-from nlbench.specs import SOURCES
+from nlbench.specs import SOURCES, Source
 from nlbench.specs.learners import ChanceConfig, CmsConfig, MlpConfig
 
 RECIPES = catalog.names("model")
-SHORTER = {"cms": {"learner.periods": "[1, 4, 16]", "learner.width": "32"}}
-"""What lets a recipe made for long streams run on a short one."""
+FULL_SIZE = ("mlp", "cms", "hope", "joint", "chance")
 
 
 def prepared(recipe: str, stream: str, seeds: tuple[int, ...], **overrides: str) -> Any:
@@ -52,7 +52,7 @@ def run_recipe(recipe: str, stream: str, seeds: tuple[int, ...], **overrides: st
 
 @pytest.mark.parametrize("kind", ["split", "permuted"])
 def test_learners_see_byte_equal_streams(kind: str) -> None:
-    stream = declared_stream(kind, [0, 3], tasks=5, protocol={"evaluate": "final", "evaluate_every": 480})
+    stream = declared_stream(kind, [0, 3], tasks=5, protocol={"evaluate": "final", "batch": 64})
     digests = set()
 
     def spying(base: type[Learner]) -> type[Learner]:
@@ -73,7 +73,7 @@ def test_learners_see_byte_equal_streams(kind: str) -> None:
         rows_of(learner, stream)
         digests.add((bytes_digest(learner._seen, 0), bytes_digest(learner._seen, 1)))
     assert len(digests) == 1
-    alone = declared_stream(kind, [3], tasks=5, protocol={"evaluate": "final", "evaluate_every": 480})
+    alone = declared_stream(kind, [3], tasks=5, protocol={"evaluate": "final", "batch": 64})
     learner = spying(Mlp)(makers[0][1], problem_of(alone))
     rows_of(learner, alone)
     ((first, second),) = digests
@@ -86,9 +86,10 @@ def test_learners_see_byte_equal_streams(kind: str) -> None:
 @pytest.mark.parametrize("stream", ["split-digits", "permuted-digits"])
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_how_much_is_evaluated_never_changes_what_is_learned(recipe: str, stream: str) -> None:
+    fewer = {"stream__tasks": "5" if stream == "split-digits" else "2", "batch": "32", **smaller(recipe, stream)}
     least = {"protocol__evaluate": "final", "protocol__evaluate_every": "1000000"}
     most = {"protocol__evaluate": "full", "protocol__evaluate_every": "160", "protocol__prequential": "true"}
-    states = [run_recipe(recipe, stream, (0, 3), stream__tasks="5", **policy)[0].state_dict() for policy in (least, most)]
+    states = [run_recipe(recipe, stream, (0, 3), **policy, **fewer)[0].state_dict() for policy in (least, most)]
     assert states[0].keys() == states[1].keys()
     for name, value in states[0].items():
         assert torch.equal(value, states[1][name]), name
@@ -96,7 +97,7 @@ def test_how_much_is_evaluated_never_changes_what_is_learned(recipe: str, stream
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_predicting_twice_gives_the_same_and_draws_nothing(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, stream, learner = prepared(recipe, "split-digits", (0, 3))
+    _, stream, learner = prepared(recipe, "split-digits", (0, 3), **smaller(recipe, "split-digits"))
     with torch.no_grad():
         for inputs, labels in list(stream.train(1).batches(stream.presentation("1/0", len(stream.train(1))), 16))[:9]:
             learner.observe(Batch(inputs, labels, stream.competing(1, 1), None))
@@ -200,22 +201,29 @@ def test_going_on_from_a_boundary_gives_the_remaining_rows(completed: int, prese
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_seed_scores_the_same_alone_as_among_ten_on_digits(recipe: str) -> None:
-    (_, among), (_, alone) = (run_recipe(recipe, "split-digits", seeds) for seeds in (tuple(range(10)), (3,)))
+    overrides = {} if recipe in FULL_SIZE else smaller(recipe, "split-digits")
+    (_, among), (_, alone) = (run_recipe(recipe, "split-digits", seeds, **overrides) for seeds in (tuple(range(10)), (3,)))
     for metric in ("accuracy", "accuracy_within", "chance"):
         assert [row for row in among if row.seed == 3 and row.metric == metric] == [row for row in alone if row.metric == metric]
     if recipe != "chance":
         assert values(among, "accuracy", 3) != values(among, "accuracy", 4)
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Source]:
+    folder = tmp_path_factory.mktemp("data")
+    return folder, made_mnist(folder, side=28, n_train=320)
+
+
 @pytest.mark.parametrize("stream", ["split-mnist", "permuted-mnist", "rotated-mnist"])
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_seed_scores_the_same_within_a_sample_a_cell_elsewhere(
-    recipe: str, stream: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: str, stream: str, made: tuple[Path, Source], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(SOURCES, "mnist", made_mnist(tmp_path, side=28, n_train=600))
-    monkeypatch.setenv("NLBENCH_DATA", str(tmp_path))
-    overrides = {"batch": "16", "protocol__evaluate_every": "1000000", "stream__tasks": "2", **SHORTER.get(recipe, {})}
-    (_, among), (_, alone) = (run_recipe(recipe, stream, seeds, **overrides) for seeds in ((0, 1, 2, 3), (3,)))
+    monkeypatch.setenv("NLBENCH_DATA", str(made[0]))
+    monkeypatch.setitem(SOURCES, "mnist", made[1])
+    overrides = {"batch": "16", "protocol__evaluate_every": "1000000", "stream__tasks": "2", **smaller(recipe, stream)}
+    (_, among), (_, alone) = (run_recipe(recipe, stream, seeds, **overrides) for seeds in ((0, 3), (3,)))
     ours = [row for row in among if row.seed == 3 and row.metric in ("accuracy", "accuracy_within")]
     theirs = [row for row in alone if row.metric in ("accuracy", "accuracy_within")]
     assert len(ours) == len(theirs) > 0

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from small_streams import small_stream, untimed
+from small_streams import small_stream, smaller, untimed
 
 import nlbench
 from nlbench import NlbenchError, catalog, runner
@@ -323,7 +323,7 @@ def test_a_stream_of_arrays_runs_through_the_same_door(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("recipe", catalog.names("model"))
 def test_an_estimate_counts_steps_updates_and_bytes_exactly(recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    overrides = {"protocol.passes": "2", "protocol.evaluate": "final"}
+    overrides = {"protocol.passes": "2", "protocol.evaluate": "final", **smaller(recipe, "split-digits")}
     plan = nlbench.resolve(recipe, "split-digits", seeds=2, overrides=overrides)
     cost = estimate(plan, CPU)
     observed = []

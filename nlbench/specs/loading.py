@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
@@ -47,7 +48,7 @@ def apply_overrides(table: Table, overrides: Mapping[str, str], tables: Sequence
     """Return a copy of `table` with dotted keys replaced, for those whose first part is in `tables`; values are TOML, or
     plain text if they are not.
     """
-    result = {key: dict(value) if isinstance(value, dict) else value for key, value in table.items()}
+    result = deepcopy(table)
     for dotted, text in overrides.items():
         parts = dotted.split(".")
         if parts[0] not in tables:

@@ -8,10 +8,10 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from small_streams import CPU
+from small_streams import CPU, smaller
 
-from nlbench import Batch, Problem, catalog, learners
-from nlbench.plan import resolve
+from nlbench import Batch, Learner, Problem, catalog, learners
+from nlbench.plan import Plan, resolve
 from nlbench.protocol import training_batches
 from nlbench.specs import SOURCES, read_table, stream_spec, validate_file
 from nlbench.streams import STREAMS, Stream, sources
@@ -72,13 +72,19 @@ def test_every_stream_builds_with_tasks_that_are_not_empty(name: str) -> None:
     assert inputs.shape[2:] == stream.input_shape
 
 
-@pytest.mark.parametrize(("name", "model"), list(product(NAMES, MODELS)))
-def test_every_recipe_is_built_on_every_stream_and_learns_its_first_batches(name: str, model: str) -> None:
-    plan = resolve(model, name, seeds=SEEDS)
-    stream = stream_named(name)
+def built(name: str, model: str, seeds: tuple[int, ...], **overrides: str) -> tuple[Plan, Learner]:
+    plan, stream = resolve(model, name, seeds=seeds, overrides=overrides), stream_named(name)
     steps = training_batches(stream, plan.batch, plan.learner.presents) * (1 if plan.stream.stream.source == "digits" else SHARE)
-    problem = Problem(stream.input_shape, stream.n_classes, SEEDS, stream.scenario, CPU, "auto", steps)
-    learner = learners.build(plan.learner.learner, problem)
+    problem = Problem(stream.input_shape, stream.n_classes, seeds, stream.scenario, CPU, "auto", steps)
+    return plan, learners.build(plan.learner.learner, problem)
+
+
+@pytest.mark.parametrize(("name", "model"), list(product(NAMES, MODELS)))
+def test_every_recipe_is_built_on_every_stream_and_a_smaller_one_learns_its_first_batches(name: str, model: str) -> None:
+    sizes = built(name, model, (0,))[1].memory_bytes()
+    assert sizes["parameters"] > 0
+    assert all(isinstance(size, int) and size >= 0 for size in sizes.values())
+    (plan, learner), stream = built(name, model, SEEDS, **smaller(model, name)), stream_named(name)
     samples = stream.ordered(stream.train(1), 1)
     order = stream.presentation("1/0", len(samples))[:, : 2 * plan.batch]
     with torch.no_grad():
@@ -90,9 +96,6 @@ def test_every_recipe_is_built_on_every_stream_and_learns_its_first_batches(name
         logits = learner.predict(stream.test(1).inputs[None, :5], None)
     assert logits.shape == (2, 5, stream.n_classes)
     assert torch.isfinite(logits).all()
-    sizes = learner.memory_bytes()
-    assert sizes
-    assert all(isinstance(size, int) and size >= 0 for size in sizes.values())
 
 
 @pytest.mark.parametrize("model", MODELS)

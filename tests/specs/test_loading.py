@@ -148,6 +148,9 @@ def test_overrides_touch_only_their_tables_and_never_the_original() -> None:
     changed = apply_overrides(table, {"learner.rate": "0.2", "batch": "4", "protocol.passes": "2"}, ("learner", "batch"))
     assert changed == {"learner": {"kind": "mlp", "rate": 0.2}, "batch": 4}
     assert table == {"learner": {"kind": "mlp", "rate": 0.1}, "batch": 8}
+    deep = {"learner": {"keys": {"width": 8}}}
+    assert apply_overrides(deep, {"learner.keys.width": "4"}, ("learner",)) == {"learner": {"keys": {"width": 4}}}
+    assert deep == {"learner": {"keys": {"width": 8}}}
     with pytest.raises(SpecError, match=r"--set batch\.x: batch is a value, not a table"):
         apply_overrides(table, {"batch.x": "1"}, ("batch",))
 
