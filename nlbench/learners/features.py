@@ -57,7 +57,7 @@ class RandomFeatures:
 
     Natural inputs vary mostly together (neighbouring pixels), and white random weights waste themselves on differences that
     never occur. With C the covariance of the first inputs: W <- W C^smoothing, then each unit's weights fade with the distance,
-    by correlation, from the input it weighs most. No geometry is told: the receptive fields come out of C.
+    by correlation, from an input drawn as its centre. No geometry is told: the receptive fields come out of C.
     """
 
     def __init__(self, config: RandomKeys, problem: Problem) -> None:
@@ -68,11 +68,13 @@ class RandomFeatures:
         self.tensors = [
             _normal(problem, "weight", (config.width, n)) * n**-0.5,
             _normal(problem, "bias", (config.width,)) * config.bias,
+            _gumbel(problem, "centre", (config.width, gathered)),
             torch.zeros(seeds, gathered, device=device),
             torch.zeros(seeds, gathered, gathered, device=device),
             torch.zeros(2, dtype=torch.int64),
         ]
-        """Weights, biases; the sum and the second moments of the inputs gathered; how many batches and samples that were."""
+        """Weights, biases, each input's luck to be a unit's centre; sum and second moments of the inputs gathered; how many
+        batches and samples that were."""
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Return the features (S, N, D) of inputs (1 or S, N, D_in)."""
@@ -81,12 +83,12 @@ class RandomFeatures:
 
     def gather(self, inputs: Tensor) -> bool:
         """Take in a batch (S, B, D_in) of the warm-up; return True when it was the last one, and the features changed."""
-        _, _, total, moments, counts = self.tensors
+        *_, total, moments, counts = self.tensors
         batches, samples = counts.tolist()
         if batches >= self._config.warm_up:
             return False
         batches, samples = batches + 1, samples + inputs.shape[1]
-        self.tensors[2:] = [total + inputs.sum(1), torch.baddbmm(moments, inputs.mT, inputs), torch.tensor([batches, samples])]
+        self.tensors[3:] = [total + inputs.sum(1), torch.baddbmm(moments, inputs.mT, inputs), torch.tensor([batches, samples])]
         if batches < self._config.warm_up:
             return False
         self._turn(samples)
@@ -94,21 +96,23 @@ class RandomFeatures:
 
     def permute_inputs(self, order: Tensor) -> None:
         """Reorder the input axis of every tensor, order (S, D_in)."""
-        weight, _, total, moments, _ = self.tensors
+        weight, _, luck, total, moments, _ = self.tensors
         self.tensors[0] = weight.gather(2, order[:, None].expand_as(weight))
         if total.numel():
-            self.tensors[2:4] = [total.gather(1, order), permuted_square(moments, order)]
+            self.tensors[2] = luck.gather(2, order[:, None].expand_as(luck))
+            self.tensors[3:5] = [total.gather(1, order), permuted_square(moments, order)]
 
     def _turn(self, samples: int) -> None:
         """Turn the weights into the metric of the inputs gathered, and forget what was gathered."""
-        weight, bias, total, moments, _ = self.tensors
+        weight, bias, luck, total, moments, _ = self.tensors
         mean = total / samples
         covariance = moments / samples - mean[:, :, None] * mean[:, None]
         power = torch.linspace(0.0, self._config.locality, self.width, device=mean.device)[:, None]
-        turned = [_in_metric(own, c, self._config.smoothing, power) for own, c in zip(weight, covariance, strict=True)]
+        seeds = zip(weight, luck, covariance, strict=True)
+        turned = [_in_metric(*own, smoothing=self._config.smoothing, power=power) for own in seeds]
         self.tensors[0] = torch.stack(turned)
         self.tensors[1] = bias - (self.tensors[0] @ mean[..., None])[..., 0]
-        self.tensors[2:4] = [mean[:, :0], covariance[:, :0, :0]]
+        self.tensors[2:5] = [luck[:, :, :0], mean[:, :0], covariance[:, :0, :0]]
 
 
 def unit_scale(features: Tensor) -> Tensor:
@@ -121,8 +125,11 @@ def permuted_square(matrix: Tensor, order: Tensor) -> Tensor:
     return matrix.gather(1, order[:, :, None].expand_as(matrix)).gather(2, order[:, None].expand_as(matrix))
 
 
-def _in_metric(weight: Tensor, covariance: Tensor, smoothing: float, power: Tensor) -> Tensor:
+def _in_metric(weight: Tensor, luck: Tensor, covariance: Tensor, *, smoothing: float, power: Tensor) -> Tensor:
     """Return one seed's weights (D, n) turned into the metric of the inputs, scaled to features of variance about one.
+
+    A unit's centre is an input drawn in proportion to its variance (a tenth of the mean added), by its Gumbel luck (D, n): a
+    drawn pixel stays the same pixel wherever an order puts it.
 
     Inputs that hardly vary are taken to vary a little (1 % of the mean variance) and independently, and a tenth of the mean
     variance is added where features are scaled: tasks to come may move what these inputs left still.
@@ -135,10 +142,16 @@ def _in_metric(weight: Tensor, covariance: Tensor, smoothing: float, power: Tens
     smoothed = weight @ ((vectors * values.clamp_min(0.0) ** smoothing) @ vectors.mT).float()
     deviation = (variance + 0.01 * typical).sqrt()
     correlation = (covariance / deviation / deviation[:, None]).abs().fill_diagonal_(1.0)
-    centre = (smoothed.abs() * deviation).argmax(1)
+    centre = ((variance + 0.1 * typical).log() + luck).argmax(1)
     local = smoothed * correlation[centre] ** power
     spread = ((local @ covariance) * local).sum(1) + 0.1 * typical * local.square().sum(1)
     return local * spread.rsqrt()[:, None]
+
+
+def _gumbel(problem: Problem, name: str, shape: tuple[int, ...]) -> Tensor:
+    """Return Gumbel draws (S, *shape): log p plus these is largest at i with probability p_i."""
+    share = torch.from_numpy(draws.uniform(problem.seeds, f"init/keys.{name}", shape, 0.5)).to(problem.device) + 0.5
+    return -share.clamp(1e-7, 1.0 - 1e-7).log().neg().log()
 
 
 def _normal(problem: Problem, name: str, shape: tuple[int, ...]) -> Tensor:

@@ -42,8 +42,7 @@ class RandomKeys(Closed):
     smoothing: NotNegative = 0.25
     """Weights are multiplied by C to this power: inputs that vary together get weights alike."""
     locality: NotNegative = 4.0
-    """A unit's weights are multiplied by their inputs' correlation with its strongest input, to a power from 0 (first unit) to
-    this (last)."""
+    """A unit's weights fade with their inputs' correlation with its centre, to a power from 0 (first unit) to this (last)."""
 
 
 class HopeLevel(Closed):
