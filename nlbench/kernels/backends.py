@@ -15,9 +15,9 @@ from nlbench.errors import BackendError, UnknownNameError
 
 Backend = Literal["auto", "reference", "numba", "triton"]
 
-_MODULES: Final = {"reference": "reference", "numba": "_numba", "triton": "_triton"}
-_FASTEST_FIRST: Final = {"cpu": ("numba",), "cuda": ("triton",)}
-_DTYPES: Final = {
+_MODULES: Final[dict[Backend, str]] = {"reference": "reference", "numba": "_numba", "triton": "_triton"}
+_FASTEST_FIRST: Final[dict[str, tuple[Backend, ...]]] = {"cpu": ("numba",), "cuda": ("triton",)}
+_DTYPES: Final[dict[Backend, tuple[torch.dtype, ...]]] = {
     "numba": (torch.float32, torch.float64),
     "triton": (torch.float32, torch.bfloat16),
 }
@@ -31,7 +31,7 @@ def implementation(op: str, backend: Backend, tensor: Tensor) -> ModuleType:
     return import_module(f"{op}.{_MODULES[resolve(op, backend, tensor)]}")
 
 
-def resolve(op: str, backend: Backend, tensor: Tensor) -> str:
+def resolve(op: str, backend: Backend, tensor: Tensor) -> Backend:
     """The name of the backend that `implementation` would run: never "auto"."""
     if backend not in get_args(Backend):
         raise UnknownNameError("backend", backend, get_args(Backend))
@@ -45,12 +45,12 @@ def resolve(op: str, backend: Backend, tensor: Tensor) -> str:
     return backend
 
 
-def available_backends(op: str, tensor: Tensor) -> tuple[str, ...]:
+def available_backends(op: str, tensor: Tensor) -> tuple[Backend, ...]:
     """The names of the backends that can run the op named `op` (such as "memory_scan") on tensors like `tensor`."""
     return tuple(name for name in _MODULES if obstacle(f"{__package__}.{op}", name, tensor) is None)
 
 
-def obstacle(op: str, backend: str, tensor: Tensor) -> tuple[str, str] | None:
+def obstacle(op: str, backend: Backend, tensor: Tensor) -> tuple[str, str] | None:
     """Why `backend` cannot run `op` on tensors like `tensor`, and what to do about it; None if it can."""
     if backend == "reference":
         return None

@@ -8,7 +8,7 @@ reference is at most 4 times the reference's own distance at the backend's preci
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Final
 
@@ -32,7 +32,10 @@ Tensors = dict[str, Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One shape and edge of an op. `make` draws the inputs, `call` runs the op on them; sizes and options are their arguments."""
+    """One shape and edge of an op. `make` draws the inputs, `call` runs the op on them; sizes and options are their arguments.
+
+    flops, bytes  floating-point operations of one forward pass, or what it must move, for the cases that are timed
+    """
 
     op: str
     name: str
@@ -42,6 +45,13 @@ class Case:
     options: Mapping[str, Any] = field(default_factory=dict)
     edit: Callable[[Tensors], None] | None = None
     differentiable: bool = True
+    flops: float = 0.0
+    bytes: float = 0.0
+
+    @property
+    def timed(self) -> bool:
+        """Whether the case is large enough for its time to mean something: it states its forward pass's work."""
+        return self.flops > 0 or self.bytes > 0
 
     def __str__(self) -> str:
         return f"{self.op}-{self.name}"
@@ -63,10 +73,11 @@ class Case:
         generator = torch.Generator().manual_seed(0)
         weights = [torch.randn(each.shape, generator=generator, dtype=torch.float64).to(each) for each in outputs.values()]
         wanted = {name: leaf for name, leaf in leaves.items() if leaf.requires_grad}
-        found = torch.autograd.grad(
-            list(outputs.values()), list(wanted.values()), weights, allow_unused=True, materialize_grads=True
-        )
-        return {name: each.detach() for name, each in outputs.items()} | {f"d {n}": g for n, g in zip(wanted, found, strict=True)}
+        found = torch.autograd.grad(list(outputs.values()), list(wanted.values()), weights, allow_unused=True)
+        results = {name: each.detach() for name, each in outputs.items()}
+        for (name, leaf), each in zip(wanted.items(), found, strict=True):
+            results[f"d {name}"] = torch.zeros_like(leaf) if each is None else each
+        return results
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +257,7 @@ def _metric_inputs(draw: Draw, S: int, L: int, D: int, V: int, ridge: float = 1.
 
 
 def _run_metric(tensors: Tensors, *, backend: Backend, **options: Any) -> Tensors:
-    return metric_update(**tensors, **options, backend=backend)._asdict()
+    return metric_update(**tensors, **options, backend=backend)._asdict()  # type: ignore[arg-type]
 
 
 def _metric(name: str, sizes: Mapping[str, Any], *, edit: Callable[[Tensors], None] | None = None, chunk: int = 16) -> Case:
@@ -294,16 +305,12 @@ def _level_inputs(draw: Draw, S: int, sizes: tuple[int, ...]) -> Tensors:
 
 
 def _run_levels(tensors: Tensors, *, backend: Backend, steps: int, **options: Any) -> Tensors:
-    kinds = [
+    parameters, gradients, gathered = (
         [[each] for name, each in tensors.items() if name.startswith(kind)] for kind in ("parameter", "gradient", "gathered")
-    ]
+    )
     for step in range(1, steps + 1):
-        continuum_step(*kinds, step=step, **options, backend=backend)
-    return {
-        f"{kind}{i}": level[0]
-        for kind, levels in zip(("parameter", "gathered"), kinds[::2], strict=True)
-        for i, level in enumerate(levels)
-    }
+        continuum_step(parameters, gradients, gathered, step=step, **options, backend=backend)
+    return {name: each for name, each in tensors.items() if not name.startswith("gradient")}
 
 
 def _levels(name: str, sizes: Mapping[str, Any], **options: Any) -> Case:
@@ -330,6 +337,27 @@ def _run_block(tensors: Tensors, *, backend: Backend, **options: Any) -> Tensors
 
 def _block(name: str, sizes: Mapping[str, Any], **options: Any) -> Case:
     return Case("block_step", name, _block_inputs, _run_block, sizes, options)
+
+
+def _timed_scan(d: int, chunk: int) -> Case:
+    """8 programs of 4096 tokens; the work is that of the chunked form."""
+    sizes = {"S": 2, "H": 4, "L": 4096, "d": d}
+    case = _scan(f"8-programs-d{d}-chunk{chunk}", sizes=sizes, chunk=chunk)
+    return replace(case, flops=8 * 4096 * (4.0 * chunk * d + 2 * chunk**2 / 3 + 6 * d * d))
+
+
+def _timed_self(heads: int, d: int) -> Case:
+    """4 rows of 256 tokens, with the five memories of every head; the work is that of one solve for all."""
+    case = _self(f"4x256-{heads}-heads-d{d}", {"S": 4, "H": heads, "L": 256, "d": d}, chunk=16, outer_chunk=16)
+    rows = 3 * d + 2
+    return replace(case, flops=4 * 256 * heads * (2.0 * 16 * (d + rows) + 2 * 16**2 / 3 + 2 * d * (3 * rows + 3 * d)))
+
+
+def _timed_mlp(name: str, seeds: int, batch: int, widths: tuple[int, ...]) -> Case:
+    """One training step; its forward pass counts a third of the work."""
+    case = _mlp(name, {"S": seeds, "B": batch, "widths": widths}, steps=1)
+    products = sum(d_in * d_out for d_in, d_out in pairwise(widths))
+    return replace(case, flops=2.0 * seeds * batch * (3 * products - widths[0] * widths[1]))
 
 
 CASES: Final = (
@@ -383,4 +411,17 @@ CASES: Final = (
     _block("relu", {"S": 2, "N": 32, "D": 64, "H": 64}, activation="relu"),
     _block("silu-many-rows", {"S": 2, "N": 300, "D": 16, "H": 24}, activation="silu"),
     _block("one-row", {"S": 1, "N": 1, "D": 7, "H": 5}),
+    *(_timed_scan(d, chunk) for d in (16, 32, 64) for chunk in (16, 64)),
+    _timed_self(heads=4, d=16),
+    _timed_self(heads=1, d=64),
+    _timed_mlp("10-seeds-digits", 10, 32, (64, 128, 10)),
+    _timed_mlp("1-seed-mnist", 1, 128, (784, 256, 256, 10)),
+    _timed_mlp("10-seeds-mnist", 10, 128, (784, 256, 256, 10)),
+    replace(_metric("5-seeds-d512", {"S": 5, "L": 64, "D": 512, "V": 10}), flops=5 * 64 * 3 * 512.0**2),
+    replace(
+        _protected("5-seeds-d512-step", {"S": 5, "B": 32, "D": 512, "V": 64}), flops=5 * (512.0**3 * 2 + 2 * 32 * 3 * 512**2)
+    ),
+    replace(_newton_schulz("8-of-128x256", (8, 128, 256)), flops=8 * 5 * (4 * 128.0**2 * 256 + 2 * 128**3)),
+    replace(_levels("5-seeds-3-levels", {"S": 5, "sizes": (50_000,) * 3}, steps=4), bytes=4 * 4 * 4.0 * 5 * 150_000),
+    replace(_block("5-seeds-d64", {"S": 5, "N": 32, "D": 64, "H": 128}), flops=5 * 4 * 32 * 64 * 128.0),
 )

@@ -10,6 +10,7 @@ from nlbench.kernels.cases import CASES, Case, judge
 PAIRS = [
     pytest.param(case, backend, id=f"{case}-{backend}")
     for case in CASES
+    if not case.timed
     for backend in available_backends(case.op, torch.empty(0))
     if backend != "reference"
 ]

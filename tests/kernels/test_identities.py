@@ -4,10 +4,11 @@ import itertools
 
 import pytest
 import torch
-from kernels.token_loops import memory_scan_loop, self_referential_loop
+from kernels.token_loops import self_referential_loop
 from torch import Tensor
 
 from nlbench.kernels.memory_scan import memory_scan
+from nlbench.kernels.memory_scan.tokens import scan_tokens
 from nlbench.kernels.self_referential_scan import Memories, self_referential_scan
 
 SEEDS, HEADS, TOKENS, CHUNK, D_VALUE, D_KEY = 2, 3, 37, 8, 5, 6
@@ -82,7 +83,7 @@ def test_chunks_equal_tokens_one_by_one(residual: str, read: str, with_momentum:
     def reference(**arguments):
         return memory_scan(**arguments, backend="reference")
 
-    assert_equal(run(reference), run(memory_scan_loop))
+    assert_equal(run(reference), run(scan_tokens))
 
 
 SELF_REFERENTIAL = list(

@@ -4,47 +4,6 @@ import torch
 from torch import Tensor
 
 
-def memory_scan_loop(
-    memory: Tensor,
-    keys: Tensor,
-    targets: Tensor,
-    rate: Tensor,
-    retain: Tensor,
-    *,
-    chunk: int,
-    residual: str = "given",
-    values: Tensor | None = None,
-    queries: Tensor | None = None,
-    read: str = "stale",
-    momentum: Tensor | None = None,
-    velocity: Tensor | None = None,
-    initial: Tensor | None = None,
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    home = torch.zeros_like(memory) if initial is None else initial
-    if momentum is not None and velocity is None:
-        velocity = torch.zeros_like(memory)
-    state, outputs = memory, []
-    for t in range(keys.shape[-2]):
-        if t % chunk == 0:
-            frozen = state
-        k = keys[..., t, :, None]
-        r = targets[..., t, :, None]
-        if residual == "minus_prediction":
-            r = r - frozen @ k
-        elif residual == "self_generated":
-            r = r + frozen @ values[..., t, :, None] - frozen @ k
-        if queries is not None:
-            outputs.append(((frozen if read == "stale" else state) @ queries[..., t, :, None]).squeeze(-1))
-        eta, alpha = rate[..., t, None, None], retain[..., t, None, None]
-        difference = state - home
-        step = eta * r @ k.mT
-        if momentum is not None:
-            velocity = momentum[..., t, None, None] * velocity + step
-            step = velocity
-        state = home + alpha * difference - eta * (difference @ k) @ k.mT + step
-    return state, torch.stack(outputs, -2) if outputs else None, velocity
-
-
 def self_referential_loop(
     inputs: Tensor,
     queries: Tensor,

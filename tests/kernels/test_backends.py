@@ -1,0 +1,86 @@
+"""Which backend runs, and what is said when the one asked for cannot."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from nlbench.errors import BackendError, UnknownNameError
+from nlbench.kernels import backends
+from nlbench.kernels.backends import available_backends, implementation, resolve
+from nlbench.kernels.memory_scan import memory_scan
+
+OP = "nlbench.kernels.memory_scan"
+
+
+def scan_arguments(dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, ...]:
+    shapes = ((1, 1, 3, 2), (1, 1, 4, 2), (1, 1, 4, 3), (1, 1, 4), (1, 1, 4))
+    return tuple(torch.full(shape, 0.5, dtype=dtype) for shape in shapes)
+
+
+def test_auto_takes_numba_on_the_cpu_and_the_reference_where_numba_cannot() -> None:
+    assert resolve(OP, "auto", torch.empty(0)) == "numba"
+    assert resolve(OP, "auto", torch.empty(0, dtype=torch.bfloat16)) == "reference"
+    assert resolve(OP, "auto", torch.empty(0, device="meta")) == "reference"
+
+
+def test_a_backend_asked_for_and_absent_says_why_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    with pytest.raises(BackendError, match="'triton' cannot run memory_scan") as raised:
+        memory_scan(*scan_arguments(), chunk=2, backend="triton")
+    assert raised.value.hint
+    with pytest.raises(BackendError, match="float32 and float64, not bfloat16"):
+        memory_scan(*scan_arguments(torch.bfloat16), chunk=2, backend="numba")
+    with pytest.raises(BackendError, match="tensors are on meta"):
+        resolve(OP, "numba", torch.empty(0, device="meta"))
+    monkeypatch.setattr(backends, "find_spec", lambda name: None if name == "numba" else object())
+    with pytest.raises(BackendError, match=r"numba is not installed.*pip install numba"):
+        resolve(OP, "numba", torch.empty(0))
+
+
+def test_an_unknown_backend_lists_the_known_ones() -> None:
+    with pytest.raises(UnknownNameError, match="numba"):
+        memory_scan(*scan_arguments(), chunk=2, backend="numbers")  # type: ignore[arg-type]
+
+
+def test_every_op_has_a_reference_and_a_numba_backend() -> None:
+    for op in (
+        "memory_scan",
+        "self_referential_scan",
+        "metric_update",
+        "continuum_step",
+        "newton_schulz",
+        "block_step",
+        "mlp_step",
+    ):
+        assert available_backends(op, torch.empty(0))[:2] == ("reference", "numba")
+        assert implementation(f"nlbench.kernels.{op}", "reference", torch.empty(0)).__name__.endswith(".reference")
+
+
+def test_the_reference_loads_no_compiler() -> None:
+    program = (
+        "import sys, torch; from nlbench.kernels.memory_scan import memory_scan; "
+        "z = torch.ones(1, 1, 2, 2); g = torch.ones(1, 1, 2); memory_scan(z, z, z, g, g, chunk=2, backend='reference'); "
+        "assert not {'numba', 'triton', 'llvmlite'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"targets": torch.zeros(1, 1, 5, 3)}, "axis L of targets"),
+        ({"rate": torch.zeros(1, 4)}, r"rate must have axes \(S, H, L\)"),
+        ({"retain": torch.zeros(1, 1, 4, dtype=torch.float64)}, "retain is torch.float64 on cpu, memory is torch.float32"),
+        ({"chunk": 0}, "chunk must be at least 1"),
+        ({"residual": "minus"}, "residual must be one of given"),
+        ({"residual": "self_generated"}, "values belong to"),
+        ({"velocity": torch.zeros(1, 1, 3, 2)}, "without momentum"),
+    ],
+)
+def test_wrong_arguments_are_named(change: dict[str, object], message: str) -> None:
+    names = ("memory", "keys", "targets", "rate", "retain")
+    arguments: dict[str, object] = {**dict(zip(names, scan_arguments(), strict=True)), "chunk": 2} | change
+    with pytest.raises(ValueError, match=message):
+        memory_scan(**arguments)  # type: ignore[arg-type]

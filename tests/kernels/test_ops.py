@@ -1,0 +1,71 @@
+"""Behaviour of the training-step ops that agreement between backends alone would not show."""
+
+import pytest
+import torch
+
+from nlbench.kernels.continuum_step import continuum_step
+from nlbench.kernels.mlp_step import mlp_step
+from nlbench.kernels.newton_schulz import newton_schulz
+
+BACKENDS = ("reference", "numba")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_levels_change_only_at_multiples_of_their_period_by_the_mean_of_their_gradients(backend: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    parameters = [[torch.zeros(2, 5)], [torch.zeros(2, 3)]]
+    gathered = [[], [torch.zeros(2, 3)]]
+    total = torch.zeros(2, 3)
+    for step in range(1, 8):
+        gradients = [[torch.randn(2, size, generator=generator)] for size in (5, 3)]
+        before = parameters[1][0].clone()
+        due = continuum_step(parameters, gradients, gathered, periods=(1, 3), rates=(0.1, 0.5), step=step, backend=backend)
+        total += gradients[1][0]
+        assert due == (True, step % 3 == 0)
+        if step % 3:
+            assert torch.equal(parameters[1][0], before)
+        else:
+            torch.testing.assert_close(parameters[1][0], before - 0.5 * total / 3)
+            assert not gathered[1][0].any()
+            total.zero_()
+    torch.testing.assert_close(gathered[1][0], total)  # the pending partial chunk
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_singular_values_end_near_one(backend: str) -> None:
+    matrix = torch.randn(3, 24, 40, generator=torch.Generator().manual_seed(0))
+    for tall in (matrix, matrix.mT.contiguous()):
+        values = torch.linalg.svdvals(newton_schulz(tall, backend=backend))
+        assert values.min() > 0.65
+        assert values.max() < 1.25
+    torch.testing.assert_close(
+        newton_schulz(100 * matrix, backend=backend), newton_schulz(matrix, backend=backend), rtol=1e-4, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_logits_that_do_not_compete_get_no_gradient_and_no_loss(backend: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    weights, biases = [torch.randn(2, 4, 3, generator=generator)], [torch.zeros(2, 4)]
+    before = weights[0].clone()
+    classes = torch.tensor([True, True, False, False])
+    labels = torch.tensor([[0, 1], [1, 0]])
+    inputs = torch.randn(2, 2, 3, generator=generator)
+    loss = mlp_step(weights, biases, inputs, labels, classes, rate=0.5, backend=backend)
+    assert torch.equal(weights[0][:, 2:], before[:, 2:])
+    logits = (inputs @ before.mT)[..., :2]
+    torch.testing.assert_close(loss, -logits.log_softmax(-1).gather(-1, labels[..., None]).mean((1, 2)))
+    assert (mlp_step(weights, biases, inputs, labels, classes, rate=0.5, backend=backend) < loss).all()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_diverged_network_says_so(backend: str) -> None:
+    weights, biases = [torch.full((1, 2, 3), float("nan"))], [torch.zeros(1, 2)]
+    arguments = torch.ones(1, 4, 3), torch.zeros(1, 4, dtype=torch.int64), torch.tensor([True, True])
+    assert mlp_step(weights, biases, *arguments, rate=0.1, backend=backend).isnan().all()
+
+
+def test_parameters_that_cannot_change_in_place_are_refused() -> None:
+    weights, biases = [torch.zeros(3, 2, 1).mT], [torch.zeros(3, 1)]
+    with pytest.raises(ValueError, match="contiguous"):
+        mlp_step(weights, biases, torch.zeros(3, 4, 2), torch.zeros(3, 4, dtype=torch.int64), torch.tensor([True]), rate=0.1)
