@@ -9,6 +9,7 @@ import torch
 from nlbench.errors import BackendError, UnknownNameError
 from nlbench.kernels import backends
 from nlbench.kernels.backends import available_backends, implementation, resolve
+from nlbench.kernels.cases import CASES
 from nlbench.kernels.memory_scan import memory_scan
 
 OP = "nlbench.kernels.memory_scan"
