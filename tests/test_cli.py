@@ -13,6 +13,7 @@ from small_streams import made_mnist
 
 import nlbench
 from nlbench import api, cli
+from nlbench.display import console
 from nlbench.specs import SOURCES
 
 
@@ -29,7 +30,7 @@ Command = Callable[..., Done]
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
     """Return a function that runs the command line in this process, in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setattr(console.out, "width", 160)
 
     def call(*arguments: str) -> Done:
         monkeypatch.setattr(sys, "argv", ["nlbench", *arguments])

@@ -61,7 +61,7 @@ def _records(results: Path) -> None:
         title=f"records in {results}", title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim"
     )
     for column in ("model", "stream", "scenario", "seeds", "average accuracy", "forgetting", "file"):
-        grid.add_column(column, no_wrap=column != "file")
+        grid.add_column(column, no_wrap=column != "file", overflow="fold")  # a file's name is there to be copied
     for item in found:
         shown = [mean_text(list(item.metric(name).values())) for name in ("average_accuracy", "forgetting")]
         grid.add_row(item.model, item.stream, item.scenario, str(len(item.seeds)), *shown, item.path.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,17 @@ def test_one_seed_has_no_interval_and_what_was_not_measured_is_a_dash(tmp_path: 
     assert "needs row 0 and the entries above the diagonal" in transfer
     row = next(line for line in lines if line.strip().startswith("task 2 "))
     assert row.split() == ["task", "2", "0.900", "0.900", "–", "–", "–"]
+
+
+def test_a_listed_record_keeps_its_whole_file_name_however_narrow_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_record(tmp_path / "mlp.split-digits.0123456789abcdef.parquet", {0: matrix(0.6, 0.9)})
+    with written(monkeypatch, import_module("nlbench.display.catalog"), "out", width=80) as text:
+        display.catalog("records", tmp_path)
+    lines = text.getvalue().splitlines()
+    folded = "".join(line[lines[1].index("file") :].strip() for line in lines[2:])
+    assert folded == "mlp.split-digits.0123456789abcdef.parquet"
 
 
 def test_what_is_to_come_is_dim_and_what_was_just_learned_is_bold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
