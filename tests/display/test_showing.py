@@ -94,7 +94,8 @@ def test_a_listed_record_keeps_its_whole_file_name_however_narrow_the_terminal(
     with written(monkeypatch, import_module("nlbench.display.catalog"), "out", width=80) as text:
         display.catalog("records", tmp_path)
     lines = text.getvalue().splitlines()
-    folded = "".join(line[lines[1].index("file") :].strip() for line in lines[2:])
+    header = next(number for number, line in enumerate(lines) if line.startswith("model "))
+    folded = "".join(line[lines[header].index("file") :].strip() for line in lines[header + 1 :])
     assert folded == "mlp.split-digits.0123456789abcdef.parquet"
 
 
