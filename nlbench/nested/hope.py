@@ -153,7 +153,7 @@ class HopeClassifier(nn.Module):
     the others. Train it with an ordinary loop and a `LevelOptimizer`, which gives every level of the memories its period.
 
     tokens  parts of equal length that the vector is cut into
-    config  of the memories; by default residual-linear ones with chunks of two tokens
+    block   further arguments of `HopeBlock`: heads (8), mixer, and config of the memories (residual-linear, chunks of two tokens)
     """
 
     def __init__(
@@ -166,10 +166,8 @@ class HopeClassifier(nn.Module):
         depth: int = 3,
         *,
         tokens: int = 4,
-        heads: int = 8,
-        mixer: Mixer = "titans",
-        config: SelfReferentialConfig | None = None,
         seeds: Seeds = 0,
+        **block: Any,
     ) -> None:
         super().__init__()
         if input_dim % tokens:
@@ -178,8 +176,8 @@ class HopeClassifier(nn.Module):
         self.tokens = tokens
         self.embed = Linear(input_dim // tokens, hidden_dim, draws.within("embed"))
         self.position = draws.normal("position", tokens, hidden_dim, std=0.5)
-        config = config or SelfReferentialConfig(form="linear", chunk=2, outer_chunk=2)
-        self.hope = Hope(hidden_dim, heads, periods, depth=depth, cms=cms, mixer=mixer, config=config, draws=draws.within("hope"))
+        block = {"heads": 8, "config": SelfReferentialConfig(form="linear", chunk=2, outer_chunk=2)} | block
+        self.hope = Hope(hidden_dim, periods=periods, depth=depth, cms=cms, draws=draws.within("hope"), **block)
         self.norm = LayerNorm(hidden_dim, draws.within("norm"))
         self.head = Linear(hidden_dim, output_dim, draws.within("head"))
 
