@@ -176,7 +176,7 @@ class HopeClassifier(nn.Module):
         self.tokens = tokens
         self.embed = Linear(input_dim // tokens, hidden_dim, draws.within("embed"))
         self.position = draws.normal("position", tokens, hidden_dim, std=0.5)
-        block = {"heads": 8, "config": SelfReferentialConfig(form="linear", chunk=2, outer_chunk=2)} | block
+        block = dict[str, Any]() | {"heads": 8, "config": SelfReferentialConfig(form="linear", chunk=2, outer_chunk=2)} | block
         self.hope = Hope(hidden_dim, periods=periods, depth=depth, cms=cms, draws=draws.within("hope"), **block)
         self.norm = LayerNorm(hidden_dim, draws.within("norm"))
         self.head = Linear(hidden_dim, output_dim, draws.within("head"))

@@ -47,7 +47,7 @@ class CmsConfig(Closed):
 
 
 class HopeBlocksConfig(Closed):
-    """HOPE blocks over the parts of one sample, learned by plain gradients: the paper's architecture without a persistent memory."""
+    """HOPE blocks over the parts of one sample, learned by plain gradients: no memory but the weights persists."""
 
     kind: Literal["hope-blocks"]
     mixer: Literal["titans", "attention"] = "titans"
