@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from nlbench import comparison, gate
 from nlbench import plan as plans
-from nlbench.errors import NlbenchError, RecordError
+from nlbench.errors import NlbenchError, RecordError, UnknownNameError
 from nlbench.gate import Judgement, Update, exit_status
 from nlbench.plan import Machine, MachineOptions, Plan
 from nlbench.records import Record, Row, read_record, read_records
@@ -22,6 +22,7 @@ from nlbench.records import Record, Row, read_record, read_records
 if TYPE_CHECKING:
     import pandas
 
+    from nlbench.bench import KernelReport
     from nlbench.runner import Estimate
     from nlbench.streams import ArrayTasks
     from nlbench.tune import Search, Trial
@@ -230,6 +231,19 @@ def record_files(paths: Iterable[str | Path]) -> list[Path]:
     return files
 
 
+def bench_kernels(ops: Sequence[str] = (), device: str = "cpu") -> KernelReport:
+    """Return checks against float64 and timings of the kernel ops, all by default; see `nlbench.bench.bench_kernels`."""
+    _runner()
+    from nlbench import bench
+    from nlbench.kernels.cases import CASES
+
+    known = sorted({case.op for case in CASES})
+    for op in ops:
+        if op not in known:
+            raise UnknownNameError("kernel op", op, known)
+    return bench.bench_kernels(ops=ops, device=device)
+
+
 def stream_from_arrays(name: str, tasks: Sequence[tuple[Any, Any, Any, Any]], **options: Any) -> ArrayTasks:
     """Return a stream of the given tasks, each (train inputs, train labels, test inputs, test labels); see
     `nlbench.streams.from_arrays`.
@@ -241,6 +255,7 @@ def stream_from_arrays(name: str, tasks: Sequence[tuple[Any, Any, Any, Any]], **
 
 __all__ = [
     "Run",
+    "bench_kernels",
     "carry_out",
     "check",
     "check_all",

@@ -22,6 +22,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, help="Fetch and verify data sets.")
 app.add_typer(data_app, name="data")
+bench_app = typer.Typer(no_args_is_help=True, help="Check and time the kernels.")
+app.add_typer(bench_app, name="bench")
 
 
 class Kind(StrEnum):
@@ -214,6 +216,20 @@ def tune(
         data=data,
     )
     display.search(found, format == RunFormat.json)
+
+
+@bench_app.command("kernels")
+def bench_kernels(
+    op: Annotated[list[str] | None, typer.Option(help="Only this kernel op; may be repeated.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Check every kernel case against float64, then time it beside plain torch. A case that fails prints no speed; exit 1."""
+    from nlbench import api, display
+
+    report = api.bench_kernels(op or (), device)
+    display.kernels(report, json)
+    raise typer.Exit(0 if report.passed else 1)
 
 
 @app.command("list")

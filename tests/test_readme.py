@@ -109,7 +109,7 @@ def test_everyday_commands_parse():
 
     for line in block("sh", "nlbench list").splitlines():
         words = line.split("#")[0].split()
-        name = words[1] if words[1] != "data" else f"data {words[2]}"
+        name = words[1] if words[1] not in ("data", "bench") else f"{words[1]} {words[2]}"
         help_text = CliRunner().invoke(app, [*name.split(), "--help"]).output
         assert all(word in help_text for word in words if word.startswith("--")), line
 
