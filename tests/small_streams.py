@@ -88,7 +88,7 @@ def smaller(recipe: str, stream: str) -> dict[str, str]:
     if config.kind == "cms":
         return {"learner.periods": "[1, 4, 16]", "learner.width": "32", "learner.hidden": "48"}
     if config.kind == "hope-blocks":
-        return {"learner.periods": "[1, 4, 16]", "learner.width": "32"}
+        return {"learner.periods": "[1, 4, 16]", "learner.width": "16", "learner.tokens": "2"}
     if config.kind != "hope":
         return {}
     levels = [f"{{period={level.period}, width=24, rate={level.rate}, ridge={level.ridge}}}" for level in config.levels]
