@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -333,6 +334,8 @@ def _overrides(pairs: list[str] | None, option: str = "--set") -> dict[str, str]
 
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 the gate said no, 2 mend something, 70 a defect of nlbench, 130 interrupted."""
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `check | head` must not end with 1, which is a verdict
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
@@ -345,8 +348,6 @@ def main() -> None:
     except KeyboardInterrupt:
         _complain("interrupted.")
         sys.exit(130)
-    except BrokenPipeError:
-        sys.exit(141)
     except Exception as error:
         if debug:
             raise
