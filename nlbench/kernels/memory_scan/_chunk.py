@@ -1,8 +1,8 @@
 """One chunk of a linear memory in Numba, forward and backward, as small matrix products: what the scans on CPU cores are made of.
 
-The reference's letters, and two of this file: a = η r are the writes, E = a - η u the rows that reach the memory, so that without
-momentum M_C = γ_C M_0 + (s E)ᵀ K. Momentum adds the excess W[t, i] = w(t, i) - Γ[t, i] and its column c_t = W[t, 0].
-States are held transposed, (d_k, d_v), which makes every product here one of row-major factors.
+The reference's letters, and two of this file: E = η (r - u) are the rows that reach the memory, so that without momentum
+M_C = γ_C M_0 + (s E)ᵀ K, and a = η r the writes that momentum carries on. Momentum adds the excess W[t, i] = w(t, i) - Γ[t, i]
+and its column c_t = W[t, 0]. States are held transposed, (d_k, d_v): every product here then has row-major factors.
 """
 
 from __future__ import annotations
@@ -179,6 +179,24 @@ def add_product(A, B, out):  # type: ignore[no-untyped-def]
 
 
 @kernel()
+def weighted_rows(weights, rows, out):  # type: ignore[no-untyped-def]
+    """out[t] = weights[t] rows[t]."""
+    for t in range(rows.shape[0]):
+        weight = weights[t]
+        for v in range(rows.shape[1]):
+            out[t, v] = weight * rows[t, v]
+
+
+@kernel()
+def add_weighted_rows(weights, rows, out):  # type: ignore[no-untyped-def]
+    """out[t] += weights[t] rows[t]."""
+    for t in range(rows.shape[0]):
+        weight = weights[t]
+        for v in range(rows.shape[1]):
+            out[t, v] += weight * rows[t, v]
+
+
+@kernel()
 def solve_chunk(K, targets, probes, rate, retain, momentum, MT, ST, residual, w):  # type: ignore[no-untyped-def]
     """Fill the workspace with E and all that leads to it."""
     size, width = targets.shape
@@ -192,42 +210,23 @@ def solve_chunk(K, targets, probes, rate, retain, momentum, MT, ST, residual, w)
             w.R[t, v] = targets[t, v] - predicted * w.P[t, v]
     if residual == SELF_GENERATED:
         gemm(1.0, probes, MT, 1.0, w.R)
-    for t in range(size):
-        for v in range(width):
-            w.a[t, v] = rate[t] * w.R[t, v]
-            w.u[t, v] = w.decay[t, 0] * w.P[t, v]
+    weighted_rows(w.decay[:size, 0], w.P, w.u)
     if momentum.shape[0] > 0:
+        weighted_rows(rate, w.R, w.a)
         decay_products(momentum, w.carry)
         momentum_excess(retain, w.carry, w.excess)
         gemm(1.0, K, ST, 0.0, w.PS)
         masked(w.excess, w.similarity, w.mask)
         gemm(1.0, w.mask, w.a, 1.0, w.u)
-        for t in range(size):
-            for v in range(width):
-                w.u[t, v] += w.excess[t, 0] * w.PS[t, v]
+        add_weighted_rows(w.excess[:size, 0], w.PS, w.u)
     masked(w.decay, w.similarity, w.system)
     for t in range(size):
+        eta = rate[t]
         for i in range(size):
-            w.system[t, i] *= rate[t]
+            w.system[t, i] *= eta
         for v in range(width):
-            w.E[t, v] = w.a[t, v] - rate[t] * w.u[t, v]
+            w.E[t, v] = eta * (w.R[t, v] - w.u[t, v])
     solve_unit_lower(w.system, w.E)
-
-
-@kernel()
-def weighted_rows(weights, rows, out):  # type: ignore[no-untyped-def]
-    """out[t] = weights[t] rows[t]."""
-    for t in range(rows.shape[0]):
-        for v in range(rows.shape[1]):
-            out[t, v] = weights[t] * rows[t, v]
-
-
-@kernel()
-def add_weighted_rows(weights, rows, out):  # type: ignore[no-untyped-def]
-    """out[t] += weights[t] rows[t]."""
-    for t in range(rows.shape[0]):
-        for v in range(rows.shape[1]):
-            out[t, v] += weights[t] * rows[t, v]
 
 
 @kernel()
@@ -297,7 +296,6 @@ def write_backward(K, MT, ST, has_momentum, w, r, dK, D, DS):  # type: ignore[no
     add_row_dots(w.E, r.Z, r.d_decay[size, 1:])
     weighted_rows(w.decay[size, 1:], r.Z, r.dE)
     weighted_rows(w.decay[size, 1:], w.E, w.X)
-    fill_zero(r.da)
     if not has_momentum:
         gemm(1.0, w.X, D, 0.0, dK)
         for v in range(D.shape[0]):
@@ -317,7 +315,7 @@ def write_backward(K, MT, ST, has_momentum, w, r, dK, D, DS):  # type: ignore[no
     r.d_carry[size, 0] = inner_product(DS, r.S0)
     add_row_dots(w.a, r.Z, r.d_excess[size, 1:])
     add_row_dots(w.a, r.ZS, r.d_carry[size, 1:])
-    add_weighted_rows(w.excess[size, 1:], r.Z, r.da)
+    weighted_rows(w.excess[size, 1:], r.Z, r.da)
     add_weighted_rows(w.carry[size, 1:], r.ZS, r.da)
     for v in range(D.shape[0]):
         for k in range(D.shape[1]):
@@ -328,7 +326,7 @@ def write_backward(K, MT, ST, has_momentum, w, r, dK, D, DS):  # type: ignore[no
 
 @kernel()
 def solve_backward(K, probes, rate, has_momentum, residual, w, r, dK, d_targets, d_probes, d_rate, D, DS):  # type: ignore[no-untyped-def]
-    """Take dE and da back over `solve_chunk`."""
+    """Take dE, and da of the writes that momentum carries on, back over `solve_chunk`."""
     size, width = w.E.shape
     solve_unit_lower_transposed(w.system, r.dE)
     transpose(w.E, r.T)
@@ -344,8 +342,7 @@ def solve_backward(K, probes, rate, has_momentum, residual, w, r, dK, d_targets,
         for v in range(width):
             r.du[t, v] = -eta * r.dE[t, v]
         for v in range(width):
-            r.da[t, v] += r.dE[t, v]
-            r.dE[t, v] *= -1
+            w.u[t, v] = w.R[t, v] - w.u[t, v]
     add_product(r.square, w.similarity, r.d_decay)
     add_row_dots(r.dE, w.u, d_rate)
     add_row_dots(r.du, w.P, r.d_decay[:size, 0])
@@ -362,12 +359,18 @@ def solve_backward(K, probes, rate, has_momentum, residual, w, r, dK, d_targets,
         weighted_rows(w.excess[:size, 0], r.du, w.X)
         gemm(1.0, w.X, r.S0, 1.0, dK)
         gemm(1.0, w.X.T, K, 1.0, DS)
-    predicted = rate.dtype.type(1 if residual == MINUS_PREDICTION else 0)
-    add_row_dots(r.da, w.R, d_rate)
+        add_row_dots(r.da, w.R, d_rate)
+    weighted_rows(w.decay[:size, 0], r.du, w.X)
     for t in range(size):
+        eta = rate[t]
         for v in range(width):
-            d_targets[t, v] = rate[t] * r.da[t, v]
-            w.X[t, v] = w.decay[t, 0] * r.du[t, v] - predicted * d_targets[t, v]
+            d_targets[t, v] = -r.du[t, v]
+        if has_momentum:
+            for v in range(width):
+                d_targets[t, v] += eta * r.da[t, v]
+        if residual == MINUS_PREDICTION:
+            for v in range(width):
+                w.X[t, v] -= d_targets[t, v]
     if residual == SELF_GENERATED:
         gemm(1.0, d_targets, r.M0, 0.0, d_probes)
         gemm(1.0, d_targets.T, probes, 1.0, D)
