@@ -14,4 +14,5 @@ def linear(problem: Problem, name: str, d_in: int, d_out: int, gain: float = 1.0
     bound = gain * d_in**-0.5
     weight = draws.uniform(problem.seeds, f"init/{name}.weight", (d_out, d_in), bound)
     bias = draws.uniform(problem.seeds, f"init/{name}.bias", (d_out,), bound)
-    return torch.from_numpy(weight).to(problem.device), torch.from_numpy(bias).to(problem.device)
+    # copies in torch's own memory: products round differently on other alignments, and a resumed learner has that one
+    return torch.tensor(weight, device=problem.device), torch.tensor(bias, device=problem.device)

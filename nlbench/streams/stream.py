@@ -167,4 +167,4 @@ def standardised(arrays: Arrays, source: str, device: torch.device) -> tuple[Ten
     """Return train and test images, (pixel - mean) / std with the training set's constants."""
     facts = SOURCES[source]
     train, test = (torch.from_numpy(images).to(device) for images in (arrays.train_inputs, arrays.test_inputs))
-    return train.sub_(facts.mean).div_(facts.std), test.sub_(facts.mean).div_(facts.std)
+    return (train - facts.mean).div_(facts.std), (test - facts.mean).div_(facts.std)
