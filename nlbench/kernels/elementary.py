@@ -76,3 +76,13 @@ def _upper_tail(z, density):  # type: ignore[no-untyped-def]
         return density * ((((((((c8 * t + c7) * t + c6) * t + c5) * t + c4) * t + c3) * t + c2) * t + c1) * t + c0)
 
     return single
+
+
+def sigmoid(x):  # type: ignore[no-untyped-def]
+    """1 / (1 + e⁻ˣ)."""
+    raise NotImplementedError("for use inside Numba kernels")
+
+
+@overload(sigmoid, inline="always")
+def _sigmoid(x):  # type: ignore[no-untyped-def]
+    return lambda x: 1 / (1 + exp(-x))

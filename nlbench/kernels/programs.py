@@ -8,11 +8,12 @@ from typing import Any, Final
 import numba
 import numpy as np
 import torch
-from numba import njit, prange, types
+from numba import prange, types
 from numba.core import cgutils
 from torch import Tensor
 
-from nlbench.kernels.tiles import COMPILATION, intrinsic
+from nlbench.kernels.compilation import compiled
+from nlbench.kernels.tiles import intrinsic
 
 _CORES: Final = numba.get_num_threads()
 
@@ -24,7 +25,7 @@ class Program:
     """
 
     def __init__(self, function: Callable[..., None]) -> None:
-        self._compiled = njit(**COMPILATION)(function)
+        self._compiled = compiled(function, no_cpython_wrapper=True)
         self._addresses: dict[tuple[Any, ...], int] = {}
         self.__doc__ = function.__doc__
 
@@ -59,10 +60,12 @@ def _call_at(context, address, index, arguments):  # type: ignore[no-untyped-def
     return types.void(address, index, arguments), emit
 
 
-@njit(cache=True, parallel=True, nogil=True)
-def _run(address, count, arguments):  # type: ignore[no-untyped-def]
+def _in_parallel(address, count, arguments):  # type: ignore[no-untyped-def]
     for index in prange(count):
         _call_at(address, index, arguments)
+
+
+_run = compiled(_in_parallel, parallel=True)
 
 
 def array(tensor: Tensor, axes: int = 0) -> np.ndarray:

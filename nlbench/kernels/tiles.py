@@ -12,14 +12,15 @@ from typing import Any, Final
 
 import llvmlite.binding
 from llvmlite import ir
-from numba import cfunc, extending, njit, types
+from numba import cfunc, extending, types
 from numba.core import cgutils
 from numba.np.arrayobj import populate_array
+
+from nlbench.kernels.compilation import compiled, stored
 
 _FEATURES: Final = llvmlite.binding.get_host_cpu_features()
 VECTOR_BYTES: Final = 64 if _FEATURES.get("avx512f") else 32 if _FEATURES.get("avx") else 16
 TILE_ROWS: Final = 8
-COMPILATION: Final[dict[str, Any]] = {"cache": True, "nogil": True, "error_model": "numpy", "no_cpython_wrapper": True}
 L1_BYTES: Final = 24 * 1024
 
 _I1, _I32, _I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
@@ -37,13 +38,13 @@ def kernel(**options: Any) -> Callable[[Callable[..., None]], Any]:
     """
 
     def decorate(function: Callable[..., None]) -> Any:
-        compiled = njit(**COMPILATION, **options)(function)
+        called = compiled(function, no_cpython_wrapper=True, **options)
 
         def call(context: Any, *arguments: Any) -> Any:
-            signature = context.resolve_function_type(types.Dispatcher(compiled), arguments, {})
+            signature = context.resolve_function_type(types.Dispatcher(called), arguments, {})
 
             def emit(context: Any, builder: Any, signature: Any, values: list[Any]) -> Any:
-                overload = compiled.overloads[signature.args]
+                overload = called.overloads[signature.args]
                 context.active_code_library.add_linking_library(overload.library)
                 function = context.declare_function(builder.module, overload.fndesc)
                 status, result = context.call_conv.call_function(
@@ -284,8 +285,8 @@ def _register(function: Callable[..., None], floats: int, integers: int) -> None
     Numba would otherwise inline it into every kernel and optimise it again with each: minutes of compilation.
     """
     for element in (types.float32, types.float64):
-        compiled = cfunc(types.void(*(element,) * floats, *(types.intp,) * integers), cache=True)(function)
-        llvmlite.binding.add_symbol(f"nlbench{function.__name__}_{element}", compiled.address)
+        pointer = stored(cfunc(types.void(*(element,) * floats, *(types.intp,) * integers), cache=True), function)
+        llvmlite.binding.add_symbol(f"nlbench{function.__name__}_{element}", pointer.address)
 
 
 _register(_product, floats=2, integers=11)

@@ -9,22 +9,17 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from nlbench.kernels.elementary import sigmoid
 from nlbench.kernels.memory_scan._chunk import RESIDUALS, chunk_backward, new_reverse, new_work, read_exact, solve_chunk, write
 from nlbench.kernels.programs import Program, array, empty, tensor
 from nlbench.kernels.self_referential_scan import Memories
 from nlbench.kernels.self_referential_scan.reference import TINY
-from nlbench.kernels.tiles import COMPILATION, copy, fill_zero, gemm, kernel, transpose
+from nlbench.kernels.tiles import copy, fill_zero, gemm, kernel, transpose
 
 GIVEN = RESIDUALS["given"]
-
-
-@njit(**COMPILATION)
-def sigmoid(x):  # type: ignore[no-untyped-def]
-    return 1 / (1 + np.exp(-x))
 
 
 @kernel()

@@ -1,0 +1,38 @@
+"""Stored machine code belongs to one version of the sources, and a second process uses it instead of compiling."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = """
+import torch
+from numba.core import event
+from nlbench.kernels.newton_schulz import newton_schulz
+with event.install_recorder("numba:compile") as recorder:
+    newton_schulz(torch.eye(3), backend="numba")
+print(len(recorder.buffer))
+"""
+
+
+def compilations(folder: Path) -> int:
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(folder)}
+    result = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=True)
+    return int(result.stdout)
+
+
+def test_a_second_process_compiles_nothing(tmp_path: Path) -> None:
+    assert compilations(tmp_path) > 0
+    assert compilations(tmp_path) == 0
+
+
+def test_code_is_stored_under_a_digest_of_the_sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    compilation = pytest.importorskip("nlbench.kernels.compilation")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    before = compilation._folder()
+    assert before.parent == tmp_path
+    read = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + (b"# changed" if path.name == "_chunk.py" else b""))
+    assert compilation._folder() != before
