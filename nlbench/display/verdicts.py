@@ -34,17 +34,20 @@ def comparison(result: Comparison, notes: Sequence[object], form: str) -> None:
     if form in renderers:
         sys.stdout.write(getattr(result, renderers[form])().rstrip("\n") + "\n")
         return
+    size = sum(len(table.rows) for table in result.tables())
+    show = _plain_table if size <= PRETTY_ROWS and out.is_terminal else lambda table: line(tables.to_text(table) + "\n")
     for group in result.groups:
-        _plain_table(tables.learner_table(group, result.columns))
+        show(tables.learner_table(group, result.columns))
         if any(entry.paired for entry in group.entries):
-            _plain_table(tables.paired_table(group))
-        for remark in tables.remarks(group):
-            out.print(remark, style="dim", markup=False)
-        out.print()
-    for metric, ranking in result.overall.items():
-        out.print(tables.ranking_text(metric, ranking), style="dim", markup=False)
-    for remark in result.mismatches:
-        out.print(remark, style="dim", markup=False)
+            show(tables.paired_table(group))
+        line("\n".join([*tables.remarks(group), ""]))
+    closing = [*(tables.ranking_text(metric, ranking) for metric, ranking in result.overall.items()), *result.mismatches]
+    if closing:
+        line("\n".join(closing))
+
+
+PRETTY_ROWS = 200
+"""More rows than this, or rows for no terminal, are printed as plain aligned text: laying them out takes seconds."""
 
 
 def _plain_table(table: tables.Table) -> None:
