@@ -64,20 +64,34 @@ class Case:
             self.edit(tensors)
         return {name: (each.to(dtype) if each.is_floating_point() else each).to(device) for name, each in tensors.items()}
 
+    def prepared(self, tensors: Tensors, backend: Backend, *, gradients: bool = True) -> Callable[[], Tensors]:
+        """What runs the op on copies of the tensors: returns its outputs, and "d name" for the gradient of each floating-point input.
+
+        The gradients are those of a fixed linear functional of the outputs. An op that changes its arguments changes the copies.
+        """
+        gradients = gradients and self.differentiable
+        leaves = {name: each.detach().clone() for name, each in tensors.items()}
+        wanted = {name: leaf.requires_grad_() for name, leaf in leaves.items() if gradients and leaf.is_floating_point()}
+        weights: list[Tensor] = []
+
+        def run() -> Tensors:
+            outputs = self.call(leaves, **self.options, backend=backend)
+            if not wanted:
+                return outputs
+            if not weights:
+                draw = Draw(torch.Generator().manual_seed(0))
+                weights.extend(draw.normal(*each.shape).to(each) for each in outputs.values())
+            found = torch.autograd.grad(list(outputs.values()), list(wanted.values()), weights, allow_unused=True)
+            results = {name: each.detach() for name, each in outputs.items()}
+            for (name, leaf), each in zip(wanted.items(), found, strict=True):
+                results[f"d {name}"] = torch.zeros_like(leaf) if each is None else each
+            return results
+
+        return run
+
     def run(self, tensors: Tensors, backend: Backend, *, gradients: bool = True) -> Tensors:
-        """The op's outputs, and "d name" for the gradient with respect to each floating-point input."""
-        if not (self.differentiable and gradients):
-            return self.call({name: each.clone() for name, each in tensors.items()}, **self.options, backend=backend)
-        leaves = {name: each.detach().clone().requires_grad_(each.is_floating_point()) for name, each in tensors.items()}
-        outputs = self.call(leaves, **self.options, backend=backend)
-        generator = torch.Generator().manual_seed(0)
-        weights = [torch.randn(each.shape, generator=generator, dtype=torch.float64).to(each) for each in outputs.values()]
-        wanted = {name: leaf for name, leaf in leaves.items() if leaf.requires_grad}
-        found = torch.autograd.grad(list(outputs.values()), list(wanted.values()), weights, allow_unused=True)
-        results = {name: each.detach() for name, each in outputs.items()}
-        for (name, leaf), each in zip(wanted.items(), found, strict=True):
-            results[f"d {name}"] = torch.zeros_like(leaf) if each is None else each
-        return results
+        """`prepared`, run once."""
+        return self.prepared(tensors, backend, gradients=gradients)()
 
 
 @dataclass(frozen=True, slots=True)

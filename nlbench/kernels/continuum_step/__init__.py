@@ -38,6 +38,8 @@ def continuum_step(
         raise ValueError(f"continuum_step: reduction must be one of {', '.join(get_args(Reduction))}, got {reduction!r}")
     if step < 1 or min(periods) < 1:
         raise ValueError(f"continuum_step: steps and periods count from 1, got step {step} and periods {tuple(periods)}")
+    if min(rates) < 0:
+        raise ValueError(f"continuum_step: rates must be at least 0, got {tuple(rates)}")
     if len({len(parameters), len(gradients), len(gathered), len(periods), len(rates)}) > 1:
         raise ValueError("continuum_step: parameters, gradients, gathered, periods and rates must name the same levels")
     due = tuple(step % period == 0 for period in periods)
