@@ -15,7 +15,7 @@ from torch import Tensor
 from nlbench.kernels.compilation import compiled
 from nlbench.kernels.tiles import intrinsic
 
-_CORES: Final = numba.get_num_threads()
+_CORES: Final[int] = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
 
 
 class Program:
@@ -34,7 +34,10 @@ class Program:
         kinds = tuple((each.dtype.char, each.ndim) if isinstance(each, np.ndarray) else type(each) for each in arguments)
         if kinds not in self._addresses:
             self._addresses[kinds] = self._address(arguments)
-        numba.set_num_threads(min(torch.get_num_threads(), _CORES))
+        threads = torch.get_num_threads()
+        numba.set_num_threads(min(threads, _CORES))
+        if torch.get_num_threads() != threads:  # starting Numba's threads sets the count of the OpenMP runtime they share
+            torch.set_num_threads(threads)
         _run(self._addresses[kinds], count, arguments)
 
     def _address(self, arguments: tuple[Any, ...]) -> int:
