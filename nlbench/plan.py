@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, TypedDict
 
@@ -177,14 +178,30 @@ def _known_streams(on: Mapping[str, Any], stream: str, where: str) -> None:
 
 
 def _source_digest(table: Mapping[str, Any]) -> str:
-    """Return the digest of the external file a recipe's learner lives in, or nothing."""
-    kind = table.get("learner", {}).get("kind", "") if isinstance(table.get("learner"), dict) else ""
-    path = Path(str(kind).rpartition(":")[0])
-    if path.suffix != ".py":
+    """Return the digest of the module an external learner lives in; nothing for a built-in one."""
+    kind = str(table.get("learner", {}).get("kind", "")) if isinstance(table.get("learner"), dict) else ""
+    place, separator, name = kind.rpartition(":")
+    if not separator:
         return ""
-    if not path.is_file():
-        raise NlbenchError(f"{path}: there is no such file.", "Name a learner as ./file.py:Class.")
+    if place.endswith(".py"):
+        path = Path(place)
+        if not path.is_file():
+            raise NlbenchError(f"{path}: there is no such file.", "Name a learner as ./file.py:Class.")
+    else:
+        registered = {point.name: point.module for point in entry_points(group="nlbench.learners")}
+        path = _module_file(place or registered.get(name, ""))
     return digest(path.read_text(encoding="utf-8"))
+
+
+def _module_file(module: str) -> Path:
+    """Return the source file of a module; its parent packages are imported, it is not."""
+    try:
+        found = find_spec(module) if module else None
+    except ImportError as error:
+        raise NlbenchError(f"{module}: cannot be imported: {error}.", "Name a learner as package.module:Class.") from None
+    if found is None or not str(found.origin).endswith(".py"):
+        raise NlbenchError(f"{module}: there is no such module with a source file.", "Name a learner as package.module:Class.")
+    return Path(str(found.origin))
 
 
 @cache

@@ -34,6 +34,18 @@ def training_batches(stream: Stream, batch: int, presents: str) -> int:
     return stream.spec.protocol.passes * sum(-(-size // batch) for size in sizes)
 
 
+def evaluated_tasks(policy: str, task: int, n_tasks: int) -> range:
+    """Return the tasks that an evaluation policy measures after `task`."""
+    if policy == "full" or (policy == "final" and task == n_tasks):
+        return range(1, n_tasks + 1)
+    if policy == "final":
+        return range(0)
+    if policy == "seen":
+        return range(1, task + 1)
+    window = int(policy.removeprefix("window:"))
+    return range(1, n_tasks + 1) if task == n_tasks else range(max(1, task - window + 1), task + 1)
+
+
 def evaluate_stream(
     learner: Learner, stream: Stream, *, batch: int, presents: str = "sequential", completed: int | None = None
 ) -> Iterator[Row]:
@@ -145,7 +157,7 @@ class _Presentation:
         """Yield what belongs to the boundary after `task`: the row of R, bytes, diagnostics, seconds."""
         clock = perf_counter()
         stream = self.stream
-        counted = [(j, self._correct(task, j)) for j in self._evaluated(task)]
+        counted = [(j, self._correct(task, j)) for j in evaluated_tasks(self.protocol.evaluate, task, stream.n_tasks)]
         for j, correct in counted:
             n = len(stream.test(j))
             for seed, value in zip(stream.seeds, (correct.double() / n).tolist(), strict=True):
@@ -159,21 +171,10 @@ class _Presentation:
         for name, values in self.learner.diagnostics().items():
             for seed, value in zip(stream.seeds, values.double().tolist(), strict=True):
                 yield Row(seed, task, None, None, name, value)
+        self._show(0)
         yield Row(None, task, None, None, "seconds.train", self.seconds)
         self.seconds = 0.0
         yield Row(None, task, None, None, BOUNDARY, seconds)
-
-    def _evaluated(self, task: int) -> range:
-        """Return the tasks that the evaluation policy measures after `task`."""
-        policy, last = self.protocol.evaluate, self.stream.n_tasks
-        if policy == "full" or (policy == "final" and task == last):
-            return range(1, last + 1)
-        if policy == "final":
-            return range(0)
-        if policy == "seen":
-            return range(1, task + 1)
-        window = int(policy.removeprefix("window:"))
-        return range(1, last + 1) if task == last else range(max(1, task - window + 1), task + 1)
 
     def _within(self, completed: int, tasks: range) -> Iterator[Row]:
         """Yield the accuracy on each task's fixed subsample, at the present position."""
@@ -195,7 +196,6 @@ class _Presentation:
         right = torch.zeros(len(self.stream.seeds), dtype=torch.int64, device=self.stream.device)
         for inputs, labels in blocks:
             right += self._right(self.learner.predict(inputs, told), labels, classes)
-        self._show(0)
         return right
 
     def _test(self, task: int) -> Samples:
@@ -233,14 +233,12 @@ class _Presentation:
         """
         if task == self.shown:
             return
-        if self.shown:
-            order = self.stream.pixel_order(self.shown)
-            assert order is not None
-            self.learner.permute_inputs(order)  # type: ignore[attr-defined]
-        if task:
-            order = self.stream.pixel_order(task)
-            assert order is not None
-            self.learner.permute_inputs(order.argsort(1))  # type: ignore[attr-defined]
+        back = self.stream.pixel_order(self.shown) if self.shown else None
+        there = self.stream.pixel_order(task) if task else None
+        order = there.argsort(1) if there is not None else None
+        if back is not None:
+            order = back.gather(1, order) if order is not None else back
+        self.learner.permute_inputs(order)  # type: ignore[attr-defined]
         self.shown = task
 
 

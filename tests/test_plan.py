@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -152,4 +153,22 @@ def test_a_class_stands_for_a_recipe_and_bears_its_name(tmp_path: Path) -> None:
     assert first.learner.learner.options == {"rate": 0.5}
     (tmp_path / "a.py").write_text("x = 2\n")
     assert resolved(f"{tmp_path}/a.py:Mine", learner__rate="0.5").fingerprint != first.fingerprint
-    assert resolved("package.module:Mine").model == "Mine"
+
+
+def test_a_package_s_learner_is_identified_by_its_source_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "learners_here"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    fingerprints = set()
+    for content in ("x = 1\n", "x = 2\n"):
+        (package / "mine.py").write_text(content)
+        plan = resolved("learners_here.mine:Mine")
+        assert plan.model == "Mine"
+        fingerprints.add(plan.fingerprint)
+    assert len(fingerprints) == 2
+    assert "learners_here.mine" not in sys.modules
+    with pytest.raises(NlbenchError, match=r"learners_here\.yours: there is no such module"):
+        resolved("learners_here.yours:Mine")
+    with pytest.raises(NlbenchError, match=r"no_such\.module: cannot be imported"):
+        resolved("no_such.module:Mine")
