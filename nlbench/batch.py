@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from nlbench.kernels.backends import Backend
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -62,6 +64,9 @@ class Learner:
 
     single_seed: ClassVar[bool] = False
     """True for a learner written for one seed: it gets tensors without the seed axis, and the harness loops over seeds."""
+
+    backend: Backend = "reference"
+    """The implementation of the kernels that trains it, for the record: plain torch, unless a subclass says otherwise."""
 
     def __init__(self, config: Any, problem: Problem) -> None:
         """Make every tensor of the learner; `config` is its recipe, or the options of an external one as a dict."""

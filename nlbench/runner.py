@@ -24,7 +24,7 @@ from nlbench.batch import Batch, Learner, Problem
 from nlbench.errors import BackendError, RecordError, UnknownNameError
 from nlbench.kernels.backends import Backend
 from nlbench.plan import Machine, Plan
-from nlbench.protocol import BOUNDARY, evaluate_stream, training_batches
+from nlbench.protocol import BOUNDARY, evaluate_stream, evaluated_tasks, training_batches
 from nlbench.records import Row, environment, extend_record, read_record, write_record
 from nlbench.streams import ArrayStream, ArrayTasks, Stream
 
@@ -84,7 +84,7 @@ def execute(
             if row.metric == BOUNDARY and row.after_task != plan.stream.stream.tasks:
                 checkpoint.save(rows, {} if cumulative else learner.state_dict())
             yield row
-    metadata = {**plan.describe(), **_ran_on(machine, stream.device), "threads": used, "run": checkpoint.run}
+    metadata = {**plan.describe(), **_ran_on(learner.backend, stream.device), "threads": used, "run": checkpoint.run}
     path = plan.record_path(results)
     if path.exists() and not force:
         extend_record(read_record(path), rows=rows, metadata=metadata)
@@ -111,8 +111,8 @@ def threads(numbers: int) -> Iterator[int]:
         torch.set_num_threads(before)
 
 
-def _ran_on(machine: Machine, device: torch.device) -> dict[str, Any]:
-    facts: dict[str, Any] = {"backend": machine.backend, "device": device.type}
+def _ran_on(backend: str, device: torch.device) -> dict[str, Any]:
+    facts: dict[str, Any] = {"backend": backend, "device": device.type}
     if device.type == "cuda":
         facts["gpu"] = torch.cuda.get_device_name(device)
     return {**facts, "environment": environment.describe()}
@@ -206,7 +206,9 @@ def estimate(plan: Plan, machine: Machine, declared: ArrayTasks | None = None) -
         learner.predict(inputs, told)
         per_sample = (perf_counter() - clock) / labels.shape[1]
     tasks = range(1, stream.n_tasks + 1)
-    tested = (stream.n_tasks + 1) * sum(len(stream.test(task)) for task in tasks)
+    policy = stream.spec.protocol.evaluate
+    rows = (evaluated_tasks(policy, task, stream.n_tasks) for task in range(stream.n_tasks + 1))
+    tested = sum(len(stream.test(task)) for row in rows for task in row)
     last = training_batches(stream, plan.batch, plan.learner.presents)
     steps = last
     if plan.learner.presents == "cumulative":

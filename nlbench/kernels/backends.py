@@ -31,18 +31,19 @@ def implementation(op: str, backend: Backend, tensor: Tensor) -> ModuleType:
     return import_module(f"{op}.{_MODULES[resolve(op, backend, tensor)]}")
 
 
-def resolve(op: str, backend: Backend, tensor: Tensor) -> Backend:
+def resolve(op: str, backend: str, tensor: Tensor) -> Backend:
     """The name of the backend that `implementation` would run: never "auto"."""
-    if backend not in get_args(Backend):
-        raise UnknownNameError("backend", backend, get_args(Backend))
     if backend == "auto":
         ready = (name for name in _FASTEST_FIRST.get(tensor.device.type, ()) if obstacle(op, name, tensor) is None)
         return next(ready, "reference")
-    found = obstacle(op, backend, tensor)
+    chosen = next((name for name in _MODULES if name == backend), None)
+    if chosen is None:
+        raise UnknownNameError("backend", backend, get_args(Backend))
+    found = obstacle(op, chosen, tensor)
     if found is not None:
         reason, remedy = found
         raise BackendError(f"backend {backend!r} cannot run {op.rpartition('.')[2]}: {reason}.", remedy)
-    return backend
+    return chosen
 
 
 def available_backends(op: str, tensor: Tensor) -> tuple[Backend, ...]:

@@ -18,6 +18,7 @@ class EachSeed(Learner):
 
     def __init__(self, kind: type[Learner], config: Any, problem: Problem) -> None:
         self._inner = [_built(kind, config, replace(problem, seeds=(seed,))) for seed in problem.seeds]
+        self.backend = self._inner[0].backend
         if hasattr(kind, "permute_inputs"):
             self.permute_inputs = self._permute_inputs
 

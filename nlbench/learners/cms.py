@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from nlbench.batch import Batch, Learner, Problem
+from nlbench.kernels.softmax import cross_entropy
 from nlbench.learners.initial import linear as initial_linear
-from nlbench.learners.mlp import cross_entropy
 from nlbench.nested.clocks import check_all_fire
 from nlbench.nested.continuum import Block, block
 from nlbench.nested.continuum_update import LevelState, Plan, Rule, continuum_update

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nlbench.batch import Batch, Learner, Problem
-from nlbench.learners.mlp import cross_entropy
+from nlbench.kernels.softmax import cross_entropy
 from nlbench.nested.clocks import check_all_fire
 from nlbench.nested.continuum import ContinuumMemory
 from nlbench.nested.continuum_update import LevelState, Plan, Rule, continuum_update

@@ -7,14 +7,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nlbench import Batch, Problem
-from nlbench.learners.mlp import Mlp, cross_entropy
+from nlbench.errors import BackendError
+from nlbench.learners.mlp import Mlp
 from nlbench.specs.learners import MlpConfig
 
 S, B, D, C = 3, 7, 5, 4
 
 
-def learner(*, hidden: tuple[int, ...] = (6, 8), seeds: tuple[int, ...] = (0, 1, 2), **config: float) -> Mlp:
-    made = Mlp(MlpConfig(kind="mlp", hidden=hidden, **config), Problem((D,), C, seeds, "class-il", CPU, "auto", 10))
+def learner(
+    *, hidden: tuple[int, ...] = (6, 8), seeds: tuple[int, ...] = (0, 1, 2), backend: str = "auto", **config: float
+) -> Mlp:
+    made = Mlp(MlpConfig(kind="mlp", hidden=hidden, **config), Problem((D,), C, seeds, "class-il", CPU, backend, 10))
     for tensors in (made.weights, made.biases, made.weight_velocities, made.bias_velocities):
         tensors[:] = [tensor.double() for tensor in tensors]
     return made
@@ -38,11 +41,14 @@ def network(made: Mlp, index: int) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
+@pytest.mark.parametrize("backend", ["reference", "numba"])
 @pytest.mark.parametrize("hidden", [(), (6,), (6, 8)])
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("classes", [None, [True, False, True, False]])
-def test_steps_are_those_of_torch_sgd_by_autograd(hidden: tuple[int, ...], momentum: float, classes: list[bool] | None) -> None:
-    made = learner(hidden=hidden, rate=0.3, momentum=momentum)
+def test_steps_are_those_of_torch_sgd_by_autograd(
+    backend: str, hidden: tuple[int, ...], momentum: float, classes: list[bool] | None
+) -> None:
+    made = learner(hidden=hidden, backend=backend, rate=0.3, momentum=momentum)
     twins = [network(made, index) for index in range(S)]
     optimizers = [torch.optim.SGD(twin.parameters(), lr=0.3, momentum=momentum) for twin in twins]
     for step in range(4):
@@ -71,16 +77,25 @@ def test_a_class_that_does_not_compete_gets_no_gradient() -> None:
     assert not torch.equal(made.weights[1][:, [0, 2]], before[:, [0, 2]])
 
 
-def test_cross_entropy_is_torchs_and_its_gradient_autograds() -> None:
+@pytest.mark.parametrize("hidden", [(6,), (300, 300)])
+def test_the_number_of_threads_changes_no_bit(hidden: tuple[int, ...]) -> None:
+    """The larger one is shared out by blocks of samples and rows."""
+    before, found = torch.get_num_threads(), []
     draw = torch.Generator().manual_seed(0)
-    logits = torch.randn(S, B, C, generator=draw).double().requires_grad_()
-    labels, classes = torch.randint(3, (S, B), generator=draw), torch.tensor([True, True, True, False])
-    loss, delta = cross_entropy(logits.detach(), labels, classes)
-    masked = logits.masked_fill(~classes, -torch.inf)
-    expected = torch.stack([F.cross_entropy(masked[index], labels[index]) for index in range(S)])
-    (gradient,) = torch.autograd.grad(expected.sum(), logits)
-    assert torch.allclose(loss, expected, atol=1e-12)
-    assert torch.allclose(delta, gradient, atol=1e-12)
+    x, y = torch.randn(1, 100, 300, generator=draw), torch.randint(C, (1, 100), generator=draw)
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        made = Mlp(MlpConfig(kind="mlp", hidden=hidden), Problem((300,), C, (0,), "class-il", CPU, "auto", 10))
+        for _ in range(3):
+            made.observe(Batch(x, y, torch.ones(C, dtype=torch.bool), None))
+        found.append([*made.weights, *made.biases])
+    torch.set_num_threads(before)
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
+def test_a_backend_that_cannot_run_is_refused_before_the_first_batch() -> None:
+    with pytest.raises(BackendError, match="backend 'triton' cannot run mlp_step"):
+        learner(backend="triton")
 
 
 def test_initial_values_are_those_of_torch_linear_in_range_and_a_seeds_own() -> None:
