@@ -65,7 +65,7 @@ class Case:
         return {name: (each.to(dtype) if each.is_floating_point() else each).to(device) for name, each in tensors.items()}
 
     def prepared(self, tensors: Tensors, backend: Backend, *, gradients: bool = True) -> Callable[[], Tensors]:
-        """What runs the op on copies of the tensors: returns its outputs, and "d name" for the gradient of each floating-point input.
+        """What runs the op on copies of the tensors: its outputs, and "d name" for the gradient of each floating-point input.
 
         The gradients are those of a fixed linear functional of the outputs. An op that changes its arguments changes the copies.
         """
