@@ -88,10 +88,7 @@ class _Presentation:
                 continue
             if self.cumulative:
                 self.learner.load_state_dict(initial)
-                samples = self.stream.train_until(task)
-            else:
-                samples = self.stream.train(task)
-            yield from self._train(task, samples)
+            yield from self._train(task)
             yield from self._boundary(task)
 
     def _chance(self) -> Iterator[Row]:
@@ -99,10 +96,11 @@ class _Presentation:
             for seed, value in zip(self.stream.seeds, self.stream.chance(task).tolist(), strict=True):
                 yield Row(seed, None, task, None, "chance", value)
 
-    def _train(self, task: int, samples: Samples) -> Iterator[Row]:
-        """Present the samples and yield what is measured on the way."""
+    def _train(self, task: int) -> Iterator[Row]:
+        """Present the task's samples (all until it, for the joint bound) and yield what is measured on the way."""
         every = self.protocol.evaluate_every if not self.cumulative else None
         classes, told = self._revealed(task)
+        samples = self.stream.train_until(task) if self.cumulative else self.stream.train(task)
         if not self.cumulative and not self.reorders:
             samples = self.stream.ordered(samples, task)
         self.task, self.losses = task, []

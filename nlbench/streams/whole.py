@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import cos, radians, sin
 
 import torch
@@ -84,7 +84,8 @@ class RotatedStream(WholeStream):
         def turned(images: Tensor, task: int) -> Tensor:
             return rotate(images, spec.stream.degrees * (task - 1)).sub_(facts.mean).div_(facts.std)  # type: ignore[union-attr]
 
-        self._train_images = lru_cache(maxsize=1)(lambda task: turned(train, task))
+        self._turned = partial(turned, train)
+        self._train_images = lru_cache(maxsize=1)(self._turned)
         self._test_images = lru_cache(maxsize=None)(lambda task: turned(test, task))
 
     def train(self, task: int) -> Samples:
@@ -92,6 +93,14 @@ class RotatedStream(WholeStream):
 
     def test(self, task: int) -> Samples:
         return self._samples(self._test_images(task), self._test_labels, task)
+
+    def train_until(self, task: int) -> Samples:
+        n = self.train_size(task)
+        images = torch.empty(task * n, *self.input_shape, device=self.device)
+        for number, own in enumerate(images.split(n), start=1):
+            own.copy_(self._turned(number))
+        labels = torch.cat([self._samples(images, self._train_labels, number).labels for number in range(1, task + 1)], 1)
+        return Samples(images, torch.arange(task * n, device=self.device)[None], labels, start=0)
 
 
 def rotate(images: Tensor, degrees: float) -> Tensor:
