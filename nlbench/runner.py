@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import accumulate, islice
@@ -23,6 +23,7 @@ from nlbench import learners, streams
 from nlbench.batch import Batch, Learner, Problem
 from nlbench.errors import BackendError, RecordError, UnknownNameError
 from nlbench.kernels.backends import Backend
+from nlbench.kernels.threads import single_torch_thread
 from nlbench.plan import Machine, Plan
 from nlbench.protocol import BOUNDARY, evaluate_stream, evaluated_tasks, training_batches
 from nlbench.records import Row, environment, extend_record, read_record, write_record
@@ -99,16 +100,11 @@ SMALL: Final = 32_768
 
 @contextmanager
 def threads(numbers: int) -> Iterator[int]:
-    """Give the number of threads to run with: one where a batch holds few numbers, otherwise as many as torch has; put it
+    """Give the number of threads torch runs with: one where a batch holds few numbers, otherwise as many as it has; put it
     back afterwards.
     """
-    before = torch.get_num_threads()
-    if numbers < SMALL:
-        torch.set_num_threads(1)
-    try:
+    with single_torch_thread() if numbers < SMALL else nullcontext():
         yield torch.get_num_threads()
-    finally:
-        torch.set_num_threads(before)
 
 
 def _ran_on(backend: str, device: torch.device) -> dict[str, Any]:

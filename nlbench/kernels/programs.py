@@ -13,6 +13,7 @@ from numba.core import cgutils
 from torch import Tensor
 
 from nlbench.kernels.compilation import compiled
+from nlbench.kernels.threads import program_threads
 from nlbench.kernels.tiles import intrinsic
 
 _CORES: Final[int] = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
@@ -30,14 +31,15 @@ class Program:
         self.__doc__ = function.__doc__
 
     def __call__(self, count: int, *arguments: Any) -> None:
-        """Run indices 0 … count - 1 on as many threads as torch uses. All arrays must be C-contiguous."""
-        kinds = tuple((each.dtype.char, each.ndim) if isinstance(each, np.ndarray) else type(each) for each in arguments)
+        """Run indices 0 … count - 1 on as many threads as programs have, at most one an index. Arrays must be C-contiguous."""
+        kinds = tuple([(each.dtype.char, each.ndim) if isinstance(each, np.ndarray) else type(each) for each in arguments])
         if kinds not in self._addresses:
             self._addresses[kinds] = self._address(arguments)
-        threads = torch.get_num_threads()
-        numba.set_num_threads(min(threads, _CORES))
-        if torch.get_num_threads() != threads:  # starting Numba's threads sets the count of the OpenMP runtime they share
-            torch.set_num_threads(threads)
+        before, threads = torch.get_num_threads(), min(program_threads(), _CORES, max(count, 1))
+        if numba.get_num_threads() != threads:
+            numba.set_num_threads(threads)
+        if torch.get_num_threads() != before:  # starting Numba's threads sets the count of the OpenMP runtime they share
+            torch.set_num_threads(before)
         _run(self._addresses[kinds], count, arguments)
 
     def _address(self, arguments: tuple[Any, ...]) -> int:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from nlbench.kernels.backends import Backend, implementation
-from nlbench.kernels.shapes import check_shapes
 
 
 def mlp_step(
@@ -31,13 +30,7 @@ def mlp_step(
 
     Parameters must be contiguous. Cost: 6 B Σ d_in d_out floating-point operations a seed.
     """
-    named = {f"weights[{i}]": (weight, f"S D{i + 1} D{i}") for i, weight in enumerate(weights)}
-    named |= {f"biases[{i}]": (bias, f"S D{i + 1}") for i, bias in enumerate(biases)}
-    check_shapes("mlp_step", inputs=(inputs, "S B D0"), **named)
-    if labels.shape != inputs.shape[:2] or classes.shape != biases[-1].shape[1:]:
-        raise ValueError(
-            f"mlp_step: labels {tuple(labels.shape)} or classes {tuple(classes.shape)} do not fit inputs and last layer"
-        )
+    _check(weights, biases, inputs, labels, classes)
     velocities = (*weight_velocities, *bias_velocities)
     if [each.shape for each in velocities] != [each.shape for each in (*weights, *biases) if momentum]:
         raise ValueError("mlp_step: momentum needs one velocity for every parameter, and only momentum has use for them")
@@ -45,3 +38,23 @@ def mlp_step(
         raise ValueError("mlp_step: parameters and velocities are changed in place and must be contiguous")
     step = implementation(__name__, backend, inputs).step
     return step(weights, biases, inputs, labels, classes, rate, momentum, weight_velocities, bias_velocities)
+
+
+def _check(weights: Sequence[Tensor], biases: Sequence[Tensor], inputs: Tensor, labels: Tensor, classes: Tensor) -> None:
+    """Raise `ValueError` for shapes, types or devices that do not fit; without names, as steps may last microseconds."""
+    seeds, batch, width = inputs.shape
+    for i, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+        if weight.shape != (seeds, bias.shape[-1], width) or bias.shape != (seeds, bias.shape[-1]):
+            raise ValueError(
+                f"mlp_step: weights[{i}] {tuple(weight.shape)} and biases[{i}] {tuple(bias.shape)} do not fit {seeds} seeds of"
+                f" {width} inputs"
+            )
+        if (weight.dtype, weight.device) != (inputs.dtype, inputs.device):
+            raise ValueError(
+                f"mlp_step: weights[{i}] is {weight.dtype} on {weight.device}, inputs {inputs.dtype} on {inputs.device}"
+            )
+        width = bias.shape[-1]
+    if labels.shape != (seeds, batch) or classes.shape != (width,):
+        raise ValueError(
+            f"mlp_step: labels {tuple(labels.shape)} or classes {tuple(classes.shape)} do not fit inputs and last layer"
+        )

@@ -13,12 +13,14 @@ from typing import Final
 import numpy as np
 from torch import Tensor
 
+from nlbench.kernels.elementary import exp
 from nlbench.kernels.programs import Program, array, empty, tensor
 from nlbench.kernels.tiles import copy, gemm, kernel, matrix_at, row_sums, transpose
 
 SMALL_STEP: Final = 4_000_000
 """Multiply-adds of a step below which one program does it all: a second parallel launch would cost more than it gains."""
 BLOCK: Final = 32
+WHOLE, SAMPLES, ROWS = 0, 1, 2
 
 
 @kernel()
@@ -35,8 +37,9 @@ def masked_softmax(Z, labels, classes, batch, loss, index):  # type: ignore[no-u
     for c in range(n_classes):
         if classes[c]:
             for s in range(size):
-                Z[c, s] = np.exp(Z[c, s] - largest[s])
-                norms[s] += Z[c, s]
+                share = exp(Z[c, s] - largest[s])
+                Z[c, s] = share
+                norms[s] += share
         else:
             for s in range(size):
                 Z[c, s] = 0
@@ -141,26 +144,21 @@ def rows(p, part, parts, widths, weights, biases, velocities, inputs, hidden, de
 
 
 @Program
-def whole_steps(p, widths, weights, biases, velocities, inputs, labels, classes, hidden, deltas, loss, rate, momentum):  # type: ignore[no-untyped-def]
-    """All of one seed's step."""
-    for block in range(loss.shape[1]):
-        low, high = block * BLOCK, min(block * BLOCK + BLOCK, inputs.shape[1])
-        samples(p, low, high, widths, weights, biases, inputs, labels, classes, hidden, deltas, loss, block)
-    rows(p, 0, 1, widths, weights, biases, velocities, inputs, hidden, deltas, rate, momentum)
-
-
-@Program
-def sample_blocks(index, widths, weights, biases, inputs, labels, classes, hidden, deltas, loss):  # type: ignore[no-untyped-def]
-    """One block of one seed's samples."""
-    p, block = index // loss.shape[1], index % loss.shape[1]
-    low, high = block * BLOCK, min(block * BLOCK + BLOCK, inputs.shape[1])
-    samples(p, low, high, widths, weights, biases, inputs, labels, classes, hidden, deltas, loss, block)
-
-
-@Program
-def row_blocks(index, parts, widths, weights, biases, velocities, inputs, hidden, deltas, rate, momentum):  # type: ignore[no-untyped-def]
-    """One share of one seed's rows."""
-    rows(index // parts, index % parts, parts, widths, weights, biases, velocities, inputs, hidden, deltas, rate, momentum)
+def part(index, phase, widths, weights, biases, velocities, inputs, labels, classes, hidden, deltas, loss, rate, momentum):  # type: ignore[no-untyped-def]
+    """All of one seed's step; or, of a step in two phases, one block of one seed's samples, then one share of its rows."""
+    blocks = loss.shape[1]
+    p, first, last = index, 0, blocks
+    if phase != WHOLE:
+        p, first = index // blocks, index % blocks
+        last = first + 1
+    if phase != ROWS:
+        for block in range(first, last):
+            low, high = block * BLOCK, min(block * BLOCK + BLOCK, inputs.shape[1])
+            samples(p, low, high, widths, weights, biases, inputs, labels, classes, hidden, deltas, loss, block)
+    if phase == WHOLE:
+        rows(p, 0, 1, widths, weights, biases, velocities, inputs, hidden, deltas, rate, momentum)
+    elif phase == ROWS:
+        rows(p, first, blocks, widths, weights, biases, velocities, inputs, hidden, deltas, rate, momentum)
 
 
 def addresses(tensors: Sequence[Tensor]) -> np.ndarray:
@@ -190,9 +188,8 @@ def step(
     blocks = -(-batch // BLOCK)
     loss = empty((seeds, blocks), X)
     rate, momentum = X.dtype.type(rate), X.dtype.type(momentum)
-    if work <= SMALL_STEP:
-        whole_steps(seeds, widths, W, b, V, X, Y, competing, hidden, deltas, loss, rate, momentum)
-    else:
-        sample_blocks(seeds * blocks, widths, W, b, X, Y, competing, hidden, deltas, loss)
-        row_blocks(seeds * blocks, blocks, widths, W, b, V, X, hidden, deltas, rate, momentum)
+    phases = (WHOLE,) if work <= SMALL_STEP else (SAMPLES, ROWS)
+    for phase in phases:
+        count = seeds if phase == WHOLE else seeds * blocks
+        part(count, phase, widths, W, b, V, X, Y, competing, hidden, deltas, loss, rate, momentum)
     return tensor(loss.sum(1), seeds)

@@ -1,0 +1,30 @@
+"""How many threads torch and the kernels' programs run on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Final
+
+import torch
+
+_PROGRAMS: Final[ContextVar[int | None]] = ContextVar("programs", default=None)
+
+
+def program_threads() -> int:
+    """Threads of a program: as many as torch has, or had when `single_torch_thread` took them from it."""
+    return _PROGRAMS.get() or torch.get_num_threads()
+
+
+@contextmanager
+def single_torch_thread() -> Iterator[None]:
+    """Torch runs on one thread while this lasts; programs, which share out whole seeds and not single small products, on all."""
+    before = torch.get_num_threads()
+    token = _PROGRAMS.set(before)
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        _PROGRAMS.reset(token)
