@@ -39,17 +39,18 @@ class Convolution:
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Return the features (S, N, D) of inputs (1 or S, N, D_in), one seed after another: a grouped convolution is slower."""
-        images = inputs.unflatten(-1, (-1, self._height, self._width))
-        filters = zip(*self.tensors, strict=True)
-        return unit_scale(torch.stack([self._features(images[min(s, len(images) - 1)], *pair) for s, pair in enumerate(filters)]))
+        return torch.stack([self.of_seed(s, inputs[min(s, len(inputs) - 1)]) for s in range(len(self.tensors[0]))])
+
+    def of_seed(self, seed: int, inputs: Tensor) -> Tensor:
+        """Return the features (N, D) of one seed, for inputs (N, D_in)."""
+        first, second = (filters[seed] for filters in self.tensors)
+        hidden = F.conv2d(inputs.unflatten(-1, (-1, self._height, self._width)), first)
+        hidden = F.conv2d(F.avg_pool2d(hidden.relu_(), self._pools[0]), second)
+        return unit_scale(F.avg_pool2d(hidden.relu_(), self._pools[1], ceil_mode=True).flatten(1))
 
     def gather(self, inputs: Tensor) -> bool:
         """Return False: these features never change."""
         return False
-
-    def _features(self, images: Tensor, first: Tensor, second: Tensor) -> Tensor:
-        hidden = F.avg_pool2d(F.conv2d(images, first).relu_(), self._pools[0])
-        return F.avg_pool2d(F.conv2d(hidden, second).relu_(), self._pools[1], ceil_mode=True).flatten(1)
 
 
 class RandomFeatures:
@@ -80,6 +81,11 @@ class RandomFeatures:
         """Return the features (S, N, D) of inputs (1 or S, N, D_in)."""
         weight, bias, *_ = self.tensors
         return unit_scale(torch.baddbmm(bias[:, None], inputs.expand(len(weight), -1, -1), weight.mT).relu_())
+
+    def of_seed(self, seed: int, inputs: Tensor) -> Tensor:
+        """Return the features (N, D) of one seed, for inputs (N, D_in)."""
+        weight, bias, *_ = self.tensors
+        return unit_scale(torch.addmm(bias[seed], inputs, weight[seed].T).relu_())
 
     def gather(self, inputs: Tensor) -> bool:
         """Take in a batch (S, B, D_in) of the warm-up; return True when it was the last one, and the features changed."""

@@ -1,8 +1,8 @@
 """HOPE as a continual learner: fixed features, a continuum memory from slow to fast, and a read-out memory that remember.
 
 A batch is a chunk of tokens of one stream: predict, then write; labels enter only as what is written. Every memory retains in
-the metric of the keys it has been written with (`nested.metric`), and the read-out makes its own values and rates from what it
-reads.
+the metric of the keys it has been written with (`kernels.metric_update`), and the read-out makes its own values and rates from
+what it reads.
 
 Shapes: S seeds, B tokens of a chunk, D width of a key, C classes.
 Source: Behrouz et al. 2025 (arXiv 2512.24695), eq. 59 with an accumulated metric, eq. 70-71 and 88.
@@ -20,10 +20,11 @@ from torch import Tensor
 
 from nlbench import seeds as draws
 from nlbench.batch import Batch, Learner, Problem
+from nlbench.kernels.backends import resolve
+from nlbench.kernels.metric_update import accumulate, bounded, least_squares, metric_step, protecting
+from nlbench.kernels.softmax import cross_entropy
 from nlbench.learners.features import KEYS, Convolution, permuted_square
-from nlbench.learners.mlp import cross_entropy
 from nlbench.nested.clocks import check_all_fire, due
-from nlbench.nested.metric import accumulate_, bounded, least_squares, protecting, with_constant
 from nlbench.nested.rules import dgd
 from nlbench.specs.hope import HopeConfig
 
@@ -51,6 +52,8 @@ class Hope(Learner):
         self.memories[-1] *= READOUT_GAIN if self._readout.rule == "protected" else 0.0
         self._protects = [config.metric] * len(config.levels) + [self._readout.rule == "protected"]
         exact = self._readout.rule == "exact"
+        if exact or any(self._protects):
+            self.backend = resolve(metric_step.__module__, problem.backend, self.memories[0])
         self.metrics = [
             torch.zeros(seeds, size, size, device=device)
             for size in _kept(widths, [*self._protects[:-1], self._protects[-1] or exact])
@@ -85,7 +88,15 @@ class Hope(Learner):
         return loss
 
     def predict(self, inputs: Tensor, task: int | None) -> Tensor:
-        return self._read(inputs.flatten(2))[-1]
+        """Seed by seed: what lies between two memories stays in the cache."""
+        readings = []
+        for seed in range(len(self.memories[0])):
+            read = inputs[min(seed, len(inputs) - 1)].flatten(1)
+            read = self._features.of_seed(seed, read) if self._features else read
+            for i, memory in enumerate(self.memories):
+                read = torch.addmm(memory[seed, :, -1], read.relu_() if i else read, memory[seed, :, :-1].T)
+            readings.append(read)
+        return torch.stack(readings)
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         super().load_state_dict(state)
@@ -139,11 +150,10 @@ class Hope(Learner):
     def _write_readout(self, keys: Tensor, readings: Tensor, surprises: Tensor, rates: Tensor) -> None:
         readout = self._readout
         if readout.rule == "exact":
-            accumulate_(self.metrics[-1], keys, rates, readout.retain)
+            accumulate(self.metrics[-1], rates.sqrt() * keys, retain=readout.retain, backend=self.backend)
             self.products.mul_(readout.retain).baddbmm_(keys.mT, rates * (readings - surprises))
         elif readout.rule == "protected":
-            self._step(-1, self.memories[-1], keys, surprises * (rates / rates.shape[1]), -readout.rate)
-            self._gather(-1, keys, readout.retain)
+            self._step(-1, self.memories[-1], keys, surprises * (rates / rates.shape[1]), -readout.rate, readout.retain)
         else:
             per_length = readout.rate / keys.shape[-1]  # keys are as long as the root of their width
             self.memories[-1] = dgd(self.memories[-1], keys, surprises, per_length * rates[..., 0]).weights
@@ -152,23 +162,34 @@ class Hope(Learner):
         """Make a level's step, or add it to those pending and make their mean when the level's period ends."""
         level = self._config.levels[i]
         if level.period == 1:
-            self._step(i, self.memories[i], keys, surprises, -level.rate)
+            self._step(i, self.memories[i], keys, surprises, -level.rate, level.retain)
         else:
-            self._step(i, self.pending[i], keys, surprises, 1.0)
+            self._step(i, self.pending[i], keys, surprises, 1.0, level.retain)
             if due(int(self.step), level.period):
                 self.memories[i].sub_(self.pending[i], alpha=level.rate / level.period)
                 self.pending[i].zero_()
-        self._gather(i, keys, level.retain)
 
-    def _step(self, i: int, target: Tensor, keys: Tensor, surprises: Tensor, rate: float) -> None:
-        """Add `rate` times the gradient step of memory i to `target`, projected by what its metric protects."""
-        directions = keys @ self.inverses[i] if self._protects[i] else keys
-        target.baddbmm_(bounded(surprises, directions, self._config.bound).mT, directions, alpha=rate)
-
-    def _gather(self, i: int, keys: Tensor, retain: float) -> None:
-        """Take the keys of every `share`-th chunk into a metric, as many times; a chunk counts one, whatever its length."""
-        if self._protects[i] and due(int(self.step), self._config.share):
-            accumulate_(self.metrics[i], keys, self._config.share / keys.shape[1], retain)
+    def _step(self, i: int, target: Tensor, keys: Tensor, surprises: Tensor, rate: float, retain: float) -> None:
+        """Add `rate` times the gradient step of memory i to `target`, projected by what its metric protects, and take the keys of
+        every `share`-th chunk into the metric, as many times; a chunk counts one, whatever its length.
+        """
+        share, bound = self._config.share, self._config.bound
+        if not self._protects[i]:
+            target.baddbmm_(bounded(surprises, keys, bound).mT, keys, alpha=rate)
+            return
+        gathers = due(int(self.step), share)
+        metric_step(
+            target,
+            self.metrics[i],
+            self.inverses[i],
+            keys,
+            surprises,
+            rate=-rate,
+            bound=bound,
+            share=share / keys.shape[1] if gathers else 0.0,
+            retain=retain if gathers else 1.0,
+            backend=self.backend,
+        )
 
     def _refresh(self) -> None:
         """Every `refresh` steps bring up to date what the metrics protect, and the memory that an exact read-out solves for.
@@ -179,9 +200,10 @@ class Hope(Learner):
         if due(step, every) or (step < every and step.bit_count() == 1):
             for i, ridge in enumerate([*(level.ridge for level in self._config.levels), self._readout.ridge]):
                 if self.inverses[i].numel():
-                    self.inverses[i] = protecting(self.metrics[i], ridge)
+                    self.inverses[i].copy_(protecting(self.metrics[i], ridge, backend=self.backend))
         if self._readout.rule == "exact" and due(step, every):
-            self.memories[-1] = least_squares(self.metrics[-1], self.products, self._readout.ridge)
+            solved = least_squares(self.metrics[-1], self.products, self._readout.ridge, backend=self.backend)
+            self.memories[-1].copy_(solved)
 
     def _forget(self) -> None:
         """Empty all metrics: the features changed, and what was gathered of the old ones says nothing of the new."""
@@ -215,6 +237,11 @@ class Hope(Learner):
         if len(self.memories) == 1 and self.products.numel():
             self.products = self.products.gather(1, order[..., None].expand_as(self.products))
         self.owed_order = home.clone()
+
+
+def with_constant(inputs: Tensor) -> Tensor:
+    """Return keys (..., D + 1): the inputs (..., D) and a constant 1, so that a bias is one more weight."""
+    return torch.cat([inputs, torch.ones_like(inputs[..., :1])], -1)
 
 
 def own_values(readings: Tensor, labels: Tensor, slack: float) -> Tensor:

@@ -1,18 +1,33 @@
 """What makes the accumulated metric worth having: order does not matter, and it survives thousands of float32 chunks."""
 
+from __future__ import annotations
+
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from nlbench.kernels.metric_update import metric_step, metric_update, protecting
+from nlbench import NlbenchError
+from nlbench.kernels.metric_update import accumulate, bounded, least_squares, metric_step, metric_update, protecting
 
-BACKENDS = ("reference", "numba")
+S, B, D, V = 2, 6, 7, 3
+BACKENDS = pytest.mark.parametrize("backend", ["reference", "numba"])
+WIDTHS = pytest.mark.parametrize("width", [7, 64, 150, 330], ids="D{}".format)
+"""Less than a panel of the blocked programs, one, some and a rest, and products longer than the cache holds."""
 
 
-def drawn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+def drawn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+def metric_of(chunks: list[Tensor], backend: str) -> Tensor:
+    metric = torch.zeros(S, chunks[0].shape[2], chunks[0].shape[2], dtype=chunks[0].dtype)
+    for keys in chunks:
+        accumulate(metric, keys, backend=backend)
+    return metric
+
+
+@BACKENDS
 def test_the_memory_is_ridge_regression_on_everything_in_any_order(backend: str) -> None:
     keys, values, ridge = drawn(2, 60, 12), drawn(2, 60, 3, seed=1), 0.1
     start = torch.zeros(2, 3, 12, dtype=torch.float64), torch.eye(12, dtype=torch.float64).repeat(2, 1, 1) / ridge
@@ -23,7 +38,7 @@ def test_the_memory_is_ridge_regression_on_everything_in_any_order(backend: str)
         torch.testing.assert_close(found.precision, exact, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@BACKENDS
 def test_outputs_come_from_before_the_chunk_is_written(backend: str) -> None:
     keys, values = drawn(1, 8, 5), drawn(1, 8, 2, seed=1)
     memory, precision = drawn(1, 2, 5, seed=2), torch.eye(5, dtype=torch.float64)[None]
@@ -45,7 +60,7 @@ def test_float32_stays_symmetric_and_positive_over_thousands_of_chunks_with_refr
         part = slice(start, start + 8 * 500)
         memory, precision, _ = metric_update(memory, precision, keys[:, part], targets[:, part], chunk=8, backend="numba")
         assert torch.equal(precision, precision.mT)
-        gram += keys[:, part].mT @ keys[:, part]
+        accumulate(gram, keys[:, part], backend="numba")
         precision = protecting(gram, ridge, backend="numba") / ridge
         assert torch.linalg.eigvalsh(precision.double()).min() > 0
     exact = torch.linalg.solve(gram[0].double() + ridge * torch.eye(width), keys[0].double().mT @ targets[0].double()).mT
@@ -53,7 +68,26 @@ def test_float32_stays_symmetric_and_positive_over_thousands_of_chunks_with_refr
     assert error < 1e-2
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@BACKENDS
+@WIDTHS
+def test_a_metric_counts_every_key_and_fades_what_was_before(backend: str, width: int) -> None:
+    keys = drawn(S, B, width)
+    metric = torch.eye(width, dtype=torch.float64).repeat(S, 1, 1)
+    accumulate(metric, keys, retain=0.5, backend=backend)
+    expected = 0.5 * np.eye(width) + np.einsum("sbi,sbj->sij", keys.numpy(), keys.numpy())
+    np.testing.assert_allclose(metric.numpy(), expected, rtol=1e-12, atol=1e-12)
+    assert backend == "reference" or torch.equal(metric, metric.mT)
+
+
+@BACKENDS
+@WIDTHS
+def test_what_protects_is_the_inverse_of_the_shifted_metric(backend: str, width: int) -> None:
+    metric = metric_of([drawn(S, 2 * width, width)], backend)
+    expected = np.linalg.inv(np.eye(width) + metric.numpy() / 3.0)
+    np.testing.assert_allclose(protecting(metric, 3.0, backend=backend).numpy(), expected, rtol=1e-9, atol=1e-12)
+
+
+@BACKENDS
 def test_protection_leaves_unseen_directions_alone_and_slows_seen_ones(backend: str) -> None:
     gram = torch.zeros(1, 4, 4, dtype=torch.float64)
     gram[0, 0, 0] = 99.0
@@ -65,9 +99,79 @@ def test_protection_leaves_unseen_directions_alone_and_slows_seen_ones(backend: 
     assert gram[0, 1, 2] == 1.0
 
 
-def test_a_wide_inverse_matches_float64() -> None:
-    keys = drawn(2, 300, 200).float()
-    gram = keys.mT @ keys
-    found = protecting(gram, 5.0, backend="numba")
-    exact = torch.linalg.inv(torch.eye(200) + gram[0].double() / 5.0)
-    torch.testing.assert_close(found[0].double(), exact, rtol=0, atol=1e-7)
+@BACKENDS
+@WIDTHS
+def test_a_step_is_the_projected_gradient_and_no_longer_than_the_bound(backend: str, width: int) -> None:
+    surprises, keys = drawn(S, B, V, seed=1), drawn(S, B, width, seed=2)
+    surprises[1] *= 1e-3
+    gram = metric_of([drawn(S, B, width, seed=3)], backend)
+    projector, before = protecting(gram, 1.0, backend=backend), gram.clone()
+    whole = (surprises.mT @ keys) @ projector
+    weights = torch.zeros(S, V, width, dtype=torch.float64)
+    bound = float(whole[0].norm()) / 4
+    metric_step(weights, gram, projector, keys, surprises, rate=0.5, bound=bound, share=0.0, backend=backend)
+    torch.testing.assert_close(weights[0], -0.5 * whole[0] / 4)
+    torch.testing.assert_close(weights[1], -0.5 * whole[1])
+    assert torch.equal(gram, before)
+
+
+@BACKENDS
+def test_keys_enter_the_metric_after_the_step_and_as_often_as_said(backend: str) -> None:
+    keys, gram = drawn(S, B, D), metric_of([drawn(S, B, D, seed=3)], backend)
+    expected = 0.9 * gram + 4.0 * keys.mT @ keys
+    projector = torch.eye(D, dtype=torch.float64).repeat(S, 1, 1)
+    metric_step(
+        torch.zeros(S, V, D).double(), gram, projector, keys, drawn(S, B, V), rate=1.0, share=4.0, retain=0.9, backend=backend
+    )
+    torch.testing.assert_close(gram, expected)
+
+
+def test_surprises_of_zero_make_no_step() -> None:
+    assert (bounded(torch.zeros(S, B, V), drawn(S, B, D).float(), bound=1.0) == 0).all()
+
+
+@BACKENDS
+@WIDTHS
+def test_least_squares_is_ridge_regression_and_does_not_know_the_order(backend: str, width: int) -> None:
+    chunks = [(drawn(S, 60, width, seed=i), drawn(S, 60, V, seed=10 + i)) for i in range(5)]
+
+    def solved(order: list[int]) -> Tensor:
+        metric = metric_of([chunks[i][0] for i in order], backend)
+        products = sum(keys.mT @ values for keys, values in (chunks[i] for i in order))
+        return least_squares(metric, products, 2.0, backend=backend)
+
+    keys = torch.cat([keys for keys, _ in chunks], 1).numpy()
+    values = torch.cat([values for _, values in chunks], 1).numpy()
+    expected = np.stack([np.linalg.solve(k.T @ k + 2.0 * np.eye(width), k.T @ v).T for k, v in zip(keys, values, strict=True)])
+    np.testing.assert_allclose(solved([0, 1, 2, 3, 4]).numpy(), expected, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(solved([3, 1, 4, 0, 2]), solved([0, 1, 2, 3, 4]))
+
+
+@BACKENDS
+def test_a_metric_of_nearly_equal_keys_survives_thousands_of_float32_chunks(backend: str) -> None:
+    """Every key is the same but for one part in ten thousand: float32 alone would lose definiteness."""
+    width, centre = 60, drawn(1, 1, 60, dtype=torch.float32)
+    metric, products = torch.zeros(1, width, width), torch.zeros(1, width, V)
+    for i in range(2000):
+        keys = centre + 1e-4 * drawn(1, 16, width, seed=i, dtype=torch.float32)
+        accumulate(metric, keys, backend=backend)
+        products.baddbmm_(keys.mT, torch.ones(1, 16, V))
+    assert torch.linalg.eigvalsh(metric.double()).min() < 0
+    memory = least_squares(metric, products, 1e-6, backend=backend)
+    torch.testing.assert_close(centre @ memory.mT, torch.ones(1, 1, V), atol=1e-2, rtol=0)
+    eigenvalues = torch.linalg.eigvalsh(protecting(metric, 1e3, backend=backend).double())
+    assert eigenvalues.min() > 0
+    assert eigenvalues.max() < 1.05
+
+
+@BACKENDS
+@pytest.mark.parametrize("fault", [torch.nan, -1.0])
+def test_a_metric_that_is_not_one_is_refused(backend: str, fault: float) -> None:
+    gram = torch.eye(100).repeat(2, 1, 1)
+    gram[1, 70, 70] = fault * 1e6
+    for call in (
+        lambda: least_squares(gram, torch.zeros(2, 100, V), 1.0, backend=backend),
+        lambda: protecting(gram, 1.0, backend=backend),
+    ):
+        with pytest.raises(NlbenchError, match="not positive definite"):
+            call()

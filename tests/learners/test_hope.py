@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nlbench import Batch, NlbenchError, Problem
+from nlbench.kernels.metric_update import least_squares
 from nlbench.learners.hope import Hope, own_rates, own_values
-from nlbench.nested.metric import least_squares
 from nlbench.specs.hope import HopeConfig
 
 S, B, C = 2, 5, 4

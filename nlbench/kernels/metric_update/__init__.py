@@ -1,4 +1,12 @@
-"""Memories that retain in the metric of past keys: the read-out that ridge regression would find, and protected steps."""
+"""Memories that retain in the metric of past keys: the read-out that ridge regression would find, and protected steps.
+
+A metric is the Gram matrix A = Σ k kᵀ of the keys written so far. Retention in the metric I + A / λ (the general proximal step of
+Nested Learning, eq. 59) turns a gradient step into one that moves directions never used at the full rate and well-used ones
+hardly: ΔW = -η Δᵀ K (I + A / λ)⁻¹. With a squared loss it can be solved exactly, and the memory no longer depends on the order of
+the stream.
+
+Shapes: S seeds, L tokens or B in a batch, D width of a key, V width of a value.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +14,12 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from nlbench.kernels.backends import Backend, implementation
+from nlbench.errors import NlbenchError
+from nlbench.kernels.backends import Backend, implementation, resolve
+from nlbench.kernels.metric_update.reference import bounded
 from nlbench.kernels.shapes import check_shapes
+
+__all__ = ["MetricUpdate", "accumulate", "bounded", "least_squares", "metric_step", "metric_update", "protecting"]
 
 
 class MetricUpdate(NamedTuple):
@@ -63,11 +75,12 @@ def metric_step(
     """Change weights and gram in place: a gradient step along what the projector lets through, and B more keys in the metric.
 
     weights    (S, V, D)  W -= rate Δᵀ K P, made shorter where the Frobenius norm of Δᵀ K P exceeds `bound`
-    gram       (S, D, D)  A = retain A + share Kᵀ K
+    gram       (S, D, D)  A = retain A + share Kᵀ K; share = 0 and retain = 1 leave it as it is
     projector  (S, D, D)  P, symmetric, from `protecting`
     keys       (S, B, D); surprises (S, B, V): Δ, the loss gradient with respect to W k, already divided by what the loss averages
 
-    Cost: `1.5 B D² + B D V` multiply-adds a seed. Contiguous weights and gram.
+    The B keys are projected, and not the finished (V, D) gradient. Cost: `1.5 B D² + B D V` multiply-adds a seed. Contiguous
+    weights and gram.
 
     Source: general proximal step of Nested Learning (arXiv 2512.24695), eq. 59, in the metric I + A / λ.
     """
@@ -84,10 +97,49 @@ def metric_step(
     implementation(__name__, backend, weights).step(weights, gram, projector, keys, surprises, rate, bound, share, retain)
 
 
+def accumulate(gram: Tensor, keys: Tensor, *, retain: float = 1.0, backend: Backend = "auto") -> None:
+    """Make gram (S, D, D) `retain` times itself plus Kᵀ K for keys (S, B, D), in place; a symmetric gram stays so bit for bit.
+
+    Cost: `B D²` multiply-adds a seed, half of them on CPU cores. On a GPU torch's products run whatever the backend.
+    """
+    check_shapes("accumulate", gram=(gram, "S D D"), keys=(keys, "S B D"))
+    if not gram.is_contiguous():
+        raise ValueError("accumulate: gram is changed in place and must be contiguous")
+    implementation(__name__, _dense(backend, gram), gram).accumulate(gram, keys, retain)
+
+
 def protecting(gram: Tensor, ridge: float, *, backend: Backend = "auto") -> Tensor:
     """P = (I + gram / ridge)⁻¹ (S, D, D), with eigenvalues in (0, 1]: near 1 where no key went, near 0 where many did.
 
-    Factorised by Cholesky in float64. Cost: D³ multiply-adds a seed.
+    Factorised by Cholesky in float64, the diagonal raised by what rounding may have taken from the smallest eigenvalue of a Gram
+    matrix summed up in gram's own type; where the errors of many sums add up to more, by ten times that, a hundred times, …
+    Raises `NlbenchError` where no such matrix is positive definite. Cost: D³ multiply-adds a seed.
     """
     check_shapes("protecting", gram=(gram, "S D D"))
-    return implementation(__name__, backend, gram).inverse(gram, ridge)
+    inverse, failed = implementation(__name__, _dense(backend, gram), gram).inverse(gram, ridge)
+    _check_definite(failed, gram)
+    return inverse
+
+
+def least_squares(gram: Tensor, products: Tensor, ridge: float, *, backend: Backend = "auto") -> Tensor:
+    """The memory M (S, V, D) that minimises Σ ‖M k - v‖² + ridge ‖M‖², from gram Σ k kᵀ (S, D, D) and products Σ k vᵀ (S, D, V).
+
+    Factorised as in `protecting`. Cost: D³ / 6 multiply-adds a seed.
+    """
+    check_shapes("least_squares", gram=(gram, "S D D"), products=(products, "S D V"))
+    memory, failed = implementation(__name__, _dense(backend, gram), gram).solve(gram, products, ridge)
+    _check_definite(failed, gram)
+    return memory
+
+
+def _dense(backend: Backend, tensor: Tensor) -> Backend:
+    """The backend of products and factorisations of whole metrics: on a GPU nothing beats those of torch."""
+    return "numba" if resolve(__name__, backend, tensor) == "numba" else "reference"
+
+
+def _check_definite(failed: int, gram: Tensor) -> None:
+    if failed:
+        raise NlbenchError(
+            f"the metric of past keys is not positive definite (leading minor {failed} of {gram.shape[-1]}).",
+            "Keys are not finite, or far too long: lower the rate, or normalise the inputs.",
+        )

@@ -1,4 +1,8 @@
-"""The metric's operations on CPU cores: one program per seed. Symmetric results are computed above the diagonal and mirrored."""
+"""The metric's operations on CPU cores: one program per seed, or per seed and panel. Symmetric results are computed above the
+diagonal and mirrored.
+
+A product's larger factor is the left one, which passes through the cache once: keys are held transposed, (D, B), beside it.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +13,36 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from nlbench.kernels.metric_update.reference import RAISES
 from nlbench.kernels.programs import Program, array, empty, tensor
 from nlbench.kernels.tiles import copy, gemm, inner_product, kernel, transpose
 
 PANEL: Final = 64
-"""Rows that are computed at once above the diagonal of a symmetric matrix."""
+"""Rows that are computed at once above the diagonal of a symmetric matrix, and columns of a blocked factorisation."""
+DEPTH: Final = 256
+"""Terms of a product whose factors are to stay in the second-level cache."""
+ROWS: Final = 8
+"""Rows of an outer product that are finished before the next: whole rows of memory in order."""
+
+
+@kernel()
+def symmetric_panel(alpha, A, beta, C, low):  # type: ignore[no-untyped-def]
+    """Rows low … low + PANEL of C (D, D) = alpha Aᵀ A + beta C, for A (n, D), right of the diagonal, and their mirror image."""
+    size = C.shape[0]
+    high = min(low + PANEL, size)
+    gemm(alpha, A[:, low:high].T, A[:, low:], beta, C[low:high, low:])
+    for i in range(low, high):
+        for j in range(low, i):
+            C[i, j] = C[j, i]
+    if high < size:
+        transpose(C[low:high, high:], C[high:, low:high])
 
 
 @kernel()
 def symmetric_update(alpha, A, beta, C):  # type: ignore[no-untyped-def]
     """C (D, D) = alpha Aᵀ A + beta C for A (n, D), symmetric bit for bit."""
-    size = C.shape[0]
-    for low in range(0, size, PANEL):
-        high = min(low + PANEL, size)
-        gemm(alpha, A[:, low:high].T, A[:, low:], beta, C[low:high, low:])
-        for i in range(low, high):
-            for j in range(low, i):
-                C[i, j] = C[j, i]
-        if high < size:
-            transpose(C[low:high, high:], C[high:, low:high])
+    for low in range(0, C.shape[0], PANEL):
+        symmetric_panel(alpha, A, beta, C, low)
 
 
 @kernel()
@@ -190,55 +205,126 @@ def protected_step(p, weights, gram, projector, keys, surprises, numbers):  # ty
     """One seed's step; numbers: rate, bound, share, retain."""
     size, width = keys.shape[1:]
     outputs, kind = surprises.shape[2], keys.dtype
-    K, directions = keys[p], np.empty((size, width), kind)
-    W, moves = weights[p], np.empty((outputs, width), kind)
-    gemm(1.0, K, projector[p], 0.0, directions)
-    rate = numbers[0]
+    K, W, rate = keys[p], weights[p], numbers[0]
+    KT, moves_T, moves = np.empty((width, size), kind), np.empty((width, size), kind), np.empty((size, width), kind)
+    surprises_T = np.empty((outputs, size), kind)
+    transpose(K, KT)
+    gemm(1.0, projector[p], KT, 0.0, moves_T)
+    transpose(moves_T, moves)
+    transpose(surprises[p], surprises_T)
     if numbers[1] < np.inf:
-        gemm(1.0, surprises[p].T, directions, 0.0, moves)
-        length = np.sqrt(inner_product(moves, moves))
+        overlaps, products = np.empty((size, size), kind), np.empty((size, size), kind)
+        gemm(1.0, surprises[p], surprises_T, 0.0, overlaps)
+        gemm(1.0, moves, moves_T, 0.0, products)
+        length = np.sqrt(inner_product(overlaps, products))
         if length > numbers[1]:
             rate *= numbers[1] / length
-        for i in range(outputs):
-            for j in range(width):
-                W[i, j] -= rate * moves[i, j]
-    else:
-        gemm(-rate, surprises[p].T, directions, 1.0, W)
-    symmetric_update(numbers[2], K, numbers[3], gram[p])
+    for low in range(0, outputs, ROWS):
+        gemm(-rate, surprises_T[low : low + ROWS], moves, 1.0, W[low : low + ROWS])
+    if numbers[2] != 0 or numbers[3] != 1:
+        symmetric_update(numbers[2], K, numbers[3], gram[p])
 
 
 @Program
-def inverses(p, gram, ridge, out):  # type: ignore[no-untyped-def]
-    """One seed's (I + gram / ridge)⁻¹: blocked Cholesky in float64, the inverse R of the factor, then Rᵀ R."""
-    size = gram.shape[1]
-    L, R, product = np.empty((size, size)), np.zeros((size, size)), np.empty((size, size))
-    for i in range(size):
-        for j in range(size):
-            L[i, j] = gram[p, i, j] / ridge
-        L[i, i] += 1
-    panel, rows = np.empty((size, PANEL)), np.empty((size, PANEL))
+def gathered(index, panels, keys, gram, retain):  # type: ignore[no-untyped-def]
+    """One panel of one seed's metric; long panels and short ones take turns, so that threads get equal shares."""
+    p, panel = index // panels, index % panels
+    panel = panel // 2 if panel % 2 == 0 else panels - 1 - panel // 2
+    symmetric_panel(1.0, keys[p], retain, gram[p], panel * PANEL)
+
+
+@kernel()
+def blocked_factor(L, diagonal, failed):  # type: ignore[no-untyped-def]
+    """The lower triangle of L (n, n), float64, becomes its Cholesky factor, diagonal (n, PANEL) the inverses of its diagonal
+    blocks; failed[0] becomes the first leading minor that is not positive, or 0.
+    """
+    size = L.shape[0]
+    panel, rows = np.empty((size, PANEL)), np.empty((DEPTH, PANEL))
     for low in range(0, size, PANEL):
         high = min(low + PANEL, size)
         n = high - low
-        if low > 0:
-            transpose(L[low:high, :low], rows[:low, :n])
-            gemm(-1.0, L[low:, :low], rows[:low, :n], 1.0, L[low:, low:high])
+        for left in range(0, low, DEPTH):
+            right = min(left + DEPTH, low)
+            transpose(L[low:high, left:right], rows[: right - left, :n])
+            gemm(-1.0, L[low:, left:right], rows[: right - left, :n], 1.0, L[low:, low:high])
         factorise(L[low:high, low:high])
-        invert_lower(L[low:high, low:high], R[low:high, low:high])
+        for i in range(low, high):
+            if not L[i, i] > 0:
+                failed[0] = i + 1
+                return
+        invert_lower(L[low:high, low:high], diagonal[low:high, :n])
         if high < size:
             copy(L[high:, low:high], panel[high:, :n])
-            transpose(R[low:high, low:high], rows[:n, :n])
+            transpose(diagonal[low:high, :n], rows[:n, :n])
             gemm(1.0, panel[high:, :n], rows[:n, :n], 0.0, L[high:, low:high])
+    failed[0] = 0
+
+
+@kernel()
+def raised_factor(gram, scale, ridge, rounding, raises, L, diagonal, failed):  # type: ignore[no-untyped-def]
+    """`blocked_factor` of ridge I + scale gram, its diagonal raised by `rounding` times its trace until there is one."""
+    size, trace, raised = gram.shape[0], 0.0, 0.0
+    for i in range(size):
+        trace += ridge + scale * gram[i, i]
+    for more in raises:
+        raised += more * rounding * trace
+        for i in range(size):
+            for j in range(i + 1):
+                L[i, j] = scale * gram[i, j]
+            L[i, i] += ridge + raised
+        blocked_factor(L, diagonal, failed)
+        if failed[0] == 0:
+            return
+
+
+@Program
+def inverses(p, gram, ridge, rounding, raises, out, failed):  # type: ignore[no-untyped-def]
+    """One seed's (I + gram / ridge)⁻¹: the inverse R of the Cholesky factor, then Rᵀ R."""
+    size = gram.shape[1]
+    L, R, diagonal = np.zeros((size, size)), np.zeros((size, size)), np.empty((size, PANEL))
+    raised_factor(gram[p], 1 / ridge, 1.0, rounding, raises, L, diagonal, failed[p])
+    panel = np.empty((PANEL, PANEL))
+    for low in range(0, size, PANEL):
+        high = min(low + PANEL, size)
+        n = high - low
+        copy(diagonal[low:high, :n], R[low:high, low:high])
         for left in range(0, low, PANEL):
             right = left + PANEL
             gemm(-1.0, L[low:high, left:low], R[left:low, left:right], 0.0, panel[:n])
-            gemm(1.0, R[low:high, low:high], panel[:n], 0.0, R[low:high, left:right])
+            gemm(1.0, diagonal[low:high, :n], panel[:n], 0.0, R[low:high, left:right])
     for low in range(0, size, PANEL):
         high = min(low + PANEL, size)
-        gemm(1.0, R[low:, low:high].T, R[low:, :high], 0.0, product[low:high, :high])
+        for left in range(0, high, PANEL):
+            right = min(left + PANEL, high)
+            gemm(1.0, R[low:, low:high].T, R[low:, left:right], 0.0, L[low:high, left:right])
     for i in range(size):
         for j in range(i + 1):
-            out[p, i, j] = out[p, j, i] = product[i, j]
+            out[p, i, j] = out[p, j, i] = L[i, j]
+
+
+@Program
+def solutions(p, gram, products, ridge, rounding, raises, out, failed):  # type: ignore[no-untyped-def]
+    """One seed's (gram + ridge I)⁻¹ products, transposed."""
+    size, answers = products.shape[1:]
+    L, diagonal, block = np.zeros((size, size)), np.empty((size, PANEL)), np.empty((PANEL, answers))
+    raised_factor(gram[p], 1.0, ridge, rounding, raises, L, diagonal, failed[p])
+    Y = np.empty((size, answers))
+    copy(products[p], Y)
+    for low in range(0, size, PANEL):
+        high = min(low + PANEL, size)
+        if low > 0:
+            gemm(-1.0, L[low:high, :low], Y[:low], 1.0, Y[low:high])
+        copy(Y[low:high], block[: high - low])
+        gemm(1.0, diagonal[low:high, : high - low], block[: high - low], 0.0, Y[low:high])
+    for low in range((size - 1) // PANEL * PANEL, -1, -PANEL):
+        high = min(low + PANEL, size)
+        if high < size:
+            gemm(-1.0, L[high:, low:high].T, Y[high:], 1.0, Y[low:high])
+        copy(Y[low:high], block[: high - low])
+        gemm(1.0, diagonal[low:high, : high - low].T, block[: high - low], 0.0, Y[low:high])
+    for i in range(size):
+        for v in range(answers):
+            out[p, v, i] = Y[i, v]
 
 
 class _Update(torch.autograd.Function):
@@ -284,9 +370,29 @@ def step(
     protected_step(len(weights), *tensors, np.array([rate, bound, share, retain], tensors[0].dtype))
 
 
-def inverse(gram: Tensor, ridge: float) -> Tensor:
-    """(I + gram / ridge)⁻¹; arguments as in `protecting`."""
+def accumulate(gram: Tensor, keys: Tensor, retain: float) -> None:
+    """The metric's new keys, in place; arguments as in `accumulate` of the op."""
+    A, K = array(gram), array(keys)
+    panels = -(-A.shape[1] // PANEL)
+    gathered(len(A) * panels, panels, K, A, A.dtype.type(retain))
+
+
+def inverse(gram: Tensor, ridge: float) -> tuple[Tensor, int]:
+    """(I + gram / ridge)⁻¹, and the leading minor that is not positive or 0; arguments as in `protecting`."""
     A = array(gram)
-    out = empty(A.shape, A)
-    inverses(len(A), A, float(ridge), out)
-    return tensor(out, *gram.shape)
+    out, failed = empty(A.shape, A), np.zeros((len(A), 1), np.int64)
+    inverses(len(A), A, float(ridge), *_rounding(A), out, failed)
+    return tensor(out, *gram.shape), int(failed.max(initial=0))
+
+
+def solve(gram: Tensor, products: Tensor, ridge: float) -> tuple[Tensor, int]:
+    """The memory, and the leading minor that is not positive or 0; arguments as in `least_squares`."""
+    A, B = array(gram), array(products)
+    out, failed = empty((len(B), *B.shape[:0:-1]), A), np.zeros((len(A), 1), np.int64)
+    solutions(len(A), A, B, float(ridge), *_rounding(A), out, failed)
+    return tensor(out, *out.shape), int(failed.max(initial=0))
+
+
+def _rounding(A: np.ndarray) -> tuple[float, np.ndarray]:
+    """The rounding error of a Gram matrix as a share of its trace, and by how many times that its diagonal is raised."""
+    return float(np.finfo(A.dtype).eps) / 2, np.array(RAISES, np.float64)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 from torch import Tensor
+
+RAISES: Final = (1, 9, 90, 900, 9000)
+"""By how many times its rounding errors a metric's diagonal is raised, one after the other, until it is positive definite."""
 
 
 def update(memory: Tensor, precision: Tensor, keys: Tensor, targets: Tensor, chunk: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -37,14 +42,56 @@ def step(
     retain: float,
 ) -> None:
     """The protected step and the metric's new keys, in place; arguments as in `metric_step`."""
-    move = surprises.mT @ (keys @ projector)
-    length = torch.linalg.matrix_norm(move, keepdim=True)
-    weights -= rate * move * (bound / length.clamp_min(torch.finfo(length.dtype).tiny)).clamp_max(1.0)
-    gram.mul_(retain).add_(keys.mT @ keys, alpha=share)
+    directions = keys @ projector
+    weights.baddbmm_(bounded(surprises, directions, bound).mT, directions, alpha=-rate)
+    if share or retain != 1:
+        gram.baddbmm_((share * keys).mT, keys, beta=retain)
 
 
-def inverse(gram: Tensor, ridge: float) -> Tensor:
-    """(I + gram / ridge)⁻¹; arguments as in `protecting`."""
-    identity = torch.eye(gram.shape[-1], dtype=torch.float64, device=gram.device)
-    factors = [torch.linalg.cholesky(identity + each.double() / ridge) for each in gram]
-    return torch.stack([torch.cholesky_inverse(factor) for factor in factors]).to(gram.dtype)
+def bounded(surprises: Tensor, directions: Tensor, bound: float) -> Tensor:
+    """The surprises Δ (S, B, V), made smaller where the step Δᵀ K along directions K (S, B, D) would exceed `bound` in the
+    Frobenius norm: ‖Δᵀ K‖² = Σ (Δ Δᵀ) (K Kᵀ).
+    """
+    squared = ((surprises @ surprises.mT) * (directions @ directions.mT)).sum((1, 2))
+    smaller = (bound * squared.clamp_min(torch.finfo(squared.dtype).tiny).rsqrt()).clamp_max(1.0)
+    return surprises * smaller[:, None, None]
+
+
+def accumulate(gram: Tensor, keys: Tensor, retain: float) -> None:
+    """The metric's new keys, in place; arguments as in `accumulate` of the op."""
+    gram.baddbmm_(keys.mT, keys, beta=retain)
+
+
+def inverse(gram: Tensor, ridge: float) -> tuple[Tensor, int]:
+    """(I + gram / ridge)⁻¹, and the leading minor that is not positive or 0; seed by seed, arguments as in `protecting`."""
+    found, failed = torch.empty_like(gram), 0
+    for own, target in zip(gram, found, strict=True):
+        shifted = own.double().div_(ridge)
+        shifted.diagonal().add_(1.0)
+        factor, minor = _factor(shifted, gram.dtype)
+        target.copy_(torch.cholesky_inverse(factor))
+        failed = failed or minor
+    return found, failed
+
+
+def solve(gram: Tensor, products: Tensor, ridge: float) -> tuple[Tensor, int]:
+    """The memory, and the leading minor that is not positive or 0; seed by seed, arguments as in `least_squares`."""
+    memory, failed = torch.empty_like(products), 0
+    for own, right, target in zip(gram, products, memory, strict=True):
+        shifted = own.double()
+        shifted.diagonal().add_(ridge)
+        factor, minor = _factor(shifted, gram.dtype)
+        target.copy_(torch.cholesky_solve(right.double(), factor))
+        failed = failed or minor
+    return memory.mT.contiguous(), failed
+
+
+def _factor(matrix: Tensor, summed_in: torch.dtype) -> tuple[Tensor, int]:
+    """The Cholesky factor of a float64 matrix (D, D) whose diagonal it raises, in place, until there is one; the failed minor."""
+    rounding = torch.finfo(summed_in).eps / 2 * float(matrix.diagonal().sum())
+    for raise_by in RAISES:
+        matrix.diagonal().add_(raise_by * rounding)
+        factor, failed = torch.linalg.cholesky_ex(matrix)
+        if not failed:
+            break
+    return factor, int(failed)
