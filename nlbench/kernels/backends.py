@@ -17,6 +17,8 @@ Backend = Literal["auto", "reference", "numba", "triton"]
 
 _MODULES: Final[dict[Backend, str]] = {"reference": "reference", "numba": "_numba", "triton": "_triton"}
 _FASTEST_FIRST: Final[dict[str, tuple[Backend, ...]]] = {"cpu": ("numba",), "cuda": ("triton",)}
+_VERIFIED: Final[dict[Backend, tuple[str, ...]]] = {"triton": ()}
+"""Ops that "auto" may take on this backend: those whose every check has passed on a CUDA device. Naming the backend runs any."""
 _DTYPES: Final[dict[Backend, tuple[torch.dtype, ...]]] = {
     "numba": (torch.float32, torch.float64),
     "triton": (torch.float32, torch.bfloat16),
@@ -34,8 +36,8 @@ def implementation(op: str, backend: Backend, tensor: Tensor) -> ModuleType:
 def resolve(op: str, backend: str, tensor: Tensor) -> Backend:
     """The name of the backend that `implementation` would run: never "auto"."""
     if backend == "auto":
-        ready = (name for name in _FASTEST_FIRST.get(tensor.device.type, ()) if obstacle(op, name, tensor) is None)
-        return next(ready, "reference")
+        fastest = (name for name in _FASTEST_FIRST.get(tensor.device.type, ()) if trusted(op, name))
+        return next((name for name in fastest if obstacle(op, name, tensor) is None), "reference")
     chosen = next((name for name in _MODULES if name == backend), None)
     if chosen is None:
         raise UnknownNameError("backend", backend, get_args(Backend))
@@ -44,6 +46,11 @@ def resolve(op: str, backend: str, tensor: Tensor) -> Backend:
         reason, remedy = found
         raise BackendError(f"backend {backend!r} cannot run {op.rpartition('.')[2]}: {reason}.", remedy)
     return chosen
+
+
+def trusted(op: str, backend: Backend) -> bool:
+    """Whether "auto" may run `op` on `backend`: kernels for a GPU only once they have been verified on one."""
+    return op.rpartition(".")[2] in _VERIFIED.get(backend, (op.rpartition(".")[2],))
 
 
 def available_backends(op: str, tensor: Tensor) -> tuple[Backend, ...]:

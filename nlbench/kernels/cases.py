@@ -390,6 +390,13 @@ CASES: Final = (
     _scan("zero-keys", sizes=_SMALL, edit=_zero_keys),
     _scan("shorter-than-a-chunk", sizes={**_SMALL, "L": 11}),
     _scan("token-by-token", sizes={**_SMALL, "L": 12}, chunk=1, read="exact"),
+    _scan("chunk-of-several-tiles", sizes={"S": 1, "H": 2, "L": 170, "d": 12}, chunk=100, read="exact"),
+    _scan(
+        "chunk-of-several-tiles-own",
+        sizes={"S": 1, "H": 1, "L": 90, "d": 40, "extras": ("values", "momentum")},
+        chunk=80,
+        residual="self_generated",
+    ),
     _scan("d16", sizes={"S": 1, "H": 4, "L": 64, "d": 16}),
     _scan("d64", sizes={"S": 1, "H": 2, "L": 128, "d": 64}, chunk=64),
     _scan("d128", sizes={"S": 1, "H": 1, "L": 100, "d": 128}, chunk=64, read="exact"),

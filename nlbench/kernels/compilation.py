@@ -34,7 +34,7 @@ def compiled(function: Callable[..., Any], **options: Any) -> Any:
 def _folder() -> Path:
     here = Path(__file__).parent
     shared = (here / name for name in ("compilation.py", "elementary.py", "programs.py", "tiles.py"))
-    sources = sorted([*shared, *here.glob("*/_[!_]*.py")])
+    sources = sorted({*shared, *here.glob("*/_[!_]*.py")} - {*here.glob("*/_triton*.py")})
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
     root = os.environ.get("NUMBA_CACHE_DIR") or platformdirs.user_cache_path("nlbench") / "numba"
     return Path(root) / digest

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -24,6 +25,16 @@ def test_auto_takes_numba_on_the_cpu_and_the_reference_where_numba_cannot() -> N
     assert resolve(OP, "auto", torch.empty(0)) == "numba"
     assert resolve(OP, "auto", torch.empty(0, dtype=torch.bfloat16)) == "reference"
     assert resolve(OP, "auto", torch.empty(0, device="meta")) == "reference"
+
+
+def test_auto_takes_no_gpu_kernel_that_was_not_verified_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_gpu = SimpleNamespace(device=SimpleNamespace(type="cuda"), dtype=torch.float32)
+    monkeypatch.setattr(backends, "find_spec", lambda name: object())
+    assert resolve(OP, "triton", on_gpu) == "triton"
+    assert resolve(OP, "auto", on_gpu) == "reference"
+    monkeypatch.setitem(backends._VERIFIED, "triton", ("memory_scan",))
+    assert resolve(OP, "auto", on_gpu) == "triton"
+    assert resolve("nlbench.kernels.mlp_step", "auto", on_gpu) == "reference"
 
 
 def test_a_backend_asked_for_and_absent_says_why_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,8 +57,9 @@ def decay_products(factors: Tensor) -> Tensor:
 
 
 def unit_lower_solve(strictly_lower: Tensor, right: Tensor) -> Tensor:
-    """(I + A)⁻¹ right, for A given below its diagonal."""
-    return torch.linalg.solve_triangular(strictly_lower, right, upper=False, unitriangular=True)
+    """(I + A)⁻¹ right, for A given below its diagonal; of bfloat16 in float32, as torch has no such solve."""
+    A, b = (each.to(torch.promote_types(each.dtype, torch.float32)) for each in (strictly_lower, right))
+    return torch.linalg.solve_triangular(A, b, upper=False, unitriangular=True).to(right.dtype)
 
 
 def chunk_step(

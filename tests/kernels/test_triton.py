@@ -1,0 +1,77 @@
+"""The Triton kernels by the case table's rule: everywhere under Triton's interpreter, and compiled where there is a GPU.
+
+The interpreter is chosen when triton is first imported, for the whole process, and would offer the backend to every other test
+of it; so all interpreted cases of one run share one process of their own.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from nlbench.kernels.backends import implementation
+from nlbench.kernels.cases import CASES, Case, judge
+
+pytest.importorskip("triton")
+
+OPS = ("memory_scan",)
+SMALL = [case for case in CASES if case.op in OPS and not case.timed]
+HALF = [case for case in SMALL if str(case) in ("memory_scan-own-targets", "memory_scan-momentum-exact-read")]
+INTERPRETED = [*(f"{case} float32" for case in SMALL), *(f"{case} bfloat16" for case in HALF)]
+
+
+@pytest.fixture(scope="module")
+def judgements(request: pytest.FixtureRequest) -> dict[str, list[dict]]:
+    """What the interpreter's process found, by line of `INTERPRETED`."""
+    wanted = [item.callspec.params["line"] for item in request.session.items if "judgements" in getattr(item, "fixturenames", ())]
+    program = Path(__file__).with_name("interpreted.py")
+    environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(map(str, sys.path))}
+    result = subprocess.run(
+        [sys.executable, program], input="\n".join(wanted), env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr[-4000:]
+    found: dict[str, list[dict]] = {}
+    for each in map(json.loads, result.stdout.splitlines()):
+        found.setdefault(each["line"], []).append(each)
+    return found
+
+
+@pytest.mark.parametrize("line", INTERPRETED)
+def test_interpreted_kernels_stay_within_what_plain_torch_makes(line: str, judgements: dict[str, list[dict]]) -> None:
+    failed = [f"{each['tensor']}: {each['error']:.2e} > {each['allowed']:.2e}" for each in judgements[line] if not each["passed"]]
+    assert not failed, failed
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("case", [case for case in CASES if case.op in OPS], ids=str)
+def test_kernels_on_the_gpu_stay_within_what_plain_torch_makes(case: Case, dtype: torch.dtype) -> None:
+    failed = [
+        f"{each.tensor}: {each.error:.2e} > {each.allowed:.2e}"
+        for each in judge(case, "triton", dtype=dtype, device="cuda")
+        if not each.passed
+    ]
+    assert not failed, failed
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_other_lengths_of_a_shape_class_compile_nothing() -> None:
+    from nlbench.kernels.memory_scan import memory_scan
+
+    module = implementation("nlbench.kernels.memory_scan", "triton", torch.empty(0, device="cuda"))
+    sizes = []
+    for tokens in (64, 50, 33, 128, 1):
+        shape = torch.rand(1, 2, tokens, 32, device="cuda")
+        memory_scan(
+            shape.new_zeros(1, 2, 32, 32), shape, shape, shape[..., 0], shape[..., 1], chunk=16, queries=shape, backend="triton"
+        )
+        sizes.append(
+            [len(cache) for kernel in (module.prepare, module.states, module.read) for cache, *_ in kernel.device_caches.values()]
+        )
+    assert sizes[1:] == sizes[:1] * 4
