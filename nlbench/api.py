@@ -22,7 +22,8 @@ from nlbench.records import Record, Row, read_record, read_records
 if TYPE_CHECKING:
     import pandas
 
-    from nlbench.bench import KernelReport
+    from nlbench.bench.kernels import KernelReport
+    from nlbench.bench.runs import RunReport
     from nlbench.runner import Estimate
     from nlbench.streams import ArrayTasks
     from nlbench.tune import Search, Trial
@@ -232,16 +233,34 @@ def record_files(paths: Iterable[str | Path]) -> list[Path]:
 
 
 def bench_kernels(ops: Sequence[str] = (), device: str = "cpu") -> KernelReport:
-    """Return checks against float64 and timings of the kernel ops, all by default; see `nlbench.bench.bench_kernels`."""
+    """Return checks against float64 and timings of the kernel ops, all by default; see
+    `nlbench.bench.kernels.bench_kernels`.
+    """
     _runner()
-    from nlbench import bench
+    from nlbench.bench import kernels
     from nlbench.kernels.cases import CASES
 
     known = sorted({case.op for case in CASES})
     for op in ops:
         if op not in known:
             raise UnknownNameError("kernel op", op, known)
-    return bench.bench_kernels(ops=ops, device=device)
+    return kernels.bench_kernels(ops=ops, device=device)
+
+
+def bench_runs(
+    streams: Sequence[str] = (), *, repeats: int = 5, commands: bool = True, data: str | Path | None = None
+) -> RunReport:
+    """Return timings of whole runs beside a tight hand-written torch loop that learns the same; see
+    `nlbench.bench.runs.bench_runs`.
+    """
+    _runner()
+    from nlbench.bench import runs
+
+    known = sorted({case.stream for case in runs.CASES})
+    for stream in streams:
+        if stream not in known:
+            raise UnknownNameError("timed stream", stream, known)
+    return runs.bench_runs(streams=streams, repeats=repeats, commands=commands, data=Path(data) if data is not None else None)
 
 
 def stream_from_arrays(name: str, tasks: Sequence[tuple[Any, Any, Any, Any]], **options: Any) -> ArrayTasks:
@@ -256,6 +275,7 @@ def stream_from_arrays(name: str, tasks: Sequence[tuple[Any, Any, Any, Any]], **
 __all__ = [
     "Run",
     "bench_kernels",
+    "bench_runs",
     "carry_out",
     "check",
     "check_all",

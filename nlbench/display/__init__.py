@@ -3,7 +3,7 @@
 from nlbench.display.catalog import catalog, data, show, validate
 from nlbench.display.console import line, note
 from nlbench.display.files import diff, export, migrate, prune, report
-from nlbench.display.kernels import kernels
+from nlbench.display.kernels import kernels, runs
 from nlbench.display.records import record, run
 from nlbench.display.running import dry_run, progress
 from nlbench.display.verdicts import comparison, judgements, search, trial, updates
@@ -25,6 +25,7 @@ __all__ = [
     "record",
     "report",
     "run",
+    "runs",
     "search",
     "show",
     "trial",

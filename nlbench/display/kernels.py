@@ -1,4 +1,4 @@
-"""What the kernels' benchmark found."""
+"""What the benchmarks of kernels and runs found."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from rich.table import Table
 from nlbench.display.console import out, write_json
 
 if TYPE_CHECKING:
-    from nlbench.bench import KernelReport
+    from nlbench.bench.kernels import KernelReport, Limits
+    from nlbench.bench.runs import Case, RunReport
 
 
 def kernels(report: KernelReport, as_json: bool) -> None:
@@ -23,9 +24,7 @@ def kernels(report: KernelReport, as_json: bool) -> None:
     out.print(f"{len(report.checks) - len(failed)} of {len(report.checks)} checks against float64 passed")
     for check in failed:
         out.print(f"[bold]failed[/] {check.op} {check.case} ({check.backend}): {check.worst}")
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("op", "case", "implementation", "direction", "median ms", "quartiles", "times plain torch"):
-        grid.add_column(column, justify="right" if column in ("median ms", "quartiles", "times plain torch") else "left")
+    grid = _grid("op", "case", "implementation", "direction", "median ms", "quartiles", "times plain torch")
     for timing in report.timings:
         spread = f"{timing.low * 1e3:.3g} … {timing.high * 1e3:.3g}"
         grid.add_row(
@@ -38,7 +37,54 @@ def kernels(report: KernelReport, as_json: bool) -> None:
             f"{timing.ratio:.2f}",
         )
     out.print(grid)
-    limits = report.limits
+    _limits(report.limits)
+
+
+def runs(report: RunReport, as_json: bool) -> None:
+    """Print whether runs and loop learned the same, then their times, whole commands, and the machine's limits."""
+    if as_json:
+        write_json(asdict(report))
+        return
+    for check in report.checks:
+        verdict = "same accuracies as the loop" if check.passed else "[bold]other accuracies than the loop[/]"
+        worst = f"worst cell {check.worst_samples:.0f} test samples, mean {check.mean_difference:.4f}"
+        out.print(f"{_case(check.case)}: {verdict} ({worst})")
+    grid = _grid("run", "implementation", "train s", "range", "µs a step and seed", "samples/s", "evaluate s", "times the loop")
+    for timing in report.timings:
+        grid.add_row(
+            _case(timing.case),
+            timing.implementation,
+            f"{timing.train:.3g}",
+            f"{timing.train_low:.3g} … {timing.train_high:.3g}",
+            f"{timing.step_us:.4g}",
+            f"{timing.samples:,.0f}",
+            f"{timing.evaluate:.3g}",
+            "" if timing.ratio is None else f"{timing.ratio:.2f}",
+        )
+    out.print(grid)
+    if report.commands:
+        grid = _grid("command", "seconds", "range", "without torch's import")
+        for command in report.commands:
+            spread = f"{command.low:.2f} … {command.high:.2f}"
+            grid.add_row(command.command, f"{command.seconds:.2f}", spread, f"{command.beyond_torch:.2f}")
+        out.print(grid)
+    _limits(report.limits)
+
+
+def _case(case: Case) -> str:
+    seeds = f"{case.seeds} seed{'s' if case.seeds > 1 else ''}"
+    return f"{case.model} {case.stream}, {seeds}" + (f", batch {case.batch}" if case.batch else "")
+
+
+def _grid(first: str, *columns: str) -> Table:
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    grid.add_column(first)
+    for column in columns:
+        grid.add_column(column, justify="left" if column in ("case", "implementation", "direction") else "right")
+    return grid
+
+
+def _limits(limits: Limits) -> None:
     out.print(
         f"[dim]limits in this process:[/] {limits.gemm_gflops:.0f} GFLOP/s float32, "
         f"{limits.copy_gb_s:.1f} GB/s copy, {limits.threads} threads"

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from nlbench import bench
-from nlbench.bench import bench_kernels, check_case, in_turns
+from nlbench.bench import kernels as bench
+from nlbench.bench.kernels import bench_kernels, check_case, in_turns
 from nlbench.kernels.cases import CASES, Case
 
 

@@ -1,0 +1,244 @@
+"""Speed of whole runs: beside a tight hand-written loop that learns the same, in the same process and as whole commands."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Final, NamedTuple
+
+import numpy as np
+import torch
+
+from nlbench.bench.kernels import Limits, measure_limits
+from nlbench.bench.loop import Outcome, Perceptron, Task, learn
+from nlbench.learners import Mlp
+from nlbench.plan import Machine, Plan, resolve
+from nlbench.protocol import evaluate_stream
+from nlbench.runner import prepare, threads
+from nlbench.streams import Stream
+from nlbench.streams.sources import files
+
+LOOP: Final = "tight loop"
+MEAN_AGREES: Final = 0.002
+
+
+class Case(NamedTuple):
+    """A run to time: recipe, stream, how many seeds, the batch if not the stream's own."""
+
+    model: str
+    stream: str
+    seeds: int
+    batch: int | None = None
+
+    def plan(self) -> Plan:
+        overrides = {"batch": str(self.batch)} if self.batch else {}
+        return resolve(self.model, self.stream, seeds=tuple(range(self.seeds)), overrides=overrides)
+
+
+CASES: Final = (
+    Case("mlp", "split-mnist", 1),
+    Case("mlp", "split-mnist", 10),
+    Case("mlp", "permuted-mnist", 1),
+    Case("mlp", "split-digits", 10, batch=32),
+    Case("hope", "split-digits", 5),
+)
+COMMANDS: Final = (("split-digits", 5), ("split-mnist", 1), ("split-mnist", 10), ("permuted-mnist", 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """How far seed 0's accuracies are from the loop's: the worst cell in test samples, and the last row's mean.
+
+    Rounding differs, and thousands of steps make it larger; the rule is that the means agree within 0.002.
+    """
+
+    case: Case
+    worst_samples: float
+    mean_difference: float
+
+    @property
+    def passed(self) -> bool:
+        return self.mean_difference <= MEAN_AGREES
+
+
+@dataclass(frozen=True, slots=True)
+class RunTiming:
+    """Medians of a run's or the loop's seconds, training with its range; the loop learns one seed.
+
+    step_us   microseconds of training a step and seed
+    samples   trained a second, all seeds together
+    ratio     the loop's training time a seed over this one's; None without a loop
+    """
+
+    case: Case
+    implementation: str
+    train: float
+    train_low: float
+    train_high: float
+    evaluate: float
+    step_us: float
+    samples: float
+    ratio: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class CommandTiming:
+    """Wall seconds of a whole command: median and range, and what is left without `import torch`."""
+
+    command: str
+    seconds: float
+    low: float
+    high: float
+    beyond_torch: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """Whether runs and loop learned the same, then their times."""
+
+    limits: Limits
+    checks: tuple[Check, ...]
+    timings: tuple[RunTiming, ...]
+    commands: tuple[CommandTiming, ...]
+
+    @property
+    def passed(self) -> bool:
+        return all(check.passed for check in self.checks)
+
+
+def bench_runs(
+    *,
+    streams: Sequence[str] = (),
+    repeats: int = 5,
+    commands: bool = True,
+    data: Path | None = None,
+    cases: Sequence[Case] = CASES,
+) -> RunReport:
+    """Time the cases' runs and the loop in turns, then whole commands in turns.
+
+    streams   only these; none: all. Streams whose data are missing raise `DataError`
+    commands  also time `nlbench run` from start to end, beside the loop as a program and `import torch`
+    """
+    chosen = [case for case in cases or CASES if not streams or case.stream in streams]
+    checks, timings = [], []
+    for case in chosen:
+        found, timed = time_case(case, Machine(device="cpu", data=data), repeats)
+        checks += found
+        timings += timed
+    whole = (
+        list(time_commands([each for each in COMMANDS if not streams or each[0] in streams], repeats, data)) if commands else []
+    )
+    return RunReport(measure_limits(), tuple(checks), tuple(timings), tuple(whole))
+
+
+def time_case(case: Case, machine: Machine, repeats: int) -> tuple[list[Check], list[RunTiming]]:
+    """The check against the loop, if the case has one, and the timings of both, in turns."""
+    plan = case.plan()
+    implementations: dict[str, Callable[[], Outcome]] = {"nlbench": lambda: run(plan, machine)}
+    if case.model == "mlp":
+        implementations[LOOP] = lambda: loop(plan, machine)
+    outcomes: dict[str, list[Outcome]] = {name: [] for name in implementations}
+    for _ in range(repeats):
+        for name, implementation in implementations.items():
+            outcomes[name].append(implementation())
+    sizes = train_sizes(plan, machine)
+    steps = sum(-(-n // plan.batch) for n in sizes)
+    plain = median(each.train for each in outcomes[LOOP]) if LOOP in outcomes else None
+    timings = []
+    for name, found in outcomes.items():
+        seeds = case.seeds if name == "nlbench" else 1
+        seconds = [each.train for each in found]
+        middle = median(seconds)
+        per_step, rate = middle / steps / seeds * 1e6, sum(sizes) * seeds / middle
+        ratio = plain / (middle / seeds) if plain is not None else None
+        evaluate = median(each.evaluate for each in found)
+        timings.append(RunTiming(case, name, middle, min(seconds), max(seconds), evaluate, per_step, rate, ratio))
+    return [_compared(case, plan, machine, *(found[0] for found in outcomes.values()))] if plain is not None else [], timings
+
+
+def _compared(case: Case, plan: Plan, machine: Machine, ours: Outcome, theirs: Outcome) -> Check:
+    stream, _ = prepare(plan, machine)
+    tested = np.array([len(stream.test(task)) for task in range(1, stream.n_tasks + 1)])
+    difference = np.abs(ours.accuracies - theirs.accuracies)
+    means = abs(ours.accuracies[-1].mean() - theirs.accuracies[-1].mean())
+    return Check(case, float((difference * tested).max()), float(means))
+
+
+def train_sizes(plan: Plan, machine: Machine) -> list[int]:
+    """Training samples of every task."""
+    stream, _ = prepare(plan, machine)
+    return [stream.train_size(task) for task in range(1, stream.n_tasks + 1)]
+
+
+@torch.no_grad()
+def run(plan: Plan, machine: Machine) -> Outcome:
+    """What a run of the plan measures, without reading data and writing the record; accuracies are those of its first seed."""
+    stream, learner = prepare(plan, machine)
+    matrix = np.zeros((stream.n_tasks + 1, stream.n_tasks))
+    seconds = {"seconds.train": 0.0, "seconds.evaluate": 0.0}
+    with threads(plan.batch * torch.Size(stream.input_shape).numel()):
+        for row in evaluate_stream(learner, stream, batch=plan.batch, presents=plan.learner.presents):
+            if row.metric in seconds:
+                seconds[row.metric] += row.value or 0.0
+            if row.metric == "accuracy" and row.seed == stream.seeds[0]:
+                matrix[row.after_task or 0, (row.on_task or 0) - 1] = row.value
+    return Outcome(matrix, seconds["seconds.train"], seconds["seconds.evaluate"])
+
+
+def loop(plan: Plan, machine: Machine) -> Outcome:
+    """The same learning by the tight loop, for the plan's first seed."""
+    stream, learner = prepare(plan, machine)
+    assert isinstance(learner, Mlp)
+    net = Perceptron([each[0] for each in learner.weights], [each[0] for each in learner.biases], plan.batch)
+    with threads(plan.batch * torch.Size(stream.input_shape).numel()):
+        return learn(
+            net,
+            list(_tasks(stream)),
+            seed=stream.seeds[0],
+            batch=plan.batch,
+            rate=plan.learner.learner.rate,  # type: ignore[attr-defined]
+            every=stream.spec.protocol.evaluate_every,
+        )
+
+
+def _tasks(stream: Stream) -> Iterator[Task]:
+    """The first seed's tasks as the loop takes them."""
+    for number in range(1, stream.n_tasks + 1):
+        train, test, order = stream.train(number), stream.test(number), stream.pixel_order(number)
+        inputs, labels = next(test.blocks(len(test)))
+        yield Task(
+            train.inputs.flatten(1),
+            train.rows[0],
+            train.labels[0],
+            inputs[0].flatten(1),
+            labels[0],
+            None if order is None else order[0],
+        )
+
+
+def time_commands(commands: Sequence[tuple[str, int]], repeats: int, data: Path | None) -> Iterator[CommandTiming]:
+    """Whole commands from start to end, in turns; the loop as a program where it has one."""
+    lines: dict[str, list[str]] = {"python -c 'import torch'": ["-c", "import torch"]}
+    for stream, seeds in commands:
+        options = ["--model", "mlp", "--stream", stream, "--seeds", str(seeds), *(["--data", str(data)] if data else [])]
+        lines[f"nlbench run --model mlp --stream {stream} --seeds {seeds}"] = ["-m", "nlbench", "run", *options]
+        if seeds == 1:
+            images = next(iter(files("mnist", data).values())).parent
+            lines[f"{LOOP}, {stream}, 1 seed"] = ["-m", "nlbench.bench.loop", stream, str(images)]
+    seconds: dict[str, list[float]] = {name: [] for name in lines}
+    for _ in range(repeats):
+        for name, arguments in lines.items():
+            with tempfile.TemporaryDirectory() as folder:
+                own = ["--results", folder] if "run" in arguments else []
+                clock = time.perf_counter()
+                subprocess.run([sys.executable, *arguments, *own], check=True, capture_output=True)
+                seconds[name].append(time.perf_counter() - clock)
+    torch_alone = median(seconds["python -c 'import torch'"])
+    for name, found in seconds.items():
+        yield CommandTiming(name, median(found), min(found), max(found), median(found) - torch_alone)
