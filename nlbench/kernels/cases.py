@@ -17,6 +17,7 @@ from torch import Tensor
 
 from nlbench.kernels.backends import Backend
 from nlbench.kernels.block_step import BlockWeights, block_step
+from nlbench.kernels.chain_step import Chain, Linear, chain_step
 from nlbench.kernels.continuum_step import continuum_step
 from nlbench.kernels.memory_scan import memory_scan
 from nlbench.kernels.metric_update import metric_step, metric_update, protecting
@@ -261,6 +262,42 @@ def _mlp(name: str, sizes: Mapping[str, Any], **options: Any) -> Case:
     return Case("mlp_step", name, _mlp_inputs, _run_mlp, sizes, {"rate": 0.1, **options}, differentiable=False)
 
 
+def _chain_inputs(draw: Draw, S: int, B: int, K: int, D: int, H: int, V: int, blocks: int) -> Tensors:
+    tensors = {"inputs": draw.normal(S, B, K), "labels": draw.integers(V - 1, S, B), "classes": torch.arange(V) < V - 1}
+    tensors |= {"weight0": draw.normal(S, D, K) * K**-0.5, "bias0": 0.1 * draw.normal(S, D)}
+    for b in range(blocks):
+        parts = _block_inputs(draw, S, 1, D, H)
+        tensors |= {f"{name}{b}": parts[name] for name in BlockWeights._fields}
+    tensors |= {"weight1": draw.normal(S, V, D) * D**-0.5, "bias1": 0.1 * draw.normal(S, V)}
+    weights = {f"gathered {name}": torch.zeros_like(each) for name, each in list(tensors.items())[3:]}
+    return tensors | weights
+
+
+def _run_chain(tensors: Tensors, *, backend: Backend, steps: int = 2) -> Tensors:
+    """The first block's gradients are gathered, the others descend at once."""
+    n = sum(name.startswith("up_bias") for name in tensors)
+
+    def chain(prefix: str) -> Chain:
+        def of(name: str) -> Tensor:
+            return tensors[prefix + name]
+
+        blocks = tuple(BlockWeights(*(of(f"{name}{b}") for name in BlockWeights._fields)) for b in range(n))
+        return Chain(Linear(of("weight0"), of("bias0")), blocks, Linear(of("weight1"), of("bias1")))
+
+    own, gathered = chain(""), chain("gathered ")
+    targets = Chain(gathered.embedding, (gathered.blocks[0], *own.blocks[1:]), own.readout)
+    for _ in range(steps):
+        factors = [1.0] + [-0.1] * (n - 1)
+        loss = chain_step(own, targets, factors, tensors["inputs"], tensors["labels"], tensors["classes"], backend=backend)
+    return {"loss": loss} | {
+        f"{kind} {i}": each for kind, held in (("own", own), ("gathered", gathered)) for i, each in enumerate(held.tensors())
+    }
+
+
+def _chain(name: str, sizes: Mapping[str, Any], **options: Any) -> Case:
+    return Case("chain_step", name, _chain_inputs, _run_chain, sizes, options, differentiable=False)
+
+
 def _metric_inputs(draw: Draw, S: int, L: int, D: int, V: int, ridge: float = 1.0) -> Tensors:
     return {
         "memory": 0.1 * draw.normal(S, V, D),
@@ -374,6 +411,13 @@ def _timed_mlp(name: str, seeds: int, batch: int, widths: tuple[int, ...]) -> Ca
     return replace(case, flops=2.0 * seeds * batch * (3 * products - widths[0] * widths[1]))
 
 
+def _timed_chain(name: str, seeds: int, batch: int, widths: tuple[int, int, int, int]) -> Case:
+    """One training step of three blocks."""
+    K, D, H, V = widths
+    case = _chain(name, {"S": seeds, "B": batch, "K": K, "D": D, "H": H, "V": V, "blocks": 3}, steps=1)
+    return replace(case, flops=2.0 * seeds * batch * (2 * K * D + 3 * (6 * D * H + D * V)))
+
+
 CASES: Final = (
     _scan("given", sizes=_SMALL, residual="given"),
     _scan("l2", sizes=_SMALL),
@@ -414,6 +458,8 @@ CASES: Final = (
     _mlp("digits", {"S": 3, "B": 32, "widths": (64, 128, 10)}),
     _mlp("momentum", {"S": 2, "B": 50, "widths": (20, 33, 17, 5), "momentum": True}, momentum=0.9),
     _mlp("mnist", {"S": 2, "B": 100, "widths": (784, 64, 64, 10)}),
+    _chain("digits", {"S": 3, "B": 16, "K": 64, "D": 32, "H": 20, "V": 10, "blocks": 3}),
+    _chain("two-phases", {"S": 2, "B": 100, "K": 300, "D": 64, "H": 48, "V": 10, "blocks": 2}, steps=1),
     _metric("ragged", {"S": 2, "L": 37, "D": 20, "V": 5}),
     _metric("many-rows", {"S": 2, "L": 30, "D": 130, "V": 10}),
     _metric("token-by-token", {"S": 1, "L": 6, "D": 9, "V": 4}, chunk=1),
@@ -438,6 +484,8 @@ CASES: Final = (
     _timed_mlp("10-seeds-digits", 10, 32, (64, 128, 10)),
     _timed_mlp("1-seed-mnist", 1, 128, (784, 256, 256, 10)),
     _timed_mlp("10-seeds-mnist", 10, 128, (784, 256, 256, 10)),
+    _timed_chain("5-seeds-digits", 5, 16, (64, 128, 64, 10)),
+    _timed_chain("1-seed-mnist", 1, 128, (784, 256, 256, 10)),
     replace(_metric("5-seeds-d512", {"S": 5, "L": 64, "D": 512, "V": 10}), flops=5 * 64 * 3 * 512.0**2),
     replace(
         _protected("5-seeds-d512-step", {"S": 5, "B": 32, "D": 512, "V": 64}), flops=5 * (512.0**3 * 2 + 2 * 32 * 3 * 512**2)

@@ -6,17 +6,19 @@ Source: Behrouz et al. 2025 (arXiv 2512.24695), eq. 70-74; SGD as the error part
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from nlbench.batch import Batch, Learner, Problem
+from nlbench.kernels.backends import resolve
+from nlbench.kernels.block_step import BlockWeights
+from nlbench.kernels.chain_step import Chain, Linear, chain_step
+from nlbench.kernels.continuum_step import continuum_step
 from nlbench.kernels.softmax import cross_entropy
 from nlbench.learners.initial import linear as initial_linear
-from nlbench.nested.clocks import check_all_fire
+from nlbench.nested.clocks import check_all_fire, check_periods
 from nlbench.nested.continuum import Block, block
-from nlbench.nested.continuum_update import LevelState, Plan, Rule, continuum_update
 from nlbench.nested.layers import Draws, Tree, linear
 from nlbench.specs.learners import CmsConfig
 
@@ -30,118 +32,157 @@ class Cms(Learner):
 
     def __init__(self, config: CmsConfig, problem: Problem) -> None:
         check_all_fire(config.periods, problem.steps)
-        periods = tuple(sorted(config.periods, reverse=True))
         nested = config.variant == "nested"
-        self._plan = Plan(periods, reduction=config.reduction, restart="fomaml" if nested else "none", seed_axis=True)
-        self._rules: list[Rule] = [_descent(config.rate)] * len(periods)
+        self._periods = check_periods(tuple(sorted(config.periods, reverse=True)), divisible=nested)
         draws = Draws(problem.seeds, seed_axis=True)
-        trees: list[Tree] = [
+        trees = [
             {
                 name: value.detach().to(problem.device)
                 for name, value in Block(
-                    config.width, config.hidden // len(periods), draws.within(f"period{period}")
+                    config.width, config.hidden // len(self._periods), draws.within(f"period{period}")
                 ).named_parameters()
             }
-            for period in periods
+            for period in self._periods
         ]
-        initials = [tree if nested and i else {} for i, tree in enumerate(trees)]
-        trees[0] = trees[0] | _named("embedding", initial_linear(problem, "embedding", problem.n_inputs, config.width))
+        self._initials: list[Tree] = [_copies(tree) if nested and i else {} for i, tree in enumerate(trees)]
+        trees[0] |= _named("embedding", initial_linear(problem, "embedding", problem.n_inputs, config.width))
         if config.variant == "headwise":
-            trees[0]["mix"] = torch.full((len(problem.seeds), len(periods)), 1.0 / len(periods), device=problem.device)
-        trees[-1] = trees[-1] | _named("readout", initial_linear(problem, "readout", config.width, problem.n_classes))
-        self._levels = tuple(LevelState(tree, initial) for tree, initial in zip(trees, initials, strict=True))
+            trees[0]["mix"] = torch.full((len(problem.seeds), len(trees)), 1.0 / len(trees), device=problem.device)
+        trees[-1] |= _named("readout", initial_linear(problem, "readout", config.width, problem.n_classes))
+        self._trees: list[Tree] = trees
+        self._gathered: list[Tree] = [
+            {name: torch.zeros_like(value) for name, value in tree.items()} if period > 1 or nested else {}
+            for tree, period in zip(trees, self._periods, strict=True)
+        ]
+        op = continuum_step if config.variant == "headwise" else chain_step
+        self.backend = resolve(op.__module__, problem.backend, trees[0]["embedding.weight"])
+        if self.backend == "numba" and op is chain_step:
+            _load_machine_code()
+        self._rate = config.rate
+        self._reduction = config.reduction
         self._step = 0
 
     def observe(self, batch: Batch) -> Tensor:
         self._step += 1
-        leaves = [{name: value.detach().requires_grad_() for name, value in level.parameters.items()} for level in self._levels]
-        with torch.enable_grad():
-            logits = _forward(leaves, batch.inputs.flatten(2))
-        loss, delta = cross_entropy(logits.detach(), batch.labels, batch.classes)
-        flat = torch.autograd.grad(logits, [value for tree in leaves for value in tree.values()], delta)
-        gradients = iter(flat)
-        trees = [{name: next(gradients) for name in tree} for tree in leaves]
-        self._levels = continuum_update(self._levels, trees, self._rules, self._plan, self._step)
+        if "mix" in self._trees[0]:
+            return self._observe_heads(batch)
+        gathers = [bool(tree) for tree in self._gathered]
+        targets = [waiting or tree for waiting, tree in zip(self._gathered, self._trees, strict=True)]
+        factors = [1.0 if gather else -self._rate for gather in gathers]
+        inputs = batch.inputs.flatten(2)
+        chain, grown = _chain(self._trees), _chain(targets)
+        loss = chain_step(chain, grown, factors, inputs, batch.labels, batch.classes, backend=self.backend)
+        for level, period in enumerate(self._periods):
+            if gathers[level] and self._step % period == 0:
+                self._apply(level)
         return loss
 
     def predict(self, inputs: Tensor, task: int | None) -> Tensor:
-        trees = [level.parameters for level in self._levels]
-        return _forward(trees, inputs.flatten(2).expand(len(trees[0]["embedding.weight"]), -1, -1))
+        return _forward(self._trees, inputs.flatten(2).expand(len(self._trees[0]["embedding.weight"]), -1, -1))
 
     def permute_inputs(self, order: Tensor) -> None:
-        slowest = self._levels[0]
-        index = order[:, None].expand_as(slowest.parameters["embedding.weight"])
-
-        def permuted(tree: Tree) -> Tree:
-            return tree | {"embedding.weight": tree["embedding.weight"].gather(2, index)} if tree else tree
-
-        permuted_level = replace(slowest, parameters=permuted(slowest.parameters), accumulated=permuted(slowest.accumulated))
-        self._levels = (permuted_level, *self._levels[1:])
+        for tree in (self._trees[0], self._gathered[0]):
+            if tree:
+                weight = tree["embedding.weight"]
+                tree["embedding.weight"] = weight.gather(2, order[:, None].expand_as(weight))
 
     def state_dict(self) -> dict[str, Tensor]:
         state = {"step": torch.tensor(self._step)}
-        for period, level in zip(self._plan.periods, self._levels, strict=True):
-            state |= {f"{period}.parameters.{name}": value for name, value in level.parameters.items()}
-            state |= {f"{period}.initial.{name}": value for name, value in level.initial.items()}
-            state |= {f"{period}.accumulated.{name}": value for name, value in level.accumulated.items()}
-            state |= {f"{period}.pending": torch.tensor(level.pending), f"{period}.updates": torch.tensor(level.updates)}
+        for period, *kinds in zip(self._periods, self._trees, self._initials, self._gathered, strict=True):
+            for kind, tree in zip(("parameters", "initial", "accumulated"), kinds, strict=True):
+                state |= {f"{period}.{kind}.{name}": value for name, value in tree.items()}
         return state
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         self._step = int(state["step"])
-        device = next(iter(self._levels[0].parameters.values())).device
+        device = self._trees[0]["embedding.weight"].device
 
-        def tree(prefix: str) -> Tree:
-            return {
-                name.removeprefix(prefix): value.to(device).clone() for name, value in state.items() if name.startswith(prefix)
-            }
+        def trees(kind: str) -> list[Tree]:
+            prefixes = [f"{period}.{kind}." for period in self._periods]
+            return [
+                {name.removeprefix(own): value.to(device).clone() for name, value in state.items() if name.startswith(own)}
+                for own in prefixes
+            ]
 
-        self._levels = tuple(
-            LevelState(
-                tree(f"{period}.parameters."),
-                tree(f"{period}.initial."),
-                accumulated=tree(f"{period}.accumulated."),
-                pending=int(state[f"{period}.pending"]),
-                updates=int(state[f"{period}.updates"]),
-            )
-            for period in self._plan.periods
-        )
+        self._trees, self._initials, self._gathered = trees("parameters"), trees("initial"), trees("accumulated")
 
     def memory_bytes(self) -> dict[str, int]:
         """Parameters and initial states, and one gradient accumulator for every level that waits longer than one step."""
 
-        def size(tree: Tree) -> int:
-            return sum(value.nbytes // len(value) for value in tree.values())
+        def size(trees: list[Tree]) -> int:
+            return sum(value.nbytes // len(value) for tree in trees for value in tree.values())
 
-        waiting = [size(level.parameters) for level, period in zip(self._levels, self._plan.periods, strict=True) if period > 1]
-        held = sum(size(level.parameters) + size(level.initial) for level in self._levels)
-        return {"parameters": held, "optimizer": sum(waiting)}
+        return {"parameters": size(self._trees) + size(self._initials), "optimizer": size(self._gathered)}
 
     def diagnostics(self) -> dict[str, Tensor]:
-        seeds = len(next(iter(self._levels[0].parameters.values())))
-        return {
-            f"level.{period}.updates": torch.full((seeds,), float(level.updates))
-            for period, level in zip(self._plan.periods, self._levels, strict=True)
-        }
+        seeds = len(self._trees[0]["embedding.weight"])
+        return {f"level.{period}.updates": torch.full((seeds,), float(self._step // period)) for period in self._periods}
+
+    def _apply(self, level: int) -> None:
+        """Move a level whose period ends; at its parent's boundary a nested one restarts from an initial state that has learned
+        from the same gradients (FOMAML).
+        """
+        share = self._rate / (self._periods[level] if self._reduction == "mean" else 1)
+        tree, waiting, initial = self._trees[level], self._gathered[level], self._initials[level]
+        for name, value in tree.items():
+            value.sub_(waiting[name], alpha=share)
+        if initial and self._step % self._periods[level - 1] == 0:
+            for name, value in initial.items():
+                tree[name].copy_(value.sub_(waiting[name], alpha=share))
+        for value in waiting.values():
+            value.zero_()
+
+    def _observe_heads(self, batch: Batch) -> Tensor:
+        leaves = [{name: value.detach().requires_grad_() for name, value in tree.items()} for tree in self._trees]
+        with torch.enable_grad():
+            logits = _forward(leaves, batch.inputs.flatten(2))
+        loss, delta = cross_entropy(logits.detach(), batch.labels, batch.classes)
+        found = iter(torch.autograd.grad(logits, [value for tree in leaves for value in tree.values()], delta))
+        gradients = [[next(found) for _ in tree] for tree in leaves]
+        parameters, gathered = ([list(tree.values()) for tree in trees] for trees in (self._trees, self._gathered))
+        continuum_step(
+            parameters,
+            gradients,
+            gathered,
+            periods=self._periods,
+            rates=[self._rate] * len(leaves),
+            step=self._step,
+            reduction=self._reduction,
+            backend=self.backend,
+        )
+        return loss
 
 
 def _forward(trees: list[Tree], inputs: Tensor) -> Tensor:
     x = linear(inputs, trees[0]["embedding.weight"], trees[0]["embedding.bias"])
     if "mix" in trees[0]:
-        heads = torch.stack([block(tree, x) for tree in trees])
-        x = torch.einsum("lsnd,sl->snd", heads, trees[0]["mix"])
+        x = torch.einsum("lsnd,sl->snd", torch.stack([block(tree, x) for tree in trees]), trees[0]["mix"])
     else:
         for tree in trees:
             x = block(tree, x)
     return linear(x, trees[-1]["readout.weight"], trees[-1]["readout.bias"])
 
 
+def _chain(trees: list[Tree]) -> Chain:
+    names = [f"{part}.{kind}" for part in ("norm", "up", "down") for kind in ("weight", "bias")]
+    first, last = trees[0], trees[-1]
+    return Chain(
+        Linear(first["embedding.weight"], first["embedding.bias"]),
+        tuple(BlockWeights(*(tree[name] for name in names)) for tree in trees),
+        Linear(last["readout.weight"], last["readout.bias"]),
+    )
+
+
+def _load_machine_code() -> None:
+    """Take the smallest step there is: code is loaded, or compiled where this version never ran, before a batch is timed."""
+    one, row, label = torch.zeros(1, 1, 1), torch.zeros(1, 1), torch.zeros(1, 1, dtype=torch.int64)
+    chain = Chain(Linear(one, row), (BlockWeights(row, row, one, row, one, row),), Linear(one, row))
+    chain_step(chain, chain, [0.0], one, label, torch.ones(1, dtype=torch.bool), backend="numba")
+
+
 def _named(name: str, values: tuple[Tensor, Tensor]) -> Tree:
     return {f"{name}.weight": values[0], f"{name}.bias": values[1]}
 
 
-def _descent(rate: float) -> Rule:
-    def rule(parameters: Tree, gradient: Tree, state: None) -> tuple[Tree, None]:
-        return {name: value - rate * gradient[name] for name, value in parameters.items()}, state
-
-    return rule
+def _copies(tree: Tree) -> Tree:
+    return {name: value.clone() for name, value in tree.items()}

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from nlbench.kernels.block_step import BlockWeights
+from nlbench.kernels.chain_step import Chain, Linear, chain_step
 from nlbench.kernels.continuum_step import continuum_step
 from nlbench.kernels.mlp_step import mlp_step
 from nlbench.kernels.newton_schulz import newton_schulz
@@ -70,3 +72,40 @@ def test_parameters_that_cannot_change_in_place_are_refused() -> None:
         mlp_step(
             weights, biases, torch.zeros(3, 4, 2), torch.zeros(3, 4, dtype=torch.int64), torch.tensor([True, True]), rate=0.1
         )
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_gradient_goes_where_it_is_sent_and_nowhere_else(backend: str) -> None:
+    draw = torch.Generator().manual_seed(0)
+
+    def made() -> Chain:
+        shapes = ((1, 6), (1, 6), (1, 8, 6), (1, 8), (1, 6, 8), (1, 6))
+        block = BlockWeights(*(torch.randn(shape, generator=draw) for shape in shapes))
+        weights, biases = (
+            [torch.randn(1, *shape, generator=draw) for shape in shapes] for shapes in (((6, 5), (3, 6)), ((6,), (3,)))
+        )
+        first, last = map(Linear, weights, biases)
+        return Chain(first, (block,), last)
+
+    chain, inputs, labels = made(), torch.randn(1, 4, 5, generator=draw), torch.tensor([[0, 1, 2, 0]])
+    before = [each.clone() for each in chain.tensors()]
+    first, block, last = (map(torch.zeros_like, part) for part in (chain.embedding, chain.blocks[0], chain.readout))
+    gathered = Chain(Linear(*first), (BlockWeights(*block),), Linear(*last))
+    classes = torch.tensor([True] * 3)
+    loss = chain_step(chain, gathered, [1.0], inputs, labels, classes, backend=backend)
+    assert all(torch.equal(one, other) for one, other in zip(chain.tensors(), before, strict=True))
+    assert all(each.any() for each in gathered.tensors())
+    again = chain_step(chain, chain, [-0.05], inputs, labels, classes, backend=backend)
+    assert torch.equal(again, loss)
+    for now, then, gradient in zip(chain.tensors(), before, gathered.tensors(), strict=True):
+        torch.testing.assert_close(now, then - 0.05 * gradient)
+    assert chain_step(chain, chain, [-0.05], inputs, labels, classes, backend=backend) < loss
+
+
+def test_a_chain_of_unequal_blocks_is_refused() -> None:
+    one, row = torch.zeros(1, 1, 1), torch.zeros(1, 1)
+    narrow = BlockWeights(row, row, one, row, one, row)
+    wide = BlockWeights(row, row, torch.zeros(1, 2, 1), torch.zeros(1, 2), torch.zeros(1, 1, 2), row)
+    chain = Chain(Linear(one, row), (narrow, wide), Linear(one, row))
+    with pytest.raises(ValueError, match="same shapes"):
+        chain_step(chain, chain, [1.0, 1.0], one, torch.zeros(1, 1, dtype=torch.int64), torch.tensor([True]))

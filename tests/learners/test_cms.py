@@ -8,14 +8,24 @@ from torch.nn import functional as F
 
 from nlbench import Batch, NlbenchError, Problem
 from nlbench.learners import Cms
+from nlbench.nested.continuum import block
+from nlbench.nested.continuum_update import LevelState, Plan, continuum_update
+from nlbench.nested.layers import Tree, linear
 from nlbench.specs.learners import CmsConfig
 
 S, B, D, C = 2, 5, 6, 4
 
 
-def learner(*, periods: tuple[int, ...] = (1, 3, 7), steps: int = 100, seeds: tuple[int, ...] = (0, 1), **config: object) -> Cms:
+def learner(
+    *,
+    periods: tuple[int, ...] = (1, 3, 7),
+    steps: int = 100,
+    seeds: tuple[int, ...] = (0, 1),
+    backend: str = "auto",
+    **config: object,
+) -> Cms:
     declared = CmsConfig.model_validate({"kind": "cms", "width": 8, "hidden": 6, "periods": list(periods), **config})
-    return Cms(declared, Problem((D,), C, seeds, "class-il", CPU, "auto", steps))
+    return Cms(declared, Problem((D,), C, seeds, "class-il", CPU, backend, steps))
 
 
 def batch(step: int) -> Batch:
@@ -95,6 +105,75 @@ def test_a_period_that_never_fires_is_an_error() -> None:
     learner(periods=(1, 20), steps=20)
     with pytest.raises(NlbenchError, match=r"periods: \[20\] never fire in 19 steps"):
         learner(periods=(1, 20), steps=19)
+
+
+def by_definition(made: Cms, periods: tuple[int, ...], variant: str, steps: int) -> dict[str, Tensor]:
+    """Return the parameters after some steps of the general update of a continuum memory, `continuum_update`."""
+    slow_first, state = tuple(sorted(periods, reverse=True)), made.state_dict()
+    nested = variant == "nested"
+    plan = Plan(slow_first, restart="fomaml" if nested else "none", seed_axis=True)
+
+    def of(period: int, kind: str) -> Tree:
+        start = f"{period}.{kind}."
+        return {name.removeprefix(start): value.clone() for name, value in state.items() if name.startswith(start)}
+
+    def descend(tree: Tree, gradient: Tree, rule: None) -> tuple[Tree, None]:
+        return {name: value - 0.2 * gradient[name] for name, value in tree.items()}, rule
+
+    levels = tuple(LevelState(of(period, "parameters"), of(period, "initial")) for period in slow_first)
+    for step in range(1, steps + 1):
+        shown = batch(step)
+        leaves = [{name: value.detach().requires_grad_() for name, value in level.parameters.items()} for level in levels]
+        x = linear(shown.inputs.double(), leaves[0]["embedding.weight"], leaves[0]["embedding.bias"])
+        if variant == "headwise":
+            x = sum(leaves[0]["mix"][:, i, None, None] * block(tree, x) for i, tree in enumerate(leaves))  # type: ignore[assignment]
+        else:
+            for tree in leaves:
+                x = block(tree, x)
+        logits = linear(x, leaves[-1]["readout.weight"], leaves[-1]["readout.bias"]).masked_fill(~shown.classes, -torch.inf)
+        loss = sum(F.cross_entropy(each, own) for each, own in zip(logits, shown.labels, strict=True))
+        found = iter(torch.autograd.grad(loss, [value for tree in leaves for value in tree.values()]))  # type: ignore[arg-type]
+        gradients = [{name: next(found) for name in tree} for tree in leaves]
+        levels = continuum_update(levels, gradients, [descend] * len(levels), plan, step)
+    return {
+        f"{period}.parameters.{name}": value
+        for period, level in zip(slow_first, levels, strict=True)
+        for name, value in level.parameters.items()
+    }
+
+
+@pytest.mark.parametrize("backend", ["reference", "numba"])
+@pytest.mark.parametrize("variant", ["sequential", "nested", "headwise"])
+def test_steps_are_those_of_the_general_update(variant: str, backend: str) -> None:
+    periods, steps = (2, 4, 8), 17
+    made = in_float64(learner(periods=periods, rate=0.2, variant=variant, backend=backend))
+    expected = by_definition(made, periods, variant, steps)
+    for step in range(1, steps + 1):
+        shown = batch(step)
+        made.observe(Batch(shown.inputs.double(), shown.labels, shown.classes, None))
+    found = parameters(made)
+    assert found.keys() == expected.keys()
+    for name, value in found.items():
+        assert torch.allclose(value, expected[name], atol=1e-11), name
+
+
+def test_the_record_can_say_which_kernels_trained() -> None:
+    assert [learner(backend=backend).backend for backend in ("auto", "reference")] == ["numba", "reference"]
+
+
+def test_the_number_of_threads_changes_no_bit() -> None:
+    before, found = torch.get_num_threads(), []
+    draw = torch.Generator().manual_seed(0)
+    x, y = torch.randn(1, 100, 300, generator=draw), torch.randint(C, (1, 100), generator=draw)
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        config = CmsConfig(kind="cms", width=96, hidden=192, periods=(1, 2))
+        made = Cms(config, Problem((300,), C, (0,), "class-il", CPU, "auto", 10))
+        for _ in range(3):
+            made.observe(Batch(x, y, torch.ones(C, dtype=torch.bool), None))
+        found.append(made.state_dict())
+    torch.set_num_threads(before)
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
 
 
 @pytest.mark.parametrize("pause", [1, 2, 3, 6, 7, 8])
