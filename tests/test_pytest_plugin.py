@@ -43,7 +43,7 @@ def test_green_then_red(tmp_path: Path, recorded: Record) -> None:
     red = session(tmp_path, options=', overrides={"learner.rate": "0.001"}')
     assert red.returncode == 1
     assert "mlp on split-digits: worse than the reference" in red.stdout
-    assert "changed  learner_spec.learner.rate: 0.001 / 0.1" in red.stdout
+    assert "changed  learner_spec.learner.rate: 0.001 / 0.01" in red.stdout
     assert "Traceback" not in red.stdout
 
 

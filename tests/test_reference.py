@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+import nlbench
 from nlbench.comparison.statistics import holm, sign_flip_test
 from nlbench.records import read_record, read_records
 from nlbench.seeds import normal
+from nlbench.specs import read_table
 from nlbench.streams import sources
 
 ROOT = Path(__file__).parents[1]
@@ -89,9 +91,43 @@ def test_hope_beats_mlp_and_cms_on_every_stream(records, metric, sign):
     assert holm(np.array(p)).max() < 0.01
 
 
-@pytest.mark.parametrize(("model", "stream"), [("hope", "permuted-mnist"), ("hope-pixels", "split-mnist")])
+@pytest.mark.parametrize(
+    ("model", "stream"), [("hope", "permuted-mnist"), ("hope", "permuted-digits"), ("hope-pixels", "split-mnist")]
+)
 def test_learned_parts_beat_frozen_features_of_equal_bytes(records, model, stream):
     learned, frozen = records[model, stream], records["random-features", stream]
     assert sum(learned.bytes().values()) <= 1.05 * sum(frozen.bytes().values())
     difference = values(learned, "average_accuracy") - values(frozen, "average_accuracy")
     assert sign_flip_test(difference, "greater") < 0.01
+
+
+NOISE = 0.01
+"""A gain on validation that three seeds and a few hundred samples cannot tell from none."""
+
+
+SEARCHES = [
+    pytest.param(path.stem, stream, search, id=f"{path.stem}-{stream}")
+    for path in sorted((ROOT / "baselines").glob("*.toml"))
+    for stream, search in read_table(path).get("search", {}).items()
+]
+
+
+def agree(value, best):
+    """Whether a resolved value is the search's; tables of a list may hold more than the search named."""
+    if isinstance(best, list):
+        return len(value) == len(best) and all(map(agree, value, best))
+    if isinstance(best, dict):
+        return all(agree(value[key], part) for key, part in best.items())
+    return value == best
+
+
+@pytest.mark.parametrize(("model", "stream", "search"), SEARCHES)
+def test_a_recipe_holds_what_its_search_found_unless_that_is_noise(model, stream, search):
+    assert search["budget"] == 12
+    if search["score"] - search.get("score_before", 0.0) > NOISE:
+        recipe = nlbench.resolve(model, stream, seeds=1).learner.identity()
+        for key, best in search["best"].items():
+            value = recipe
+            for part in key.split("."):
+                value = value[part]
+            assert agree(value, best), key
