@@ -85,7 +85,7 @@ def execute(
             if row.metric == BOUNDARY and row.after_task != plan.stream.stream.tasks:
                 checkpoint.save(rows, {} if cumulative else learner.state_dict())
             yield row
-    metadata = {**plan.describe(), **_ran_on(learner.backend, stream.device), "threads": used, "run": checkpoint.run}
+    metadata = {**plan.describe(), **_ran_on(learner.backend, stream.device, results), "threads": used, "run": checkpoint.run}
     path = plan.record_path(results)
     if path.exists() and not force:
         extend_record(read_record(path), rows=rows, metadata=metadata)
@@ -107,11 +107,11 @@ def threads(numbers: int) -> Iterator[int]:
         yield torch.get_num_threads()
 
 
-def _ran_on(backend: str, device: torch.device) -> dict[str, Any]:
+def _ran_on(backend: str, device: torch.device, results: Path) -> dict[str, Any]:
     facts: dict[str, Any] = {"backend": backend, "device": device.type}
     if device.type == "cuda":
         facts["gpu"] = torch.cuda.get_device_name(device)
-    return {**facts, "environment": environment.describe()}
+    return {**facts, "environment": environment.describe(results)}
 
 
 @dataclass(frozen=True)

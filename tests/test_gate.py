@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -338,7 +337,9 @@ def test_update_keeps_the_best_not_the_last(tmp_path: Path, reference: Path) -> 
 
 def test_update_takes_over_margins_where_the_numbers_are_as_good(tmp_path: Path, reference: Path) -> None:
     tighter = {"average_accuracy": 0.01, "forgetting": 0.01, "min_seeds": 5}
-    assert gate.update(record(tmp_path / "new.parquet", OLD, check=tighter).path, against=reference).written
+    done = gate.update(record(tmp_path / "new.parquet", OLD, check=tighter).path, against=reference)
+    assert done.written
+    assert "forgetting: 0.02" in done.reason
     (path,) = reference.iterdir()
     assert read_record(path).metadata["check"] == tighter
 
@@ -364,22 +365,49 @@ def test_update_refuses(
     assert not (tmp_path / "reference").exists()
 
 
-def test_update_with_an_installed_package_asks_for_a_clean_tree_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "learner.py").write_text("a = 1\n")
-    for command in (
-        ["init", "-q"],
-        ["add", "learner.py"],
-        ["-c", "user.name=n", "-c", "user.email=e@example.org", "commit", "-qm", "x"],
-    ):
-        subprocess.run(["git", *command], check=True)
-    path = record(tmp_path / "results" / "new.parquet", OLD, environment={"commit": None, "dirty": None}).path
-    (tmp_path / "learner.py").write_text("a = 2\n")
-    with pytest.raises(RecordError, match="clean tree"):
-        gate.update(path)
-    (tmp_path / "learner.py").write_text("a = 1\n")
-    assert gate.update(path).written
-    assert (tmp_path / "results" / "reference" / "new.parquet").exists()
+@pytest.mark.parametrize(
+    ("state", "clean"),
+    [
+        ({"commit": None, "dirty": None, "project": {"commit": "0123", "dirty": False}}, True),
+        ({"commit": None, "dirty": None, "project": {"commit": "0123", "dirty": True}}, False),
+        ({"commit": "0123", "dirty": False, "project": {"commit": "4567", "dirty": True}}, False),
+        ({"commit": "0123", "dirty": True, "project": {"commit": "4567", "dirty": False}}, False),
+        ({"commit": "0123", "dirty": False, "project": {"commit": None, "dirty": None}}, True),
+    ],
+)
+def test_update_asks_for_the_tree_in_which_the_run_was_made(tmp_path: Path, state: dict[str, Any], clean: bool) -> None:
+    path = record(tmp_path / "new.parquet", OLD, environment=state).path
+    if clean:
+        assert gate.update(path, against=tmp_path / "reference").written
+    else:
+        with pytest.raises(RecordError, match="clean tree"):
+            gate.update(path, against=tmp_path / "reference")
+
+
+def test_seeds_that_the_reference_lacks_count(tmp_path: Path, reference: Path) -> None:
+    """The common seeds are as good as ever; the others collapse."""
+    collapsed = record(tmp_path / "new.parquet", [*OLD, 0.1, 0.12, 0.1, 0.11], fingerprint="new")
+    judgement = gate.check(collapsed, against=reference)
+    assert judgement.exit_status == 1
+    assert verdicts(judgement)["forgetting"] == "worse"
+    assert not gate.update(collapsed.path, against=reference).written
+    more = record(tmp_path / "more.parquet", [*OLD, 0.79, 0.81, 0.80, 0.80], fingerprint="more")
+    assert gate.check(more, against=reference).exit_status == 0
+
+
+def test_update_is_not_fooled_by_the_few_seeds_in_common(tmp_path: Path, reference: Path) -> None:
+    worse = record(tmp_path / "new.parquet", [0.9, 0.1, 0.1, 0.1, 0.1], first_seed=4, fingerprint="new")
+    assert gate.check(worse, against=reference).exit_status == 1
+    done = gate.update(worse.path, against=reference)
+    assert not done.written
+    assert "better on average_accuracy" in done.reason
+
+
+def test_a_record_is_not_judged_against_itself(tmp_path: Path, reference: Path) -> None:
+    judgement = gate.check(reference / "hope.parquet", against=reference)
+    assert verdicts(judgement) == {None: "missing"}
+    assert judgement.exit_status == 2
+    assert "itself" in judgement.findings[0].reason
 
 
 def test_margins_within_tasks_can_be_gated(tmp_path: Path) -> None:

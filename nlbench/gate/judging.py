@@ -88,15 +88,18 @@ def _unlearned(record: Record) -> tuple[Verdict, str] | None:
 
 
 def judged(name: str, margin: float, new: Mapping[int, float], old: Mapping[int, float], min_seeds: int) -> Finding:
-    """Return the verdict on one metric's values by seed, new against old: paired where at least `min_seeds` seeds are common."""
+    """Return the verdict on one metric's values by seed, new against old: paired where at least `min_seeds` seeds are common.
+
+    Seeds that only the new record has count too: where all its seeds together are worse by more than the margin, that unpaired
+    comparison decides.
+    """
     sign = 1.0 if METRICS[name].better == "lower" else -1.0
     common = sorted(new.keys() & old.keys())
-    paired = len(common) >= min_seeds
+    first, second = (sign * np.array(list(values.values())) for values in (new, old))
+    interval = statistics.difference_interval(first, second, 1 - 2 * ALPHA)
+    paired = len(common) >= min_seeds and not (new.keys() - old.keys() and interval.mean > margin)
     if paired:
         interval = statistics.mean_interval(np.array([sign * (new[seed] - old[seed]) for seed in common]), 1 - 2 * ALPHA)
-    else:
-        first, second = (sign * np.array(list(values.values())) for values in (new, old))
-        interval = statistics.difference_interval(first, second, 1 - 2 * ALPHA)
     verdict = judge(interval, margin)
     distance = abs(margin - interval.mean)
     return Finding(

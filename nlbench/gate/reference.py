@@ -14,7 +14,7 @@ from nlbench.comparison import at_chance
 from nlbench.errors import RecordError
 from nlbench.gate.model import ROUNDING, Finding
 from nlbench.metrics import METRICS
-from nlbench.records import Record, environment, read_record, read_records, rewrite_record
+from nlbench.records import Record, read_record, read_records, rewrite_record
 from nlbench.records.facts import Difference, differences
 
 DEFAULT_MIN_SEEDS: Final = 5
@@ -34,6 +34,9 @@ def find_reference(record: Record, against: Path) -> tuple[Record | None, Findin
     if not against.exists() or (against.is_dir() and not any(against.glob("*.parquet"))):
         return None, missing
     references, notes = read_records([against], with_reference=True)
+    own = {path.resolve() for path in record.paths}
+    if any(own & {path.resolve() for path in reference.paths} for reference in references):
+        return None, Finding(None, "missing", f"{record.path} is itself in {against}: nothing can be judged against itself.")
     same = [reference for reference in references if reference.model == record.model]
     if not same:
         return None, Finding(None, "missing", " ".join([missing.reason, *notes]))
@@ -105,7 +108,7 @@ def update(path: Path | str, *, against: Path | str | None = None) -> Update:
     replaced = [] if present is None else [old for old in present.paths if old.resolve() != written.resolve()]
     for old in replaced:
         old.unlink()
-    return Update(str(written), True, "there was no reference." if present is None else "it is better than the one before.")
+    return Update(str(written), True, "there was no reference." if present is None else _improvement(record, present))
 
 
 def _refuse_unfit(record: Record, margins: Mapping[str, float], min_seeds: int) -> None:
@@ -126,10 +129,10 @@ def _refuse_unfit(record: Record, margins: Mapping[str, float], min_seeds: int) 
 
 
 def _clean(state: Mapping[str, Any]) -> bool:
-    """Return whether an execution's code is a commit: of the package's checkout, or if it is installed, of the one we are in."""
-    if state.get("commit") is not None:
-        return state.get("dirty") is False
-    return environment.source_state(Path.cwd(), (".", ":(exclude)results"))[1] is False
+    """Return whether an execution's code was a commit: the package's checkout, and the repository the run was started in."""
+    trees = [state.get("dirty"), (state.get("project") or {}).get("dirty")]
+    known = [dirty for dirty in trees if dirty is not None]
+    return bool(known) and not any(known)
 
 
 def _no_better(record: Record, present: Record) -> str:
@@ -137,10 +140,23 @@ def _no_better(record: Record, present: Record) -> str:
     gained = record.metadata.get("check") != present.metadata.get("check")  # as good, with other margins
     for name in margins_of(present)[0]:
         new, old = measured(record, name), measured(present, name)
-        common = new.keys() & old.keys() or None
-        change = float(np.mean([new[s] for s in common or new]) - np.mean([old[s] for s in common or old]))
-        degradation = change if METRICS[name].better == "lower" else -change
-        if degradation > ROUNDING:
-            return f"the present reference is better on {name}, by {degradation:.4f}."
-        gained = gained or degradation < -ROUNDING
+        common = new.keys() & old.keys()
+        choices = [(common, common)] if common else []
+        if new.keys() - old.keys():  # a record is not better for the few seeds it shares
+            choices.append((new.keys(), old.keys()))
+        for ours, theirs in choices:
+            change = float(np.mean([new[s] for s in ours]) - np.mean([old[s] for s in theirs]))
+            degradation = change if METRICS[name].better == "lower" else -change
+            if degradation > ROUNDING:
+                return f"the present reference is better on {name}, by {degradation:.4f}."
+            gained = gained or degradation < -ROUNDING
     return "" if gained else "the present reference is as good."
+
+
+def _improvement(record: Record, present: Record) -> str:
+    """Return why a record took the place of the present reference."""
+    new, old = record.metadata.get("check"), present.metadata.get("check")
+    if new == old:
+        return "it is better than the one before."
+    changed = ", ".join(map(str, differences(old or {}, new or {})))
+    return f"it is no worse than the one before, and declares other margins (before / now): {changed}."

@@ -16,13 +16,16 @@ _CHECKOUT: Final = Path(__file__).resolve().parents[2]
 _CODE: Final = ("nlbench", "tasks", "baselines")
 
 
-def describe() -> dict[str, Any]:
-    """Return the machine and the software as a JSON-able dict: packages, python, os, cpu, cores, memory_bytes, commit, dirty.
+def describe(results: Path) -> dict[str, Any]:
+    """Return the machine and the software as a JSON-able dict: packages, python, os, cpu, cores, memory_bytes, commit, dirty,
+    project.
 
-    The GPU is described by who drives it. `commit` and `dirty` are null outside a checkout of the package. Cost: a few
+    The GPU is described by who drives it. `commit` and `dirty` are null outside a checkout of the package; `project` has those of
+    the repository around the present folder, where learners and streams of one's own lie, `results` left out. Cost: a few
     milliseconds.
     """
     commit, dirty = source_state(_CHECKOUT)
+    project, project_dirty = project_state(Path.cwd(), results)
     return {
         "packages": _versions(),
         "python": platform.python_version(),
@@ -32,6 +35,7 @@ def describe() -> dict[str, Any]:
         "memory_bytes": _memory_bytes(),
         "commit": commit,
         "dirty": dirty,
+        "project": {"commit": project, "dirty": project_dirty},
     }
 
 
@@ -41,11 +45,27 @@ def source_state(checkout: Path, paths: Sequence[str] = _CODE) -> tuple[str | No
     Other files than the package's code and declarations change no result that the fingerprint does not see. The folder must be
     the top of the checkout: a package installed into a virtual environment inside somebody's repository is not that repository.
     """
-    if not (checkout / ".git").exists():
+    return _state(checkout, paths) if (checkout / ".git").exists() else (None, None)
+
+
+def project_state(folder: Path, results: Path) -> tuple[str | None, bool | None]:
+    """Return the commit of the repository around a folder and whether anything in it but `results` and caches differs from it;
+    (None, None) outside any, and in the package's own, which `source_state` answers for.
+    """
+    folder, results = folder.resolve(), results.resolve()
+    top = next((place for place in (folder, *folder.parents) if (place / ".git").exists()), None)
+    if top is None or top == _CHECKOUT:
         return None, None
+    excluded = [":(exclude,glob)**/__pycache__/**", ":(exclude)results"]
+    if results.is_relative_to(top) and results != top:
+        excluded.append(f":(exclude){results.relative_to(top).as_posix()}")
+    return _state(top, (".", *excluded))
+
+
+def _state(top: Path, paths: Sequence[str]) -> tuple[str | None, bool | None]:
     command = ["git", "status", "--porcelain=v2", "--branch", "--untracked-files=normal", "--", *paths]
     try:
-        answer = subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=10, check=False)
+        answer = subprocess.run(command, cwd=top, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None, None
     if answer.returncode != 0:

@@ -48,7 +48,7 @@ def test_no_checkout_is_null_not_clean(tmp_path: Path, checkout: Path, monkeypat
 
 
 def test_description_is_plain_and_names_nobody() -> None:
-    facts = environment.describe()
+    facts = environment.describe(Path("results"))
     text = json.dumps(facts)
     assert facts["packages"]["numpy"]
     assert facts["cores"] >= 1
@@ -58,3 +58,20 @@ def test_description_is_plain_and_names_nobody() -> None:
     assert str(Path(environment.__file__).parents[2]) not in text
     assert not {"user", "hostname", "argv", "path"} & facts.keys()
     assert getpass.getuser() not in facts.values()
+
+
+@pytest.mark.parametrize(
+    ("file", "dirty"),
+    [("out/a.parquet", False), ("sub/__pycache__/x.pyc", False), ("results/reference/a.parquet", False), ("sub/new.py", True)],
+)
+def test_the_repository_around_a_run_is_asked_but_not_about_its_results(checkout: Path, file: str, dirty: bool) -> None:
+    (checkout / "sub").mkdir()
+    (checkout / file).parent.mkdir(parents=True, exist_ok=True)
+    (checkout / file).write_text("x")
+    commit = git(checkout, "rev-parse", "HEAD")
+    assert environment.project_state(checkout / "sub", checkout / "out") == (commit, dirty)
+    assert environment.project_state(Path(environment.__file__).parent, checkout / "out") == (None, None)
+
+
+def test_outside_any_repository_nothing_is_known(tmp_path: Path) -> None:
+    assert environment.project_state(tmp_path, tmp_path / "results") == (None, None)
