@@ -1,8 +1,9 @@
 """Records: what a run measured, in one Parquet file that any tool can read."""
 
+from nlbench.records.footer import NotARecordError
 from nlbench.records.record import Record
 from nlbench.records.schema import SCHEMA, SCHEMA_VERSION, Row
-from nlbench.records.store import NotARecordError, extend_record, read_record, read_records, rewrite_record, write_record
+from nlbench.records.store import extend_record, read_record, read_records, rewrite_record, write_record
 
 __all__ = [
     "SCHEMA",

@@ -19,8 +19,9 @@ import pyarrow.parquet as pq
 
 from nlbench.errors import RecordError
 from nlbench.metrics import METRICS, METRICS_VERSION
-from nlbench.records import arrays
+from nlbench.records import arrays, footer
 from nlbench.records.columns import NONE, Columns, derive, null_metrics
+from nlbench.records.footer import NotARecordError
 from nlbench.records.record import Record
 from nlbench.records.schema import (
     CONSTANT,
@@ -36,10 +37,6 @@ from nlbench.records.schema import (
 
 REFERENCE_FOLDER: Final = "reference"
 _METRIC_NAMES: Final = frozenset(METRICS)
-
-
-class NotARecordError(RecordError):
-    """A path that holds no record this version can read; readers of many paths skip it with a note."""
 
 
 def write_record(path: Path | str, *, rows: Iterable[Row], metadata: Mapping[str, Any]) -> Path:
@@ -217,6 +214,8 @@ def _open(path: Path) -> Record:
         raise NotARecordError(f"{path} is a Parquet file but not a record of nlbench.") from error
     except OSError as error:
         raise NotARecordError(f"{path} cannot be read: {error.strerror or 'it is damaged'}.") from error
+    if first["metric"].null_count:
+        raise NotARecordError(f"{path}: column metric: must name a metric in every row, got null.")
     check_finite(first, str(path))
     record = Record((path,), metadata, Columns.of(first))
     record.first.check(record.seeds, record.n_tasks, str(path))
@@ -228,17 +227,10 @@ def _metadata(file: pq.ParquetFile, path: Path) -> dict[str, Any]:
     text = (file.metadata.metadata or {}).get(METADATA_KEY)
     if text is None:
         raise NotARecordError(f"{path} is a Parquet file but not a record of nlbench.")
-    try:
-        metadata = json.loads(text)
-    except ValueError as error:
-        raise NotARecordError(f"{path}: its metadata is not JSON.") from error
-    version = metadata.get("schema_version")
-    if not isinstance(version, int) or version > SCHEMA_VERSION:
-        hint = "Install a newer nlbench to read it."
-        raise NotARecordError(f"{path} has schema version {version}, this version reads up to {SCHEMA_VERSION}.", hint)
-    missing = [key for key in (*REQUIRED_METADATA, "metrics_version", "null_metrics", "runs") if key not in metadata]
-    if missing or not set(Columns.SOURCE) <= set(file.schema_arrow.names):
-        raise NotARecordError(f"{path} lacks {', '.join(missing) or 'columns'} that every record has.")
+    metadata = footer.parse(text, path)
+    footer.check_columns(file.schema_arrow, path)
+    if metadata["n_tasks"] > file.metadata.num_rows:  # a task has at least a row, and matrices are made of this size
+        raise NotARecordError(f"{path}: n_tasks: must be at most its {file.metadata.num_rows} rows, got {metadata['n_tasks']}.")
     return metadata
 
 
