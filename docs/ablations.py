@@ -40,9 +40,9 @@ NO_METRIC = {"learner.metric": "false", "learner.readout.ridge": "1e9", "learner
 """Plain steps everywhere, at the rate that suits them: against a ridge of 10⁹ no key weighs anything."""
 
 
-def levels(*widths: int, rate: float, ridges: tuple[float, ...]) -> str:
-    """Return levels of these widths, the last one of period 1, each slower one half as often."""
-    periods = [2**i for i in reversed(range(len(widths)))]
+def levels(*widths: int, rate: float, ridges: tuple[float, ...], slower: int = 2) -> str:
+    """Return levels of these widths, the last one of period 1, those before it `slower` each."""
+    periods = [slower**i for i in reversed(range(len(widths)))]
     tables = [
         f"{{ width = {width}, period = {period}, rate = {rate}, ridge = {ridge} }}"
         for width, period, ridge in zip(widths, periods, ridges, strict=True)
@@ -84,6 +84,11 @@ ABLATIONS: dict[str, Ablation] = {
         (
             ("`hope`: levels of 600 (period 2) and 300", "hope", {}),
             ("without continuum memory: one level of 690", "hope", ONE_SMALL_LEVEL),
+            (
+                "the slow level of period 8",
+                "hope",
+                {"learner.levels": levels(600, 300, rate=0.6, ridges=(100.0, 30.0), slower=8)},
+            ),
             ("levels without their metric", "hope", {"learner.metric": "false"}),
             ("the fast level's metric forgets 1 % a batch", "hope", FORGETTING),
             ("no metric at all", "hope", {**NO_METRIC, "learner.levels": levels(600, 300, rate=0.1, ridges=(1.0, 1.0))}),
@@ -107,8 +112,8 @@ ABLATIONS: dict[str, Ablation] = {
         ),
     ),
     "permuted-mnist": Ablation(
-        3,
-        {"stream.tasks": "4"},
+        2,
+        {"stream.tasks": "3"},
         (
             ("`hope`: levels of 1000 (period 2) and 500", "hope", {}),
             ("without continuum memory: one level of 1330", "hope", ONE_LEVEL),

@@ -34,9 +34,9 @@ DGD: dict[str, Any] = {"keys": {"kind": "random", "width": 20}, "readout": {"rul
 ALL = pytest.mark.parametrize("table", [EXACT, LEVELS, WARM, IMAGES, DGD], ids=["exact", "levels", "warm", "images", "dgd"])
 
 
-def learner(table: dict[str, Any], seeds: tuple[int, ...] = (0, 1)) -> Hope:
+def learner(table: dict[str, Any], seeds: tuple[int, ...] = (0, 1), backend: str = "auto") -> Hope:
     config = HopeConfig.model_validate({"kind": "hope", **table})
-    return Hope(config, Problem(SHAPE, C, seeds, "class-il", CPU, "auto", 100))
+    return Hope(config, Problem(SHAPE, C, seeds, "class-il", CPU, backend, 100))
 
 
 def batch(step: int, seeds: tuple[int, ...] = (0, 1)) -> Batch:
@@ -159,6 +159,17 @@ def test_a_seed_is_the_same_alone_and_beside_others(table: dict[str, Any]) -> No
     together, alone = taught(table, seeds=(0, 1, 2)), taught(table, seeds=(2,))
     shown = torch.randn(1, 6, *SHAPE, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(together.predict(shown, None)[2:], alone.predict(shown, None), atol=1e-4, rtol=1e-4)
+
+
+@ALL
+def test_backends_learn_the_same_to_rounding(table: dict[str, Any]) -> None:
+    fast, plain = learner(table), learner(table, backend="reference")
+    for step in range(12):
+        torch.testing.assert_close(fast.observe(batch(step)), plain.observe(batch(step)), atol=1e-4, rtol=1e-4)
+    shown = batch(50).inputs
+    torch.testing.assert_close(fast.predict(shown, None), plain.predict(shown, None), atol=1e-3, rtol=1e-3)
+    assert plain.backend == "reference"
+    assert fast.backend == ("reference" if table is DGD else "numba")
 
 
 @ALL
