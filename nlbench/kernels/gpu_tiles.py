@@ -102,29 +102,43 @@ def tile_span(tile, tokens, chunk, per_chunk, C: tl.constexpr):
 
 
 @triton.jit
+def products_between(previous, C: tl.constexpr):
+    """Λ[t, i]: the product of the gates strictly between tokens i < t, else zero; previous[t] is gate t - 1."""
+    token = tl.arange(0, C)
+    factors = tl.where(token[:, None] > token[None, :] + 1, previous[:, None], 1.0)
+    return tl.where(token[:, None] > token[None, :], tl.cumprod(factors, 0), 0.0)
+
+
+@triton.jit
+def products_after(gates, following, C: tl.constexpr):
+    """s_i, the product of the gates after token i, and γ_C, the product of all; following[t] is gate t + 1."""
+    after = tl.cumprod(following, 0, reverse=True)
+    return after, tl.sum(tl.where(tl.arange(0, C) == 0, gates * after, 0.0), 0)
+
+
+@triton.jit
+def load_previous(pointer, start, stop, C: tl.constexpr):
+    """The gate before every token of the tile, 1 before its first."""
+    token = tl.arange(0, C)
+    return tl.load(pointer + start + token - 1, mask=(token > 0) & (start + token <= stop), other=1.0).to(tl.float32)
+
+
+@triton.jit
 def prefix_products(pointer, start, stop, C: tl.constexpr):
     """γ̄_t: the product of the gates before token t of the tile."""
-    token = tl.arange(0, C)
-    previous = tl.load(pointer + start + token - 1, mask=(token > 0) & (start + token <= stop), other=1.0)
-    return tl.cumprod(previous.to(tl.float32), 0)
+    return tl.cumprod(load_previous(pointer, start, stop, C), 0)
 
 
 @triton.jit
 def suffix_products(pointer, start, stop, C: tl.constexpr):
-    """s_i, the product of the gates after token i of the tile, and γ_C, the product of all."""
-    token = tl.arange(0, C)
-    after = tl.cumprod(load_gates(pointer, start + 1, stop, 1.0, C), 0, reverse=True)
-    gates = load_gates(pointer, start, stop, 1.0, C)
-    return after, tl.sum(tl.where(token == 0, gates * after, 0.0), 0)
+    """`products_after` of the tile's gates."""
+    return products_after(load_gates(pointer, start, stop, 1.0, C), load_gates(pointer, start + 1, stop, 1.0, C), C)
 
 
 @triton.jit
 def between_products(pointer, start, stop, C: tl.constexpr):
-    """Λ[t, i]: the product of the gates strictly between tokens i < t of the tile; zero on and above the diagonal."""
-    row = tl.arange(0, C)
-    previous = tl.load(pointer + start + row - 1, mask=(row > 0) & (start + row <= stop), other=1.0).to(tl.float32)
-    factors = tl.where(row[:, None] > row[None, :] + 1, previous[:, None], 1.0)
-    return tl.where(row[:, None] > row[None, :], tl.cumprod(factors, 0), 0.0)
+    """`products_between` of the tile's gates."""
+    return products_between(load_previous(pointer, start, stop, C), C)
 
 
 @triton.jit

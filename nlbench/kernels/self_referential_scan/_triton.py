@@ -1,0 +1,96 @@
+"""The self-referential block on a GPU: shapes, saved states and launches of the kernels in the two files beside this one."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from nlbench.errors import BackendError
+from nlbench.kernels.gpu_tiles import empty, flat, padded
+from nlbench.kernels.self_referential_scan import Memories
+from nlbench.kernels.self_referential_scan._triton_backward import backward
+from nlbench.kernels.self_referential_scan._triton_forward import forward
+
+LONGEST: Final = 64
+"""The most tokens of a segment that one program solves for."""
+
+
+class _Scan(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, inputs, queries, squares, gates, biases, homes, home_gates, limits, sizes):  # type: ignore[no-untyped-def]
+        x, q, w, rows, bias = (flat(each, 2, each) for each in (inputs, queries, squares, gates, biases))
+        h, h_rows = flat(homes, 2, w), flat(home_gates, 2, rows)
+        programs, tokens, d = x.shape
+        segments, chunks = -(-tokens // sizes["outer_chunk"]), -(-tokens // sizes["chunk"])
+        states = empty((programs, segments, 2, d, d), x), empty((programs, segments, 2, d), x), empty((programs, chunks, d, d), x)
+        outputs, final, final_rows = empty(x.shape, x), empty(w.shape, x), empty(rows.shape, x)
+        forward[(programs,)](x, q, w, rows, h, h_rows, bias, outputs, *states, final, final_rows, *limits, tokens, **sizes)
+        ctx.save_for_backward(x, q, h, h_rows, bias, *states)
+        ctx.options, ctx.shapes = (limits, sizes), [each.shape for each in (inputs, squares, gates, biases)]
+        return outputs.view(inputs.shape), final.view(squares.shape), final_rows.view(gates.shape)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, d_outputs, d_final, d_final_rows):  # type: ignore[no-untyped-def]
+        x, q, h, h_rows, bias, *states = ctx.saved_tensors
+        limits, sizes = ctx.options
+        d_o, d_w, d_rows = (flat(each, 2, each) for each in (d_outputs, d_final, d_final_rows))
+        found = [empty(each.shape, x) for each in (x, x, q, d_w, d_rows)]
+        base = [empty(each.shape, x) for each in (d_w, d_rows)] if sizes["HOME"] else [d_w, d_rows]
+        d_bias = empty(bias.shape, x, torch.float32)
+        backward[(len(x),)](x, q, h, h_rows, bias, *states, d_o, d_w, d_rows, *found, *base, d_bias, *limits, x.shape[1], **sizes)
+        d_x, d_inner, d_q, g_w, g_rows = found
+        if not sizes["SHARED"]:
+            d_x = d_x + d_inner
+        tokens, squares, gates, biases = ctx.shapes
+        homes = ((d_w + base[0] - g_w).view(squares), (d_rows + base[1] - g_rows).view(gates)) if sizes["HOME"] else (None, None)
+        given = d_x.view(tokens), d_q.view(tokens), g_w.view(squares), g_rows.view(gates), d_bias.to(x.dtype).view(biases)
+        return (*given, *homes, None, None)
+
+
+def stacked(memories: Memories) -> tuple[Tensor, Tensor]:
+    """The square memories transposed (S, H, 3, d, d), and the gates' rows (S, H, 2, d)."""
+    keys, values, rate, retain, memory = memories
+    return torch.stack([keys.mT, values.mT, memory.mT], 2), torch.stack([rate, retain], 2)
+
+
+def scan(
+    inputs: Tensor,
+    queries: Tensor,
+    memories: Memories,
+    rate_bias: Tensor,
+    retain_bias: Tensor,
+    chunk: int,
+    outer_chunk: int,
+    rate_max: float,
+    outer_rate_max: float,
+    retain_min: float,
+    objective: str,
+    read: str,
+    normalize_values: bool,
+    initial: Memories | None,
+) -> tuple[Memories, Tensor]:
+    """Memories and outputs after all tokens; arguments as in `self_referential_scan`.
+
+    Raises `BackendError` for segments longer than one program solves for.
+    """
+    tokens, d = inputs.shape[2:]
+    outer_chunk, chunk = max(1, min(outer_chunk, tokens)), max(1, min(chunk, tokens))
+    if outer_chunk > LONGEST:
+        raise BackendError(
+            f"backend 'triton' cannot run self_referential_scan with {outer_chunk} tokens between two states: at most {LONGEST}.",
+            "Use --backend reference, or a smaller outer_chunk.",
+        )
+    sizes: dict[str, Any] = {"chunk": chunk, "outer_chunk": outer_chunk, "D": d, "BD": padded(d)}
+    sizes |= {"CI": padded(chunk), "CO": padded(outer_chunk), "SHARED": chunk == outer_chunk and rate_max == outer_rate_max}
+    sizes |= {"L2": objective == "l2", "EXACT": read == "exact", "NORMALIZE": normalize_values, "HOME": initial is not None}
+    sizes |= {"LOW": inputs.dtype == torch.bfloat16, "num_warps": 8 if d > 32 else 4, "num_stages": 1}
+    homes = (None, None) if initial is None else stacked(initial)
+    biases = torch.stack([rate_bias, retain_bias], -1)
+    limits = rate_max, outer_rate_max, retain_min
+    outputs, squares, gates = _Scan.apply(inputs, queries, *stacked(memories), biases, *homes, limits, sizes)
+    keys, values, memory = (each.mT for each in squares.unbind(2))
+    return Memories(keys, values, *gates.unbind(2), memory), outputs
