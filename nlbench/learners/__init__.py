@@ -6,6 +6,8 @@ import importlib
 import importlib.util
 import inspect
 import sys
+from collections.abc import Callable
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Final
@@ -15,6 +17,7 @@ from nlbench.errors import NlbenchError, UnknownNameError
 from nlbench.learners.adapter import EachSeed
 from nlbench.learners.chance import Chance
 from nlbench.learners.cms import Cms
+from nlbench.learners.external import Blamed, External
 from nlbench.learners.hope import Hope
 from nlbench.learners.hope_blocks import HopeBlocks
 from nlbench.learners.mlp import Mlp
@@ -36,9 +39,13 @@ def build(config: Closed, problem: Problem) -> Learner:
     if not isinstance(config, ExternalConfig):
         return LEARNERS[config.kind](config, problem)  # type: ignore[attr-defined]
     kind = find(config.kind)
-    if kind.single_seed:
-        return EachSeed(kind, config.options, problem)
-    return kind(config.options, problem)
+    checked = partial(_named(External, kind), kind, config.kind)
+    return _named(EachSeed, kind)(checked, config.options, problem) if kind.single_seed else checked(config.options, problem)
+
+
+def _named(wrapper: type[Learner], kind: type[Learner]) -> Callable[..., Learner]:
+    """Return the wrapper under the name of the class in it, by which errors call it."""
+    return type(kind.__name__, (wrapper,), {})
 
 
 def find(kind: str) -> type[Learner]:
@@ -50,7 +57,8 @@ def find(kind: str) -> type[Learner]:
         registered = {point.name: point for point in entry_points(group="nlbench.learners")}
         if name not in registered:
             raise UnknownNameError("learner", name, [*LEARNERS, *registered])
-        return _checked(registered[name].load(), kind)
+        with Blamed(kind):
+            return _checked(registered[name].load(), kind)
     module = _from_file(Path(place)) if place.endswith(".py") else _from_package(place)
     if not hasattr(module, name):
         classes = [label for label, value in vars(module).items() if inspect.isclass(value) and issubclass(value, Learner)]
@@ -71,15 +79,17 @@ def _from_file(path: Path) -> object:
         raise NlbenchError(f"{path}: there is no such file.", "Name a learner as ./file.py:Class.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up there
-    spec.loader.exec_module(module)
+    with Blamed(str(path), str(spec.origin)):
+        spec.loader.exec_module(module)
     return module
 
 
 def _from_package(name: str) -> object:
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise NlbenchError(f"{name}: cannot be imported: {error}.", "Name a learner as package.module:Class.") from None
+    with Blamed(name):
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            raise NlbenchError(f"{name}: cannot be imported: {error}.", "Name a learner as package.module:Class.") from None
 
 
 __all__ = ["LEARNERS", "EachSeed", "build", "find"]

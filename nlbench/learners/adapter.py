@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,10 +16,10 @@ from nlbench.seeds import generator
 class EachSeed(Learner):
     """One inner learner per seed; inner tensors have no seed axis, and an inner `problem.seeds` holds that seed alone."""
 
-    def __init__(self, kind: type[Learner], config: Any, problem: Problem) -> None:
+    def __init__(self, kind: Callable[[Any, Problem], Learner], config: Any, problem: Problem) -> None:
         self._inner = [_built(kind, config, replace(problem, seeds=(seed,))) for seed in problem.seeds]
         self.backend = self._inner[0].backend
-        if hasattr(kind, "permute_inputs"):
+        if hasattr(self._inner[0], "permute_inputs"):
             self.permute_inputs = self._permute_inputs
 
     def observe(self, batch: Batch) -> Tensor:
@@ -54,7 +54,7 @@ class EachSeed(Learner):
         return {name: torch.stack([value[name] for value in values]) for name in values[0]}
 
 
-def _built(kind: type[Learner], config: Any, problem: Problem) -> Learner:
+def _built(kind: Callable[[Any, Problem], Learner], config: Any, problem: Problem) -> Learner:
     """Return one inner learner; what its torch modules draw when they are made is decided by its seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(int(generator(problem.seeds[0], "learner").integers(2**63)))

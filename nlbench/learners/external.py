@@ -1,0 +1,106 @@
+"""A learner from outside the package behind a checked boundary: what it raises or returns wrongly is told as its own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from traceback import extract_tb
+from types import TracebackType
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from nlbench.batch import Batch, Learner, Problem
+from nlbench.errors import NlbenchError
+
+_WAY_OUT: Final = "No record was written. Mend the learner."
+
+
+@dataclass(frozen=True)
+class Blamed:
+    """Turns what somebody else's code raises, SystemExit included, into an error that names it and its innermost line."""
+
+    place: str
+    """Who is called, such as `./file.py:Class.observe`."""
+    file: str = ""
+    """The source file in which the line is looked for."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is None or error is None or isinstance(error, NlbenchError | KeyboardInterrupt):
+            return
+        lines = [frame.lineno for frame in extract_tb(trace) if frame.filename == self.file]
+        line = f" ({Path(self.file).name}, line {lines[-1]})" if lines else ""
+        raised = " ".join(f"{kind.__name__}: {error}".split()).removesuffix(":")
+        raise NlbenchError(f"{self.place} raised {raised}{line}.", "Mend it; --debug shows the traceback.") from error
+
+
+class External(Learner):
+    """A learner of somebody else's, each call of it checked. It has the seed axis unless its class is `single_seed`."""
+
+    def __init__(self, kind: type[Learner], place: str, config: Any, problem: Problem) -> None:
+        self._place = place
+        self._file = getattr(sys.modules.get(kind.__module__), "__file__", "")
+        self._seeds = () if kind.single_seed else (len(problem.seeds),)
+        for method in ("observe", "predict"):
+            if getattr(kind, method) is getattr(Learner, method):
+                raise NlbenchError(f"{place} must define the method {method}.", "See nlbench.Learner.")
+        with Blamed(f"{place}.__init__", self._file):
+            self.learner = kind(config, problem)
+        self.backend = self.learner.backend
+        if hasattr(kind, "permute_inputs"):
+            self.permute_inputs = partial(self._call, "permute_inputs")
+
+    def observe(self, batch: Batch) -> Tensor:
+        loss = self._call("observe", batch)
+        if self._seeds == () and isinstance(loss, float):
+            return torch.tensor(loss)
+        return self._tensor("observe", loss, self._seeds, "the loss before the update")
+
+    def predict(self, inputs: Tensor, task: int | None) -> Tensor:
+        logits = self._call("predict", inputs, task)
+        if isinstance(logits, Tensor) and logits.is_floating_point():
+            return logits
+        shape = "(S, N, C)" if self._seeds else "(N, C)"
+        raise self._wrong("predict", f"a float tensor {shape} of logits", logits)
+
+    def end_task(self) -> None:
+        self._call("end_task")
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return self._call("state_dict")
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        self._call("load_state_dict", state)
+
+    def memory_bytes(self) -> dict[str, int]:
+        return self._call("memory_bytes")
+
+    def diagnostics(self) -> dict[str, Tensor]:
+        values = self._call("diagnostics")
+        if not isinstance(values, Mapping):
+            raise self._wrong("diagnostics", "a dict of tensors", values)
+        return {name: self._tensor("diagnostics", value, self._seeds, name) for name, value in values.items()}
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        with Blamed(f"{self._place}.{method}", self._file):
+            return getattr(self.learner, method)(*arguments)
+
+    def _tensor(self, method: str, value: Any, shape: tuple[int, ...], meaning: str) -> Tensor:
+        if not isinstance(value, Tensor) or tuple(value.shape) != shape:
+            of = "one value a seed" if shape else "one value"
+            raise self._wrong(method, f"{meaning}: a tensor of shape {shape}, {of}", value)
+        return value
+
+    def _wrong(self, method: str, rule: str, value: Any) -> NlbenchError:
+        if isinstance(value, Tensor):
+            got = f"a tensor {tuple(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
+        else:
+            got = repr(value) if value is None or isinstance(value, float | int | str) else f"a {type(value).__name__}"
+        return NlbenchError(f"{self._place}.{method} must return {rule}, got {got}.", _WAY_OUT)

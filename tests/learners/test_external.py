@@ -1,0 +1,179 @@
+"""What somebody else's learner raises or returns wrongly is told in one line that names its file, class and method."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_streams import CPU
+
+import nlbench
+from nlbench import Batch, NlbenchError, Problem
+from nlbench.learners import build
+from nlbench.specs.learners import ExternalConfig
+
+FILE = """
+import torch
+import nlbench
+
+
+class Fine(nlbench.Learner):
+    def __init__(self, config, problem):
+        self.steps = torch.zeros(len(problem.seeds))
+        self.classes = problem.n_classes
+
+    def observe(self, batch):
+        self.steps += 1
+        return torch.zeros(len(batch.labels))
+
+    def predict(self, inputs, task):
+        return torch.zeros(len(self.steps), inputs.shape[1], self.classes)
+
+
+class Raises(Fine):
+    def observe(self, batch):
+        raise ValueError("boom\\nand more")
+
+
+class Exits(Fine):
+    def observe(self, batch):
+        raise SystemExit(0)
+
+
+class Stopped(Fine):
+    def observe(self, batch):
+        raise KeyboardInterrupt
+
+
+class FailsDeep(Fine):
+    def observe(self, batch):
+        return torch.zeros(3) @ torch.zeros(4)
+
+
+class NoLoss(Fine):
+    def observe(self, batch):
+        pass
+
+
+class FloatLoss(Fine):
+    def observe(self, batch):
+        return 0.5
+
+
+class OneLoss(Fine):
+    def observe(self, batch):
+        return torch.tensor(0.5)
+
+
+class SingleLoss(Fine):
+    single_seed = True
+
+    def observe(self, batch):
+        return torch.zeros(2)
+
+
+class Numpy(Fine):
+    def predict(self, inputs, task):
+        return super().predict(inputs, task).numpy()
+
+
+class Booleans(Fine):
+    def predict(self, inputs, task):
+        return super().predict(inputs, task) > 0
+
+
+class NotMade(Fine):
+    def __init__(self, config, problem):
+        raise RuntimeError("no room")
+
+
+class BadDiagnostics(Fine):
+    def diagnostics(self):
+        return {"speed": torch.zeros(3, 3)}
+
+
+class NoPredict(nlbench.Learner):
+    def __init__(self, config, problem):
+        pass
+
+    def observe(self, batch):
+        return torch.zeros(2)
+"""
+PROBLEM = Problem((4,), 3, (0, 1), "class-il", CPU, "auto", 1000)
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.py").write_text(FILE)
+    monkeypatch.chdir(tmp_path)
+
+
+def present(name: str) -> None:
+    learner = build(ExternalConfig(kind=f"./mine.py:{name}"), PROBLEM)
+    inputs = torch.zeros(2, 5, 4)
+    learner.predict(inputs, None)
+    learner.observe(Batch(inputs, torch.zeros(2, 5, dtype=torch.int64), torch.ones(3, dtype=torch.bool), None))
+    learner.diagnostics()
+
+
+@pytest.mark.usefixtures("mine")
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Raises", "Raises.observe raised ValueError: boom and more (mine.py, line 21)."),
+        ("Exits", "Exits.observe raised SystemExit: 0 (mine.py, line 26)."),
+        ("FailsDeep", "FailsDeep.observe raised RuntimeError: "),
+        ("NoLoss", "NoLoss.observe must return the loss before the update: a tensor of shape (2,), one value a seed, got None."),
+        (
+            "FloatLoss",
+            "FloatLoss.observe must return the loss before the update: a tensor of shape (2,), one value a seed, got 0.5.",
+        ),
+        (
+            "OneLoss",
+            "OneLoss.observe must return the loss before the update: a tensor of shape (2,), one value a seed, got a tensor",
+        ),
+        (
+            "SingleLoss",
+            "SingleLoss.observe must return the loss before the update: a tensor of shape (), one value, got a tensor (2,)",
+        ),
+        ("Numpy", "Numpy.predict must return a float tensor (S, N, C) of logits, got a ndarray."),
+        ("Booleans", "Booleans.predict must return a float tensor (S, N, C) of logits, got a tensor (2, 5, 3) of bool."),
+        ("NotMade", "NotMade.__init__ raised RuntimeError: no room (mine.py, line "),
+        ("BadDiagnostics", "BadDiagnostics.diagnostics must return speed: a tensor of shape (2,)"),
+        ("NoPredict", "NoPredict must define the method predict."),
+    ],
+)
+def test_what_is_wrong_is_one_line(name: str, message: str) -> None:
+    with pytest.raises(NlbenchError) as caught:
+        present(name)
+    assert caught.value.message.startswith(f"./mine.py:{message}")
+    assert "\n" not in caught.value.message
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.usefixtures("mine")
+def test_the_users_own_interrupt_passes() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        present("Stopped")
+
+
+def test_a_file_that_fails_to_load_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken.py").write_text("import torch\n\n1 / 0\n")
+    with pytest.raises(NlbenchError, match=r"^broken\.py raised ZeroDivisionError: division by zero \(broken\.py, line 3\)"):
+        build(ExternalConfig(kind="./broken.py:X"), PROBLEM)
+    (tmp_path / "typo.py").write_text("class X:\n    def f(:\n")
+    with pytest.raises(NlbenchError, match=r"^typo\.py raised SyntaxError: .*line 2"):
+        build(ExternalConfig(kind="./typo.py:X"), PROBLEM)
+
+
+@pytest.mark.usefixtures("mine")
+def test_a_run_of_it_leaves_no_record(tmp_path: Path) -> None:
+    x = np.zeros((40, 4), dtype=np.float32)
+    stream = nlbench.stream_from_arrays("small", [(x, np.arange(40) % 3, x, np.arange(40) % 3)] * 2, scenario="domain-il")
+    with pytest.raises(NlbenchError, match=r"Exits\.observe raised SystemExit"):
+        nlbench.run("./mine.py:Exits", stream, seeds=2, results=tmp_path / "r")
+    assert not list((tmp_path / "r").glob("*.parquet"))
+    assert nlbench.run("./mine.py:Fine", stream, seeds=2, results=tmp_path / "r").metric("average_accuracy")
