@@ -5,7 +5,7 @@ R[i, j] is the accuracy on the whole test set of task j after training on tasks 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from time import perf_counter
 from typing import Final
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nlbench import seeds as draws
 from nlbench.batch import Batch, Learner
-from nlbench.errors import NotFiniteError
+from nlbench.errors import NlbenchError, NotFiniteError
 from nlbench.records import Row
 from nlbench.streams import Samples, Stream
 
@@ -78,7 +78,7 @@ class _Presentation:
         self.subsamples: dict[int, tuple[Tensor, Tensor]] = {}
 
     def rows(self, completed: int | None) -> Iterator[Row]:
-        initial = {name: value.clone() for name, value in self.learner.state_dict().items()} if self.cumulative else {}
+        initial = _copied(self.learner.state_dict()) if self.cumulative else {}
         if completed is None:
             yield from self._chance()
             yield from self._boundary(0)
@@ -117,7 +117,7 @@ class _Presentation:
                 self._show(task if self.reorders else 0)
                 observed = Batch(inputs, labels, classes, told)
                 if prequential:
-                    right += self._right(self.learner.predict(inputs, observed.task), labels, classes)
+                    right += self._right(self._predicted(inputs, observed.task), labels, classes)
                 self.losses.append(self.learner.observe(observed).detach())
                 before, self.samples_seen = self.samples_seen, self.samples_seen + inputs.shape[1]
                 if every is None:
@@ -155,7 +155,14 @@ class _Presentation:
         """Yield what belongs to the boundary after `task`: the row of R, bytes, diagnostics, seconds."""
         clock = perf_counter()
         stream = self.stream
-        counted = [(j, self._correct(task, j)) for j in evaluated_tasks(self.protocol.evaluate, task, stream.n_tasks)]
+        evaluated = evaluated_tasks(self.protocol.evaluate, task, stream.n_tasks)
+        before = _copied(self.learner.state_dict()) if task <= 1 else {}  # once untrained, once trained
+        counted = [(j, self._correct(task, j)) for j in evaluated]
+        self._show(0)
+        after = self.learner.state_dict() if before else {}
+        changed = [name for name, value in before.items() if not _same(value, after[name])]
+        if changed:
+            raise _broken(self.learner, f"must change nothing, but changed {', '.join(changed)}")
         for j, correct in counted:
             n = len(stream.test(j))
             for seed, value in zip(stream.seeds, (correct.double() / n).tolist(), strict=True):
@@ -193,8 +200,19 @@ class _Presentation:
         self._show(task if self.reorders else 0)
         right = torch.zeros(len(self.stream.seeds), dtype=torch.int64, device=self.stream.device)
         for inputs, labels in blocks:
-            right += self._right(self.learner.predict(inputs, told), labels, classes)
+            right += self._right(self._predicted(inputs, told), labels, classes)
         return right
+
+    def _predicted(self, inputs: Tensor, told: int | None) -> Tensor:
+        """Return the learner's logits (S, N, C); refuse others, which would be broadcast, and images written to."""
+        version = inputs._version
+        logits = self.learner.predict(inputs, told)
+        wanted = (len(self.stream.seeds), inputs.shape[1], self.stream.n_classes)
+        if logits.shape != wanted:
+            raise _broken(self.learner, f"must return logits (S, N, C) = {wanted}, got {tuple(logits.shape)}")
+        if inputs._version != version:
+            raise _broken(self.learner, "must not write to its inputs")
+        return logits
 
     def _test(self, task: int) -> Samples:
         samples = self.stream.test(task)
@@ -238,6 +256,23 @@ class _Presentation:
             order = back.gather(1, order) if order is not None else back
         self.learner.permute_inputs(order)  # type: ignore[attr-defined]
         self.shown = task
+
+
+def _copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in state.items()}
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Return whether two tensors hold the same values, NaN being one."""
+    if torch.equal(one, other):
+        return True
+    if one.shape != other.shape or not one.is_floating_point():
+        return False
+    return bool(torch.isclose(one, other, rtol=0.0, atol=0.0, equal_nan=True).all())
+
+
+def _broken(learner: Learner, rule: str) -> NlbenchError:
+    return NlbenchError(f"{type(learner).__name__}.predict {rule}.", "No record was written. Mend the learner.")
 
 
 def _not_finite(seed: int, task: int, step: int, what: str) -> NotFiniteError:

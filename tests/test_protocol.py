@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nlbench import Batch
 from nlbench import seeds as draws
-from nlbench.errors import NotFiniteError
+from nlbench.errors import NlbenchError, NotFiniteError
 from nlbench.protocol import BOUNDARY, training_batches
 from nlbench.streams import Stream
 
@@ -356,3 +356,52 @@ def test_a_rate_that_is_too_high_is_reported_where_it_happens() -> None:
     stream = running(small_stream(evaluate="final"))
     with pytest.raises(NotFiniteError, match=r"seed 0, task \d, step \d"):
         rows_of(mlp(stream, rate=1e30), stream)
+
+
+# predictions that break the rules
+
+
+class Faulty(Spy):
+    """Predicts as a spy does, and breaks one rule on the way."""
+
+    fault = ""
+
+    def __init__(self, stream: Stream) -> None:
+        super().__init__({}, problem_of(stream))
+        self.statistics = torch.zeros(len(stream.seeds), 3)
+        self.trained = False
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"statistics": self.statistics}
+
+    def observe(self, batch: Batch) -> Tensor:
+        self.trained = True
+        return super().observe(batch)
+
+    def predict(self, inputs: Tensor, task: int | None) -> Tensor:
+        logits = super().predict(inputs, task)
+        if self.fault == "writes":
+            inputs.zero_()
+        if self.fault == "learns" and self.trained:
+            self.statistics += 1.0
+        return {"one seed": logits[:1], "no seeds": logits[0], "one sample": logits[:, :1]}.get(self.fault, logits)
+
+
+@pytest.mark.parametrize(
+    ("fault", "rule"),
+    [
+        ("one seed", r"must return logits \(S, N, C\) = \(2, 20, 6\), got \(1, 20, 6\)"),
+        ("no seeds", r"must return logits \(S, N, C\) = \(2, 20, 6\), got \(20, 6\)"),
+        ("one sample", r"must return logits \(S, N, C\) = \(2, 20, 6\), got \(2, 1, 6\)"),
+        ("writes", "must not write to its inputs"),
+        ("learns", "must change nothing, but changed statistics"),
+    ],
+)
+def test_a_prediction_that_breaks_a_rule_is_refused_by_name(fault: str, rule: str) -> None:
+    stream = running(small_stream(), [4, 9])
+    learner = Faulty(stream)
+    rows_of(learner, stream)
+    learner = Faulty(stream)
+    learner.fault = fault
+    with pytest.raises(NlbenchError, match=rf"Faulty\.predict {rule}"):
+        rows_of(learner, stream)
