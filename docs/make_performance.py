@@ -1,0 +1,221 @@
+"""Measure what docs/performance.md shows, on this machine, and write it there.
+
+    python docs/make_performance.py                    all parts, about half an hour
+    python docs/make_performance.py kernels growth     these parts
+
+MNIST is looked for as `nlbench run` does. Keep the machine quiet meanwhile: every ratio is taken in turns, but no turn is immune.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+
+from nlbench import api
+from nlbench.records import environment
+
+PAGE = Path(__file__).with_name("performance.md")
+FIGURE = PAGE.with_name("performance.svg")
+PROFILE = """
+import json, sys, time
+start = time.perf_counter()
+import nlbench.api, nlbench.cli, nlbench.display
+nlbench.api._runner()
+import nlbench.kernels.mlp_step._numba
+from nlbench.learners import Mlp
+spent = {"imports": time.perf_counter() - start, "observe": 0.0, "predict": 0.0, "permute_inputs": 0.0}
+
+def timed(name):
+    inner = getattr(Mlp, name)
+    def call(self, *arguments):
+        clock = time.perf_counter()
+        try:
+            return inner(self, *arguments)
+        finally:
+            spent[name] += time.perf_counter() - clock
+    setattr(Mlp, name, call)
+
+for name in ("observe", "predict", "permute_inputs"):
+    timed(name)
+nlbench.api.run("mlp", "permuted-mnist", seeds="0,", results=sys.argv[1], device="cpu")
+spent["everything"] = time.perf_counter() - start
+print(json.dumps(spent))
+"""
+
+
+def machine() -> str:
+    """What ran this."""
+    facts = environment.describe()
+    versions = ", ".join(f"{name} {facts['packages'][name]}" for name in ("torch", "numba", "numpy") if name in facts["packages"])
+    memory = f"{facts['memory_bytes'] / 2**30:.0f} GiB"
+    return f"{facts['cpu']}, {facts['cores']} cores, {memory}; {facts['os']}; Python {facts['python']}, {versions}."
+
+
+def command(*arguments: str) -> str:
+    """What a command prints, as a block."""
+    result = subprocess.run(
+        [sys.executable, "-m", "nlbench", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"COLUMNS": "150"},
+    )
+    if result.returncode:
+        raise SystemExit(result.stdout + result.stderr)
+    lines = [line.rstrip() for line in result.stdout.splitlines()]
+    return "\n".join([f"$ nlbench {' '.join(arguments)}", *lines])
+
+
+def fenced(text: str) -> str:
+    """As a code block."""
+    return f"```\n{text}\n```"
+
+
+def best(run: Callable[[], object], seconds: float = 0.5) -> float:
+    """The shortest of the calls that fit some seconds, at least three."""
+    run()
+    times: list[float] = []
+    while len(times) < 3 or sum(times) < seconds:
+        clock = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - clock)
+    return min(times)
+
+
+def growth() -> str:
+    """Seconds as one size grows, the others fixed: a table, and the figure."""
+    import torch
+
+    from nlbench.bench import runs
+    from nlbench.kernels.memory_scan import memory_scan
+    from nlbench.plan import Machine, resolve
+
+    def trained(stream: str, seeds: int, **overrides: str) -> float:
+        values = {key.replace("__", "."): value for key, value in overrides.items()}
+        plan = resolve("mlp", stream, seeds=tuple(range(seeds)), overrides={"batch": "32", **values})
+        return min(runs.run(plan, Machine(device="cpu")).train for _ in range(5))
+
+    def scanned(length: int, chunk: int) -> float:
+        draw = torch.Generator().manual_seed(0)
+        keys, queries, values = (torch.randn(2, 4, length, 32, generator=draw) / 32**0.5 for _ in range(3))
+        gates = torch.full((2, 4, length), 0.1), torch.full((2, 4, length), 0.99)
+        memory = torch.zeros(2, 4, 32, 32)
+        return best(lambda: memory_scan(memory, keys, values, *gates, queries=queries, chunk=chunk))
+
+    series: dict[str, dict[int, float]] = {
+        "seeds": {n: trained("split-digits", n) for n in (1, 2, 4, 8, 16, 32)},
+        "width": {n: trained("split-digits", 4, learner__hidden=f"[{n}]") for n in (32, 64, 128, 256, 512, 1024)},
+        "tasks": {n: trained("permuted-digits", 4, stream__tasks=str(n)) for n in (1, 2, 4, 8, 16)},
+        "tokens": {n: scanned(n, 32) for n in (256, 512, 1024, 2048, 4096, 8192)},
+        "chunk": {n: scanned(2048, n) for n in (4, 8, 16, 32, 64, 128)},
+    }
+    draw_figure(series)
+    lines = ["| what grows | sizes | milliseconds | slope |", "|---|---|---|---|"]
+    for name, times in series.items():
+        sizes, seconds = list(times), list(times.values())
+        milliseconds = ", ".join(f"{1e3 * each:.3g}" for each in seconds)
+        lines.append(f"| {name} | {', '.join(map(str, sizes))} | {milliseconds} | {slope(sizes, seconds):.2f} |")
+    return "\n".join(lines)
+
+
+def slope(sizes: Sequence[int], seconds: Sequence[float]) -> float:
+    """The exponent of the power law between the two largest sizes."""
+    from math import log
+
+    return log(seconds[-1] / seconds[-2]) / log(sizes[-1] / sizes[-2])
+
+
+def draw_figure(series: dict[str, dict[int, float]]) -> None:
+    """One line a series, both axes logarithmic."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    with mpl.rc_context({"svg.hashsalt": "nlbench", "svg.fonttype": "none", "font.size": 9}):
+        figure, axes = plt.subplots(figsize=(6.5, 4))
+        for (name, times), mark in zip(series.items(), "os^Dv", strict=True):
+            axes.loglog(list(times), [1e3 * each for each in times.values()], marker=mark, markersize=4, label=name)
+        axes.set_xlabel("size")
+        axes.set_ylabel("milliseconds")
+        axes.grid(True, which="both", linewidth=0.3)
+        axes.legend(frameon=False)
+        figure.tight_layout()
+        figure.savefig(FIGURE, metadata={"Date": None, "Creator": None})
+
+
+def profile() -> str:
+    """Where the time of permuted-mnist goes, one seed."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        result = subprocess.run([sys.executable, "-c", PROFILE, folder], capture_output=True, text=True, check=True)
+    spent = json.loads(result.stdout.splitlines()[-1])
+    whole = spent.pop("everything")
+    spent["rest: data, batches, bookkeeping, record"] = whole - sum(spent.values())
+    rows = [f"| {name} | {seconds:.2f} | {seconds / whole:.0%} |" for name, seconds in spent.items()]
+    return "\n".join(["| part | seconds | share |", "|---|---|---|", *rows, f"| everything | {whole:.2f} | |"])
+
+
+@contextmanager
+def busy_neighbour() -> Iterator[None]:
+    """A process that keeps one core busy."""
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def neighbour() -> str:
+    """How much slower every run is beside a busy process."""
+    from nlbench.bench import runs
+    from nlbench.plan import Machine
+
+    lines = ["| run | train s alone | beside a busy process | times |", "|---|---|---|---|"]
+    for case in (case for case in runs.CASES if case.stream != "permuted-mnist"):
+        plan, alone, beside = case.plan(), [], []
+        runs.run(plan, Machine(device="cpu"))
+        for _ in range(5):
+            alone.append(runs.run(plan, Machine(device="cpu")).train)
+            with busy_neighbour():
+                time.sleep(0.5)
+                beside.append(runs.run(plan, Machine(device="cpu")).train)
+        quiet, crowded = median(alone), median(beside)
+        name = f"{case.model} {case.stream}, {case.seeds} seeds"
+        lines.append(f"| {name} | {quiet:.3g} | {crowded:.3g} | {crowded / quiet:.2f} |")
+    return "\n".join(lines)
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "machine": machine,
+    "kernels": lambda: fenced(command("bench", "kernels")),
+    "split-digits": lambda: fenced(command("bench", "runs", "--stream", "split-digits", "--repeats", "9")),
+    "split-mnist": lambda: fenced(command("bench", "runs", "--stream", "split-mnist", "--repeats", "3")),
+    "permuted-mnist": lambda: fenced(command("bench", "runs", "--stream", "permuted-mnist", "--repeats", "2")),
+    "growth": growth,
+    "profile": profile,
+    "neighbour": neighbour,
+}
+
+
+def write(name: str) -> None:
+    """Measure a part and put it between its marks in the page."""
+    text = PARTS[name]()
+    before, _, after = re.split(rf"(?<=<!-- {name} -->\n)(.*)(?=<!-- /{name} -->)", PAGE.read_text(), flags=re.S)
+    PAGE.write_text(f"{before}{text}\n{after}")
+
+
+if __name__ == "__main__":
+    api._runner()
+    for part in sys.argv[1:] or list(PARTS):
+        write(part)
