@@ -6,7 +6,7 @@ Torch is imported only when something runs.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -33,10 +33,12 @@ Listener = Callable[[Row], None]
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: its record, and which seeds were run now (none if all were recorded before)."""
+    """A finished run: its record, which seeds were run now (none if all were recorded before), and which of what was run another
+    run recorded meanwhile: there its values are kept."""
 
     record: Record
     seeds_run: tuple[int, ...]
+    seeds_kept: tuple[int, ...] = ()
 
     @property
     def path(self) -> Path:
@@ -120,11 +122,22 @@ def carry_out(
 ) -> Run:
     """Return the finished run of a plan. Imports torch only if a seed is missing from the record."""
     missing = missing_seeds(plan, results, force)
+    added: tuple[int, ...] = ()
     if missing:
-        for row in _runner().execute(replace(plan, seeds=missing), results, machine, declared, force=force):
-            if listen is not None:
-                listen(row)
-    return Run(read_record(plan.record_path(results)), missing)
+        added = _heard(_runner().execute(replace(plan, seeds=missing), results, machine, declared, force=force), listen)
+    kept = tuple(seed for seed in missing if seed not in added)
+    return Run(read_record(plan.record_path(results)), added, kept)
+
+
+def _heard(rows: Generator[Row, None, tuple[int, ...]], listen: Listener | None) -> tuple[int, ...]:
+    """Return what the rows end with, after giving each to the listener."""
+    while True:
+        try:
+            row = next(rows)
+        except StopIteration as end:
+            return end.value
+        if listen is not None:
+            listen(row)
 
 
 def options(**machine: Unpack[MachineOptions]) -> Machine:

@@ -5,7 +5,8 @@ as they are made.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -26,7 +27,7 @@ from nlbench.kernels.backends import Backend
 from nlbench.kernels.threads import single_torch_thread
 from nlbench.plan import Machine, Plan
 from nlbench.protocol import BOUNDARY, evaluate_stream, evaluated_tasks, training_batches
-from nlbench.records import Row, environment, extend_record, read_record, write_record
+from nlbench.records import Row, add_execution, environment
 from nlbench.streams import ArrayStream, ArrayTasks, Stream
 
 
@@ -63,8 +64,9 @@ def prepare(plan: Plan, machine: Machine, declared: ArrayTasks | None = None) ->
 @torch.no_grad()
 def execute(
     plan: Plan, results: Path, machine: Machine, declared: ArrayTasks | None = None, *, force: bool = False
-) -> Iterator[Row]:
-    """Run the plan's seeds and yield every row, those of a resumed checkpoint first; when it ends, the record is written.
+) -> Generator[Row, None, tuple[int, ...]]:
+    """Run the plan's seeds and yield every row, those of a resumed checkpoint first; when it ends, the record is written, and
+    the seeds that were added to it are returned: all, but those that another run recorded meanwhile.
 
     Seeds that the record already holds must not be in the plan unless `force`, which makes the record anew from these seeds
     alone. A killed run leaves a checkpoint at its last task boundary; the same plan resumes from it, and `force` does not.
@@ -86,12 +88,9 @@ def execute(
                 checkpoint.save(rows, {} if cumulative else learner.state_dict())
             yield row
     metadata = {**plan.describe(), **_ran_on(learner.backend, stream.device, results), "threads": used, "run": checkpoint.run}
-    path = plan.record_path(results)
-    if path.exists() and not force:
-        extend_record(read_record(path), rows=rows, metadata=metadata)
-    else:
-        write_record(path, rows=rows, metadata=metadata)
+    added = add_execution(plan.record_path(results), rows=rows, metadata=metadata, replace=force)
     checkpoint.delete()
+    return added
 
 
 SMALL: Final = 32_768
@@ -129,7 +128,7 @@ class Checkpoint:
 
     def check_writable(self) -> None:
         """Raise `RecordError` now rather than after the work if results cannot be written."""
-        probe = self.path.with_suffix(".probe")
+        probe = self.path.with_suffix(f".{os.getpid()}.probe")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             probe.write_bytes(b"")
@@ -142,7 +141,7 @@ class Checkpoint:
     def save(self, rows: Sequence[Row], state: dict[str, Tensor]) -> None:
         """Replace the file atomically."""
         tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
-        part = self.path.with_suffix(".part")
+        part = self.path.with_suffix(f".{os.getpid()}.part")
         try:
             save_file(tensors, part, metadata={"rows": json.dumps(rows)})
             part.replace(self.path)

@@ -190,6 +190,42 @@ def test_asking_for_more_seeds_runs_only_the_missing_ones(tmp_path: Path) -> Non
     assert [sorted(run["seeds"]) for run in more.record.runs] == [[0, 2], [1, 3]]
 
 
+TWICE = """
+import sys
+import nlbench
+
+done = nlbench.run("mlp", "split-digits", seeds=sys.argv[1], results=sys.argv[2])
+print(done.seeds_run, done.seeds_kept)
+"""
+
+
+def test_runs_at_once_lose_no_seed(tmp_path: Path) -> None:
+    commands = [[sys.executable, "-c", TWICE, seeds, str(tmp_path)] for seeds in ("0,1", "2,3")]
+    runs = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
+    assert [run.communicate()[0] for run in runs] == ["(0, 1) ()\n", "(2, 3) ()\n"]
+    (record,) = nlbench.load(tmp_path)
+    assert record.seeds == (0, 1, 2, 3)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [record.path.name]
+
+
+def test_what_another_run_recorded_meanwhile_is_kept(tmp_path: Path) -> None:
+    other: list[nlbench.Run] = []
+
+    def listen(row: Row) -> None:
+        if not other and row.after_task == 3:
+            other.append(nlbench.run("mlp", "split-digits", seeds="1,2", results=tmp_path))
+
+    done = nlbench.run("mlp", "split-digits", seeds=2, results=tmp_path, listen=listen)
+    assert (done.seeds_run, done.seeds_kept, done.record.seeds) == ((0,), (1,), (0, 1, 2))
+    assert [run["seeds"] for run in done.record.runs] == [[1, 2], [0]]
+    same = tmp_path / "same"
+    nothing = nlbench.run(
+        "mlp", "split-digits", seeds="5,", results=same,
+        listen=lambda row: row.after_task != 5 or nlbench.run("mlp", "split-digits", seeds="5,", results=same),
+    )  # fmt: skip
+    assert (nothing.seeds_run, nothing.seeds_kept) == ((), (5,))
+
+
 def test_the_same_command_again_runs_nothing_and_does_not_touch_the_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

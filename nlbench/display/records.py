@@ -38,7 +38,9 @@ def run(done: Run, as_json: bool) -> None:
         write_json({"record": str(done.path), "seeds_run": list(done.seeds_run), **plain(done.record)})
         return
     record(done.record)
-    if not done.seeds_run:
+    if done.seeds_kept:
+        out.print(f"Another run recorded {seeds_text(done.seeds_kept)} meanwhile; its values are kept.", style="dim")
+    elif not done.seeds_run:
         out.print("Every seed was recorded already; nothing ran.", style="dim")
     out.print(Text("record  ", style="dim") + Text(str(done.path), style="bold"), soft_wrap=True)
 

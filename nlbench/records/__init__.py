@@ -3,7 +3,7 @@
 from nlbench.records.footer import NotARecordError
 from nlbench.records.record import Record
 from nlbench.records.schema import SCHEMA, SCHEMA_VERSION, Row
-from nlbench.records.store import extend_record, read_record, read_records, rewrite_record, write_record
+from nlbench.records.store import add_execution, extend_record, read_record, read_records, rewrite_record, write_record
 
 __all__ = [
     "SCHEMA",
@@ -11,6 +11,7 @@ __all__ = [
     "NotARecordError",
     "Record",
     "Row",
+    "add_execution",
     "extend_record",
     "read_record",
     "read_records",

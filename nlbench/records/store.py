@@ -22,6 +22,7 @@ from nlbench.metrics import METRICS, METRICS_VERSION
 from nlbench.records import arrays, footer
 from nlbench.records.columns import NONE, Columns, derive, null_metrics
 from nlbench.records.footer import NotARecordError
+from nlbench.records.lock import locked
 from nlbench.records.record import Record
 from nlbench.records.schema import (
     CONSTANT,
@@ -67,6 +68,23 @@ def extend_record(record: Record, *, rows: Iterable[Row], metadata: Mapping[str,
         raise RecordError(f"{record.path}: seed {repeated[0]} is already recorded.")
     merged = {**facts, "seeds": sorted([*record.seeds, *facts["seeds"]]), "runs": [*record.runs, _execution(facts)]}
     return _write(record.path, pa.concat_tables([_without_derived(record.table), _table(rows, facts)]), merged)
+
+
+def add_execution(path: Path, *, rows: Sequence[Row], metadata: Mapping[str, Any], replace: bool = False) -> tuple[int, ...]:
+    """Write one execution as a record, or into the record at the path unless `replace`; return the seeds that were added.
+
+    Runs that end at once wait for each other. Of a seed that another run recorded meanwhile, what stands there is kept.
+    """
+    with locked(path):
+        if replace or not path.exists():
+            write_record(path, rows=rows, metadata=metadata)
+            return tuple(sorted(metadata["seeds"]))
+        record = read_record(path)
+        added = tuple(seed for seed in sorted(metadata["seeds"]) if seed not in record.seeds)
+        if added:
+            own = [row for row in rows if row.seed is None or row.seed in added]
+            extend_record(record, rows=own, metadata={**metadata, "seeds": list(added)})
+        return added
 
 
 def rewrite_record(record: Record, path: Path | str) -> Path:
