@@ -58,13 +58,18 @@ def _records(results: Path) -> None:
         return
     found, notes = read_records([results])
     grid = Table(
-        title=f"records in {results}", title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim"
+        title=f"records in {escape(str(results))}",
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+        header_style="dim",
     )
     for column in ("model", "stream", "scenario", "seeds", "average accuracy", "forgetting", "file"):
         grid.add_column(column, no_wrap=column != "file", overflow="fold")  # a file's name is there to be copied
     for item in found:
         shown = [mean_text(list(item.metric(name).values())) for name in ("average_accuracy", "forgetting")]
-        grid.add_row(item.model, item.stream, item.scenario, str(len(item.seeds)), *shown, item.path.name)
+        grid.add_row(*map(escape, (item.model, item.stream, item.scenario, str(len(item.seeds)), *shown, item.path.name)))
     out.print(grid)
     for remark in notes:
         note(str(remark))
@@ -106,7 +111,7 @@ def _facts(found: Record) -> None:
     grid.add_column(style="dim")
     grid.add_column()
     for key, value in flat({key: value for key, value in found.metadata.items() if key != "runs"}):
-        grid.add_row(key, escape(str(value)))
+        grid.add_row(escape(key), escape(str(value)))
     out.print("", grid)
 
 

@@ -49,15 +49,15 @@ def record(found: Record) -> None:
     """Print a record's accuracy matrix, metrics, costs."""
     out.print()
     out.print(
-        f"[bold]{escape(found.model)}[/] on [bold]{escape(found.stream)}[/] ({found.scenario}), {seeds_text(found.seeds)}:"
-        " mean accuracy on each task"
+        f"[bold]{escape(found.model)}[/] on [bold]{escape(found.stream)}[/] ({escape(found.scenario)}), "
+        f"{seeds_text(found.seeds)}: mean accuracy on each task"
     )
     out.print(_matrix(found))
     out.print(_metric_table(found))
     out.print()
     seconds = ", ".join(f"{phase} {value:.2f} s" for phase, value in sorted(found.seconds().items(), reverse=True))
     sizes = ", ".join(f"{kind} {size_text(value)}" for kind, value in found.bytes().items() if value)
-    out.print(f"[dim]seconds[/] {seconds} (all seeds together)   [dim]bytes per seed[/] {sizes or '0 B'}")
+    out.print(f"[dim]seconds[/] {escape(seconds)} (all seeds together)   [dim]bytes per seed[/] {escape(sizes) or '0 B'}")
 
 
 def _matrix(found: Record) -> Table:

@@ -8,6 +8,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from nlbench.api import Listener
@@ -37,7 +38,7 @@ def progress(plan: Plan, results: Path, missing: Sequence[int], *, quiet: bool) 
             with Progress(*columns, console=err, transient=True) as bar:
                 watch.bar, watch.bar_task = (
                     bar,
-                    bar.add_task(f"{plan.model} on {plan.stream_name}", total=plan.stream.stream.tasks),
+                    bar.add_task(escape(f"{plan.model} on {plan.stream_name}"), total=plan.stream.stream.tasks),
                 )
                 yield watch
         else:
@@ -106,7 +107,7 @@ def dry_run(plan: Plan, cost: Estimate, as_json: bool) -> None:
         write_json({**facts, **costs})
         return
     grid = Table(
-        title=f"{plan.model} on {plan.stream_name}: what would run",
+        title=escape(f"{plan.model} on {plan.stream_name}: what would run"),
         title_justify="left",
         box=None,
         pad_edge=False,
@@ -116,12 +117,12 @@ def dry_run(plan: Plan, cost: Estimate, as_json: bool) -> None:
     grid.add_column()
     for table in ("stream_spec", "learner_spec"):
         for key, value in flat(facts[table]):
-            grid.add_row(key, str(value))
+            grid.add_row(escape(key), escape(str(value)))
     grid.add_row("seeds", ", ".join(map(str, plan.seeds)))
     grid.add_row("steps", f"{cost.steps:,} (batches of {plan.batch})")
     for period, count in cost.updates.items():
         grid.add_row(f"level of period {period}", f"{count:,} updates")
-    grid.add_row("bytes per seed", ", ".join(f"{kind} {size_text(size)}" for kind, size in cost.bytes_per_seed.items()))
+    grid.add_row("bytes per seed", escape(", ".join(f"{kind} {size_text(size)}" for kind, size in cost.bytes_per_seed.items())))
     grid.add_row("time", f"about {cost.seconds:.1f} s on this machine, all seeds together")
     grid.add_row("fingerprint", plan.fingerprint)
     out.print(grid)

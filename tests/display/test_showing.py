@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -107,3 +108,24 @@ def test_what_is_to_come_is_dim_and_what_was_just_learned_is_bold(tmp_path: Path
     learned, future = row.split("1.000")[0].rpartition("\x1b[")[2], row.split("0.250")[0].rpartition("\x1b[")[2]
     assert learned.startswith("1;")
     assert future.startswith("2m")
+
+
+def test_folders_and_files_with_brackets_are_shown_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog = import_module("nlbench.display.catalog")
+    for folder in ("a[/b]c", "ü [x] %41"):
+        make_record(tmp_path / folder / "m[i].parquet", {0: matrix(0.6, 0.9)}, model="m[i]", scenario="[/s]")
+        monkeypatch.chdir(tmp_path)
+        with written(monkeypatch, catalog, "out", width=200) as text:
+            catalog.catalog("records", Path(folder))
+        assert f"records in {folder}" in text.getvalue()
+        assert "m[i].parquet" in text.getvalue()
+        assert "[/s]" in text.getvalue()
+
+
+def test_a_dry_run_shows_names_with_brackets(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = nlbench.resolve("mlp", "split-digits", seeds=1)
+    estimate = import_module("nlbench.runner").Estimate(3, {}, {"[/kind]": 10}, 1.0)
+    with written(monkeypatch, running, "out", width=200) as text:
+        running.dry_run(replace(plan, model="a[/b]", stream_name="s[red]"), estimate, as_json=False)
+    assert "a[/b] on s[red]: what would run" in text.getvalue()
+    assert "[/kind] 10 B" in text.getvalue()
