@@ -143,7 +143,7 @@ def _no_better(record: Record, present: Record) -> str:
         common = new.keys() & old.keys()
         choices = [(common, common)] if common else []
         if new.keys() - old.keys():  # a record is not better for the few seeds it shares
-            choices.append((new.keys(), old.keys()))
+            choices.append((set(new), set(old)))
         for ours, theirs in choices:
             change = float(np.mean([new[s] for s in ours]) - np.mean([old[s] for s in theirs]))
             degradation = change if METRICS[name].better == "lower" else -change

@@ -175,3 +175,11 @@ def test_a_metric_that_is_not_one_is_refused(backend: str, fault: float) -> None
     ):
         with pytest.raises(NlbenchError, match="not positive definite"):
             call()
+
+
+def test_what_is_read_from_a_metric_leaves_it_alone_in_either_precision() -> None:
+    for dtype in (torch.float32, torch.float64):
+        gram = torch.eye(4, dtype=dtype).repeat(2, 1, 1)
+        protecting(gram, 2.0, backend="reference")
+        least_squares(gram, torch.ones(2, 4, 3, dtype=dtype), 2.0, backend="reference")
+        assert torch.equal(gram, torch.eye(4, dtype=dtype).expand(2, 4, 4))

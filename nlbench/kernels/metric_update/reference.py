@@ -66,7 +66,7 @@ def inverse(gram: Tensor, ridge: float) -> tuple[Tensor, int]:
     """(I + gram / ridge)⁻¹, and the leading minor that is not positive or 0; seed by seed, arguments as in `protecting`."""
     found, failed = torch.empty_like(gram), 0
     for own, target in zip(gram, found, strict=True):
-        shifted = own.double().div_(ridge)
+        shifted = own.to(torch.float64, copy=True).div_(ridge)
         shifted.diagonal().add_(1.0)
         factor, minor = _factor(shifted, gram.dtype)
         target.copy_(torch.cholesky_inverse(factor))
@@ -78,7 +78,7 @@ def solve(gram: Tensor, products: Tensor, ridge: float) -> tuple[Tensor, int]:
     """The memory, and the leading minor that is not positive or 0; seed by seed, arguments as in `least_squares`."""
     memory, failed = torch.empty_like(products), 0
     for own, right, target in zip(gram, products, memory, strict=True):
-        shifted = own.double()
+        shifted = own.to(torch.float64, copy=True)
         shifted.diagonal().add_(ridge)
         factor, minor = _factor(shifted, gram.dtype)
         target.copy_(torch.cholesky_solve(right.double(), factor))
