@@ -11,7 +11,6 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -21,17 +20,10 @@ from nlbench.records import Record, read_record
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "hope.md"
 RESULTS = ROOT / "results" / "ablations"
+SEEDS = 10
 
 Rows = tuple[tuple[str, str, dict[str, str]], ...]
 """What a row is called, its recipe, and the values that differ from it."""
-
-
-class Ablation(NamedTuple):
-    """A table: the seeds of its rows, and what shortens the stream for all of them."""
-
-    seeds: int
-    shortened: dict[str, str]
-    rows: Rows
 
 
 FROM_READINGS = {"learner.readout.slack": "0.3", "learner.readout.surprise": "1.0"}
@@ -59,84 +51,49 @@ LEARNED = {
     "learner.readout": '{ rule = "protected", rate = 0.6, ridge = 3.0 }',
     "learner.refresh": "32",
 }
-ONE_LEVEL = {"learner.levels": levels(1330, rate=0.6, ridges=(300.0,))}
 
-ABLATIONS: dict[str, Ablation] = {
-    "split-digits": Ablation(
-        10,
-        {},
-        (
-            ("`hope`: 512 random features, exact read-out", "hope", {}),
-            ("with values and rates of its own", "hope", FROM_READINGS),
-            ("with features turned into the metric of the inputs", "hope-pixels", FROM_LABELS),
-            ("with both: `hope-pixels`", "hope-pixels", {}),
-            ("without the metric: `hope-dgd`", "hope-dgd", {}),
-            ("frozen random features only: `random-features`", "random-features", {}),
-            ("a metric that forgets 1 % a batch", "hope", {"learner.readout.retain": "0.99"}),
-            ("learned levels of 600 and 300 instead of fixed features", "hope", LEARNED),
-            ("256 features", "hope", {"learner.keys.width": "256"}),
-            ("1024 features", "hope", {"learner.keys.width": "1024"}),
-        ),
+ABLATIONS: dict[str, Rows] = {
+    "split-digits": (
+        ("`hope`: 512 random features, exact read-out", "hope", {}),
+        ("with values and rates of its own", "hope", FROM_READINGS),
+        ("with features turned into the metric of the inputs", "hope-pixels", FROM_LABELS),
+        ("with both: `hope-pixels`", "hope-pixels", {}),
+        ("without the metric: `hope-dgd`", "hope-dgd", {}),
+        ("frozen random features only: `random-features`", "random-features", {}),
+        ("a metric that forgets 1 % a batch", "hope", {"learner.readout.retain": "0.99"}),
+        ("learned levels of 600 and 300 instead of fixed features", "hope", LEARNED),
+        ("256 features", "hope", {"learner.keys.width": "256"}),
+        ("1024 features", "hope", {"learner.keys.width": "1024"}),
     ),
-    "permuted-digits": Ablation(
-        10,
-        {},
+    "permuted-digits": (
+        ("`hope`: levels of 600 (period 2) and 300", "hope", {}),
+        ("without continuum memory: one level of 690", "hope", ONE_SMALL_LEVEL),
         (
-            ("`hope`: levels of 600 (period 2) and 300", "hope", {}),
-            ("without continuum memory: one level of 690", "hope", ONE_SMALL_LEVEL),
-            (
-                "the slow level of period 8",
-                "hope",
-                {"learner.levels": levels(600, 300, rate=0.6, ridges=(100.0, 30.0), slower=8)},
-            ),
-            ("levels without their metric", "hope", {"learner.metric": "false"}),
-            ("the fast level's metric forgets 1 % a batch", "hope", FORGETTING),
-            ("no metric at all", "hope", {**NO_METRIC, "learner.levels": levels(600, 300, rate=0.1, ridges=(1.0, 1.0))}),
-            ("levels of 300 and 150", "hope", {"learner.levels": levels(300, 150, rate=0.6, ridges=(100.0, 30.0))}),
-            ("without learned features: `random-features` of 1024", "random-features", {}),
-            ("the same with values and rates of its own", "random-features", FROM_READINGS),
-            ("the same, features turned into the metric of the inputs: `hope-pixels`", "hope-pixels", {}),
-            ("without the metric: `hope-dgd`", "hope-dgd", {}),
+            "the slow level of period 8",
+            "hope",
+            {"learner.levels": levels(600, 300, rate=0.6, ridges=(100.0, 30.0), slower=8)},
         ),
-    ),
-    "split-mnist": Ablation(
-        5,
-        {},
-        (
-            ("`hope-pixels` of 2000 features", "hope-pixels", {"learner.keys.width": "2000"}),
-            ("without values and rates of its own", "hope-pixels", {"learner.keys.width": "2000", **FROM_LABELS}),
-            ("without the features' turn", "hope-pixels", {"learner.keys.width": "2000", "learner.keys.warm_up": "0"}),
-            ("without both: `random-features` of 2000", "random-features", {"learner.keys.width": "2000"}),
-            ("without the metric: `hope-dgd` of 2000", "hope-dgd", {"learner.keys.width": "2000"}),
-            ("1000 features", "hope-pixels", {"learner.keys.width": "1000"}),
-        ),
-    ),
-    "permuted-mnist": Ablation(
-        2,
-        {"stream.tasks": "3"},
-        (
-            ("`hope`: levels of 1000 (period 2) and 500", "hope", {}),
-            ("without continuum memory: one level of 1330", "hope", ONE_LEVEL),
-            ("levels without their metric", "hope", {"learner.metric": "false"}),
-            ("no metric at all", "hope", {**NO_METRIC, "learner.levels": levels(1000, 500, rate=0.1, ridges=(1.0, 1.0))}),
-            ("levels of 500 and 250", "hope", {"learner.levels": levels(500, 250, rate=0.6, ridges=(1000.0, 300.0))}),
-            ("without learned features: `random-features`", "random-features", {}),
-        ),
+        ("levels without their metric", "hope", {"learner.metric": "false"}),
+        ("the fast level's metric forgets 1 % a batch", "hope", FORGETTING),
+        ("no metric at all", "hope", {**NO_METRIC, "learner.levels": levels(600, 300, rate=0.1, ridges=(1.0, 1.0))}),
+        ("levels of 300 and 150", "hope", {"learner.levels": levels(300, 150, rate=0.6, ridges=(100.0, 30.0))}),
+        ("without learned features: `random-features` of 1024", "random-features", {}),
+        ("the same with values and rates of its own", "random-features", FROM_READINGS),
+        ("the same, features turned into the metric of the inputs: `hope-pixels`", "hope-pixels", {}),
+        ("without the metric: `hope-dgd`", "hope-dgd", {}),
     ),
 }
 
 
 def records(stream: str, recorded_only: bool) -> Iterator[tuple[str, Record]]:
     """Yield every row's name and record, making those that are missing unless `recorded_only`."""
-    ablation = ABLATIONS[stream]
-    for label, model, changes in ablation.rows:
-        overrides = {**ablation.shortened, **changes}
+    for label, model, changes in ABLATIONS[stream]:
         if recorded_only:
-            plan = nlbench.resolve(model, stream, seeds=ablation.seeds, overrides=overrides)
+            plan = nlbench.resolve(model, stream, seeds=SEEDS, overrides=changes)
             found = [read_record(path) for path in RESULTS.glob(f"{model}.{stream}.*.parquet")]
             yield label, next(one for one in found if one.metadata["learner_digest"] == plan.learner.digest)
             continue
-        run = nlbench.run(model, stream, seeds=ablation.seeds, overrides=overrides, results=RESULTS, device="cpu")
+        run = nlbench.run(model, stream, seeds=SEEDS, overrides=changes, results=RESULTS, device="cpu")
         sys.stderr.write(f"{stream}: {label}: {row(label, run.record)}\n")
         yield label, run.record
 
