@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Unpack
@@ -64,10 +65,10 @@ def parse_seeds(seeds: int | str | Sequence[int]) -> tuple[int, ...]:
                 "5 means 0…4; 3,7 those two; 3, that one.",
             )
         seeds = int(parts[0]) if len(parts) == 1 else [int(part) for part in parts if part]
-    chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(sorted(set(seeds)))
-    if not chosen or min(chosen) < 0:
-        raise NlbenchError(f"seeds must be at least one number from 0, got {seeds!r}.")
-    return chosen
+    chosen = range(seeds) if isinstance(seeds, int) else list(seeds)
+    if not chosen or not all(isinstance(seed, Integral) and 0 <= int(seed) < 2**63 for seed in chosen):
+        raise NlbenchError(f"seeds must be at least one whole number from 0, below 2^63, got {seeds!r}.")
+    return tuple(sorted({int(seed) for seed in chosen}))
 
 
 def resolve(
@@ -249,7 +250,7 @@ def bench_kernels(ops: Sequence[str] = (), device: str = "cpu") -> KernelReport:
     """Return checks against float64 and timings of the kernel ops, all by default; see
     `nlbench.bench.kernels.bench_kernels`.
     """
-    _runner()
+    device = str(_runner().torch_device(device))
     from nlbench.bench import kernels
     from nlbench.kernels.cases import CASES
 

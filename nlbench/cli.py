@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from enum import StrEnum
@@ -361,7 +362,10 @@ def main() -> None:
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
-        app(arguments)
+        try:
+            app(arguments)
+        finally:
+            sys.stdout.flush()
     except NlbenchError as error:
         if debug:
             raise
@@ -370,6 +374,13 @@ def main() -> None:
     except KeyboardInterrupt:
         _complain("interrupted.")
         sys.exit(130)
+    except OSError as error:
+        if debug:
+            raise
+        _complain(f"{error.filename or 'output'}: {error.strerror}.")
+        if error.filename is None:  # what is left in the buffer would fail again when Python ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(2)
     except Exception as error:
         if debug:
             raise

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -37,10 +38,9 @@ def torch_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise BackendError(f"device {name!r} needs a CUDA device; none is visible.", "Use --device cpu.")
-    try:
-        return torch.device(name)
-    except RuntimeError:
-        raise BackendError(f"device must be auto, cpu or cuda, got {name!r}.") from None
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise BackendError(f"device must be auto, cpu or cuda, got {name!r}.")
+    return torch.device(name)
 
 
 def build_stream(plan: Plan, machine: Machine, declared: ArrayTasks | None = None) -> Stream:

@@ -86,6 +86,13 @@ def tune(
     if objective not in metrics.METRICS:
         raise NlbenchError(f"objective must be a metric, got {objective!r}.", "See `nlbench list metrics`.")
     plan = resolve({})
+    count = min(tasks, plan.stream.stream.tasks)
+    value = metrics.compute(np.full((count + 1, count), 0.5)).get(objective)
+    if value is None or value.value is None:
+        why = value.reason if value is not None else "it needs other runs"
+        raise NlbenchError(
+            f"objective {objective} cannot be measured on {count} tasks: {why}.", "Choose another, or more --tasks."
+        )
     stream = ValidationStream(build_stream(plan, machine), tasks, SHARE)
     for values in candidates(space, budget):
         yield _trial(resolve(values), values, stream, objective, machine)

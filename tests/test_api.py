@@ -31,7 +31,9 @@ def test_seeds_are_a_number_or_a_list(given: Any, seeds: tuple[int, ...]) -> Non
     assert api.parse_seeds(given) == seeds
 
 
-@pytest.mark.parametrize("given", ["", ",", "a", "1.5", "3;7", "-1", "1,-2", "0", 0, -3, [], [-1]])
+@pytest.mark.parametrize(
+    "given", ["", ",", "a", "1.5", "3;7", "-1", "1,-2", "0", 0, -3, [], [-1], [1.5], "18446744073709551616,", [True, "1"]]
+)
 def test_what_is_no_seed_is_one_line(given: Any) -> None:
     with pytest.raises(NlbenchError, match=r"^seeds must be") as caught:
         api.parse_seeds(given)

@@ -238,6 +238,20 @@ def test_an_interrupted_run_exits_130_and_the_same_command_resumes(
             ("run", "-m", "mlp", "-s", "split-digits", "--results", "file/x"),
             "nlbench: file/x: results cannot be written: Not a directory.",
         ),
+        (
+            ("run", "-m", "mlp", "-s", "split-digits", "--device", "meta"),
+            "nlbench: device must be auto, cpu or cuda, got 'meta'.",
+        ),
+        (("bench", "kernels", "--device", "mps"), "nlbench: device must be auto, cpu or cuda, got 'mps'."),
+        (("run", "-m", "mlp", "-s", "split-digits", "--seeds", "18446744073709551616,"), "nlbench: seeds must be at least one"),
+        (
+            ("tune", "-m", "mlp", "-s", "split-digits", "--space", "learner.rate=1", "--objective", "intransigence"),
+            "nlbench: objective intransigence cannot be measured on 3 tasks: it needs other runs.",
+        ),
+        (
+            ("tune", "-m", "mlp", "-s", "split-digits", "--space", "learner.rate=1", "--objective", "forgetting", "--tasks", "1"),
+            "nlbench: objective forgetting cannot be measured on 1 tasks: ",
+        ),
         (("run", "-m", "mlp", "-s", "split-digits", "--set", "learner.rate=1e30"), "nlbench: seed 0, task 1, step "),
         (("show", "mpl"), "nlbench: unknown model, stream or record 'mpl'. Did you mean mlp?"),
         (("show", "no.parquet"), "nlbench: no.parquet does not exist."),
@@ -285,6 +299,14 @@ def test_a_defect_exits_70_and_debug_shows_where(command: Command, monkeypatch: 
     assert done.err.startswith("nlbench: defect: ZeroDivisionError: division by zero. Run again with --debug")
     with pytest.raises(ZeroDivisionError):
         run(command, "--debug")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("arguments", [("list", "metrics"), ("show", "mlp", "--format", "json")])
+def test_an_output_that_is_full_is_one_line_and_exit_2(arguments: tuple[str, ...]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "nlbench", *arguments], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (2, "nlbench: output: No space left on device.\n")
 
 
 def test_debug_also_shows_where_a_mendable_error_comes_from(command: Command) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SerializeAsAny, model_validator
 
 from nlbench.specs.hope import HopeConfig
-from nlbench.specs.model import Closed, digest
+from nlbench.specs.model import Closed, canonical, digest
 
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -70,6 +70,15 @@ class ExternalConfig(Closed):
 
     kind: str
     options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _plain(self) -> ExternalConfig:
+        for key, value in self.options.items():
+            try:
+                canonical({key: value})
+            except (TypeError, ValueError):
+                raise ValueError(f"{key}: must be finite and no date or time, got {value!r}") from None
+        return self
 
 
 BUILT_IN: dict[str, type[Closed]] = {

@@ -107,7 +107,7 @@ def learner_spec(table: Table, place: str, *, name: str, stream: str | None = No
     try:
         config = _config(kind, values, place)
     except ValidationError as error:
-        found += problems(error, place, BUILT_IN[kind], prefix=("learner",))
+        found += problems(error, place, BUILT_IN.get(kind, ExternalConfig), prefix=("learner",))
     except SpecError as error:
         found += error.problems
     outer = {key: table[key] for key in ("title", "presents", "batch", "provenance") if key in table}

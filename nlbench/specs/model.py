@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Closed(BaseModel):
-    """A frozen table that accepts no unknown key and no value of another type."""
+    """A frozen table that accepts no unknown key and no value of another type, no infinity and no NaN."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True, allow_inf_nan=False)
 
 
 def canonical(value: BaseModel | Mapping[str, Any]) -> str:

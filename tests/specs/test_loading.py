@@ -39,6 +39,7 @@ def stream_problems(**changes: Any) -> list[str]:
         ({"stream__task": 5}, "s.toml: stream.task: is not a known key (did you mean tasks?), got 5"),
         ({"stream__source": "mnits"}, "s.toml: stream.source: must be 'digits', 'mnist' or 'fashion-mnist', got 'mnits'"),
         ({"stream__tasks": 3}, "s.toml: stream.tasks: must divide the 10 classes of digits, got 3"),
+        ({"check__forgetting": float("inf")}, "s.toml: check.forgetting: must be a finite number, got inf"),
         ({"check__forgetting": 0.0}, "s.toml: check.forgetting: must be greater than 0, got 0.0"),
         ({"check__min_seeds": 1}, "s.toml: check.min_seeds: must be greater than or equal to 2, got 1"),
         ({"protocol__output_space": "task"}, "s.toml: protocol.output_space: must be all or seen in class-il, got task"),
@@ -46,6 +47,13 @@ def stream_problems(**changes: Any) -> list[str]:
 )
 def test_a_broken_rule_is_one_line_with_file_key_rule_and_value(change: dict[str, Any], line: str) -> None:
     assert stream_problems(**change) == [line]
+
+
+@pytest.mark.parametrize("kind", ["mlp", "./mine.py:Mine"])
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_a_learners_values_are_finite(kind: str, value: float) -> None:
+    with pytest.raises(SpecError, match=r"^r\.toml: learner\.rate: must be .*finite.*, got (inf|nan)$"):
+        learner_spec({"learner": {"kind": kind, "rate": value}}, "r.toml", name="r")
 
 
 @pytest.mark.parametrize("policy", ["window:0", "window:", "window:-1", "windows:3", "every", "", "full ", "full\n"])
