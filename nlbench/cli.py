@@ -269,13 +269,16 @@ def list_(
 
 @app.command()
 def show(
-    name_or_path: Annotated[str, typer.Argument(help="A model, a stream, a recipe or stream file, or a record.")],
+    names: Annotated[list[str], typer.Argument(help="Models, streams, recipe or stream files, or records.")],
     format: Annotated[RunFormat, typer.Option(help="Output format.")] = RunFormat.table,
 ) -> None:
-    """Show what a name or a file holds: a declaration, or a record with its matrix, metrics and provenance."""
+    """Show what names or files hold: a declaration, or a record with its matrix, metrics and provenance.
+
+    As JSON, several are one list.
+    """
     from nlbench import display
 
-    display.show(name_or_path, format == RunFormat.json)
+    display.show(names, format == RunFormat.json)
 
 
 @app.command()
@@ -305,7 +308,7 @@ def prune(
     results: Results = Path("results"),
     delete: Annotated[bool, typer.Option("--delete", help="Delete them; otherwise they are only named.")] = False,
 ) -> None:
-    """Name records that a newer one supersedes and what killed runs left behind. References are never among them."""
+    """Name records that a newer one supersedes and what killed runs left behind, checkpoints included. References never go."""
     from nlbench import display
 
     display.prune(results, delete)

@@ -361,6 +361,18 @@ def test_show_prints_declarations_and_records(command: Command) -> None:
     assert json.loads(command("show", str(the_record()), "--format", "json").out)["metadata"]["model"] == "mlp"
 
 
+def test_show_takes_several_as_a_shells_star_gives_them(command: Command) -> None:
+    for rate in ("0.1", "0.2"):
+        run(command, "--set", f"learner.rate={rate}", seeds="1")
+    paths = sorted(map(str, Path("results").glob("mlp.split-digits.*.parquet")))
+    done = command("show", *paths, "cms")
+    assert done.code == 0
+    assert done.out.count("mlp on split-digits (class-il)") == 2
+    assert "learner cms" in done.out
+    listed = json.loads(command("show", *paths, "--format", "json").out)
+    assert sorted(one["metadata"]["learner_spec"]["learner"]["rate"] for one in listed) == [0.1, 0.2]
+
+
 def test_validate_checks_a_record(command: Command) -> None:
     run(command)
     assert command("validate", str(the_record())).out == f"{the_record()}: a record, no rule broken\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.markup import escape
 from rich.syntax import Syntax
@@ -75,25 +76,25 @@ def _records(results: Path) -> None:
         note(str(remark))
 
 
-def show(name_or_path: str, as_json: bool) -> None:
-    """Print a declaration, or a record with its provenance."""
-    path = Path(name_or_path)
-    if path.suffix == ".parquet" or path.is_dir():
-        found = read_record(path)
-        if as_json:
-            write_json({**plain(found), "metadata": found.metadata})
-            return
-        record(found)
-        _facts(found)
-        return
-    path = _declared(name_or_path)
-    kind = specs.validate_file(path)
-    text = path.read_text(encoding="utf-8")
+def show(names: Sequence[str], as_json: bool) -> None:
+    """Print declarations, and records with their provenance; as JSON, one as it is and several as a list."""
+    found = [read_record(name) if name.endswith(".parquet") or Path(name).is_dir() else _declared(name) for name in names]
     if as_json:
-        write_json({"kind": kind, "name": path.stem, "declaration": specs.read_table(path)})
+        facts = [_plain_declaration(one) if isinstance(one, Path) else {**plain(one), "metadata": one.metadata} for one in found]
+        write_json(facts if len(facts) > 1 else facts[0])
         return
-    out.print(f"[dim]{kind}[/] [bold]{escape(path.stem)}[/]")
-    out.print(Syntax(text.strip(), "toml", background_color="default", word_wrap=True))
+    for one in found:
+        if isinstance(one, Path):
+            out.print(f"[dim]{specs.validate_file(one)}[/] [bold]{escape(one.stem)}[/]")
+            text = one.read_text(encoding="utf-8").strip()
+            out.print(Syntax(text, "toml", background_color="default", word_wrap=True))
+        else:
+            record(one)
+            _facts(one)
+
+
+def _plain_declaration(path: Path) -> dict[str, Any]:
+    return {"kind": specs.validate_file(path), "name": path.stem, "declaration": specs.read_table(path)}
 
 
 def _declared(name: str) -> Path:

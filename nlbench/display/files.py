@@ -38,12 +38,12 @@ def export(paths: Sequence[Path], target: Path) -> None:
 def prune(results: Path, delete: bool) -> None:
     """Print the files that may go, and delete them if asked."""
     files = tools.prune(results, delete=delete)
-    for path in files:
-        line(f"{'deleted' if delete else 'superseded'}  {path}")
+    for path, what in files.items():
+        line(f"{'deleted' if delete else what}  {path}")
     if not files:
         line("nothing to prune")
     elif not delete:
-        note("nothing was deleted; --delete does")
+        note("nothing was deleted; --delete does, and without its checkpoint a killed run starts anew")
 
 
 def migrate(files: Sequence[Path]) -> None:

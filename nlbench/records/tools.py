@@ -76,15 +76,21 @@ def _declaration(record: Record) -> str:
     return json.dumps(facts, sort_keys=True)
 
 
-def prune(folder: Path | str, *, delete: bool = False) -> list[Path]:
-    """Return the files of a results folder that may go: superseded records and what killed writers left; `delete` removes them.
+def prune(folder: Path | str, *, delete: bool = False) -> dict[Path, str]:
+    """Return the files of a results folder that may go, each with what it is; `delete` removes them.
 
-    References are never among them.
+    They are superseded records, what killed writers left, and checkpoints: of runs that were killed, which the same command
+    would resume, or that are still going on. References are never among them.
     """
     folder = Path(folder)
-    records, _ = read_records([folder])
-    files = [path for record in superseded(records) for path in record.paths if path.parent.name != REFERENCE_FOLDER]
-    files += sorted(folder.glob(".*.parquet.*.tmp"))
+    if not folder.is_dir():
+        raise RecordError(f"{folder}: is not a folder.", "Name the folder of records with --results.")
+    records = read_records([folder])[0] if any(folder.glob("*.parquet")) else []
+    old = [path for record in superseded(records) for path in record.paths if path.parent.name != REFERENCE_FOLDER]
+    left = [*folder.glob(".*.parquet.*.tmp"), *folder.glob(".checkpoints/*.part"), *folder.glob(".checkpoints/*.probe")]
+    files = dict.fromkeys(old, "superseded")
+    files |= dict.fromkeys(sorted(left), "left over")
+    files |= dict.fromkeys(sorted(folder.glob(".checkpoints/*.safetensors")), "checkpoint")
     if delete:
         for path in files:
             path.unlink(missing_ok=True)

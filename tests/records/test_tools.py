@@ -107,9 +107,24 @@ def test_prune_takes_what_newer_code_measured_again(tmp_path: Path) -> None:
     make("reference/old.parquet", "2025-01-01T00:00:00+00:00", source_digest="zero")
     left = tmp_path / ".r.parquet.123.tmp"
     left.write_text("half a record")
-    assert prune(tmp_path) == [old, left]
+    assert prune(tmp_path) == {old: "superseded", left: "left over"}
     assert old.exists()
-    assert prune(tmp_path, delete=True) == [old, left]
+    assert list(prune(tmp_path, delete=True)) == [old, left]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new.parquet", "other.parquet", "reference"]
     assert (tmp_path / "reference" / "old.parquet").exists()
-    assert prune(tmp_path) == []
+    assert prune(tmp_path) == {}
+
+
+def test_prune_names_checkpoints_also_where_nothing_else_is_left(tmp_path: Path) -> None:
+    folder = tmp_path / ".checkpoints"
+    folder.mkdir()
+    (folder / "mlp.split-digits.0123.safetensors").touch()
+    (folder / "mlp.split-digits.0123.77.part").touch()
+    assert {path.name: what for path, what in prune(tmp_path, delete=True).items()} == {
+        "mlp.split-digits.0123.77.part": "left over",
+        "mlp.split-digits.0123.safetensors": "checkpoint",
+    }
+    assert prune(tmp_path) == {}
+    assert not list(folder.iterdir())
+    with pytest.raises(RecordError, match="is not a folder"):
+        prune(tmp_path / "absent")
