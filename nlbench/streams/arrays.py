@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import Final
 
 import numpy as np
 import torch
@@ -15,6 +16,9 @@ from torch import Tensor
 from nlbench.errors import DataError
 from nlbench.specs import StreamSpec, stream_spec
 from nlbench.streams.stream import Samples, Stream
+
+MOST_CLASSES: Final = 100_000
+"""Labels index the logits directly: one stray large label would make every learner's last layer huge."""
 
 TaskArrays = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]
 
@@ -44,7 +48,7 @@ def from_arrays(
     """
     if not re.fullmatch(r"[^./\\\0][^/\\\0]*", name):
         raise DataError(f"stream name: must be usable as part of a file name, got {name!r}.")
-    checked = tuple(_checked(name, number, *task) for number, task in enumerate(tasks, 1))
+    checked = tuple(_checked(f"stream {name}, task {number}", task) for number, task in enumerate(tasks, 1))
     shapes = {array.shape[1:] for task in checked for array in (task[0], task[2])}
     if len(shapes) > 1:
         raise DataError(f"stream {name}: all inputs must have one shape, got {sorted(shapes)}.")
@@ -60,17 +64,22 @@ def from_arrays(
     return ArrayTasks(name, stream_spec(table, f"stream {name}"), checked)
 
 
-def _checked(
-    name: str, number: int, train: ArrayLike, train_labels: ArrayLike, test: ArrayLike, test_labels: ArrayLike
-) -> TaskArrays:
-    place = f"stream {name}, task {number}"
+def _checked(place: str, task: Sequence[ArrayLike]) -> TaskArrays:
+    if len(task) != 4:
+        raise DataError(f"{place}: must be (train inputs, train labels, test inputs, test labels), got {len(task)} parts.")
     arrays: list[NDArray] = []
-    for part, inputs, labels in (("train", train, train_labels), ("test", test, test_labels)):
-        x, y = np.asarray(inputs, dtype=np.float32), np.asarray(labels)
+    for part, inputs, labels in (("train", *task[:2]), ("test", *task[2:])):
+        try:
+            x, y = np.asarray(inputs, dtype=np.float32), np.asarray(labels)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{place}: {part} must be arrays of numbers: {error}.") from None
         if len(x) == 0 or x.ndim < 2 or y.shape != (len(x),):
             raise DataError(f"{place}: {part} must be inputs (n, …) with n >= 1 and labels (n,), got {x.shape} and {y.shape}.")
-        if not np.issubdtype(y.dtype, np.integer) or y.min() < 0:
-            raise DataError(f"{place}: {part} labels must be integers from 0, got {y.dtype} from {y.min()}.")
+        if not np.issubdtype(y.dtype, np.integer):
+            raise DataError(f"{place}: {part} labels must be integers from 0, got {y.dtype}.")
+        if y.min() < 0 or y.max() >= MOST_CLASSES:
+            hint = "Number the classes from 0 without gaps."
+            raise DataError(f"{place}: {part} labels must lie in 0..{MOST_CLASSES - 1}, got {y.min()} to {y.max()}.", hint)
         if not np.isfinite(x).all():
             raise DataError(f"{place}: {part} inputs must be finite.")
         arrays += [x, y.astype(np.int64)]
