@@ -36,7 +36,9 @@ def steps(values: dict[str, str], folder: Path) -> int:
             "PYTHONPATH": str(ROOT),
             "GITHUB_ACTIONS": "true",
         }
-        status = subprocess.run(["bash", "-eo", "pipefail", "-c", step["run"]], cwd=folder, env=environment, check=False).returncode
+        status = subprocess.run(
+            ["bash", "-eo", "pipefail", "-c", step["run"]], cwd=folder, env=environment, check=False
+        ).returncode
         if status:
             return status
     return 0

@@ -66,7 +66,7 @@ def test_the_fingerprint_is_what_decides_the_numbers(monkeypatch: pytest.MonkeyP
     assert len(same) == 16
     assert resolved().fingerprint == same
     assert resolve("mlp", "split-digits", seeds=(7,)).fingerprint == same  # not the seeds
-    assert resolved(learner__rate="0.1").fingerprint == same  # not the way a value is given
+    assert resolved(learner__rate="0.010").fingerprint == same  # not the way a value is given
     others = [
         resolved("joint"),
         resolved("mlp", "permuted-digits"),
