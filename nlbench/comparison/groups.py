@@ -92,11 +92,15 @@ def _shortest(field: str, fields: Sequence[str]) -> str:
 
 
 def _declared(record: Record) -> dict[str, Any]:
-    """Return what may tell namesakes apart: the learner's declaration, else its source, precision and code."""
+    """Return what may tell namesakes apart: the learner's declaration, else its source, precision and code; its stream's name."""
     facts = {key: record.metadata[key] for key in ("learner_digest", "precision", "source_digest") if key in record.metadata}
     spec = record.metadata.get("learner_spec", {})
     digests = {key: str(value)[:8] for key, value in facts.items()}
-    return {**spec, **{key: value for key, value in digests.items() if key != "learner_digest" or not spec}}
+    return {
+        **spec,
+        "stream": record.stream,
+        **{key: value for key, value in digests.items() if key != "learner_digest" or not spec},
+    }
 
 
 def _group(records: Sequence[Record], baseline: str | None, tested: Sequence[str], columns: Sequence[str]) -> Group:

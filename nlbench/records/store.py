@@ -269,9 +269,9 @@ def _files(paths: Iterable[Path | str]) -> list[Path]:
 
 
 def _merged(records: Sequence[Record]) -> list[Record]:
-    groups: dict[tuple[str, str], list[Record]] = {}
+    groups: dict[tuple[str, str, str], list[Record]] = {}
     for record in records:
-        groups.setdefault((record.model, record.fingerprint), []).append(record)
+        groups.setdefault((record.model, record.stream, record.fingerprint), []).append(record)
     return [group[0] if len(group) == 1 else _merge(group) for group in groups.values()]
 
 

@@ -12,10 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 from synthetic_records import accuracy_rows, make_record, matrix, metadata, whole_rows
 
+from nlbench.comparison import compare
 from nlbench.errors import NlbenchError, NotFiniteError, RecordError
 from nlbench.metrics import METRICS, METRICS_VERSION, compute
 from nlbench.records import Row, extend_record, read_record, read_records, rewrite_record, write_record
 from nlbench.records.schema import SCHEMA, SCHEMA_VERSION
+from nlbench.records.tools import prune
 
 TWO = {0: matrix(0.6, 0.9), 3: matrix(0.7, 0.95)}
 
@@ -207,6 +209,17 @@ def test_records_that_differ_in_seeds_only_are_merged(tmp_path: Path) -> None:
     assert records[0].metric("forgetting") == pytest.approx({0: 0.3, 3: 0.25})
     assert len(records[0].values("accuracy")) == 60
     assert not notes
+
+
+def test_one_content_under_two_streams_names_is_two_records(tmp_path: Path) -> None:
+    make_record(tmp_path / "a.parquet", TWO)
+    make_record(tmp_path / "b.parquet", TWO, stream="my-digits")
+    records, notes = read_records([tmp_path])
+    assert [(record.stream, record.seeds) for record in records] == [("split-digits", (0, 3)), ("my-digits", (0, 3))]
+    assert not notes
+    (group,) = compare(records).groups
+    assert [entry.label for entry in group.entries] == ["mlp[stream=split-digits]", "mlp[stream=my-digits]"]
+    assert prune(tmp_path) == {}
 
 
 def test_two_values_for_one_seed_name_both_files(tmp_path: Path) -> None:
