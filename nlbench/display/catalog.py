@@ -13,7 +13,7 @@ from rich.table import Table
 from nlbench import catalog as catalogs
 from nlbench import metrics as definitions
 from nlbench import specs
-from nlbench.display.console import flat, mean_text, note, out, write_json
+from nlbench.display.console import flat, lay_out, mean_text, note, out, write_json
 from nlbench.display.records import plain, record
 from nlbench.errors import DataError, NlbenchError, SpecError, UnknownNameError
 from nlbench.records import Record, read_record, read_records
@@ -41,7 +41,8 @@ def _names(title: str, rows: Sequence[tuple[str, str]]) -> None:
     grid.add_column(style="dim")
     for row in rows:
         grid.add_row(*map(escape, row))
-    out.print(grid, "")
+    lay_out(out, grid)
+    out.print()
 
 
 def _metrics() -> None:
@@ -50,7 +51,8 @@ def _metrics() -> None:
         grid.add_column(column, no_wrap=column == "name")
     for metric in definitions.METRICS.values():
         grid.add_row(metric.name, metric.better, f"{escape(metric.formula)}  [dim]{escape(metric.source)}[/]")
-    out.print(grid, "")
+    lay_out(out, grid)
+    out.print()
 
 
 def _records(results: Path) -> None:
@@ -71,7 +73,7 @@ def _records(results: Path) -> None:
     for item in found:
         shown = [mean_text(list(item.metric(name).values())) for name in ("average_accuracy", "forgetting")]
         grid.add_row(*map(escape, (item.model, item.stream, item.scenario, str(len(item.seeds)), *shown, item.path.name)))
-    out.print(grid)
+    lay_out(out, grid)
     for remark in notes:
         note(str(remark))
 
@@ -113,7 +115,8 @@ def _facts(found: Record) -> None:
     grid.add_column()
     for key, value in flat({key: value for key, value in found.metadata.items() if key != "runs"}):
         grid.add_row(escape(key), escape(str(value)))
-    out.print("", grid)
+    out.print()
+    lay_out(out, grid)
 
 
 def validate(files: Sequence[Path]) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
+from rich.table import Table
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -22,6 +24,14 @@ def line(text: str) -> None:
 def note(message: str) -> None:
     """Print a remark to stderr."""
     err.print(f"[dim]{escape(message)}[/]")
+
+
+def lay_out(console: Console, grid: Table) -> None:
+    """Print a table so that nothing is lost: where its words do not fit, or it goes to no terminal, as wide as it is."""
+    needed = Measurement.get(console, console.options.update(max_width=100_000), grid)
+    if not console.is_terminal or console.width < needed.minimum:
+        grid.width = needed.maximum
+    console.print(grid, crop=False)
 
 
 def write_json(value: Any) -> None:

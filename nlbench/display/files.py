@@ -9,7 +9,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from nlbench.display.console import line, note, out, size_text
+from nlbench.display.console import lay_out, line, note, out, size_text
 from nlbench.records import read_record, read_records, tools
 
 
@@ -24,7 +24,7 @@ def diff(first: Path, second: Path) -> None:
         grid.add_column(escape(column), overflow="fold")
     for one in found:
         grid.add_row(*(escape(str(value)) for value in one))
-    out.print(grid)
+    lay_out(out, grid)
 
 
 def export(paths: Sequence[Path], target: Path) -> None:

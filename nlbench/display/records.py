@@ -14,7 +14,7 @@ from nlbench import metrics as definitions
 from nlbench.api import Run
 from nlbench.comparison import at_chance
 from nlbench.comparison.statistics import mean_interval
-from nlbench.display.console import number_text, out, seeds_text, size_text, write_json
+from nlbench.display.console import lay_out, number_text, out, seeds_text, size_text, write_json
 from nlbench.records import Record
 
 HEADLINE = (
@@ -52,8 +52,8 @@ def record(found: Record) -> None:
         f"[bold]{escape(found.model)}[/] on [bold]{escape(found.stream)}[/] ({escape(found.scenario)}), "
         f"{seeds_text(found.seeds)}: mean accuracy on each task"
     )
-    out.print(_matrix(found))
-    out.print(_metric_table(found))
+    lay_out(out, _matrix(found))
+    lay_out(out, _metric_table(found))
     out.print()
     seconds = ", ".join(f"{phase} {value:.2f} s" for phase, value in sorted(found.seconds().items(), reverse=True))
     sizes = ", ".join(f"{kind} {size_text(value)}" for kind, value in found.bytes().items() if value)
@@ -63,10 +63,10 @@ def record(found: Record) -> None:
 def _matrix(found: Record) -> Table:
     """Return R, mean over seeds: a row per boundary, a column per task; what is still to come is dim."""
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    grid.add_column("after")
+    grid.add_column("after", no_wrap=True)
     mean = found.accuracies.mean(0)
     for task in range(1, found.n_tasks + 1):
-        grid.add_column(f"task {task}" if found.n_tasks <= 6 else str(task), justify="right")
+        grid.add_column(f"task {task}" if found.n_tasks <= 6 else str(task), justify="right", no_wrap=True)
     for i in range(found.n_tasks + 1):
         cells = [_cell(mean[i, j], i, j + 1) for j in range(found.n_tasks)]
         grid.add_row("no task" if i == 0 else f"task {i}", *cells)
@@ -88,9 +88,9 @@ def _cell(value: Any, after: int, task: int) -> Text:
 
 def _metric_table(found: Record) -> Table:
     grid = Table(box=None, pad_edge=False, show_header=True, header_style="dim")
-    grid.add_column("metric", min_width=28)
-    grid.add_column("mean", justify="right", min_width=6)
-    grid.add_column("95 % interval", justify="right", min_width=16)
+    grid.add_column("metric", min_width=28, no_wrap=True)
+    grid.add_column("mean", justify="right", min_width=6, no_wrap=True)
+    grid.add_column("95 % interval", justify="right", min_width=16, no_wrap=True)
     grid.add_column("", style="dim")
     for name in HEADLINE:
         values = [value for value in found.metric(name).values() if value is not None]

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from nlbench.api import Listener
-from nlbench.display.console import err, flat, mean_text, note, out, seeds_text, size_text, write_json
+from nlbench.display.console import err, flat, lay_out, mean_text, note, out, seeds_text, size_text, write_json
 from nlbench.errors import InterruptedRunError
 from nlbench.plan import Plan
 from nlbench.records import Row
@@ -125,4 +125,4 @@ def dry_run(plan: Plan, cost: Estimate, as_json: bool) -> None:
     grid.add_row("bytes per seed", escape(", ".join(f"{kind} {size_text(size)}" for kind, size in cost.bytes_per_seed.items())))
     grid.add_row("time", f"about {cost.seconds:.1f} s on this machine, all seeds together")
     grid.add_row("fingerprint", plan.fingerprint)
-    out.print(grid)
+    lay_out(out, grid)

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from nlbench import gate, specs
 from nlbench.comparison import tables
-from nlbench.display.console import err, line, note, out, write_json
+from nlbench.display.console import err, lay_out, line, note, out, write_json
 from nlbench.errors import NlbenchError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _plain_table(table: tables.Table) -> None:
         )
     for row in table.rows:
         grid.add_row(*map(escape, row))
-    out.print(grid)
+    lay_out(out, grid)
 
 
 VERDICT_STYLES = {"ok": "bold blue", "better": "bold blue", "worse": "bold #e66101"}
@@ -117,7 +117,7 @@ def search(found: Search, as_json: bool) -> None:
     for one in found.trials[:10]:
         shown = [one.score, one.metrics.get("forgetting"), one.metrics.get("learning_accuracy")]
         grid.add_row(*("–" if value is None else f"{value:.4f}" for value in shown), escape(_pairs(one.values)))
-    out.print(grid)
+    lay_out(out, grid)
     best = found.trials[0]
     if best.score is None:
         raise NlbenchError("every candidate diverged.", "Widen the space towards smaller rates.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -129,3 +130,22 @@ def test_a_dry_run_shows_names_with_brackets(monkeypatch: pytest.MonkeyPatch) ->
         running.dry_run(replace(plan, model="a[/b]", stream_name="s[red]"), estimate, as_json=False)
     assert "a[/b] on s[red]: what would run" in text.getvalue()
     assert "[/kind] 10 B" in text.getvalue()
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_nothing_is_lost_where_there_is_no_room(terminal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog = import_module("nlbench.display.catalog")
+    name = "mlp.split-digits." + "0123456789abcdef" * 5 + ".parquet"
+    record = make_record(tmp_path / name, {0: matrix(0.6, 0.9, 10), 1: matrix(0.7, 0.9, 10)})
+    with written(monkeypatch, records, "out", terminal=terminal, width=40) as text:
+        display.record(record)
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text.getvalue())
+    assert "…" not in re.sub(r"\d … ", "", plain)
+    assert re.search(r"task 9 +(0\.900 +){9}0\.100", plain)
+    (row,) = [line for line in plain.splitlines() if line.startswith("average_accuracy")]
+    assert re.search(r"\d\.\d{3} … \d\.\d{3}", row)
+    with written(monkeypatch, catalog, "out", terminal=terminal, width=40) as text:
+        catalog.catalog("records", tmp_path)
+    (row,) = [line for line in re.sub(r"\x1b\[[0-9;]*m", "", text.getvalue()).splitlines() if "0123456789abcdef" in line]
+    assert row.split()[:4] == ["mlp", "split-digits", "class-il", "2"]
+    assert name in row
