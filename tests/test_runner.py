@@ -307,7 +307,7 @@ def test_metadata_says_what_was_resolved_and_what_ran(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("model", "asked", "ran"),
-    [("mlp", "auto", "numba"), ("joint", "numba", "numba"), ("mlp", "reference", "reference"), ("chance", "auto", "reference")],
+    [("mlp", "auto", "reference"), ("joint", "numba", "numba"), ("mlp", "reference", "reference"), ("chance", "auto", "reference")],
 )
 def test_a_record_says_which_backend_trained(model: str, asked: str, ran: str, tmp_path: Path) -> None:
     done = nlbench.run(model, small_stream(), seeds=1, results=tmp_path, backend=asked, device="cpu")
@@ -317,7 +317,7 @@ def test_a_record_says_which_backend_trained(model: str, asked: str, ran: str, t
 def test_backends_agree_on_digits_within_a_sample_a_cell(tmp_path: Path) -> None:
     fast, plain = (
         nlbench.run("mlp", "split-digits", seeds=10, results=tmp_path / backend, backend=backend, device="cpu").record.accuracies
-        for backend in ("auto", "reference")
+        for backend in ("numba", "reference")
     )
     samples = [67, 71, 73, 72, 73]  # test samples of the five tasks
     assert (abs(fast - plain) <= 1 / np.array(samples) + 1e-9).all()

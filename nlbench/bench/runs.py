@@ -128,7 +128,7 @@ def bench_runs(
     chosen = [case for case in cases or CASES if not streams or case.stream in streams]
     checks, timings = [], []
     for case in chosen:
-        found, timed = time_case(case, Machine(device="cpu", data=data), repeats)
+        found, timed = time_case(case, Machine(device="cpu", backend="numba", data=data), repeats)
         checks += found
         timings += timed
     whole = (

@@ -6,6 +6,7 @@ Shapes: S seeds, B samples, D_in and D_out widths of a layer, C logits.
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -15,6 +16,9 @@ from nlbench.kernels.backends import resolve
 from nlbench.kernels.mlp_step import mlp_step
 from nlbench.learners.initial import linear
 from nlbench.specs.learners import MlpConfig
+
+SHORT_RUN: Final = 10**8
+"""Steps times parameters of a seed below which torch has finished the run before the kernel's machine code would be loaded."""
 
 
 class Mlp(Learner):
@@ -27,7 +31,9 @@ class Mlp(Learner):
         self.biases = [bias for _, bias in layers]
         self.weight_velocities = [torch.zeros_like(weight) for weight in self.weights] if config.momentum else []
         self.bias_velocities = [torch.zeros_like(bias) for bias in self.biases] if config.momentum else []
-        self.backend = resolve(mlp_step.__module__, problem.backend, self.weights[0])
+        short = problem.steps * sum(weight[0].numel() for weight in self.weights) < SHORT_RUN
+        asked = "reference" if short and problem.backend == "auto" else problem.backend
+        self.backend = resolve(mlp_step.__module__, asked, self.weights[0])
         self._rate = config.rate
         self._momentum = config.momentum
         if self.backend == "numba":

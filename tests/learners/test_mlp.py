@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from nlbench import Batch, Problem
 from nlbench.errors import BackendError
-from nlbench.learners.mlp import Mlp
+from nlbench.learners.mlp import SHORT_RUN, Mlp
 from nlbench.specs.learners import MlpConfig
 
 S, B, D, C = 3, 7, 5, 4
@@ -85,7 +85,7 @@ def test_the_number_of_threads_changes_no_bit(hidden: tuple[int, ...]) -> None:
     x, y = torch.randn(1, 100, 300, generator=draw), torch.randint(C, (1, 100), generator=draw)
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        made = Mlp(MlpConfig(kind="mlp", hidden=hidden), Problem((300,), C, (0,), "class-il", CPU, "auto", 10))
+        made = Mlp(MlpConfig(kind="mlp", hidden=hidden), Problem((300,), C, (0,), "class-il", CPU, "numba", 10))
         for _ in range(3):
             made.observe(Batch(x, y, torch.ones(C, dtype=torch.bool), None))
         found.append([*made.weights, *made.biases])
@@ -154,3 +154,13 @@ def test_images_are_flattened() -> None:
     made = Mlp(MlpConfig(kind="mlp", hidden=(6,)), Problem((1, 2, 3), C, (0,), "class-il", CPU, "auto", 10))
     images: Tensor = torch.arange(12.0).view(1, 2, 1, 2, 3)
     assert torch.equal(made.predict(images, None), made.predict(images.flatten(2), None))
+
+
+def test_a_run_too_short_to_repay_loading_the_kernel_stays_with_torch_whatever_its_seeds() -> None:
+    def chosen(steps: int, seeds: tuple[int, ...], backend: str = "auto") -> str:
+        return Mlp(MlpConfig(kind="mlp", hidden=(8,)), Problem((D,), C, seeds, "class-il", CPU, backend, steps)).backend
+
+    parameters = 8 * D + C * 8
+    enough = -(-SHORT_RUN // parameters)
+    assert [chosen(enough - 1, (0,)), chosen(enough - 1, (0, 1, 2)), chosen(10, (0,), "numba")] == ["reference"] * 2 + ["numba"]
+    assert [chosen(enough, (0,)), chosen(enough, (0, 1, 2)), chosen(enough, (0,), "reference")] == ["numba"] * 2 + ["reference"]
