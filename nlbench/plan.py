@@ -167,17 +167,17 @@ def _learner(model: str, name: str, stream: str, overrides: Mapping[str, str]) -
         table = {**table, "batch": here["batch"]} if "batch" in here else table
         table.pop("on")
     table = apply_overrides(table, overrides, RECIPE_TABLES)
-    return learner_spec(table, where, name=name, source_digest=_source_digest(table))
+    return learner_spec(table, where, name=name, source_digest=source_digest(table))
 
 
 def _known_streams(on: Mapping[str, Any], stream: str, where: str) -> None:
-    known = [*catalog.names("stream"), stream]
+    known = {*catalog.names("stream"), stream}
     wrong = [name for name in on if name not in known]
     if wrong:
         raise SpecError([f'{where}: on."{name}": {UnknownNameError("stream", name, known)}' for name in wrong])
 
 
-def _source_digest(table: Mapping[str, Any]) -> str:
+def source_digest(table: Mapping[str, Any]) -> str:
     """Return the digest of the module an external learner lives in; nothing for a built-in one."""
     kind = str(table.get("learner", {}).get("kind", "")) if isinstance(table.get("learner"), dict) else ""
     place, separator, name = kind.rpartition(":")

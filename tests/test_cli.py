@@ -361,6 +361,13 @@ def test_show_prints_declarations_and_records(command: Command) -> None:
     assert json.loads(command("show", str(the_record()), "--format", "json").out)["metadata"]["model"] == "mlp"
 
 
+def test_validate_refuses_a_learner_whose_file_is_missing_as_run_does(command: Command) -> None:
+    Path("mine.toml").write_text('[learner]\nkind = "./nofile.py:X"\n')
+    for done in (command("validate", "mine.toml"), run(command, model="mine.toml")):
+        assert done.code == 2
+        assert done.err.startswith("nlbench: nofile.py: there is no such file.")
+
+
 def test_show_takes_several_as_a_shells_star_gives_them(command: Command) -> None:
     for rate in ("0.1", "0.2"):
         run(command, "--set", f"learner.rate={rate}", seeds="1")

@@ -35,7 +35,7 @@ _TABLES: Final[dict[str, type[Closed]]] = {
 def read_table(path: Path) -> Table:
     """Return the file's TOML as nested dicts. Raises `SpecError` with the line of a syntax error."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except tomllib.TOMLDecodeError as error:
         raise SpecError([f"{path}: not TOML: {error}"]) from None
     except UnicodeDecodeError:
@@ -166,13 +166,18 @@ def problems(error: ValidationError, place: str, model: type[Closed], prefix: tu
             lines.append(
                 f"{place}: {key}: is not a known key{_near(loc[-1], list(known.model_fields))}, got {_shown(item['input'])}"
             )
+        elif item["type"] == "union_tag_invalid":
+            kinds = item["ctx"]["expected_tags"].replace("'", "")
+            lines.append(f"{place}: {key}.kind: must be one of {kinds}, got {_shown(item['input'].get('kind'))}")
+        elif item["type"] == "union_tag_not_found":
+            lines.append(f"{place}: {key}.kind: is required")
         elif item["type"] == "missing":
             lines.append(f"{place}: {key}: is required")
         elif item["type"] == "value_error":
             # a rule between keys of one table: its message starts with the key it blames
             lines.append(f"{place}: {key}{'.' if key else ''}{item['msg'].removeprefix('Value error, ')}")
         else:
-            rule = item["msg"].replace("Input should be", "must be").replace("Input should", "must")
+            rule = item["msg"].replace("Input should", "must").replace("String should", "must")
             lines.append(f"{place}: {key or 'file'}: {rule}, got {_shown(item['input'])}")
     return lines
 

@@ -40,6 +40,11 @@ def stream_problems(**changes: Any) -> list[str]:
         ({"stream__source": "mnits"}, "s.toml: stream.source: must be 'digits', 'mnist' or 'fashion-mnist', got 'mnits'"),
         ({"stream__tasks": 3}, "s.toml: stream.tasks: must divide the 10 classes of digits, got 3"),
         ({"check__forgetting": float("inf")}, "s.toml: check.forgetting: must be a finite number, got inf"),
+        ({"stream__kind": "spilt"}, "s.toml: stream.kind: must be one of split, permuted, rotated, arrays, got 'spilt'"),
+        (
+            {"protocol__evaluate": "every"},
+            "s.toml: protocol.evaluate: must match pattern '^(full|seen|final|window:[1-9][0-9]*)$', got 'every'",
+        ),
         ({"check__forgetting": 0.0}, "s.toml: check.forgetting: must be greater than 0, got 0.0"),
         ({"check__min_seeds": 1}, "s.toml: check.min_seeds: must be greater than or equal to 2, got 1"),
         ({"protocol__output_space": "task"}, "s.toml: protocol.output_space: must be all or seen in class-il, got task"),
@@ -184,3 +189,13 @@ def test_validate_checks_the_table_of_every_stream_and_names_each_rule_once(tmp_
         f'{path}: on."a": learner.rate: must be greater than 0, got -1.0',
         f'{path}: on."b": learner.hiden: is not a known key (did you mean hidden?), got [1]',
     )
+
+
+def test_a_stream_without_a_kind_is_told_so() -> None:
+    with pytest.raises(SpecError, match=r"^s\.toml: stream\.kind: is required$"):
+        stream_spec({"title": "t", "stream": {"source": "digits"}, "protocol": {"batch": 1}}, "s.toml")
+
+
+def test_a_byte_order_mark_is_no_syntax_error(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text('[learner]\nkind = "mlp"\n', encoding="utf-8-sig")
+    assert validate_file(tmp_path / "r.toml") == "learner"
