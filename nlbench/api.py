@@ -5,6 +5,7 @@ Torch is imported only when something runs.
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -236,10 +237,15 @@ def update_references(paths: Iterable[str | Path], against: str | Path | None = 
 
 
 def record_files(paths: Iterable[str | Path]) -> list[Path]:
-    """Return the record files that paths name, folders opened. Raises `RecordError` where a folder holds none."""
+    """Return the record files that paths and glob patterns name, folders opened. Raises `RecordError` where one names none."""
     files: list[Path] = []
     for path in map(Path, paths):
-        inside = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+        if path.is_dir():
+            inside = sorted(path.glob("*.parquet"))
+        elif glob.has_magic(str(path)) and not path.exists():
+            inside = sorted(map(Path, glob.glob(str(path))))
+        else:
+            inside = [path]
         if not inside:
             raise RecordError(f"{path}: holds no record.", "Name the record files, or a folder that has some.")
         files += inside

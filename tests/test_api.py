@@ -73,6 +73,16 @@ def test_loading_what_is_no_record_is_one_line(tmp_path: Path) -> None:
         nlbench.load(tmp_path)
 
 
+def test_record_files_are_named_by_paths_folders_and_patterns(tmp_path: Path) -> None:
+    for name in ("a.parquet", "b.parquet", "[c].parquet", "notes.md"):
+        (tmp_path / name).touch()
+    assert [path.name for path in api.record_files([str(tmp_path / "?.parquet")])] == ["a.parquet", "b.parquet"]
+    assert [path.name for path in api.record_files([tmp_path])] == ["[c].parquet", "a.parquet", "b.parquet"]
+    assert api.record_files([tmp_path / "[c].parquet"]) == [tmp_path / "[c].parquet"]
+    with pytest.raises(RecordError, match="holds no record"):
+        api.record_files([tmp_path / "x*.parquet"])
+
+
 def test_the_machine_is_named_by_keywords_and_wrong_ones_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="unknown backend 'cuda'"):
         nlbench.run("mlp", small_stream(), seeds=1, results=tmp_path, backend="cuda")

@@ -181,6 +181,21 @@ def test_a_place_that_cannot_be_written_is_one_line(records, tmp_path):
         report(compare(records), tmp_path / "file" / "report.html")
 
 
+def test_a_full_disk_leaves_the_page_that_was_there(records, tmp_path, monkeypatch):
+    def half(path, text, encoding):
+        path.write_bytes(text[: len(text) // 2].encode(encoding))
+        raise OSError(28, "No space left on device")
+
+    page = tmp_path / "out" / "report.html"
+    page.parent.mkdir()
+    page.write_text("the one before")
+    monkeypatch.setattr(Path, "write_text", half)
+    with pytest.raises(NlbenchError, match=r"report\.html: cannot be written: No space left on device"):
+        report(compare(records), page)
+    assert page.read_text() == "the one before"
+    assert list(page.parent.iterdir()) == [page]
+
+
 # figures
 
 

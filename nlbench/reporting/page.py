@@ -52,7 +52,12 @@ def report(
         with drawing.settings():
             text = _page(comparison, drawn, [str(note) for note in notes])
             out.parent.mkdir(parents=True, exist_ok=True)
-            out.write_text(text, encoding="utf-8")
+            part = out.with_name(f".{out.name}.part")
+            try:
+                part.write_text(text, encoding="utf-8")
+                part.replace(out)
+            finally:
+                part.unlink(missing_ok=True)
             return [out, *(_export(comparison.groups, drawn, folder) if folder else ())]
     except OSError as error:
         raise NlbenchError(
