@@ -53,7 +53,7 @@ print(json.dumps(spent))
 
 def machine() -> str:
     """What ran this."""
-    facts = environment.describe()
+    facts = environment.describe(Path("results"))
     versions = ", ".join(f"{name} {facts['packages'][name]}" for name in ("torch", "numba", "numpy") if name in facts["packages"])
     memory = f"{facts['memory_bytes'] / 2**30:.0f} GiB"
     return f"{facts['cpu']}, {facts['cores']} cores, {memory}; {facts['os']}; Python {facts['python']}, {versions}."
