@@ -15,6 +15,11 @@ ROOT = Path(__file__).parents[1]
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
 
 
+def filled(text: str, known: dict[str, str]) -> str:
+    """Return the text with what stands in ${{ … }} looked up."""
+    return re.sub(r"\$\{\{ (\S+) \}\}", lambda found: known[found[1]], text)
+
+
 def steps(values: dict[str, str], folder: Path) -> int:
     """Run the action's steps after the install as GitHub would, and return the first status that is not 0."""
     tools = folder / "bin"
@@ -27,7 +32,7 @@ def steps(values: dict[str, str], folder: Path) -> int:
         outputs = dict(line.split("=", 1) for line in files["GITHUB_OUTPUT"].read_text().splitlines()) if "env" in step else {}
         known = {f"inputs.{name}": value for name, value in inputs.items()}
         known |= {f"steps.run.outputs.{name}": value for name, value in outputs.items()}
-        given = {name: re.sub(r"\$\{\{ (\S+) \}\}", lambda found: known[found[1]], text) for name, text in step["env"].items()}
+        given = {name: filled(text, known) for name, text in step["env"].items()}
         environment = {
             **os.environ,
             **given,

@@ -307,7 +307,12 @@ def test_metadata_says_what_was_resolved_and_what_ran(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("model", "asked", "ran"),
-    [("mlp", "auto", "reference"), ("joint", "numba", "numba"), ("mlp", "reference", "reference"), ("chance", "auto", "reference")],
+    [
+        ("mlp", "auto", "reference"),
+        ("mlp", "reference", "reference"),
+        ("joint", "numba", "numba"),
+        ("chance", "auto", "reference"),
+    ],
 )
 def test_a_record_says_which_backend_trained(model: str, asked: str, ran: str, tmp_path: Path) -> None:
     done = nlbench.run(model, small_stream(), seeds=1, results=tmp_path, backend=asked, device="cpu")
