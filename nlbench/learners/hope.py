@@ -54,6 +54,8 @@ class Hope(Learner):
         exact = self._readout.rule == "exact"
         if exact or any(self._protects):
             self.backend = resolve(metric_step.__module__, problem.backend, self.memories[0])
+        if self.backend == "numba":
+            _load_machine_code(exact, any(self._protects))
         self.metrics = [
             torch.zeros(seeds, size, size, device=device)
             for size in _kept(widths, [*self._protects[:-1], self._protects[-1] or exact])
@@ -242,6 +244,19 @@ class Hope(Learner):
 def with_constant(inputs: Tensor) -> Tensor:
     """Return keys (..., D + 1): the inputs (..., D) and a constant 1, so that a bias is one more weight."""
     return torch.cat([inputs, torch.ones_like(inputs[..., :1])], -1)
+
+
+def _load_machine_code(exact: bool, protects: bool) -> None:
+    """Use each kernel needed once, on one number: code is loaded, or compiled where this version never ran, before a batch is
+    timed.
+    """
+    one = torch.ones(1, 1, 1)
+    if exact:
+        accumulate(one.clone(), one, backend="numba")
+        least_squares(one, one, 1.0, backend="numba")
+    if protects:
+        metric_step(one.clone(), one.clone(), one, one, one, rate=0.0, backend="numba")
+        protecting(one, 1.0, backend="numba")
 
 
 def own_values(readings: Tensor, labels: Tensor, slack: float) -> Tensor:

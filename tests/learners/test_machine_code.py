@@ -1,0 +1,47 @@
+"""A learner's kernels are loaded, or compiled, when it is built: what is timed afterwards is learning."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import pytest
+from small_streams import CPU, smaller
+
+from nlbench import learners
+from nlbench.batch import Batch, Problem
+from nlbench.kernels.programs import Program
+from nlbench.plan import Machine, resolve
+from nlbench.runner import build_stream
+
+OPS = ("mlp_step", "chain_step", "metric_update")
+STEPS = 20
+
+
+@pytest.mark.parametrize(
+    ("model", "stream"),
+    [
+        ("mlp", "split-digits"),
+        ("cms", "split-digits"),
+        ("cms-nested", "split-digits"),
+        ("hope", "split-digits"),
+        ("hope", "permuted-digits"),
+        ("random-features", "permuted-digits"),
+    ],
+)
+def test_no_kernel_is_loaded_after_the_learner_is_built(model: str, stream: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    modules = [import_module(f"nlbench.kernels.{op}._numba") for op in OPS]
+    programs = [value for module in modules for value in vars(module).values() if isinstance(value, Program)]
+    for program in programs:
+        monkeypatch.setattr(program, "_addresses", {})
+    plan = resolve(model, stream, seeds=(0,), overrides=smaller(model, stream))
+    shown = build_stream(plan, Machine(device="cpu"))
+    problem = Problem(shown.input_shape, shown.n_classes, (0,), shown.scenario, CPU, "numba", 1000)
+    learner = learners.build(plan.learner.learner, problem)
+    loaded = [len(program._addresses) for program in programs]
+    assert any(loaded)
+    samples = shown.train(1)
+    classes = shown.competing(1, 1)
+    batches = samples.batches(shown.presentation("1/0", len(samples)), plan.batch)
+    for _, (inputs, labels) in zip(range(STEPS), batches, strict=False):
+        learner.observe(Batch(inputs, labels, classes, None))
+    assert [len(program._addresses) for program in programs] == loaded
