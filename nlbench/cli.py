@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -176,6 +177,11 @@ def check(
     from nlbench import api, display
 
     if update:
+        if junit or markdown or format == RunFormat.json:
+            raise NlbenchError(
+                "--update judges nothing: it takes no --junit, no --markdown and no --format json.",
+                "Run check with these first, then check --update.",
+            )
         display.updates(api.update_references(records, against))
         return
     judgements = api.check_all(records, against=against)
@@ -370,26 +376,22 @@ def main() -> None:
         finally:
             sys.stdout.flush()
     except NlbenchError as error:
-        if debug:
-            raise
-        _complain(str(error))
+        _complain(str(error), debug)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         _complain("interrupted.")
         sys.exit(130)
     except OSError as error:
-        if debug:
-            raise
-        _complain(f"{error.filename or 'output'}: {error.strerror}.")
+        _complain(f"{error.filename or 'output'}: {error.strerror}.", debug)
         if error.filename is None:  # what is left in the buffer would fail again when Python ends
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(2)
     except Exception as error:
-        if debug:
-            raise
-        _complain(f"defect: {type(error).__name__}: {error}. Run again with --debug for the traceback, and please report it.")
-        sys.exit(70)
+        remedy = "Run again with --debug for the traceback, and please report it."
+        _complain(f"defect: {type(error).__name__}: {error}. {remedy}", debug)
+        raise SystemExit(70) from error
 
 
-def _complain(message: str) -> None:
-    sys.stderr.write(f"nlbench: {message}\n")
+def _complain(message: str, debug: bool = False) -> None:
+    """Write the message, or with `debug` the traceback of the exception that is being handled."""
+    sys.stderr.write(traceback.format_exc() if debug else f"nlbench: {message}\n")

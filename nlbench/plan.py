@@ -15,7 +15,16 @@ from typing import Any, Final, TypedDict
 
 from nlbench import catalog
 from nlbench.errors import NlbenchError, SpecError, UnknownNameError
-from nlbench.specs import LearnerSpec, StreamSpec, apply_overrides, digest, learner_spec, read_table, stream_spec
+from nlbench.specs import (
+    LearnerSpec,
+    StreamSpec,
+    apply_overrides,
+    digest,
+    learner_spec,
+    mistyped_streams,
+    read_table,
+    stream_spec,
+)
 from nlbench.specs.streams import Arrays
 
 PROTOCOL_VERSION: Final = 1
@@ -158,8 +167,9 @@ def _learner(model: str, name: str, stream: str, overrides: Mapping[str, str]) -
             table, where = {"learner": {"kind": f":{model}"}}, model
         else:
             table, where = read_table(path), str(path)
-            if isinstance(table.get("on"), dict):
-                _known_streams(table["on"], stream, where)
+            on = table["on"] if isinstance(table.get("on"), dict) else {}
+            if mistyped := mistyped_streams(on, {*catalog.names("stream"), stream}, where):
+                raise SpecError(mistyped)
     # a recipe's [on."<stream>"] values give way to the command line
     here = table.get("on", {}).get(stream, {}) if isinstance(table.get("on"), dict) else {}
     if isinstance(here, dict) and here and isinstance(table.get("learner"), dict):
@@ -168,13 +178,6 @@ def _learner(model: str, name: str, stream: str, overrides: Mapping[str, str]) -
         table.pop("on")
     table = apply_overrides(table, overrides, RECIPE_TABLES)
     return learner_spec(table, where, name=name, source_digest=source_digest(table))
-
-
-def _known_streams(on: Mapping[str, Any], stream: str, where: str) -> None:
-    known = {*catalog.names("stream"), stream}
-    wrong = [name for name in on if name not in known]
-    if wrong:
-        raise SpecError([f'{where}: on."{name}": {UnknownNameError("stream", name, known)}' for name in wrong])
 
 
 def source_digest(table: Mapping[str, Any]) -> str:

@@ -78,11 +78,17 @@ def tune(
     """Yield every trial as it ends. `resolve` gives the plan for override values, with the seeds to tune on.
 
     Each candidate learns the reduced training sets of the first `tasks` tasks in order and is scored by the mean of
-    `objective` over seeds on the parts held out. Raises `NlbenchError` for a space with nothing in it or an objective that is
-    no metric.
+    `objective` over seeds on the parts held out. Raises `NlbenchError` for a space with nothing in it or with a key that is
+    neither `learner.<key>` nor `batch`, and for an objective that is no metric.
     """
     if not space or any(not values for values in space.values()):
         raise NlbenchError("the search space is empty.", "Give it as --space learner.rate=0.03,0.1,0.3.")
+    fixed = [key for key in space if key != "batch" and not key.startswith("learner.")]
+    if fixed:
+        raise NlbenchError(
+            f"--space {fixed[0]}: a search varies learner.<key> and batch only.",
+            "Fix other facts for all candidates with --set.",
+        )
     if objective not in metrics.METRICS:
         raise NlbenchError(f"objective must be a metric, got {objective!r}.", "See `nlbench list metrics`.")
     plan = resolve({})

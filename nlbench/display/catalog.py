@@ -125,7 +125,7 @@ def validate(files: Sequence[Path]) -> None:
     problems: list[str] = []
     for path in files:
         try:
-            kind = "record" if path.suffix == ".parquet" else specs.validate_file(path)
+            kind = "record" if path.suffix == ".parquet" else specs.validate_file(path, catalogs.names("stream"))
             if kind == "record":
                 read_record(path)
             elif kind == "learner":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from difflib import get_close_matches
 from pathlib import Path
@@ -136,15 +136,29 @@ def _config(kind: str, values: Table, place: str) -> Closed:
     )
 
 
-def validate_file(path: Path) -> str:
-    """Return "stream" or "learner": what the file declares, after checking all of it, each `[on."<stream>"]` table included."""
+def mistyped_streams(on: Mapping[str, Any], known: Collection[str], place: str) -> list[str]:
+    """Return one line per `[on."<stream>"]` whose stream is not known but nearly bears a known one's name. Other names are
+    streams of the user's own, as are those that hold a known name whole: `split-digits-2`.
+    """
+    lines = []
+    for name in on:
+        near = [] if name in known else get_close_matches(name, known, n=1, cutoff=0.85)
+        if near and near[0] not in name:
+            lines.append(f'{place}: on."{name}": unknown stream {name!r}. Did you mean {near[0]}? If it is your own, rename it.')
+    return lines
+
+
+def validate_file(path: Path, streams: Collection[str] = ()) -> str:
+    """Return "stream" or "learner": what the file declares, after checking all of it, each `[on."<stream>"]` table included,
+    whose stream must not be a mistyped one of `streams`.
+    """
     table = read_table(path)
     if "stream" in table:
         stream_spec(table, str(path))
         return "stream"
-    found: list[str] = []
-    on = table.get("on")
-    for stream in (None, *(on if isinstance(on, dict) else ())):
+    on = table["on"] if isinstance(table.get("on"), dict) else {}
+    found = mistyped_streams(on, streams, str(path))
+    for stream in (None, *on):
         place = str(path) if stream is None else f'{path}: on."{stream}"'
         try:
             learner_spec(table, place, name=path.stem, stream=stream)
