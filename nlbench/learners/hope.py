@@ -2,7 +2,7 @@
 
 A batch is a chunk of tokens of one stream: predict, then write; labels enter only as what is written. Every memory retains in
 the metric of the keys it has been written with (`kernels.metric_update`), and the read-out makes its own values and rates from
-what it reads.
+what it reads. Keys, rates and retentions may come from memories of their own (`hope_self_reference`).
 
 Shapes: S seeds, B tokens of a chunk, D width of a key, C classes.
 Source: Behrouz et al. 2025 (arXiv 2512.24695), eq. 59 with an accumulated metric, eq. 70-71 and 88.
@@ -24,6 +24,7 @@ from nlbench.kernels.backends import resolve
 from nlbench.kernels.metric_update import accumulate, bounded, least_squares, metric_step, protecting
 from nlbench.kernels.softmax import cross_entropy
 from nlbench.learners.features import KEYS, Convolution, permuted_square
+from nlbench.learners.hope_self_reference import SelfReferences, Writes
 from nlbench.nested.clocks import check_all_fire, due
 from nlbench.nested.rules import dgd
 from nlbench.specs.hope import HopeConfig
@@ -47,7 +48,10 @@ class Hope(Learner):
         self._features = None if config.keys.kind == "inputs" else KEYS[config.keys.kind](config.keys, problem)
         self.features = self._features.tensors if self._features else []  # the same list: saved and restored with the learner
         seeds, n, device = len(problem.seeds), problem.n_inputs, problem.device
-        widths = [self._features.width if self._features else n, *(level.width for level in config.levels), problem.n_classes]
+        slow = self._features.width if self._features else n
+        self._self_references = SelfReferences(config.self_reference, slow, problem) if config.self_reference else None
+        self.self_references = self._self_references.tensors if self._self_references else []
+        widths = [slow, *(level.width for level in config.levels), problem.n_classes]
         self.memories = [_initial(problem, f"memory{i}", *sizes) for i, sizes in enumerate(pairwise(widths))]
         self.memories[-1] *= READOUT_GAIN if self._readout.rule == "protected" else 0.0
         self._protects = [config.metric] * len(config.levels) + [self._readout.rule == "protected"]
@@ -69,8 +73,8 @@ class Hope(Learner):
         self.step = torch.zeros((), dtype=torch.int64)
         self.owed_order = torch.arange(n, device=device).repeat(seeds, 1)
         self._owes = False
-        if not isinstance(self._features, Convolution):
-            self.permute_inputs = self._permute_inputs  # a convolution needs its pixels in place
+        if not (isinstance(self._features, Convolution) or (self._self_references and not self._features)):
+            self.permute_inputs = self._permute_inputs  # convolutions, and memories that read inputs, need these in place
 
     def observe(self, batch: Batch) -> Tensor:
         self.step = self.step + 1
@@ -78,8 +82,11 @@ class Hope(Learner):
         inputs = batch.inputs.flatten(2)
         if self._features and self._features.gather(inputs):
             self._forget()
-        *keys, readings = self._read(inputs)
+        slow = self._features(inputs) if self._features else inputs.expand(len(self.memories[0]), -1, -1)
+        *keys, readings = self._read(slow)
         loss, surprises, rates = self._surprises(readings, batch)
+        if self._self_references:
+            rates = rates * self._fade(self._self_references.write(slow))
         below = [surprises * (rates / rates.shape[1])]
         for memory, key in zip(reversed(self.memories[1:]), reversed(keys[1:]), strict=True):
             below.append((below[-1] @ memory[..., :-1]).mul_(key[..., :-1] > 0))
@@ -95,6 +102,7 @@ class Hope(Learner):
         for seed in range(len(self.memories[0])):
             read = inputs[min(seed, len(inputs) - 1)].flatten(1)
             read = self._features.of_seed(seed, read) if self._features else read
+            read = self._self_references.of_seed(seed, read) if self._self_references else read
             for i, memory in enumerate(self.memories):
                 read = torch.addmm(memory[seed, :, -1], read.relu_() if i else read, memory[seed, :, :-1].T)
             readings.append(read)
@@ -111,9 +119,9 @@ class Hope(Learner):
             return sum(tensor.nbytes for tensor in tensors) // seeds
 
         return {
-            "parameters": size(*self.memories, *self.features),
+            "parameters": size(*self.memories, *self.features, *self.self_references[:1]),
             "optimizer": size(*self.pending),
-            "memory": size(*self.metrics, *self.inverses, self.products),
+            "memory": size(*self.metrics, *self.inverses, self.products, *self.self_references[1:]),
         }
 
     def diagnostics(self) -> dict[str, Tensor]:
@@ -126,9 +134,11 @@ class Hope(Learner):
                 found[f"level.{level.period}.plasticity"] = inverse.diagonal(dim1=1, dim2=2).mean(1)
         return found
 
-    def _read(self, inputs: Tensor) -> list[Tensor]:
-        """Return the key of every memory, (S, N, D) with the constant 1 last, and what the read-out reads, (S, N, C)."""
-        keys = [with_constant(self._features(inputs) if self._features else inputs.expand(len(self.memories[0]), -1, -1))]
+    def _read(self, slow: Tensor) -> list[Tensor]:
+        """Return the key of every memory, (S, N, D) with the constant 1 last, and what the read-out reads, (S, N, C), for slow
+        keys (S, N, D).
+        """
+        keys = [with_constant(self._self_references.keys(slow) if self._self_references else slow)]
         for memory in self.memories[:-1]:
             keys.append(with_constant((keys[-1] @ memory.mT).relu_()))
         return [*keys, keys[-1] @ self.memories[-1].mT]
@@ -207,10 +217,22 @@ class Hope(Learner):
             solved = least_squares(self.metrics[-1], self.products, self._readout.ridge, backend=self.backend)
             self.memories[-1].copy_(solved)
 
+    def _fade(self, writes: Writes) -> Tensor:
+        """Let metrics and sums, and a memory that has none, keep what the chunk leaves of them; return its tokens' rates
+        (S, B, 1), each with what later tokens of the chunk leave of it.
+        """
+        left = F.pad(writes.retained, (0, 1), value=1.0).flip(1).cumprod(1).flip(1)
+        held = [*self.metrics, self.products, *(self.memories[-1:] if self._readout.rule == "dgd" else [])]
+        for tensor in held:
+            tensor.mul_(left[:, :1, None])
+        return (writes.rates * left[:, 1:])[..., None]
+
     def _forget(self) -> None:
         """Empty all metrics: the features changed, and what was gathered of the old ones says nothing of the new."""
         for tensor in (*self.metrics, self.products):
             tensor.zero_()
+        if self._self_references:
+            self._self_references.forget()
 
     def _permute_inputs(self, order: Tensor) -> None:
         """Reorder the inputs, order (S, D_in). Metrics follow when they are used next: evaluation reorders to and fro."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from nlbench.specs.model import Closed
 
@@ -53,7 +53,7 @@ class HopeLevel(Closed):
     rate: PositiveFloat = 0.5
     ridge: PositiveFloat = 500.0
     retain: Share = 1.0
-    """What the level keeps of its metric at every refresh."""
+    """What the level keeps of its metric at every batch that it gathers."""
 
 
 class Readout(Closed):
@@ -74,6 +74,15 @@ class Readout(Closed):
     """Self-generated rates: a token is written 1 + this times its surprise."""
 
 
+class SelfReference(Closed):
+    """Memories that make keys, values, rates and retentions from the slow keys, and learn by what they make (eq. 83-90)."""
+
+    makes: Annotated[tuple[Literal["keys", "rates", "retentions"], ...], Field(strict=False, min_length=1)]
+    """What the writes of the learner's own memories take from them; values are the targets that they set themselves."""
+    forget: Share = 0.001
+    """The most that a token may take from what was written before it."""
+
+
 class HopeConfig(Closed):
     """HOPE as a continual learner: fixed features, a continuum memory from slow to fast, a read-out memory; all in the metric of
     past keys."""
@@ -84,12 +93,18 @@ class HopeConfig(Closed):
     readout: Readout = Readout()
     bound: PositiveFloat = 2.0
     """The longest step of a level, before its rate."""
+    self_reference: SelfReference | None = None
     metric: bool = True
     """False takes the metric from the hidden levels: plain gradient steps."""
     refresh: PositiveInt = 64
     """Batches between two refreshes of what the metrics protect."""
     share: PositiveInt = 1
     """Every how many batches the metrics of levels gather keys."""
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_off(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A learner without self-reference is the learner it was before there was one."""
+        return {key: value for key, value in dump(self).items() if key != "self_reference" or value is not None}
 
     @model_validator(mode="after")
     def _slow_to_fast(self) -> HopeConfig:

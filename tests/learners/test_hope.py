@@ -31,7 +31,13 @@ LEVELS: dict[str, Any] = {
 WARM: dict[str, Any] = {**EXACT, "keys": {"kind": "random", "width": 20, "warm_up": 3}}
 IMAGES: dict[str, Any] = {**EXACT, "keys": {"kind": "convolution", "filters": [3, 4], "sizes": [3, 2], "pools": [1, 2]}}
 DGD: dict[str, Any] = {"keys": {"kind": "random", "width": 20}, "readout": {"rule": "dgd"}}
-ALL = pytest.mark.parametrize("table", [EXACT, LEVELS, WARM, IMAGES, DGD], ids=["exact", "levels", "warm", "images", "dgd"])
+SELF: dict[str, Any] = {"self_reference": {"makes": ["keys", "rates", "retentions"], "forget": 0.3}}
+WARM_SELF, LEVELS_SELF, DGD_SELF = {**WARM, **SELF}, {**LEVELS, **SELF}, {**DGD, **SELF}
+ALL = pytest.mark.parametrize(
+    "table",
+    [EXACT, LEVELS, WARM, IMAGES, DGD, WARM_SELF, LEVELS_SELF, DGD_SELF],
+    ids=["exact", "levels", "warm", "images", "dgd", "warm-self", "levels-self", "dgd-self"],
+)
 
 
 def learner(table: dict[str, Any], seeds: tuple[int, ...] = (0, 1), backend: str = "auto") -> Hope:
@@ -154,6 +160,63 @@ def test_what_a_token_is_written_with_reaches_an_exact_read_out() -> None:
     )
 
 
+def self_made(made: Hope, shown: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the self-made keys of a chunk that the learner is yet to see, its tokens' rates and what each retains."""
+    assert made._self_references is not None
+    slow = made._features(shown.inputs.flatten(2)) if made._features else shown.inputs.flatten(2)
+    before = made._self_references.tensors[1].clone()
+    writes = made._self_references.write(slow)
+    made._self_references.tensors[1] = before
+    return F.pad(made._self_references.keys(slow), (0, 1), value=1.0), *writes
+
+
+def test_an_exact_read_out_keeps_of_each_token_what_later_ones_leave_and_writes_it_at_its_own_rate() -> None:
+    made = learner({**EXACT, **SELF})
+    kept, weights, wanted = torch.zeros(S, 0, 21), torch.zeros(S, 0), torch.zeros(S, 0, C)
+    for step in range(6):
+        shown = batch(step)
+        keys, rates, retained = self_made(made, shown)
+        made.observe(shown)
+        for t in range(B):
+            weights = torch.cat([weights * retained[:, t : t + 1], rates[:, t : t + 1]], 1)
+        kept, wanted = torch.cat([kept, keys], 1), torch.cat([wanted, F.one_hot(shown.labels, C).float()], 1)
+    torch.testing.assert_close(made.metrics[0], (weights[..., None] * kept).mT @ kept, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(made.products, (weights[..., None] * kept).mT @ wanted, atol=1e-4, rtol=1e-4)
+    assert weights.std() > 0.1
+    shown = batch(7)
+    keys, *_ = self_made(made, shown)
+    memory = least_squares(made.metrics[0], made.products, 1.0)
+    torch.testing.assert_close(made.predict(shown.inputs, None), keys @ memory.mT, atol=1e-4, rtol=1e-4)
+
+
+def test_levels_step_at_self_made_rates_and_their_metrics_keep_what_tokens_retain() -> None:
+    made = learner({**LEVELS_SELF, "share": 1})
+    rivals = [memory.clone() for memory in made.memories]
+    shown = batch(0)
+    first, rates, retained = self_made(made, shown)
+    made.observe(shown)
+    leaves = [rival.requires_grad_() for rival in rivals]
+    keys = [first]
+    for leaf in leaves[:-1]:
+        keys.append(F.pad(torch.relu(keys[-1] @ leaf.mT), (0, 1), value=1.0))
+    readings = (keys[-1] @ leaves[-1].mT).flatten(0, 1)
+    later = retained.flip(1).cumprod(1).flip(1)
+    left = torch.cat([later[:, 1:], torch.ones(S, 1)], 1)
+    losses = F.cross_entropy(readings, shown.labels.flatten(), reduction="none").view(S, B)
+    gradients = torch.autograd.grad((losses * rates * left).sum() / B, leaves)
+    rates_of = (0.0, 0.2, 0.5)
+    for i, gradient in enumerate(gradients):
+        bounded = gradient * (2.0 / gradient.flatten(1).norm(dim=1)).clamp_max(1.0)[:, None, None]
+        torch.testing.assert_close(made.memories[i], leaves[i].detach() - rates_of[i] * bounded, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(made.metrics[2], (keys[2].mT @ keys[2]).detach() / B, atol=1e-5, rtol=1e-4)
+    held, shown = made.metrics[0].clone(), batch(1)
+    keys_now, _, retained = self_made(made, shown)
+    made.observe(shown)
+    torch.testing.assert_close(
+        made.metrics[0], retained.prod(1)[:, None, None] * held + keys_now.mT @ keys_now / B, atol=1e-5, rtol=1e-4
+    )
+
+
 @ALL
 def test_a_seed_is_the_same_alone_and_beside_others(table: dict[str, Any]) -> None:
     together, alone = taught(table, seeds=(0, 1, 2)), taught(table, seeds=(2,))
@@ -169,7 +232,7 @@ def test_backends_learn_the_same_to_rounding(table: dict[str, Any]) -> None:
     shown = batch(50).inputs
     torch.testing.assert_close(fast.predict(shown, None), plain.predict(shown, None), atol=1e-3, rtol=1e-3)
     assert plain.backend == "reference"
-    assert fast.backend == ("reference" if table is DGD else "numba")
+    assert fast.backend == ("reference" if table in (DGD, DGD_SELF) else "numba")
 
 
 @ALL
@@ -191,8 +254,8 @@ def test_predicting_changes_nothing(table: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "table",
-    [EXACT, LEVELS, WARM, DGD, {"readout": {"rule": "exact"}, "refresh": 1}],
-    ids=["exact", "levels", "warm", "dgd", "bare"],
+    [EXACT, LEVELS, WARM, DGD, WARM_SELF, {"readout": {"rule": "exact"}, "refresh": 1}],
+    ids=["exact", "levels", "warm", "dgd", "warm-self", "bare"],
 )
 def test_permuting_the_learner_is_permuting_the_images(table: dict[str, Any]) -> None:
     """To and fro between observations, as a harness does that evaluates tasks of other orders in between."""
@@ -214,8 +277,9 @@ def test_permuting_the_learner_is_permuting_the_images(table: dict[str, Any]) ->
     torch.testing.assert_close(permuted.predict(probe, None), shown_images.predict(probe, None), atol=1e-4, rtol=1e-4)
 
 
-def test_a_convolution_keeps_its_pixels_in_place() -> None:
+def test_what_reads_pixels_as_they_lie_keeps_them_in_place() -> None:
     assert not hasattr(learner(IMAGES), "permute_inputs")
+    assert not hasattr(learner(LEVELS_SELF), "permute_inputs")
     with pytest.raises(NlbenchError, match="needs images"):
         Hope(HopeConfig.model_validate({"kind": "hope", **IMAGES}), Problem((9,), C, (0,), "class-il", CPU, "auto", 100))
 
