@@ -1,7 +1,7 @@
 """Take the parts of HOPE away one by one and write the tables of docs/hope.md: `python docs/ablations.py`.
 
-Runs are recorded in results/ablations and not made twice. `--streams` chooses some of the tables; `--table` writes what has been
-recorded without running anything.
+Runs are recorded in results/ablations and not made twice, `--processes` of them at a time. `--streams` chooses some of the
+tables; `--table` writes what has been recorded without running anything.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
 import nlbench
+from nlbench.plan import Plan
 from nlbench.records import Record, read_record
 
 ROOT = Path(__file__).parents[1]
@@ -42,14 +44,47 @@ def levels(*widths: int, rate: float, ridges: tuple[float, ...], slower: int = 2
     return f"[{', '.join(tables)}]"
 
 
+def self_made(*names: str) -> dict[str, str]:
+    """Return what lets memories make these of a learner's writes."""
+    made = ", ".join(f'"{name}"' for name in names)
+    return {"learner.self_reference": f"{{ makes = [{made}] }}"}
+
+
+SELF_MADE: Rows = (
+    ("keys made by a memory that writes itself", "hope", self_made("keys")),
+    ("rates made by one", "hope", self_made("rates")),
+    ("retentions made by one", "hope", self_made("retentions")),
+    ("keys, rates and retentions", "hope", self_made("keys", "rates", "retentions")),
+)
+
+
+def mnist_levels(*widths: int, slower: int = 2) -> str:
+    """Return the levels of `hope` on permuted-mnist, with other widths or periods; a single one is the slower."""
+    return levels(*widths, rate=0.6, ridges=(1000.0, 300.0)[: len(widths)], slower=slower)
+
+
+def forgetting(some: str) -> str:
+    """Return these levels, the last with a metric that keeps 99 % at a batch."""
+    return some.removesuffix(" }]") + ", retain = 0.99 }]"
+
+
 ONE_SMALL_LEVEL = {"learner.levels": levels(690, rate=0.6, ridges=(30.0,))}
-FORGETTING = {"learner.levels": levels(600, 300, rate=0.6, ridges=(100.0, 30.0)).removesuffix(" }]") + ", retain = 0.99 }]"}
+FORGETTING = {"learner.levels": forgetting(levels(600, 300, rate=0.6, ridges=(100.0, 30.0)))}
 LEARNED = {
     "batch": "8",
     "learner.keys": '{ kind = "inputs" }',
     "learner.levels": levels(600, 300, rate=0.6, ridges=(100.0, 30.0)),
     "learner.readout": '{ rule = "protected", rate = 0.6, ridge = 3.0 }',
     "learner.refresh": "32",
+}
+
+LEARNED_MNIST = {
+    "batch": "64",
+    "learner.keys": '{ kind = "inputs" }',
+    "learner.levels": mnist_levels(1000, 500),
+    "learner.readout": '{ rule = "protected", rate = 0.6, ridge = 50.0 }',
+    "learner.refresh": "128",
+    "learner.share": "4",
 }
 
 ABLATIONS: dict[str, Rows] = {
@@ -64,6 +99,7 @@ ABLATIONS: dict[str, Rows] = {
         ("learned levels of 600 and 300 instead of fixed features", "hope", LEARNED),
         ("256 features", "hope", {"learner.keys.width": "256"}),
         ("1024 features", "hope", {"learner.keys.width": "1024"}),
+        *SELF_MADE,
     ),
     "permuted-digits": (
         ("`hope`: levels of 600 (period 2) and 300", "hope", {}),
@@ -81,21 +117,79 @@ ABLATIONS: dict[str, Rows] = {
         ("the same with values and rates of its own", "random-features", FROM_READINGS),
         ("the same, features turned into the metric of the inputs: `hope-pixels`", "hope-pixels", {}),
         ("without the metric: `hope-dgd`", "hope-dgd", {}),
+        *SELF_MADE,
+    ),
+    "split-mnist": (
+        ("`hope`: 2700 convolutional features, exact read-out, values and rates of its own", "hope", {}),
+        ("without self-reference: values are the labels, rates 1", "hope", FROM_LABELS),
+        *SELF_MADE,
+        ("without the metric: delta gradient descent", "hope", {"learner.readout": '{ rule = "dgd", rate = 0.5 }'}),
+        ("a metric that forgets 1 % a batch", "hope", {"learner.readout.retain": "0.99"}),
+        (
+            "a learned level of 500 between features and read-out",
+            "hope",
+            {"learner.levels": levels(500, rate=0.6, ridges=(300.0,))},
+        ),
+        ("learned levels of 1000 and 500 instead of fixed features", "hope", LEARNED_MNIST),
+        ("width: 150 filters, 1350 features", "hope", {"learner.keys.filters": "[32, 150]"}),
+        ("width: 600 filters, 5400 features", "hope", {"learner.keys.filters": "[32, 600]"}),
+        ("no convolution, the same bytes: `hope-pixels` of 2390", "hope-pixels", {"learner.keys.width": "2390"}),
+        (
+            "frozen random features only, the same bytes: `random-features` of 2390",
+            "random-features",
+            {"learner.keys.width": "2390"},
+        ),
+        ("no convolution: `hope-pixels`", "hope-pixels", {}),
+        ("the same without self-reference", "hope-pixels", FROM_LABELS),
+        ("the same with features that never turn", "hope-pixels", {"learner.keys.warm_up": "0"}),
+        ("frozen random features only: `random-features`", "random-features", {}),
+        ("without the metric: `hope-dgd`", "hope-dgd", {}),
+    ),
+    "permuted-mnist": (
+        ("`hope`: levels of 1000 (period 2) and 500", "hope", {}),
+        *SELF_MADE,
+        ("without continuum memory, the same bytes: one level of 1330", "hope", {"learner.levels": mnist_levels(1330)}),
+        ("the slow level of period 8", "hope", {"learner.levels": mnist_levels(1000, 500, slower=8)}),
+        ("levels without their metric", "hope", {"learner.metric": "false"}),
+        ("the fast level's metric forgets 1 % a batch", "hope", {"learner.levels": forgetting(mnist_levels(1000, 500))}),
+        ("no metric at all", "hope", {**NO_METRIC, "learner.levels": levels(1000, 500, rate=0.1, ridges=(1.0, 1.0))}),
+        ("width: levels of 500 and 250", "hope", {"learner.levels": mnist_levels(500, 250)}),
+        ("width: levels of 2000 and 1000", "hope", {"learner.levels": mnist_levels(2000, 1000)}),
+        ("frozen random features only, the same bytes: `random-features` of 2000", "random-features", {}),
+        ("the same with values and rates of its own", "random-features", FROM_READINGS),
+        ("frozen random features only, seven times the bytes: 6000", "random-features", {"learner.keys.width": "6000"}),
+        ("without the metric: `hope-dgd`", "hope-dgd", {}),
     ),
 }
 
 
-def records(stream: str, recorded_only: bool) -> Iterator[tuple[str, Record]]:
-    """Yield every row's name and record, making those that are missing unless `recorded_only`."""
-    for label, model, changes in ABLATIONS[stream]:
-        if recorded_only:
-            plan = nlbench.resolve(model, stream, seeds=SEEDS, overrides=changes)
-            found = [read_record(path) for path in RESULTS.glob(f"{model}.{stream}.*.parquet")]
-            yield label, next(one for one in found if one.metadata["learner_digest"] == plan.learner.digest)
-            continue
-        run = nlbench.run(model, stream, seeds=SEEDS, overrides=changes, results=RESULTS, device="cpu")
-        sys.stderr.write(f"{stream}: {label}: {row(label, run.record)}\n")
-        yield label, run.record
+def resolved(model: str, stream: str, changes: dict[str, str]) -> Plan:
+    """Return the plan of a row."""
+    return nlbench.resolve(model, stream, seeds=SEEDS, overrides=changes)
+
+
+def made(model: str, stream: str, changes: dict[str, str], device: str) -> None:
+    """Run a row and record it."""
+    nlbench.run(model, stream, seeds=SEEDS, overrides=changes, results=RESULTS, device=device)
+
+
+def run(streams: list[str], processes: int, device: str) -> None:
+    """Run the rows of some streams; raise the first error when all have ended."""
+    rows = [(label, stream, model, changes) for stream in streams for label, model, changes in ABLATIONS[stream]]
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        runs = {pool.submit(made, model, stream, changes, device): (stream, label) for label, stream, model, changes in rows}
+        for count, future in enumerate(as_completed(runs), 1):
+            sys.stderr.write(f"{count}/{len(rows)} {': '.join(runs[future])} {future.exception() or ''}\n")
+    for future in runs:
+        future.result()
+
+
+def recorded(stream: str) -> list[str]:
+    """Return the table's rows of the records that are there."""
+    found = [read_record(path) for path in sorted(RESULTS.glob(f"*.{stream}.*.parquet"), key=lambda path: path.stat().st_mtime)]
+    latest = {(record.model, record.metadata["learner_digest"]): record for record in found}
+    keys = [(label, (model, resolved(model, stream, changes).learner.digest)) for label, model, changes in ABLATIONS[stream]]
+    return [row(label, latest[key]) for label, key in keys]
 
 
 def row(label: str, record: Record) -> str:
@@ -122,10 +216,14 @@ def main() -> None:
     """Run what is missing and write the tables."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--streams", nargs="*", default=list(ABLATIONS))
+    options.add_argument("--processes", type=int, default=1)
+    options.add_argument("--device", default="cpu")
     options.add_argument("--table", action="store_true")
     chosen = options.parse_args()
+    if not chosen.table:
+        run(chosen.streams, chosen.processes, chosen.device)
     for stream in chosen.streams:
-        write(stream, [row(label, record) for label, record in records(stream, chosen.table)])
+        write(stream, recorded(stream))
 
 
 if __name__ == "__main__":

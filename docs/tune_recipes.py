@@ -1,28 +1,35 @@
 """Search the values of the recipes, each with the same budget: `python docs/tune_recipes.py`.
 
 Every candidate learns the first tasks from 80 % of their training sets and is judged on the rest, with seeds 100 to 102
-(`nlbench tune`): no test set is seen. What was searched and what it scored is written into the recipe's file as
-`[search."<stream>"]`; its values stay as they are, for a person to change. `--models` and `--streams` choose some of them.
+(`nlbench tune`): no test set is seen. Every trial is a line in `--out`/trials.jsonl as soon as it ends; what stands there is not
+tried again. A finished search is written into the recipe's file as `[search."<stream>"]`; the recipe's values stay as they are,
+for a person to change. `--models` and `--streams` choose some searches, `--processes` try as many candidates at a time, and
+`--record` tries nothing and writes the searches that are finished.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
 from itertools import product
+from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
 import nlbench
 from nlbench import specs
 from nlbench.api import tune
-from nlbench.tune import Search
+from nlbench.tune import TUNING_SEEDS, Search, Trial, candidates, finish
 
 ROOT = Path(__file__).parents[1]
 BUDGET = 12
-TASKS = 3
+TASKS = {"permuted-mnist": 5, "split-digits": 3, "permuted-digits": 3, "split-mnist": 3}
 LONG = {("hope", "permuted-digits"): 10}
-"""Three tasks do not tell fixed features from learned levels, which fill up later."""
+"""Few tasks do not tell fixed features from learned levels, which fill up later."""
 
 RATES = ["0.01", "0.03", "0.1", "0.3"]
 LEVELS = {"learner.rate": RATES, "learner.periods": ["[1, 4, 16]", "[1, 8, 64]", "[1, 16, 128]"]}
@@ -32,13 +39,21 @@ EXACT = {
     "learner.readout.slack": ["0.0", "0.3"],
     "learner.readout.surprise": ["0.0", "1.0"],
 }
-LEARNED = {
+LEARNED_DIGITS = {
     "batch": ["4", "8", "16"],
     "learner.levels": [
         "[{ period = 2, width = 600, rate = 0.6, ridge = 50.0 }, { period = 1, width = 300, rate = 0.6, ridge = 15.0 }]",
         "[{ period = 2, width = 600, rate = 0.6, ridge = 100.0 }, { period = 1, width = 300, rate = 0.6, ridge = 30.0 }]",
     ],
     "learner.readout.ridge": ["3.0", "6.0"],
+}
+LEARNED_MNIST = {
+    "learner.levels": [
+        f"[{{ period = 2, width = 1000, {rate}, ridge = {slow} }}, {{ period = 1, width = 500, {rate}, ridge = {fast} }}]"
+        for rate in ("rate = 0.3", "rate = 0.6")
+        for slow, fast in ((500.0, 150.0), (1000.0, 300.0), (2000.0, 600.0))
+    ],
+    "learner.readout.ridge": ["15.0", "50.0"],
 }
 SPACES = {
     "hope": EXACT,
@@ -60,39 +75,90 @@ SPACES = {
 }
 """Twelve points each. Periods must fit into a search's steps, so streams as short as the digits' have their own."""
 
-STREAMS = {
-    "split-digits": tuple(SPACES),
-    "permuted-digits": tuple(SPACES),
-    "split-mnist": ("hope", "hope-dgd", "hope-attention", "cms", "cms-nested", "cms-headwise", "mlp"),
-    "permuted-mnist": ("hope-dgd", "hope-attention", "cms", "cms-nested", "cms-headwise", "mlp"),
-}
-"""What two cores can search; the other recipes say in their file what was done instead."""
+SPACES_ON = {("hope", "permuted-digits"): LEARNED_DIGITS, ("hope", "permuted-mnist"): LEARNED_MNIST}
+NOT_ON = {("hope-pixels", "permuted-mnist")}
+
+
+class Point(NamedTuple):
+    """A candidate of a search."""
+
+    model: str
+    stream: str
+    values: dict[str, str]
+
+    @property
+    def tasks(self) -> int:
+        """How many tasks it learns."""
+        return LONG.get(self[:2], TASKS[self.stream])
 
 
 def space_of(model: str, stream: str) -> dict[str, list[str]]:
-    """Return the candidate values of a recipe on a stream."""
-    if (model, stream) in LONG:
-        return LEARNED
-    space = SPACES[model]
-    return SHORT_LEVELS if space is LEVELS and stream.endswith("digits") else space
-
-
-def searched(model: str, stream: str) -> Search:
-    """Return the finished search of a recipe on a stream."""
-    space = space_of(model, stream)
+    """Return the candidate values of a recipe on a stream: twelve points."""
+    space = SPACES_ON.get((model, stream), SPACES[model])
+    space = SHORT_LEVELS if space is LEVELS and stream.endswith("digits") else space
     assert len(list(product(*space.values()))) == BUDGET
-    return tune(model, stream, space, budget=BUDGET, tasks=LONG.get((model, stream), TASKS), device="cpu")
+    return space
+
+
+def tried(point: Point, device: str) -> Trial:
+    """Return a candidate's trial."""
+    only = {key: [value] for key, value in point.values.items()}
+    return tune(point.model, point.stream, only, budget=1, tasks=point.tasks, device=device).trials[0]
+
+
+def known(path: Path) -> dict[str, Trial]:
+    """Return the trials in a file by what they tried."""
+    if not path.exists():
+        return {}
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return {line["point"]: Trial(**line["trial"]) for line in lines}
+
+
+def name(point: Point) -> str:
+    """Return a candidate in one line that no other shares."""
+    return json.dumps([*point, point.tasks])
+
+
+def search(points: list[Point], path: Path, processes: int, device: str) -> None:
+    """Try the points that the file does not know, and add each as it ends; raise the first error when all have ended."""
+    before = known(path)
+    points = [point for point in points if name(point) not in before]
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool, path.open("a", encoding="utf-8") as file:
+        trials = {pool.submit(tried, point, device): point for point in points}
+        for count, future in enumerate(as_completed(trials), 1):
+            point, error = trials[future], future.exception()
+            sys.stderr.write(f"{count}/{len(points)} {name(point)}: ")
+            if error is None:
+                trial = future.result()
+                file.write(json.dumps({"point": name(point), "trial": asdict(trial)}) + "\n")
+                file.flush()
+                sys.stderr.write(f"{trial.score} in {trial.seconds:.0f} s\n")
+            else:
+                sys.stderr.write(f"{error!r}\n")
+    for future in trials:
+        future.result()
+
+
+def finished(model: str, stream: str, trials: dict[str, Trial]) -> Search | None:
+    """Return the search of a recipe on a stream if all its candidates were tried."""
+    space = space_of(model, stream)
+    points = [Point(model, stream, values) for values in candidates(space, BUDGET)]
+    if any(name(point) not in trials for point in points):
+        return None
+    plan = nlbench.resolve(model, stream, seeds=TUNING_SEEDS)
+    found = [trials[name(point)] for point in points]
+    return finish(plan, space, BUDGET, points[0].tasks, "average_accuracy", found)
 
 
 def lines(found: Search) -> str:
     """Return the search as the TOML table that stands beside the recipe's values."""
-    own = nlbench.resolve(found.model, found.stream, seeds=found.seeds).learner
+
+    def decided(values: dict[str, str]) -> tuple[str, int]:
+        plan = nlbench.resolve(found.model, found.stream, seeds=found.seeds, overrides=values)
+        return plan.learner.digest, plan.batch
+
     best = found.trials[0]
-    kept = [
-        trial.score
-        for trial in found.trials
-        if nlbench.resolve(found.model, found.stream, seeds=found.seeds, overrides=trial.values).learner.digest == own.digest
-    ]
+    kept = [trial.score for trial in found.trials if decided(trial.values) == decided({})]
     rows = [
         f'[search."{found.stream}"]',
         f'rule = "{found.rule}"',
@@ -117,20 +183,27 @@ def record(found: Search) -> None:
 
 
 def main() -> None:
-    """Run the searches and record them."""
+    """Run the searches and record those that are finished."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--models", nargs="*")
-    options.add_argument("--streams", nargs="*", default=list(STREAMS))
+    options.add_argument("--models", nargs="*", default=list(SPACES))
+    options.add_argument("--streams", nargs="*", default=list(TASKS))
+    options.add_argument("--out", type=Path, default=ROOT / "results" / "search")
+    options.add_argument("--processes", type=int, default=1)
+    options.add_argument("--device", default="cpu")
+    options.add_argument("--record", action="store_true")
     chosen = options.parse_args()
-    for stream in chosen.streams:
-        for model in STREAMS[stream]:
-            if model not in (chosen.models or SPACES):
-                continue
-            found = searched(model, stream)
+    pairs = [(model, stream) for stream in chosen.streams for model in chosen.models if (model, stream) not in NOT_ON]
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    path = chosen.out / "trials.jsonl"
+    if not chosen.record:
+        points = [Point(*pair, values) for pair in pairs for values in candidates(space_of(*pair), BUDGET)]
+        search(points, path, chosen.processes, chosen.device)
+    trials = known(path)
+    for pair in pairs:
+        found = finished(*pair, trials)
+        if found is not None:
             record(found)
-            sys.stderr.write(f"{model} on {stream}, {sum(trial.seconds for trial in found.trials):.0f} s\n{lines(found)}\n")
-            for trial in found.trials:
-                sys.stderr.write(f"  {trial.score} {trial.metrics.get('forgetting')} {trial.values}\n")
+            sys.stderr.write(f"{found.model} on {found.stream}\n{lines(found)}\n")
 
 
 if __name__ == "__main__":
