@@ -1,7 +1,8 @@
 """Small-sample statistics of values and of paired differences over seeds; pure functions of arrays.
 
 Seeds are the sample: 5 to 20 of them. Student-t intervals hold their level there (a percentile bootstrap covers 84 % at 5 seeds),
-and a sign-flip test is exact at any number. Only scipy.special is imported: scipy.stats costs a second.
+and a sign-flip test is exact at any number. Of scipy only `special` is used, which it imports on first use (0.2 s that one seed
+does not need); scipy.stats costs a second.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from math import fsum
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
-from scipy import special
+import scipy
 
 from nlbench import seeds
 
@@ -46,7 +47,7 @@ def _mean_sd(values: np.ndarray) -> tuple[float, float]:
 
 @lru_cache(maxsize=1024)
 def _t_quantile(freedom: float, probability: float) -> float:
-    return float(special.stdtrit(freedom, probability))
+    return float(scipy.special.stdtrit(freedom, probability))
 
 
 def mean_interval(values: np.ndarray, confidence: float = 0.95) -> Interval:
@@ -84,7 +85,7 @@ def t_test(differences: np.ndarray) -> float:
         return float("nan")
     if sd == 0:
         return 1.0 if abs(mean) <= _ROUNDING else 0.0
-    return float(2 * special.stdtr(n - 1, -abs(mean) / (sd / n**0.5)))
+    return float(2 * scipy.special.stdtr(n - 1, -abs(mean) / (sd / n**0.5)))
 
 
 def sign_flip_test(differences: np.ndarray, alternative: Alternative = "two-sided") -> float:
@@ -150,8 +151,9 @@ def seeds_to_tell(differences: np.ndarray, *, tests: int = 1, alpha: float = 0.0
         return least
 
     def enough(n: int) -> bool:
-        critical, shift = special.stdtrit(n - 1, 1 - level / 2), mean / sd * n**0.5
-        return bool(shift > critical + 10 or special.nctdtr(n - 1, shift, critical) <= 1 - power)  # nctdtr fails at large shifts
+        critical, shift = scipy.special.stdtrit(n - 1, 1 - level / 2), mean / sd * n**0.5
+        # nctdtr fails at large shifts
+        return bool(shift > critical + 10 or scipy.special.nctdtr(n - 1, shift, critical) <= 1 - power)
 
     candidates = range(least, MOST_SEEDS + 1)
     index = bisect_left(candidates, True, key=enough)  # power grows with n
@@ -180,7 +182,7 @@ def friedman_test(values: np.ndarray) -> float:
     if correction == 0:
         return 1.0
     statistic = 12 / (blocks * k * (k + 1)) * (ranks(values).sum(0) ** 2).sum() - 3 * blocks * (k + 1)
-    return float(special.chdtrc(k - 1, statistic / correction))
+    return float(scipy.special.chdtrc(k - 1, statistic / correction))
 
 
 def critical_difference(k: int, blocks: int, alpha: float = 0.05) -> float:
@@ -197,7 +199,7 @@ def _studentized_range(k: int, alpha: float) -> float:
     low, high = 0.0, 20.0
     for _ in range(60):
         middle = (low + high) / 2
-        below = k * density @ (special.ndtr(z) - special.ndtr(z - middle)) ** (k - 1)
+        below = k * density @ (scipy.special.ndtr(z) - scipy.special.ndtr(z - middle)) ** (k - 1)
         low, high = (middle, high) if below < 1 - alpha else (low, middle)
     return (low + high) / 2
 

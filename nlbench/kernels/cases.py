@@ -21,6 +21,7 @@ from nlbench.kernels.chain_step import Chain, Linear, chain_step
 from nlbench.kernels.continuum_step import continuum_step
 from nlbench.kernels.memory_scan import memory_scan
 from nlbench.kernels.metric_update import metric_step, metric_update, protecting
+from nlbench.kernels.mlp_logits import mlp_logits
 from nlbench.kernels.mlp_step import mlp_step
 from nlbench.kernels.newton_schulz import CUBIC, newton_schulz
 from nlbench.kernels.self_referential_scan import Memories, self_referential_scan
@@ -29,6 +30,7 @@ SLACK: Final = 4.0
 FLOOR_ROUNDINGS: Final = 8.0
 
 Tensors = dict[str, Tensor]
+Edit = Callable[[Tensors], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class Case:
     call: Callable[..., Tensors]
     sizes: Mapping[str, Any]
     options: Mapping[str, Any] = field(default_factory=dict)
-    edit: Callable[[Tensors], None] | None = None
+    edit: Edit | None = None
     differentiable: bool = True
     flops: float = 0.0
     bytes: float = 0.0
@@ -143,9 +145,7 @@ class Draw:
         return torch.randint(below, shape, generator=self.generator)
 
 
-def _scan_inputs(
-    draw: Draw, S: int, H: int, L: int, d: int, d_v: int = 0, momentum: bool = False, extras: tuple[str, ...] = ()
-) -> Tensors:
+def _scan_inputs(draw: Draw, S: int, H: int, L: int, d: int, d_v: int = 0, extras: tuple[str, ...] = ()) -> Tensors:
     tokens, d_v = (S, H, L), d_v or d
     tensors = {
         "memory": 0.3 * draw.normal(S, H, d_v, d),
@@ -191,9 +191,7 @@ def _zero_keys(tensors: Tensors) -> None:
     tensors["keys"].zero_()
 
 
-def _scan(
-    name: str, *, edit: Callable[[Tensors], None] | None = None, chunk: int = 16, sizes: Mapping[str, Any], **options: Any
-) -> Case:
+def _scan(name: str, *, edit: Edit | None = None, chunk: int = 16, sizes: Mapping[str, Any], **options: Any) -> Case:
     return Case(
         "memory_scan", name, _scan_inputs, _run_scan, sizes, {"chunk": chunk, "residual": "minus_prediction", **options}, edit
     )
@@ -202,6 +200,7 @@ def _scan(
 _SMALL: Final = {"S": 2, "H": 2, "L": 50, "d": 20, "d_v": 12}
 _MOMENTUM: Final = {**_SMALL, "extras": ("momentum",)}
 _OWN: Final = {**_SMALL, "extras": ("values",)}
+_LONG_OWN: Final = {"S": 1, "H": 1, "L": 90, "d": 40, "extras": ("values", "momentum")}
 _HOME: Final = {**_SMALL, "extras": ("initial",)}
 
 
@@ -238,11 +237,19 @@ def _mlp_inputs(draw: Draw, S: int, B: int, widths: tuple[int, ...], momentum: b
     return tensors
 
 
-def _run_mlp(tensors: Tensors, *, backend: Backend, steps: int = 3, **options: Any) -> Tensors:
-    def named(prefix: str) -> list[Tensor]:
-        return [each for name, each in tensors.items() if name.rstrip("0123456789") == prefix]
+def _named(tensors: Tensors, prefix: str) -> list[Tensor]:
+    return [each for name, each in tensors.items() if name.rstrip("0123456789") == prefix]
 
-    changed = {name: named(name) for name in ("weight", "bias", "weight_velocity", "bias_velocity")}
+
+def _logits(name: str, sizes: Mapping[str, Any]) -> Case:
+    def run(tensors: Tensors, *, backend: Backend) -> Tensors:
+        return {"logits": mlp_logits(_named(tensors, "weight"), _named(tensors, "bias"), tensors["inputs"], backend=backend)}
+
+    return Case("mlp_logits", name, _mlp_inputs, run, sizes, differentiable=False)
+
+
+def _run_mlp(tensors: Tensors, *, backend: Backend, steps: int = 3, **options: Any) -> Tensors:
+    changed = {name: _named(tensors, name) for name in ("weight", "bias", "weight_velocity", "bias_velocity")}
     for _ in range(steps):
         loss = mlp_step(
             changed["weight"],
@@ -311,7 +318,7 @@ def _run_metric(tensors: Tensors, *, backend: Backend, **options: Any) -> Tensor
     return metric_update(**tensors, **options, backend=backend)._asdict()  # type: ignore[arg-type]
 
 
-def _metric(name: str, sizes: Mapping[str, Any], *, edit: Callable[[Tensors], None] | None = None, chunk: int = 16) -> Case:
+def _metric(name: str, sizes: Mapping[str, Any], *, edit: Edit | None = None, chunk: int = 16) -> Case:
     return Case("metric_update", name, _metric_inputs, _run_metric, sizes, {"chunk": chunk}, edit)
 
 
@@ -435,12 +442,7 @@ CASES: Final = (
     _scan("shorter-than-a-chunk", sizes={**_SMALL, "L": 11}),
     _scan("token-by-token", sizes={**_SMALL, "L": 12}, chunk=1, read="exact"),
     _scan("chunk-of-several-tiles", sizes={"S": 1, "H": 2, "L": 170, "d": 12}, chunk=100, read="exact"),
-    _scan(
-        "chunk-of-several-tiles-own",
-        sizes={"S": 1, "H": 1, "L": 90, "d": 40, "extras": ("values", "momentum")},
-        chunk=80,
-        residual="self_generated",
-    ),
+    _scan("chunk-of-several-tiles-own", sizes=_LONG_OWN, chunk=80, residual="self_generated"),
     _scan("d16", sizes={"S": 1, "H": 4, "L": 64, "d": 16}),
     _scan("d64", sizes={"S": 1, "H": 2, "L": 128, "d": 64}, chunk=64),
     _scan("d128", sizes={"S": 1, "H": 1, "L": 100, "d": 128}, chunk=64, read="exact"),
@@ -454,6 +456,7 @@ CASES: Final = (
     _self("shorter-than-a-chunk", {"S": 2, "H": 2, "L": 5, "d": 16}),
     _self("token-by-token", {"S": 1, "H": 2, "L": 9, "d": 16}, chunk=1, outer_chunk=1),
     _self("d64", {"S": 1, "H": 1, "L": 64, "d": 64}, chunk=16, outer_chunk=64),
+    _logits("mnist", {"S": 2, "B": 100, "widths": (784, 64, 64, 10)}),
     _mlp("one-layer", {"S": 2, "B": 7, "widths": (5, 4)}),
     _mlp("digits", {"S": 3, "B": 32, "widths": (64, 128, 10)}),
     _mlp("momentum", {"S": 2, "B": 50, "widths": (20, 33, 17, 5), "momentum": True}, momentum=0.9),
@@ -484,6 +487,7 @@ CASES: Final = (
     _timed_mlp("10-seeds-digits", 10, 32, (64, 128, 10)),
     _timed_mlp("1-seed-mnist", 1, 128, (784, 256, 256, 10)),
     _timed_mlp("10-seeds-mnist", 10, 128, (784, 256, 256, 10)),
+    replace(_logits("10-seeds-mnist", {"S": 10, "B": 500, "widths": (784, 256, 256, 10)}), flops=2.7e9),
     _timed_chain("5-seeds-digits", 5, 16, (64, 128, 64, 10)),
     _timed_chain("1-seed-mnist", 1, 128, (784, 256, 256, 10)),
     replace(_metric("5-seeds-d512", {"S": 5, "L": 64, "D": 512, "V": 10}), flops=5 * 64 * 3 * 512.0**2),

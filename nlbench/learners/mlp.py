@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from nlbench.batch import Batch, Learner, Problem
-from nlbench.kernels.backends import resolve
+from nlbench.kernels.backends import Backend, resolve
+from nlbench.kernels.mlp_logits import mlp_logits
 from nlbench.kernels.mlp_step import mlp_step
 from nlbench.learners.initial import linear
 from nlbench.specs.learners import MlpConfig
@@ -34,6 +35,7 @@ class Mlp(Learner):
         short = problem.steps * sum(weight[0].numel() for weight in self.weights) < SHORT_RUN
         asked = "reference" if short and problem.backend == "auto" else problem.backend
         self.backend = resolve(mlp_step.__module__, asked, self.weights[0])
+        self._predicts: Backend = "numba" if self.backend == "numba" else "reference"
         self._rate = config.rate
         self._momentum = config.momentum
         if self.backend == "numba":
@@ -54,10 +56,7 @@ class Mlp(Learner):
         )
 
     def predict(self, inputs: Tensor, task: int | None) -> Tensor:
-        values = inputs.flatten(2).expand(len(self.weights[0]), -1, -1)
-        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            values = torch.baddbmm(bias[:, None], values.relu_() if i else values, weight.mT)
-        return values
+        return mlp_logits(self.weights, self.biases, inputs.flatten(2), backend=self._predicts)
 
     def permute_inputs(self, order: Tensor) -> None:
         for tensors in (self.weights, self.weight_velocities):
@@ -73,8 +72,11 @@ class Mlp(Learner):
 
 
 def _load_machine_code() -> None:
-    """Take the smallest step there is: code is loaded, or compiled where this version never ran, before a batch is timed."""
+    """Take the smallest step there is and test on it: code is loaded, or compiled where this version never ran, before a batch is
+    timed.
+    """
     one = torch.zeros(1, 1, 1)
     mlp_step(
         [one], [one[0]], one, torch.zeros(1, 1, dtype=torch.int64), torch.ones(1, dtype=torch.bool), rate=0.0, backend="numba"
     )
+    mlp_logits([one], [one[0]], one, backend="numba")

@@ -6,6 +6,7 @@ import torch
 from nlbench.kernels.block_step import BlockWeights
 from nlbench.kernels.chain_step import Chain, Linear, chain_step
 from nlbench.kernels.continuum_step import continuum_step
+from nlbench.kernels.mlp_logits import mlp_logits
 from nlbench.kernels.mlp_step import mlp_step
 from nlbench.kernels.newton_schulz import newton_schulz
 
@@ -109,3 +110,17 @@ def test_a_chain_of_unequal_blocks_is_refused() -> None:
     chain = Chain(Linear(one, row), (narrow, wide), Linear(one, row))
     with pytest.raises(ValueError, match="same shapes"):
         chain_step(chain, chain, [1.0, 1.0], one, torch.zeros(1, 1, dtype=torch.int64), torch.tensor([True]))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_samples_shown_to_all_seeds_give_the_logits_of_copies(backend: str) -> None:
+    draw = torch.Generator().manual_seed(0)
+    weights = [torch.randn(3, d_out, d_in, generator=draw) for d_in, d_out in ((9, 6), (6, 4))]
+    biases = [torch.randn(3, 6, generator=draw), torch.randn(3, 4, generator=draw)]
+    shared = torch.randn(1, 70, 9, generator=draw)
+    found = mlp_logits(weights, biases, shared, backend=backend)
+    assert torch.equal(found, mlp_logits(weights, biases, shared.expand(3, -1, -1), backend=backend))
+    hidden = (shared[0] @ weights[0][2].T + biases[0][2]).clamp_min(0)
+    torch.testing.assert_close(found[2], hidden @ weights[1][2].T + biases[1][2])
+    with pytest.raises(ValueError, match="do not fit inputs"):
+        mlp_logits(weights, biases, shared.expand(2, -1, -1), backend=backend)

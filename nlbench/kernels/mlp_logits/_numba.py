@@ -1,0 +1,45 @@
+"""The logits on CPU cores: blocks of samples pass through all layers while they are in cache, and no thread waits for another.
+
+Activations are held transposed, as in `mlp_step`. A sample's logits do not depend on how many others, or seeds, there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+from nlbench.kernels.mlp_step._numba import BLOCK, add_bias, addresses, rectify
+from nlbench.kernels.programs import Program, array, empty, tensor
+from nlbench.kernels.tiles import gemm, matrix_at, transpose
+
+
+@Program
+def part(index, blocks, widths, weights, biases, inputs, out):  # type: ignore[no-untyped-def]
+    """One block of one seed's samples."""
+    p, low = index // blocks, index % blocks * BLOCK
+    shown = inputs[p % inputs.shape[0], low : low + BLOCK]
+    size = shown.shape[0]
+    below = np.empty((widths[0], size), inputs.dtype)
+    transpose(shown, below)
+    for i in range(widths.shape[0] - 1):
+        d_in, d_out = widths[i], widths[i + 1]
+        Z = np.empty((d_out, size), inputs.dtype)
+        gemm(1.0, matrix_at(weights[i], p, d_out, d_in, inputs), below, 0.0, Z)
+        add_bias(Z, matrix_at(biases[i], p, 1, d_out, inputs)[0])
+        if i + 2 < widths.shape[0]:
+            rectify(Z)
+        below = Z
+    transpose(below, out[p, low : low + size])
+
+
+def logits(weights: Sequence[Tensor], biases: Sequence[Tensor], inputs: Tensor) -> Tensor:
+    """(S, N, n_classes); arguments as in `mlp_logits`."""
+    X = array(inputs)
+    seeds, count = len(weights[0]), X.shape[1]
+    widths = np.array([X.shape[2], *(each.shape[1] for each in weights)], np.int64)
+    blocks = -(-count // BLOCK)
+    out = empty((seeds, count, int(widths[-1])), X)
+    part(seeds * blocks, blocks, widths, addresses(weights), addresses(biases), X, out)
+    return tensor(out, *out.shape)
