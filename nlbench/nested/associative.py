@@ -8,7 +8,7 @@ the memory state is what writes change; they are never the same tensor.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -108,8 +108,15 @@ class MemoryConfig:
     ridge: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.rule not in ("gd", "dgd", "metric"):
-            raise UnknownNameError("rule", self.rule, ("gd", "dgd", "metric"))
+        for name, known in (("form", Form), ("objective", Objective), ("rule", Rule), ("target", Target)):
+            if getattr(self, name) not in get_args(known):
+                raise UnknownNameError(name, getattr(self, name), get_args(known))
+        if not 0 <= self.kappa <= 1 or self.ridge <= 0 or (self.hidden is not None and self.hidden < 1):
+            raise NlbenchError(
+                f"associative memory: kappa must be in [0, 1], ridge > 0 and hidden >= 1, got {self.kappa}, {self.ridge}, "
+                f"{self.hidden}.",
+                "kappa 0 is gradient descent; hidden None is d_k.",
+            )
         if self.rule == "metric" and (self.objective != "l2" or self.form == "residual-mlp"):
             raise NlbenchError(
                 f"associative memory: rule 'metric' needs 'l2' and a linear form, got {self.objective!r}, {self.form!r}.",
@@ -230,6 +237,11 @@ class AssociativeMemory(nn.Module):
         self, keys: Tensor, values: Tensor, rate: Scalar, retain: Scalar = 1.0, chunk: int = 1
     ) -> tuple[Tensor, MemoryState]:
         """Return (outputs, state): each chunk of tokens is read from the state before its own write, then written."""
+        if keys.shape[:-1] != values.shape[:-1]:
+            raise NlbenchError(
+                f"associative memory: {tuple(keys.shape)} keys need as many values, got {tuple(values.shape)}.",
+                "Keys and values are (..., n, d_k) and (..., n, d_v).",
+            )
         state = self.initial_state(*keys.shape[self.initial[0].ndim - 2 : -2])
         outputs = []
         for start in range(0, keys.shape[-2], chunk):

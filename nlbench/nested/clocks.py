@@ -23,7 +23,7 @@ def check_periods(periods: Sequence[int], *, divisible: bool = False) -> tuple[i
 
     With `divisible`, each must also divide every longer one: a level can restart at its parent's boundary only at its own.
     """
-    if not periods or any(period < 1 for period in periods) or len(set(periods)) != len(periods):
+    if not periods or any(period < 1 or period % 1 for period in periods) or len(set(periods)) != len(periods):
         raise NlbenchError(
             f"periods: must be distinct whole numbers ≥ 1, got {tuple(periods)}.",
             "Give each level its own period, e.g. (1, 4, 16).",

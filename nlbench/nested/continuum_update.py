@@ -27,7 +27,8 @@ RateScale = Literal["none", "inverse", "sqrt"]
 Restart = Literal["none", "fomaml", "reptile"]
 
 Rule = Callable[[Tree, Tree, Any], tuple[Tree, Any]]
-"""(parameters, gradient, rule state) -> (new parameters, new rule state); the first call of a level gets the state None."""
+"""(parameters, gradient, rule state) -> (new parameters, new rule state); the first call of a level gets the state None. The
+gradient lacks the parameters that `continuum_update` got none for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Plan:
     accumulate    "grad": sum gradients, one rule call at the boundary; "update": sum the rule's outputs (eq. 71 to the letter)
     reduction     of the C accumulated terms: their mean or their sum
     rate_scale    what multiplies a level's displacement: 1, 1 / C or √C. A mean with 1 / C slows an Adam-like rule C² times
-    trust_ratio   if given, ‖Δθ‖ ≤ trust_ratio · ‖θ‖ for each level (and seed)
+    trust_ratio   if given, > 0: ‖Δθ‖ ≤ trust_ratio · ‖θ‖ for each level (and seed)
     restart       how a restarting level's initial state learns: FOMAML (its last chunk's gradient, its parent's rule) or Reptile
     restart_rate  Reptile's ρ, in (0, 1]; 1 never forgets, which is the sequential memory
     seed_axis     whether the tensors have a seed axis: the trust ratio is then kept seed by seed
@@ -62,6 +63,10 @@ class Plan:
         ):
             if getattr(self, name) not in get_args(known):
                 raise UnknownNameError(name, getattr(self, name), get_args(known))
+        if self.trust_ratio is not None and not self.trust_ratio > 0:
+            raise NlbenchError(f"trust_ratio: must be > 0, got {self.trust_ratio}.", "None sets no bound.")
+        if not 0 < self.restart_rate <= 1:
+            raise NlbenchError(f"restart_rate: must be in (0, 1], got {self.restart_rate}.", "1 is the sequential memory.")
         if self.accumulate == "update" and self.restart == "fomaml":
             raise NlbenchError(
                 "restart: FOMAML needs the gradient of the last chunk, and accumulate='update' keeps none.",
@@ -132,7 +137,7 @@ def _accumulate(level: LevelState, gradient: Tree, rule: Rule, plan: Plan) -> Le
         moved, rule_state = rule(level.parameters, gradient, level.rule)
         term = {name: moved[name] - value for name, value in level.parameters.items()}
     if level.pending:
-        term = {name: level.accumulated[name] + value for name, value in term.items()}
+        term = level.accumulated | {name: level.accumulated.get(name, 0.0) + value for name, value in term.items()}
     return replace(level, accumulated=term, pending=level.pending + 1, rule=rule_state)
 
 
@@ -159,7 +164,8 @@ def _restart(level: LevelState, last_gradient: Tree, parent_rule: Rule, plan: Pl
     if plan.restart == "reptile":
         initial = reptile(initial, level.parameters, plan.restart_rate)
     else:
-        moved, initial_rule = parent_rule(initial, {name: last_gradient[name] for name in initial}, initial_rule)
+        gradient = {name: value for name, value in last_gradient.items() if name in initial}
+        moved, initial_rule = parent_rule(initial, gradient, initial_rule)
         initial = _limited(initial, moved, plan, plan.scale(parent))
     return replace(level, parameters=level.parameters | initial, initial=initial, initial_rule=initial_rule)
 

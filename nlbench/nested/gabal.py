@@ -248,6 +248,8 @@ class Gabal:
         replica_axes: int = 0,
         initial: Tensors | None = None,
     ) -> None:
+        if period < 1:
+            raise NlbenchError(f"gabal: period must be at least 1 step, got {period}.", "It updates every `period` steps.")
         self.parameters = list(parameters)
         self.period, self.config, self.initial = period, config or GabalConfig(), initial
         self.state = gabal_init(self.parameters, replica_axes)

@@ -32,6 +32,8 @@ class Attention(nn.Module):
         super().__init__()
         if dim % heads:
             raise NlbenchError(f"heads: must divide the width {dim}, got {heads}.", "Attention heads need equal width.")
+        if window is not None and window < 1:
+            raise NlbenchError(f"window: must be at least 1 token, got {window}.", "None sees every token so far.")
         self.heads, self.window = heads, window
         self.project = Linear(dim, 3 * dim, draws.within("project"), bias=False)
         self.log_temperature = draws.constant(1.0, heads)
@@ -121,6 +123,8 @@ class Hope(nn.Module):
         **block: Any,
     ) -> None:
         super().__init__()
+        if depth < 1:
+            raise NlbenchError(f"depth: must be at least 1 block, got {depth}.", "Stack one block or more.")
         draws = draws or Draws.of(seeds)
         self.blocks = nn.ModuleList(
             HopeBlock(dim, heads, periods, draws=draws.within(f"block{index}"), **block) for index in range(depth)
@@ -170,10 +174,10 @@ class HopeClassifier(nn.Module):
         **block: Any,
     ) -> None:
         super().__init__()
-        if input_dim % tokens:
+        if tokens < 1 or input_dim % tokens:
             raise NlbenchError(f"tokens: must divide input_dim {input_dim}, got {tokens}.", "Cut the vector into equal parts.")
         draws = Draws.of(seeds)
-        self.tokens = tokens
+        self.tokens, self.input_shape = tokens, (*([len(draws.seeds)] if draws.seed_axis else []), -1, input_dim)
         self.embed = Linear(input_dim // tokens, hidden_dim, draws.within("embed"))
         self.position = draws.normal("position", tokens, hidden_dim, std=0.5)
         block = dict[str, Any]() | {"heads": 8, "config": SelfReferentialConfig(form="linear", chunk=2, outer_chunk=2)} | block
@@ -182,7 +186,10 @@ class HopeClassifier(nn.Module):
         self.head = Linear(hidden_dim, output_dim, draws.within("head"))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits."""
+        """Logits. Raises `NlbenchError` for inputs of another shape."""
+        if x.ndim != len(self.input_shape) or any(n not in (-1, m) for n, m in zip(self.input_shape, x.shape, strict=True)):
+            wanted = ", ".join("N" if n < 0 else str(n) for n in self.input_shape)
+            raise NlbenchError(f"inputs: must be ({wanted}), got {tuple(x.shape)}.", "Seeds come first, only if it has several.")
         embedded = self.embed(x.unflatten(-1, (self.tokens, -1)))
         read, _ = self.hope(embedded + self.position.unsqueeze(-3))
         return self.head(self.norm(read).mean(-2))

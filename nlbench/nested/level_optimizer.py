@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from nlbench.errors import NlbenchError
@@ -34,29 +34,29 @@ class LevelOptimizer:
             raise NlbenchError(
                 f"periods: all nested memories of a model must share them, got {sorted(nested)}.", "Give them equal periods."
             )
+        self._memories = memories
         in_memory = {id(value) for memory in memories.values() for value in memory.parameters()}
         others = {name: value for name, value in model.named_parameters() if id(value) not in in_memory}
         periods = sorted({1 for _ in others}.union(*(memory.periods for memory in memories.values())))
         self.plan = Plan(tuple(periods), restart=restart if nested else "none", **plan)
         self.step_count = 0
         self._targets: list[dict[str, nn.Parameter]] = [{} for _ in periods]
-        self._initials: list[dict[str, Tensor]] = [{} for _ in periods]
         for path, memory in memories.items():
             prefix = f"{path}." if path else ""
             for index, period in enumerate(memory.periods):
                 level = periods.index(period)
                 self._targets[level] |= {prefix + name: value for name, value in memory.level_parameters(index).items()}
-                self._initials[level] |= {prefix + name: value for name, value in memory.initial_parameters(index).items()}
         self._targets[0] |= others
         self.optimizers = [
             make(list(targets.values()), period) for targets, period in zip(self._targets, self.plan.periods, strict=True)
         ]
-        self._leaves = [{name: nn.Parameter(value) for name, value in initial.items()} for initial in self._initials]
+        self._leaves = [
+            {name: nn.Parameter(value.clone()) for name, value in self._initial(level).items()} for level in range(len(periods))
+        ]
         self._initial_optimizers = [self._make_initial(make, level) for level in range(len(periods))]
         self.levels: Levels = tuple(
             LevelState(
-                self._parameters(i),
-                self._initial(i),
+                {},
                 rule=(self.optimizers[i], self._targets[i]),
                 initial_rule=(self._initial_optimizers[i], self._leaves[i]),
             )
@@ -74,7 +74,21 @@ class LevelOptimizer:
         return {name: value.detach() for name, value in self._targets[level].items()}
 
     def _initial(self, level: int) -> Tree:
-        return {name: value.detach() for name, value in self._initials[level].items()}
+        return {
+            f"{path}.{name}" if path else name: value
+            for path, memory in self._memories.items()
+            for index, period in enumerate(memory.periods)
+            if period == self.plan.periods[level]
+            for name, value in memory.initial_parameters(index).items()
+        }
+
+    def _with_model(self) -> Levels:
+        """The levels with the model's tensors as they are now, initial states also in the leaves that their optimizers step."""
+        for index, leaves in enumerate(self._leaves):
+            _copy(leaves, self._initial(index))
+        return tuple(
+            replace(level, parameters=self._parameters(i), initial=self._initial(i)) for i, level in enumerate(self.levels)
+        )
 
     def zero_grad(self) -> None:
         """Forget the gradients of the last backward pass; accumulated chunks stay."""
@@ -83,28 +97,28 @@ class LevelOptimizer:
 
     @torch.no_grad()
     def step(self) -> None:
-        """Take the gradients of one backward pass into the accumulators and apply the levels that are due."""
+        """Take the gradients of one backward pass into the accumulators and apply the levels that are due. A parameter without a
+        gradient, such as a frozen one, stays.
+        """
         self.step_count += 1
         gradients = [
-            {name: torch.zeros_like(value) if value.grad is None else value.grad.clone() for name, value in targets.items()}
-            for targets in self._targets
+            {name: value.grad.clone() for name, value in targets.items() if value.grad is not None} for targets in self._targets
         ]
-        self._write(continuum_update(self.levels, gradients, [_torch_rule] * len(self.levels), self.plan, self.step_count))
+        rules = [_torch_rule] * len(self.levels)
+        self._write(continuum_update(self._with_model(), gradients, rules, self.plan, self.step_count))
 
     @torch.no_grad()
     def flush(self) -> None:
         """Apply every pending partial chunk now."""
-        self._write(flush(self.levels, [_torch_rule] * len(self.levels), self.plan))
+        self._write(flush(self._with_model(), [_torch_rule] * len(self.levels), self.plan))
 
     def _write(self, levels: Levels) -> None:
-        """Copy what changed into the model, whose tensors the level states then refer to again."""
+        """Copy what changed into the model, which alone holds parameters and initial states between steps."""
         for index, (before, after) in enumerate(zip(self.levels, levels, strict=True)):
             if after.updates != before.updates:
                 _copy(self._targets[index], after.parameters)
-                _copy(self._initials[index], after.initial)
-        self.levels = tuple(
-            replace(level, parameters=self._parameters(i), initial=self._initial(i)) for i, level in enumerate(levels)
-        )
+                _copy(self._initial(index), after.initial)
+        self.levels = tuple(replace(level, parameters={}, initial={}) for level in levels)
 
     def scale_rates(self, factor: float) -> None:
         """Set every learning rate to `factor` times the one it was made with; call it before a step to follow a schedule."""
@@ -122,6 +136,7 @@ class LevelOptimizer:
         """Everything a bit-exact resume needs beside the model's own state, also in the middle of a chunk."""
         return {
             "step": self.step_count,
+            "periods": self.plan.periods,
             "levels": [
                 {
                     "accumulated": {n: v.clone() for n, v in level.accumulated.items()},
@@ -135,12 +150,13 @@ class LevelOptimizer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a state that `state_dict` returned; load the model's first."""
+        """Take over a state that `state_dict` returned; load the model's first. Raises `NlbenchError` if it has other periods."""
+        if tuple(state["periods"]) != self.plan.periods:
+            raise NlbenchError(
+                f"periods: the state has {tuple(state['periods'])}, these levels {self.plan.periods}.", "Build the same model."
+            )
         self.step_count = state["step"]
-        self.levels = tuple(
-            replace(level, parameters=self._parameters(i), initial=self._initial(i), **saved)
-            for i, (level, saved) in enumerate(zip(self.levels, state["levels"], strict=True))
-        )
+        self.levels = tuple(replace(level, **saved) for level, saved in zip(self.levels, state["levels"], strict=True))
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         for maybe, saved in zip(self._initial_optimizers, state["initial_optimizers"], strict=True):
@@ -153,7 +169,7 @@ def _torch_rule(parameters: Tree, gradient: Tree, state: tuple[Optimizer, dict[s
     optimizer, targets = state
     before = {name: value.detach().clone() for name, value in targets.items()}
     for name, value in targets.items():
-        value.grad = gradient[name]
+        value.grad = gradient.get(name)
     optimizer.step()
     after = {name: value.detach().clone() for name, value in targets.items()}
     _copy(targets, before)

@@ -45,7 +45,7 @@ class SelfReferentialConfig:
     momentum     μ in [0, 1); 0 keeps no velocity
     target_clip  longest self-generated target; None: no clip
     adaptive_query  q from a memory too, instead of the fixed projection
-    backend      the implementation of the scan that writes
+    backend      the implementation of the scan that writes; only "reference" can be differentiated twice
     truncation   segments of C_o tokens that the outer gradient goes back through writes; None: all; 0: none, writes are constants
     """
 
@@ -70,7 +70,16 @@ class SelfReferentialConfig:
         for name, known in (("form", Form), ("objective", Objective), ("read", Read), ("retention", Retention)):
             if getattr(self, name) not in get_args(known):
                 raise UnknownNameError(name, getattr(self, name), get_args(known))
-        if self.chunk < 1 or self.outer_chunk % self.chunk:
+        ranges = {
+            "rate_max: must be >= 0": self.rate_max is None or self.rate_max >= 0,
+            "retain_min: must be in [0, 1]": 0 <= self.retain_min <= 1,
+            "momentum: must be in [0, 1)": 0 <= self.momentum < 1,
+            "target_clip: must be > 0": self.target_clip is None or self.target_clip > 0,
+            "truncation: must be >= 0": self.truncation is None or self.truncation >= 0,
+        }
+        if broken := [rule for rule, holds in ranges.items() if not holds]:
+            raise NlbenchError("; ".join(broken) + f", got {self}.", "See SelfReferentialConfig for what each does.")
+        if self.chunk < 1 or self.outer_chunk < 1 or self.outer_chunk % self.chunk:
             raise NlbenchError(
                 f"outer_chunk: must be a multiple of chunk ≥ 1, got {self.outer_chunk} and {self.chunk}.", "Use e.g. 64 and 16."
             )
@@ -355,12 +364,12 @@ class SelfReferential(nn.Module):
         """These memories of every row and head; a fresh stream's have no difference yet."""
 
         def programs(name: str) -> Tensor | None:
-            value = None if state is None else state.get(name)
-            return None if value is None else self._batched(value).transpose(1, 2).flatten(1, 2)
+            return None if state is None else self._batched(state[name]).transpose(1, 2).flatten(1, 2)
 
         def matrix(name: str, index: int) -> Matrix:
             learned = self._batched(list(self.initial[name].parameters())[index])
-            return Matrix(learned, programs(f"{name}.{index}"), programs(f"{name}.{index}.velocity"))
+            velocity = programs(f"{name}.{index}.velocity") if self.config.momentum else None
+            return Matrix(learned, programs(f"{name}.{index}"), velocity)
 
         firsts = [matrix(name, 0) for name in names]
         joined = [

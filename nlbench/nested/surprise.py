@@ -59,8 +59,9 @@ class SurpriseObjective:
 
     Order 1 hooks the layers: each gets weight (y + δ)ᵀx on its own weights, nothing flows into the layers below, and no
     graph of the backward pass is built. Order 2 adds the objective to the loss with δ inside the graph (double backward):
-    call the object on the loss. With reduction "mean" δ and y are those of one sample, n times what autograd reports for
-    a mean loss; else y would drown δ and the objective would only shrink activations. Recommended weights <= .05.
+    call the object on the loss; self-referential memories then need backend="reference", the only one differentiable twice.
+    With reduction "mean" δ and y are those of one sample, n times what autograd reports for a mean loss; else y would drown δ
+    and the objective would only shrink activations. Recommended weights <= .05.
 
         surprise = SurpriseObjective(model, order=2, weight=0.01)
         surprise(loss_function(model(inputs), labels)).backward()

@@ -256,6 +256,12 @@ def test_write_passes_gradcheck_through_the_mlp_memory(rule: str) -> None:
         ({"rule": "metric", "objective": "dot"}, "metric"),
         ({"rule": "metric", "form": "residual-mlp"}, "metric"),
         ({"rule": "dgd", "objective": "oja", "form": "linear"}, "oja"),
+        ({"target": "initial"}, "target 'initial'"),
+        ({"form": "mlp"}, "form 'mlp'"),
+        ({"objective": "l1"}, "objective 'l1'"),
+        ({"kappa": 1.5}, "kappa"),
+        ({"ridge": 0.0, "rule": "metric"}, "ridge"),
+        ({"hidden": 0, "form": "residual-mlp"}, "hidden"),
     ],
 )
 def test_combinations_without_a_meaning_are_refused(fields: dict[str, str], match: str) -> None:
@@ -270,5 +276,7 @@ def test_unknown_names_and_unequal_widths_are_refused() -> None:
         layers("linear", weights_of("linear"), draw(N, D), draw(N, D), "l1")
     with pytest.raises(NlbenchError, match="oja"):
         layers("residual-linear", weights_of("linear"), draw(N, D), draw(N, D), "oja")
+    with pytest.raises(NlbenchError, match="as many values"):
+        AssociativeMemory(D, D)(draw(N, D), draw(1, D), 0.5)  # would write the first token and no other
     with pytest.raises(NlbenchError, match="equal widths"):
         AssociativeMemory(D, D + 1)

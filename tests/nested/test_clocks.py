@@ -25,7 +25,7 @@ def test_updates_are_the_floor_of_steps_over_period(period, steps):
     assert len(fires(due, period, steps)) == expected_updates(steps, period) == steps // period
 
 
-@pytest.mark.parametrize("periods", [(), (0, 1), (4, 4), (-1,)])
+@pytest.mark.parametrize("periods", [(), (0, 1), (4, 4), (-1,), (1, 2.5)])
 def test_periods_must_be_distinct_and_positive(periods):
     with pytest.raises(NlbenchError, match="distinct"):
         check_periods(periods)

@@ -165,19 +165,44 @@ def test_trust_ratio_bounds_every_seed_on_its_own(accumulate):
     assert torch.allclose(moved[1:], torch.full((2,), 0.01).double(), rtol=1e-9)
 
 
+def restarts_and_learns_its_start(history, period):
+    """Whether at the parent's boundaries, and only there, w returns to w_0 and w_0 has moved; history holds (w, w_0) by step."""
+    seen = []
+    for step, ((w, start), (_, before)) in enumerate(zip(history[1:], history, strict=False), start=1):
+        seen.append((torch.equal(w, start), not torch.equal(start, before)) == (step % period == 0, step % period == 0))
+    return all(seen)
+
+
+def without_restart(w, start, moved):
+    """Faulty: "nested" in name only, nothing ever restarts."""
+    return w, moved
+
+
+def without_meta_learning(w, start, moved):
+    """Faulty: the level restarts from where it began, which nobody teaches."""
+    return start, start
+
+
 def test_nested_level_restarts_from_its_initial_state_which_has_moved():
-    plan = Plan((16, 4, 1), restart="fomaml")
-    history = run(plan, 16, initial=True)
-    for step, levels in enumerate(history[1:], start=1):
-        fast, before = levels[2], history[step - 1][2]
-        if step % 4 == 0:
-            assert torch.equal(fast.parameters["w"], fast.initial["w"])
-            assert not torch.equal(fast.initial["w"], before.initial["w"])
-        else:
-            assert not torch.equal(fast.parameters["w"], fast.initial["w"])
-            assert torch.equal(fast.initial["w"], before.initial["w"])
-    assert torch.equal(history[16][1].parameters["w"], history[16][1].initial["w"])
+    history = run(Plan((16, 4, 1), restart="fomaml"), 16, initial=True)
+    for level, period in ((2, 4), (1, 16)):
+        steps = [levels[level] for levels in history[:: 1 if level == 2 else 4]]
+        pairs = [(each.parameters["w"], each.initial["w"]) for each in steps]
+        assert restarts_and_learns_its_start(pairs, 4), period
     assert history[16][0].initial == {}
+
+
+@pytest.mark.parametrize("fault", [without_restart, without_meta_learning])
+def test_faulty_restarts_are_rejected(fault):
+    w = start = draw(4, seed=9)
+    history = [(w, start)]
+    for step in range(1, 17):
+        slope = gradient(loss_at(step), w)
+        w = w - 0.1 * slope
+        if step % 4 == 0:
+            w, start = fault(w, start, start - 0.1 * slope)
+        history.append((w, start))
+    assert not restarts_and_learns_its_start(history, 4)
 
 
 def test_fomaml_restart_equals_the_meta_gradient_oracle():
@@ -206,5 +231,10 @@ def test_plan_rejects_what_it_cannot_mean():
         Plan((1,), reduction="median")
     with pytest.raises(NlbenchError, match="divide"):
         Plan((2, 3), restart="reptile")
+    with pytest.raises(NlbenchError, match="trust_ratio: must be > 0, got -1"):
+        Plan((1,), trust_ratio=-1.0)  # would turn every step round
+    for rate in (0.0, 1.5):
+        with pytest.raises(NlbenchError, match="restart_rate"):
+            Plan((1, 2), restart="reptile", restart_rate=rate)
     with pytest.raises(NlbenchError, match="FOMAML"):
         Plan((1, 2), restart="fomaml", accumulate="update")

@@ -295,6 +295,11 @@ def test_values_out_of_range_are_refused(fields: dict[str, float]) -> None:
         GabalConfig(**fields)
 
 
+def test_a_period_without_steps_is_refused() -> None:
+    with pytest.raises(NlbenchError, match="period must be at least 1"):
+        Gabal(level(), 0)
+
+
 def test_an_update_of_nothing_is_refused() -> None:
     with pytest.raises(NlbenchError, match="nothing has accumulated"):
         gabal_apply(OPEN, gabal_init(level()), level())

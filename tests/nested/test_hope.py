@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -166,6 +168,40 @@ def test_a_row_is_answered_alone_and_evaluation_changes_nothing():
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+@pytest.mark.parametrize(("seeds", "shapes"), [(0, [(12,), (5, 11), (2, 5, 12)]), ((0, 1, 2), [(3, 12), (5, 12), (2, 5, 12)])])
+def test_inputs_of_another_shape_are_refused(seeds, shapes):
+    """(3, 12) into three seeds would broadcast: every seed would answer the rows of all."""
+    model = classifier(seeds=seeds)
+    for shape in shapes:
+        with pytest.raises(NlbenchError, match="inputs: must be"):
+            model(draw(*shape))
+
+
+def test_no_rows_have_no_logits():
+    model = classifier()
+    logits = model(draw(0, 12))
+    logits.sum().backward()
+    assert logits.shape == (0, 3)
+
+
+@pytest.mark.parametrize("backend", ["reference", "numba"])
+def test_reading_with_and_without_gradients_and_on_a_copy_is_the_same_to_the_bit(backend):
+    """Seed system 1's kernels ran under no_grad only, so training and evaluation differed."""
+    model, x = classifier(config=SelfReferentialConfig(form="linear", chunk=2, outer_chunk=4, backend=backend)), draw(6, 12)
+    trained = model(x)
+    with torch.no_grad():
+        assert torch.equal(model.eval()(x), trained)
+    assert torch.equal(copy.deepcopy(model)(x), trained)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_shapes_follow_on_a_device_without_numbers_and_the_dtype_follows_the_parameters(dtype):
+    model = classifier().to(dtype)
+    assert model(draw(6, 12).to(dtype)).dtype == dtype
+    logits = model.to("meta")(torch.empty(6, 12, dtype=dtype, device="meta"))
+    assert (logits.shape, logits.device.type) == ((6, 3), "meta")
+
+
 def adds_logit_gradient(model, x):
     """Faulty: the model "updates itself" by adding the gradient of its logits to its inputs."""
     leaf = x.detach().requires_grad_()
@@ -183,7 +219,13 @@ def test_inputs_are_never_written(read, right):
 def test_wrong_sizes_and_names_are_explained():
     with pytest.raises(NlbenchError, match="tokens"):
         HopeClassifier(input_dim=10, tokens=4)
+    with pytest.raises(NlbenchError, match="tokens"):
+        HopeClassifier(tokens=0)
+    with pytest.raises(NlbenchError, match="depth"):
+        HopeClassifier(depth=0)
     with pytest.raises(NlbenchError, match="heads"):
         Attention(10, 3, Draws.of(0))
+    with pytest.raises(NlbenchError, match="window"):
+        Attention(8, 2, Draws.of(0), window=0)
     with pytest.raises(UnknownNameError, match="titan"):
         HopeBlock(8, 2, (1,), mixer="titan")

@@ -67,6 +67,56 @@ def test_with_all_periods_one_it_is_the_ordinary_optimizer_to_the_bit():
     assert not moved(state(ours), state(plain))
 
 
+def test_parameters_without_a_gradient_stay_as_with_the_ordinary_optimizer():
+    """Frozen, or not used: AdamW's weight decay must not touch them, whatever their level's period."""
+
+    def build(periods):
+        model = Model(periods=periods)
+        model.spare = nn.Linear(3, 3).double()
+        model.embed.requires_grad_(False)
+        model.memory.levels[0].down.requires_grad_(False)
+        return model
+
+    torch.manual_seed(0)
+    ours, model = build((1,)), build((1, 4))
+    plain = copy.deepcopy(ours)
+    train(ours, LevelOptimizer(ours, adamw), 4)
+    train(plain, torch.optim.AdamW(plain.parameters(), lr=0.01), 4)
+    assert not moved(state(ours), state(plain))
+    before = state(model)
+    train(model, LevelOptimizer(model, adamw), 8)
+    still = before.keys() - moved(before, state(model))
+    frozen = {"memory.levels.0.down.weight", "memory.levels.0.down.bias", "embed.weight", "embed.bias"}
+    assert still == frozen | {"spare.weight", "spare.bias"}
+
+
+@pytest.mark.parametrize("variant", ["sequential", "nested"])
+def test_copies_of_model_and_optimizer_train_on_alike_and_apart(variant):
+    model = Model(variant)
+    optimizer = LevelOptimizer(model, adamw)
+    train(model, optimizer, 7)
+    twin, its_optimizer = copy.deepcopy((model, optimizer))
+    train(model, optimizer, 9, 8)
+    assert moved(state(model), state(twin))
+    train(twin, its_optimizer, 9, 8)
+    assert not moved(state(model), state(twin))
+
+
+def test_a_model_cast_after_its_optimizer_was_made_still_learns_its_initial_states():
+    model = Model("nested").float()
+    optimizer = LevelOptimizer(model, sgd, restart="reptile")
+    model.double()
+    before = state(model)
+    train(model, optimizer, 8)
+    assert {name for name in before if "initial" in name} <= moved(before, state(model))
+
+
+def test_a_state_of_other_periods_is_refused():
+    saved = LevelOptimizer(Model(), adamw).state_dict()
+    with pytest.raises(NlbenchError, match=r"periods: the state has \(1, 4, 8\), these levels \(1, 2, 4\)"):
+        LevelOptimizer(Model(periods=(1, 2, 4)), adamw).load_state_dict(saved)
+
+
 def test_each_level_moves_at_its_period_and_everything_else_at_every_step():
     model = Model()
     optimizer = LevelOptimizer(model, adamw)

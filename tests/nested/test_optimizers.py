@@ -104,6 +104,36 @@ def test_many_steps_on_a_convex_quadratic_converge(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
+def test_gradients_of_zero_neither_move_nor_break_what_follows(name: str) -> None:
+    """As behind a layer that starts at zero, in float32, where squares of next to nothing underflow."""
+    kind, lr, settings = OPTIMIZERS[name]
+    weight = nn.Parameter(torch.ones(64, 48))
+    optimizer = kind([weight], lr, **settings)
+    for size, moves in ((0.0, False), (0.0, False), (1e-25, None), (1.0, True)):
+        before = weight.detach().clone()
+        weight.grad = size * draw(64, 48).float()
+        optimizer.step()
+        assert bool(weight.isfinite().all())
+        assert moves is None or torch.equal(weight, before) is not moves
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_gradients_that_are_written_in_place_do_not_reach_into_the_state(name: str) -> None:
+    """`zero_grad(set_to_none=False)` zeroes, and the next backward pass fills, the very tensor that the last step saw."""
+
+    def trained(set_to_none: bool) -> Tensor:
+        model = Quadratic()
+        optimizer = make(name, model)
+        for _ in range(10):
+            optimizer.zero_grad(set_to_none=set_to_none)
+            model().backward()
+            optimizer.step()
+        return model.weight.detach()
+
+    assert torch.equal(trained(True), trained(False))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_replicas_train_as_if_alone(name: str) -> None:
     many = Quadratic(3)
     losses(many, make(name, many, replica_axes=1, weight_decay=0.1), 10)

@@ -284,6 +284,15 @@ def test_two_calls_at_a_segment_boundary_equal_one():
     assert max((end[name] - last[name]).abs().max() for name in end) < 1e-13
 
 
+def test_a_state_under_other_names_is_not_taken_for_a_fresh_stream():
+    block, x = module(), draw(1, 8, 8)
+    _, state = block(x)
+    with pytest.raises(KeyError):
+        block(x, {f"mixer.{name}": value for name, value in state.items()})
+    with pytest.raises(KeyError, match="velocity"):
+        module(configured(momentum=0.5))(x, state)
+
+
 def in_place(block, x):
     """Faulty: inner updates go into the parameters that the outer loop learns."""
     y, state = block(x)
@@ -486,6 +495,16 @@ def test_l2_rate_cap_shrinks_with_the_memorys_own_chunk():
 def test_config_says_what_it_cannot_do():
     with pytest.raises(NlbenchError, match="multiple of chunk"):
         SelfReferentialConfig(chunk=16, outer_chunk=40)
+    with pytest.raises(NlbenchError, match="multiple of chunk"):
+        SelfReferentialConfig(chunk=1, outer_chunk=0)
+    for fields, match in (
+        ({"momentum": 1.0}, "momentum: must be in"),
+        ({"retain_min": 1.5}, "retain_min: must be in"),
+        ({"rate_max": -0.1}, "rate_max"),
+        ({"target_clip": 0.0, "truncation": -1}, "target_clip: must be > 0; truncation: must be >= 0"),
+    ):
+        with pytest.raises(NlbenchError, match=match):
+            SelfReferentialConfig(**fields)
     with pytest.raises(UnknownNameError, match="cubic"):
         SelfReferentialConfig(form="cubic")
     with pytest.raises(NlbenchError, match="heads"):

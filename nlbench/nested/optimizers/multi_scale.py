@@ -11,7 +11,7 @@ from nlbench.nested.optimizers.orthogonal import ORTHOGONAL_DTYPE, newton_schulz
 
 
 class M3State(NamedTuple):
-    """Fast and slow momentum, the slow one's direction, gradients since its last update, second moment, last gradient."""
+    """Fast, slow momentum, the slow one's direction, gradients since its last update, second moment, last gradient if literal."""
 
     fast: Tensor
     slow: Tensor
@@ -60,7 +60,7 @@ def m3(
         slow = beta_slow * slow + (1 - beta_slow) * pending / period
         slow_direction = newton_schulz(slow, ns_steps, dtype=ns_dtype)
         pending = torch.zeros_like(pending)
-    return update, M3State(fast, slow, slow_direction, pending, second, gradient, step)
+    return update, M3State(fast, slow, slow_direction, pending, second, state.last_gradient, step)
 
 
 def m3_literal(
@@ -89,4 +89,5 @@ def m3_literal(
     second = state.second_moment + beta_second * gradient.square()
     direction = newton_schulz(fast, ns_steps, dtype=ns_dtype) + slow_weight * slow_direction
     update = -lr * direction / (second + 1e-8).sqrt()
-    return update, M3State(fast, slow, slow_direction, pending + gradient, second, gradient, state.step + 1)
+    kept = gradient.clone()  # backward passes write into a parameter's gradient
+    return update, M3State(fast, slow, slow_direction, pending + gradient, second, kept, state.step + 1)

@@ -83,11 +83,13 @@ def shampoo_init(weights: Tensor) -> ShampooState:
 
 
 def inverse_root(matrix: Tensor, order: int, damping: float) -> Tensor:
-    """Return (matrix + damping tr(matrix)/n I)^(-1/order) of positive semi-definite (..., n, n), by eigendecomposition."""
-    size = matrix.shape[-1]
+    """Return (matrix + damping tr(matrix)/n I)^(-1/order) of positive semi-definite (..., n, n), by eigendecomposition; of zero,
+    zero: what has seen no gradient has no direction to scale.
+    """
     values, vectors = torch.linalg.eigh(matrix)
-    floor = damping * values.sum(-1, keepdim=True).clamp_min(torch.finfo(matrix.dtype).tiny) / size
-    return (vectors * (values.clamp_min(0) + floor).pow(-1 / order)[..., None, :]) @ vectors.mT
+    mean = values.mean(-1, keepdim=True)
+    raised = values.clamp_min(0) + (damping * mean).clamp_min(torch.finfo(matrix.dtype).tiny)
+    return (vectors * torch.where(mean > 0, raised.pow(-1 / order), 0.0)[..., None, :]) @ vectors.mT
 
 
 def shampoo(
