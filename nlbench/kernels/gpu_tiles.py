@@ -8,6 +8,8 @@ float32, and products of masks use tf32; otherwise every product is an IEEE floa
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import torch
@@ -38,6 +40,26 @@ def flat(tensor: Tensor | None, axes: int, like: Tensor) -> Tensor:
 def empty(shape: tuple[int, ...], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """A tensor for a kernel to fill; the tests fill it with NaN first."""
     return like.new_empty(shape, dtype=dtype)
+
+
+@contextmanager
+def within_warps() -> Iterator[None]:
+    """Compile the kernels first launched inside to products by single warps.
+
+    Triton 3.4 to 3.7 miscompiles kernels of several products by warp groups for compute capability 9.0: wrong numbers or illegal
+    addresses from tiles of 64 rows on (triton-lang/triton#11366, fla-org/flash-linear-attention#640 and #984). These kernels
+    showed both on an H200 with Triton 3.6.
+    """
+    name = "DISABLE_MMA_V3"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 @triton.jit
@@ -102,43 +124,29 @@ def tile_span(tile, tokens, chunk, per_chunk, C: tl.constexpr):
 
 
 @triton.jit
-def products_between(previous, C: tl.constexpr):
-    """Λ[t, i]: the product of the gates strictly between tokens i < t, else zero; previous[t] is gate t - 1."""
+def gate_products(gates, C: tl.constexpr, LOW: tl.constexpr):
+    """Λ, γ̄, s and γ_C of a tile's gates.
+
+    Λ[t, i] is the product of the gates strictly between tokens i < t and zero elsewhere, γ̄_t that of the gates before token t,
+    s_i of those after token i, γ_C of all. LOW takes them from sums of logarithms: quick, and right to about 1e-5.
+    """
     token = tl.arange(0, C)
-    factors = tl.where(token[:, None] > token[None, :] + 1, previous[:, None], 1.0)
-    return tl.where(token[:, None] > token[None, :], tl.cumprod(factors, 0), 0.0)
-
-
-@triton.jit
-def products_after(gates, following, C: tl.constexpr):
-    """s_i, the product of the gates after token i, and γ_C, the product of all; following[t] is gate t + 1."""
-    after = tl.cumprod(following, 0, reverse=True)
-    return after, tl.sum(tl.where(tl.arange(0, C) == 0, gates * after, 0.0), 0)
-
-
-@triton.jit
-def load_previous(pointer, start, stop, C: tl.constexpr):
-    """The gate before every token of the tile, 1 before its first."""
-    token = tl.arange(0, C)
-    return tl.load(pointer + start + token - 1, mask=(token > 0) & (start + token <= stop), other=1.0).to(tl.float32)
-
-
-@triton.jit
-def prefix_products(pointer, start, stop, C: tl.constexpr):
-    """γ̄_t: the product of the gates before token t of the tile."""
-    return tl.cumprod(load_previous(pointer, start, stop, C), 0)
-
-
-@triton.jit
-def suffix_products(pointer, start, stop, C: tl.constexpr):
-    """`products_after` of the tile's gates."""
-    return products_after(load_gates(pointer, start, stop, 1.0, C), load_gates(pointer, start + 1, stop, 1.0, C), C)
-
-
-@triton.jit
-def between_products(pointer, start, stop, C: tl.constexpr):
-    """`products_between` of the tile's gates."""
-    return products_between(load_previous(pointer, start, stop, C), C)
+    lower = token[:, None] > token[None, :]
+    if LOW:
+        logs = tl.log2(tl.maximum(gates, 1e-30))
+        before = tl.sum(tl.where(lower, logs[None, :], 0.0), 1)
+        through = tl.sum(tl.where(token[:, None] <= token[None, :], logs[:, None], 0.0), 0)
+        whole = tl.sum(logs, 0)
+        between = tl.where(lower, tl.exp2(before[:, None] - through[None, :]), 0.0)
+        return between, tl.exp2(before), tl.exp2(whole - through), tl.exp2(whole)
+    else:
+        previous = tl.sum(tl.where(token[:, None] == token[None, :] + 1, gates[None, :], 0.0), 1)
+        previous = tl.where(token == 0, 1.0, previous)
+        following = tl.sum(tl.where(token[:, None] == token[None, :] + 1, gates[:, None], 0.0), 0)
+        after = tl.cumprod(tl.where(token == C - 1, 1.0, following), 0, reverse=True)
+        factors = tl.where(token[:, None] > token[None, :] + 1, previous[:, None], 1.0)
+        between = tl.where(lower, tl.cumprod(factors, 0), 0.0)
+        return between, tl.cumprod(previous, 0), after, tl.sum(tl.where(token == 0, gates * after, 0.0), 0)
 
 
 @triton.jit
@@ -153,31 +161,43 @@ def products_backward(between, before, after, d_between, d_before, d_after, d_to
 
 
 @triton.jit
-def unit_lower_inverse(A, C: tl.constexpr, LOW: tl.constexpr):
-    """(I + A)⁻¹ for A (C, C) given below its diagonal, by forward substitution.
+def mask_products(a, b, LOW: tl.constexpr):
+    """`mask_product` of every matrix of two batches."""
+    if LOW:
+        return tl.dot(a, b, input_precision="tf32")
+    else:
+        return tl.dot(a, b, input_precision="ieee")
 
-    First row by row inside all diagonal 16 × 16 blocks at once, then block row by block row. No powers of A: with similar keys
-    those grow far beyond the inverse.
+
+@triton.jit
+def couples(rows, columns, size: tl.constexpr):
+    """Whether the rows' blocks of `size` are the second and the columns' the first of one block twice as large."""
+    return (rows // size == columns // size + 1) & (rows // size % 2 == 1)
+
+
+@triton.jit
+def unit_lower_inverse(A, C: tl.constexpr, LOW: tl.constexpr):
+    """(I + A)⁻¹ for A (C, C) given below its diagonal, by substitution in blocks that double.
+
+    Of [[X, 0], [B, Y]] it is [[X⁻¹, 0], [-Y⁻¹ B X⁻¹, Y⁻¹]]; up to 16 all diagonal blocks of 16 × 16 at once. No powers of A: with
+    similar keys those grow far beyond the inverse.
     """
     N: tl.constexpr = C // 16
     block = tl.arange(0, N)
     row = tl.arange(0, 16)
     same = (block[:, None] == block[None, :])[:, None, :, None]
     diagonal = tl.sum(tl.where(same, tl.reshape(A, (N, 16, N, 16)), 0.0), 2)
-    inverse = tl.where((row[:, None] == row[None, :])[None, :, :], 1.0, tl.zeros((N, 16, 16), tl.float32))
-    for i in range(1, 16):
-        chosen = (row == i)[None, :, None]
-        weights = tl.sum(tl.where(chosen, diagonal, 0.0), 1)
-        change = tl.sum(weights[:, :, None] * inverse, 1)
-        inverse = tl.where(chosen, inverse - change[:, None, :], inverse)
-    blocks = tl.reshape(tl.where(same, inverse[:, :, None, :], 0.0), (C, C))
-    if N == 1:
-        return blocks
-    else:
-        token = tl.arange(0, C)
-        below = (token // 16)[:, None] > (token // 16)[None, :]
-        coupling = mask_product(blocks, tl.where(below, A, 0.0), LOW)
-        found = blocks
-        for b in tl.static_range(1, N):
-            found = tl.where((token // 16 == b)[:, None], blocks - mask_product(coupling, found, LOW), found)
-        return found
+    identity = tl.where(row[:, None] == row[None, :], 1.0, 0.0)[None, :, :]
+    inverse = identity - tl.where(couples(row[:, None], row[None, :], 1)[None, :, :], diagonal, 0.0)
+    for level in tl.static_range(1, 4):
+        coupling = tl.where(couples(row[:, None], row[None, :], 2**level)[None, :, :], diagonal, 0.0)
+        inverse -= mask_products(inverse, mask_products(coupling, inverse, LOW), LOW)
+    found = tl.reshape(tl.where(same, inverse[:, :, None, :], 0.0), (C, C))
+    token = tl.arange(0, C)
+    if C > 16:
+        coupling = tl.where(couples(token[:, None], token[None, :], 16), A, 0.0)
+        found -= mask_product(found, mask_product(coupling, found, LOW), LOW)
+    if C > 32:
+        coupling = tl.where(couples(token[:, None], token[None, :], 32), A, 0.0)
+        found -= mask_product(found, mask_product(coupling, found, LOW), LOW)
+    return found

@@ -9,8 +9,19 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from nlbench.kernels.gpu_tiles import EXACT, GIVEN, MINUS_PREDICTION, NO_READ, SELF_GENERATED, STALE, empty, flat, padded
-from nlbench.kernels.memory_scan._triton_backward import gradients, read_backward, reverse
+from nlbench.kernels.gpu_tiles import (
+    EXACT,
+    GIVEN,
+    MINUS_PREDICTION,
+    NO_READ,
+    SELF_GENERATED,
+    STALE,
+    empty,
+    flat,
+    padded,
+    within_warps,
+)
+from nlbench.kernels.memory_scan._triton_backward import gradients, mask_gradients, read_backward, reverse
 from nlbench.kernels.memory_scan._triton_forward import prepare, read, states
 
 RESIDUALS: Final = {"given": GIVEN, "minus_prediction": MINUS_PREDICTION, "self_generated": SELF_GENERATED}
@@ -18,6 +29,8 @@ READS: Final = {"stale": STALE, "exact": EXACT}
 TILE: Final = {True: 64, False: 32}
 """Most tokens of a tile, in bfloat16 or not: registers and 227 KB of shared memory hold every kernel at d_k = 128."""
 ROWS: Final = 32
+WIDE: Final = 64
+"""Rows of the memory a program holds: few where one tile waits for the one before, more where tiles are free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +56,13 @@ class Plan:
     def tiles(self) -> int:
         return -(-self.tokens // self.chunk) * self.per_chunk
 
-    @property
-    def rows(self) -> int:
-        return min(ROWS, padded(self.V))
+    def slices(self, rows: int) -> int:
+        return -(-self.V // min(rows, padded(self.V)))
 
-    @property
-    def slices(self) -> int:
-        return -(-self.V // self.rows)
-
-    def arguments(self, *, residual: bool = True, read: bool = False, frozen: bool = False) -> dict[str, Any]:
-        """The sizes of every kernel, and those of the options that one takes."""
+    def arguments(
+        self, *, rows: int = ROWS, stages: int = 2, residual: bool = True, read: bool = False, frozen: bool = False
+    ) -> dict[str, Any]:
+        """The sizes of every kernel, BV of them `rows`, and those of the options that one takes."""
         sizes = {
             "tokens": self.tokens,
             "chunk": self.chunk,
@@ -61,11 +71,11 @@ class Plan:
             "K": self.K,
             "V": self.V,
         }
-        sizes |= {"C": self.C, "BK": padded(self.K), "BV": self.rows, "MOMENTUM": self.momentum, "LOW": self.low}
+        sizes |= {"C": self.C, "BK": padded(self.K), "BV": min(rows, padded(self.V)), "MOMENTUM": self.momentum, "LOW": self.low}
         sizes |= {"RESIDUAL": self.residual} if residual else {}
         sizes |= {"READ": self.read} if read else {}
         sizes |= {"FROZEN": self.per_chunk > 1} if frozen else {}
-        return sizes | {"num_warps": 8 if self.K > 32 else 4, "num_stages": 2}
+        return sizes | {"num_warps": 8 if padded(self.K) > (64 if self.low else 32) else 4, "num_stages": stages}
 
 
 def planned(keys: Tensor, targets: Tensor, chunk: int, residual: str, read: str | None, momentum: bool) -> Plan:
@@ -87,37 +97,23 @@ class _Scan(torch.autograd.Function):
         n, q, mu = flat(probes, 2, k), flat(queries, 2, k), flat(momentum, 2, eta)
         start = flat(memory.mT, 2, k)
         speed = flat(None if velocity is None else velocity.mT, 2, start)
-        u, linear = _prepared(plan, k, t, n, eta, alpha, mu)
         shape = (plan.programs, plan.tiles, plan.K, plan.V)
         memories, velocities = empty(shape, k), empty(shape, k) if plan.momentum else k
         final, last = empty(start.shape, k), empty(start.shape, k) if plan.momentum else k
-        states[(plan.programs * plan.slices,)](
-            start,
-            speed,
-            k,
-            t,
-            n,
-            eta,
-            alpha,
-            mu,
-            u,
-            *linear[:3],
-            linear[4],
-            memories,
-            velocities,
-            final,
-            last,
-            **plan.arguments(frozen=True),
-        )
-        outputs = None
-        if queries is not None and plan.tokens:
-            outputs = empty(t.shape, k)
-            read[(plan.programs * plan.tiles * plan.slices,)](
-                k, t, n, q, eta, alpha, mu, u, linear[3], memories, velocities, outputs, **plan.arguments(read=True)
-            )
-        elif queries is not None:
-            outputs = empty(t.shape, k)
-        ctx.save_for_backward(k, t, n, q, eta, alpha, mu, memories, velocities)
+        outputs = None if queries is None else empty(t.shape, k)
+        with within_warps():
+            u, linear = _prepared(plan, k, t, n, eta, alpha, mu)
+            w, x, y, _, speed_before, speed_after, _, afters, totals = linear
+            states[(plan.programs * plan.slices(ROWS),)](
+                start, speed, k, t, n, eta, alpha, mu, u, w, x, y, speed_after, afters, totals, memories, velocities, final, last,
+                **plan.arguments(stages=3, frozen=True),
+            )  # fmt: skip
+            if outputs is not None and plan.tokens:
+                read[(plan.programs * plan.tiles * plan.slices(WIDE),)](
+                    k, t, n, q, eta, alpha, mu, u, speed_before, memories, velocities, outputs,
+                    **plan.arguments(rows=WIDE, read=True),
+                )  # fmt: skip
+        ctx.save_for_backward(k, t, n, q, eta, alpha, mu, memories, velocities, u, *linear)
         ctx.plan = plan
         ctx.shapes = [None if each is None else each.shape for each in (keys, targets, probes, rate, retain, queries, momentum)]
         return (
@@ -130,43 +126,54 @@ class _Scan(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, d_memory, d_outputs, d_velocity):  # type: ignore[no-untyped-def]
         plan: Plan = ctx.plan
-        k, t, n, q, eta, alpha, mu, memories, velocities = ctx.saved_tensors
+        k, t, n, q, eta, alpha, mu, memories, velocities, e, *linear = ctx.saved_tensors
+        w, x, y, solved, speed_before, speed_after, befores, afters, totals = linear
         d_end, d_last = flat(d_memory.mT, 2, k), flat(None if d_velocity is None else d_velocity.mT, 2, k)
         d_o = flat(d_outputs, 2, t)
-        _, linear = _prepared(plan, k, t, n, eta, alpha, mu)
         exact = plan.read == EXACT
-        errors, writes = empty(t.shape, k) if exact else t, empty(t.shape, k) if exact and plan.momentum else t
-        if exact:
-            read_backward[(plan.programs * plan.tiles * plan.slices,)](
-                k, q, alpha, mu, d_o, errors, writes, **plan.arguments(residual=False)
-            )
+        errors, writes = empty(t.shape, k), empty(t.shape, k) if exact and plan.momentum else t
         ends, velocity_ends = empty(memories.shape, k), empty(memories.shape, k) if plan.momentum else k
         d_first, d_first_velocity = empty(d_end.shape, k), empty(d_end.shape, k) if plan.momentum else k
-        reverse[(plan.programs * plan.slices,)](
-            d_end, d_last, k, n, q, eta, alpha, mu, *linear, d_o, errors, writes, ends, velocity_ends, d_first, d_first_velocity,
-            **plan.arguments(read=True, frozen=True),
-        )  # fmt: skip
         inputs = (k, t, n, eta, alpha, q, mu)
         found = [None if shape is None else empty(each.shape, k) for each, shape in zip(inputs, ctx.shapes, strict=True)]
         d_k, d_t, d_n, d_eta, d_alpha, d_q, d_mu = (each if each is not None else k for each in found)
-        gradients[(plan.programs * plan.tiles,)](
-            k, t, n, q, eta, alpha, mu, memories, velocities, ends, velocity_ends, d_o, d_k, d_t, d_n, d_q, d_eta, d_alpha, d_mu,
-            **plan.arguments(read=True),
-        )  # fmt: skip
+        d_tokens = empty((plan.programs, 6, plan.tokens), k, torch.float32)
+        d_tiles = empty((plan.programs, plan.tiles, 3), k, torch.float32)
+        with within_warps():
+            if exact:
+                read_backward[(plan.programs * plan.tiles * plan.slices(WIDE),)](
+                    k, q, alpha, mu, d_o, errors, writes, **plan.arguments(rows=WIDE, residual=False)
+                )
+            reverse[(plan.programs * plan.slices(ROWS),)](
+                d_end, d_last, k, n, q, eta, alpha, mu, w, x, y, speed_before, speed_after, befores, afters, totals, d_o, errors,
+                writes, ends, velocity_ends, d_first, d_first_velocity, **plan.arguments(stages=3, read=True, frozen=True),
+            )  # fmt: skip
+            gradients[(plan.programs * plan.tiles,)](
+                k, t, n, q, eta, alpha, mu, solved, e, errors, memories, velocities, ends, velocity_ends, d_o, befores, afters,
+                speed_before, speed_after, d_k, d_t, d_n, d_q, d_tokens, d_tiles, **plan.arguments(read=True),
+            )  # fmt: skip
+            mask_gradients[(plan.programs * plan.tiles,)](
+                k, t, n, q, eta, alpha, mu, solved, e, errors, memories, d_o, d_tokens, d_tiles, d_k, d_q, d_eta, d_alpha, d_mu,
+                **plan.arguments(read=True),
+            )  # fmt: skip
         shaped = [None if shape is None else each.view(shape) for each, shape in zip(found, ctx.shapes, strict=True)]
         d_m, d_s = (each.mT.reshape(d_memory.shape) for each in (d_first, d_first_velocity if plan.momentum else d_first))
         return (d_m, *shaped, d_s if plan.momentum else None, None)
 
 
 def _prepared(plan: Plan, *inputs: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """U of all tiles, and what else their errors are linear in: W, X, Y and momentum's two numbers a token."""
+    """U of all tiles, and what else is needed: W, X, Y, T, momentum's two numbers a token, γ̄, s and γ_C."""
     k, t, eta = inputs[0], inputs[1], inputs[3]
     u, w = empty(t.shape, k), empty(k.shape, k)
     x = empty(k.shape, k) if plan.per_chunk > 1 else k
     y = empty(k.shape, k) if plan.momentum else k
     before, after = (empty(eta.shape, k, torch.float32) if plan.momentum else eta for _ in range(2))
-    prepare[(plan.programs * plan.tiles,)](*inputs, u, w, x, y, before, after, **plan.arguments(frozen=True))
-    return u, (w, x, y, before, after)
+    befores, afters = (empty(eta.shape, k, torch.float32) for _ in range(2))
+    totals = empty((plan.programs, plan.tiles), k, torch.float32)
+    solved = empty((plan.programs, plan.tiles, plan.C, plan.C), k)
+    linear = (w, x, y, solved, before, after, befores, afters, totals)
+    prepare[(plan.programs * plan.tiles,)](*inputs, u, *linear, **plan.arguments(frozen=True))
+    return u, linear
 
 
 def scan(

@@ -18,15 +18,13 @@ from nlbench.kernels.gpu_tiles import (
     MINUS_PREDICTION,
     SELF_GENERATED,
     STALE,
-    between_products,
+    gate_products,
     load_gates,
     load_rows,
     mask_product,
-    prefix_products,
     product,
     store_gates,
     store_rows,
-    suffix_products,
     tile_span,
     unit_lower_inverse,
 )
@@ -35,14 +33,14 @@ LENGTHS = ("tokens", "chunk", "per_chunk", "tiles")
 
 
 @triton.jit
-def carried(momentum, start, stop, C: tl.constexpr):
+def carried(momentum, start, stop, C: tl.constexpr, LOW: tl.constexpr):
     """Γ_μ on and below the diagonal and its column before the tile; zero in the rows of padding, which carries nothing."""
     token = tl.arange(0, C)
     gate = load_gates(momentum, start, stop, 1.0, C)
-    between = between_products(momentum, start, stop, C)
+    between, before, _, _ = gate_products(gate, C, LOW)
     carry = tl.where(token[:, None] == token[None, :], 1.0, gate[:, None] * between)
     valid = start + token < stop
-    return tl.where(valid[:, None], carry, 0.0), tl.where(valid, gate * prefix_products(momentum, start, stop, C), 0.0)
+    return tl.where(valid[:, None], carry, 0.0), tl.where(valid, gate * before, 0.0)
 
 
 @triton.jit
@@ -68,8 +66,12 @@ def prepare(
     W,
     X,
     Y,
+    solved,
     speed_before,
     speed_after,
+    befores,
+    afters,
+    totals,
     tokens,
     chunk,
     per_chunk,
@@ -84,21 +86,24 @@ def prepare(
     MOMENTUM: tl.constexpr,
     LOW: tl.constexpr,
 ):
-    """U, W, X, Y of one tile; with momentum also c̄ and what it adds to every write by the tile's end."""
+    """U, W, X, Y, T, γ̄, s and γ_C of one tile; with momentum also c̄ and what it adds to every write by the tile's end."""
     program = (tl.program_id(0) // tiles).to(tl.int64)
     start, stop = tile_span(tl.program_id(0) % tiles, tokens, chunk, per_chunk, C)
     rows = program * tokens
     k = load_rows(keys + rows * K, start, stop, 0, K, C, BK)
     eta = load_gates(rate + rows, start, stop, 0.0, C)
-    between = between_products(retain + rows, start, stop, C)
-    before = prefix_products(retain + rows, start, stop, C)
+    between, before, after, total = gate_products(load_gates(retain + rows, start, stop, 1.0, C), C, LOW)
+    store_gates(befores + rows, before, start, stop, C)
+    store_gates(afters + rows, after, start, stop, C)
+    tl.store(totals + tl.program_id(0), total)
     similarity = product(k, tl.trans(k), LOW)
-    inverse = unit_lower_inverse(eta[:, None] * between * similarity, C, LOW) * eta[None, :]
+    inverse = unit_lower_inverse(eta[:, None] * between * similarity, C, LOW)
+    store_rows(solved + tl.program_id(0).to(tl.int64) * C * C, inverse, 0, C, 0, C, C, C)
+    inverse *= eta[None, :]
     w = product(inverse, before[:, None] * k, LOW)
     front = inverse
     if MOMENTUM:
-        carry, column = carried(momentum + rows, start, stop, C)
-        after, _ = suffix_products(retain + rows, start, stop, C)
+        carry, column = carried(momentum + rows, start, stop, C, LOW)
         c_before = tl.sum(between * column[None, :], 1)
         store_gates(speed_before + rows, c_before, start, stop, C)
         store_gates(speed_after + rows, tl.sum(after[:, None] * carry, 0) - after, start, stop, C)
@@ -135,6 +140,8 @@ def states(
     X,
     Y,
     speed_after,
+    afters,
+    totals,
     memories,
     velocities,
     final,
@@ -176,7 +183,7 @@ def states(
             e -= product(load_rows(Y + rows * K, start, stop, 0, K, C, BK), s, LOW)
         store_rows(U + rows * V, e, start, stop, v, V, C, BV)
         k = load_rows(keys + rows * K, start, stop, 0, K, C, BK)
-        after, total = suffix_products(retain + rows, start, stop, C)
+        after, total = load_gates(afters + rows, start, stop, 0.0, C), tl.load(totals + program * tiles + tile)
         write = after[:, None] * e
         if MOMENTUM:
             probe = k
@@ -185,9 +192,9 @@ def states(
             target = load_rows(targets + rows * V, start, stop, v, V, C, BV)
             eta = load_gates(rate + rows, start, stop, 0.0, C)
             a = eta[:, None] * residual_rows(target, k, probe, f, RESIDUAL, LOW)
-            _, column = carried(momentum + rows, start, stop, C)
+            _, column = carried(momentum + rows, start, stop, C, LOW)
             write += load_gates(speed_after + rows, start, stop, 0.0, C)[:, None] * a
-            mu_after, mu_total = suffix_products(momentum + rows, start, stop, C)
+            _, _, mu_after, mu_total = gate_products(load_gates(momentum + rows, start, stop, 1.0, C), C, LOW)
             m = total * m + tl.sum(after * column, 0) * s + product(tl.trans(k), write, LOW)
             s = mu_total * s + product(tl.trans(k), mu_after[:, None] * a, LOW)
         else:
@@ -238,8 +245,7 @@ def read(
         out = product(q, load_rows(memories + frozen, 0, K, v, V, BK, BV), LOW)
     else:
         k = load_rows(keys + rows * K, start, stop, 0, K, C, BK)
-        between = between_products(retain + rows, start, stop, C)
-        before = prefix_products(retain + rows, start, stop, C)
+        between, before, _, _ = gate_products(load_gates(retain + rows, start, stop, 1.0, C), C, LOW)
         overlap = product(q, tl.trans(k), LOW)
         e = load_rows(E + rows * V, start, stop, v, V, C, BV)
         out = before[:, None] * product(q, load_rows(memories + block, 0, K, v, V, BK, BV), LOW)
@@ -252,7 +258,7 @@ def read(
             f = load_rows(memories + frozen, 0, K, v, V, BK, BV)
             eta = load_gates(rate + rows, start, stop, 0.0, C)
             a = eta[:, None] * residual_rows(target, k, probe, f, RESIDUAL, LOW)
-            carry, _ = carried(momentum + rows, start, stop, C)
+            carry, _ = carried(momentum + rows, start, stop, C, LOW)
             c_before = load_gates(speed_before + rows, start, stop, 0.0, C)
             out += c_before[:, None] * product(q, load_rows(velocities + block, 0, K, v, V, BK, BV), LOW)
             out += product((mask_product(between, carry, LOW) - between) * overlap, a, LOW)

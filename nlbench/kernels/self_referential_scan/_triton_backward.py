@@ -12,15 +12,15 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from nlbench.kernels.gpu_tiles import load_rows, product, products_backward, store_rows, unit_lower_inverse
+from nlbench.kernels.gpu_tiles import gate_products, load_rows, product, products_backward, store_rows, unit_lower_inverse
 from nlbench.kernels.self_referential_scan._triton_forward import (
     LENGTHS,
     answers,
-    decays,
     errors,
     keys_and_probes,
     load_vector,
     rates,
+    retentions,
     sigmoid,
     store_vector,
     unit_rows,
@@ -175,7 +175,7 @@ def chunk_backward(
     do = load_rows(d_outputs, start, stop, 0, D, C, BD)
     k, probe = keys_and_probes(x, w_keys, w_values, L2, NORMALIZE, LOW)
     eta = rates(x, start, stop, w_rate, rate_bias, most, C)
-    between, before, after, total = decays(inputs, start, stop, w_retain, retain_bias, floor, D, C, BD)
+    between, before, after, total = gate_products(retentions(x, start, stop, w_retain, retain_bias, floor, C), C, LOW)
     inverse = unit_lower_inverse(eta[:, None] * between * product(k, tl.trans(k), LOW), C, LOW)
     e = errors(w, home, k, probe, eta, before, inverse, LOW)
     dq, to_state, to_base, d_e, more_k, d_between, more_before = read_backward(q, do, w, home, k, e, between, before, EXACT, LOW)
@@ -266,7 +266,8 @@ def backward(
         x = load_rows(inputs + rows, first, last, 0, D, CO, BD)
         k, probe = keys_and_probes(x, w_keys, w_values, L2, NORMALIZE, LOW)
         eta = rates(x, first, last, w_rate, rate_bias, outer_rate_max, CO)
-        lam, before, after, total = decays(inputs + rows, first, last, w_retain, retain_bias, retain_min, D, CO, BD)
+        alpha = retentions(x, first, last, w_retain, retain_bias, retain_min, CO)
+        lam, before, after, total = gate_products(alpha, CO, LOW)
         inverse = unit_lower_inverse(eta[:, None] * lam * product(k, tl.trans(k), LOW), CO, LOW)
         e = errors(w_keys, home_k, k, probe, eta, before, inverse, LOW)
         g_keys, part, d_k, d_probe, d_system, d_eta, d_before, d_after, d_total = square_backward(

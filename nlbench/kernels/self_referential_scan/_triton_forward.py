@@ -16,10 +16,9 @@ import triton
 import triton.language as tl
 
 from nlbench.kernels.gpu_tiles import (
+    gate_products,
     load_rows,
     product,
-    products_after,
-    products_between,
     store_rows,
     unit_lower_inverse,
 )
@@ -66,23 +65,9 @@ def answers(x, w, LOW: tl.constexpr):
 
 
 @triton.jit
-def gates_of(inputs, start, low, high, w, bias, floor, D: tl.constexpr, C: tl.constexpr, BD: tl.constexpr):
-    """α of tokens start, start + 1, …; 1 outside low … high - 1."""
-    token = start + tl.arange(0, C)
-    column = tl.arange(0, BD)
-    inside = (token >= low) & (token < high)
-    place = token[:, None] * D + column[None, :]
-    x = tl.load(inputs + place, mask=inside[:, None] & (column < D)[None, :], other=0.0).to(tl.float32)
-    return tl.where(inside, floor + (1 - floor) * sigmoid(tl.sum(x * w[None, :], 1) + bias), 1.0)
-
-
-@triton.jit
-def decays(inputs, start, stop, w, bias, floor, D: tl.constexpr, C: tl.constexpr, BD: tl.constexpr):
-    """Λ, γ̄, s and γ_C of a tile whose gates come from its inputs."""
-    previous = gates_of(inputs, start - 1, start, stop, w, bias, floor, D, C, BD)
-    gates = gates_of(inputs, start, start, stop, w, bias, floor, D, C, BD)
-    after, total = products_after(gates, gates_of(inputs, start + 1, start, stop, w, bias, floor, D, C, BD), C)
-    return products_between(previous, C), tl.cumprod(previous, 0), after, total
+def retentions(x, start, stop, w, bias, floor, C: tl.constexpr):
+    """α of every token, 1 for padding."""
+    return tl.where(start + tl.arange(0, C) < stop, floor + (1 - floor) * sigmoid(tl.sum(x * w[None, :], 1) + bias), 1.0)
 
 
 @triton.jit
@@ -202,7 +187,9 @@ def forward(
                 x = load_rows(inputs, start, stop, 0, D, CI, BD)
                 k, probe = keys_and_probes(x, w_keys, w_values, L2, NORMALIZE, LOW)
                 eta = rates(x, start, stop, w_rate, rate_bias, rate_max, CI)
-                between, before, after, total = decays(inputs, start, stop, w_retain, retain_bias, retain_min, D, CI, BD)
+                between, before, after, total = gate_products(
+                    retentions(x, start, stop, w_retain, retain_bias, retain_min, CI), CI, LOW
+                )
                 inverse = unit_lower_inverse(eta[:, None] * between * product(k, tl.trans(k), LOW), CI, LOW)
                 e = errors(w_memory, home, k, probe, eta, before, inverse, LOW)
                 q = load_rows(queries, start, stop, 0, D, CI, BD)
@@ -211,7 +198,8 @@ def forward(
         outer_x = load_rows(inputs, first, last, 0, D, CO, BD)
         outer_k, outer_probe = keys_and_probes(outer_x, w_keys, w_values, L2, NORMALIZE, LOW)
         outer_eta = rates(outer_x, first, last, w_rate, rate_bias, outer_rate_max, CO)
-        lam, gamma, s, gamma_last = decays(inputs, first, last, w_retain, retain_bias, retain_min, D, CO, BD)
+        alpha = retentions(outer_x, first, last, w_retain, retain_bias, retain_min, CO)
+        lam, gamma, s, gamma_last = gate_products(alpha, CO, LOW)
         solve = unit_lower_inverse(outer_eta[:, None] * lam * product(outer_k, tl.trans(outer_k), LOW), CO, LOW)
         if SHARED:
             store_rows(inner_states + segment * size, w_memory, 0, D, 0, D, BD, BD)
