@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,40 @@ def test_predicting_twice_gives_the_same_and_draws_nothing(recipe: str, monkeypa
     assert first.shape == (2, 50, 10)
     assert torch.equal(torch.get_rng_state(), torch_state)
     assert all(torch.equal(value, before[name]) for name, value in learner.state_dict().items())
+
+
+class Peeking(Learner):
+    """Faulty: knows the stream, and answers with labels of a test set."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def observe(self, batch: Batch) -> Tensor:
+        return torch.zeros(len(self.stream.seeds))
+
+    def predict(self, inputs: Tensor, task: int | None) -> Tensor:
+        labels = self.stream.test(1).labels[0].repeat(inputs.shape[1])[: inputs.shape[1]]
+        return torch.nn.functional.one_hot(labels, self.stream.n_classes).expand(len(self.stream.seeds), -1, -1).float()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "blind"), [("hope", True), ("hope-attention", True), ("cms", True), ("mlp", True), (None, False)]
+)
+def test_permuting_the_test_labels_changes_no_answer_and_no_state(recipe: str | None, blind: bool) -> None:
+    def answers(turned: bool) -> list[Tensor]:
+        settings = {"batch": "32", "protocol__evaluate_every": "320", **smaller(recipe or "chance", "split-digits")}
+        plan, stream, learner = prepared(recipe or "chance", "split-digits", (0, 3), **settings)
+        tests = {task: stream.test(task) for task in range(1, stream.n_tasks + 1)}
+        if turned:
+            tests = {task: replace(samples, labels=samples.labels.roll(1, -1)) for task, samples in tests.items()}
+        stream.test = tests.__getitem__
+        learner, logits = learner if recipe else Peeking(stream), []
+        predict = learner.predict
+        learner.predict = lambda *arguments: logits.append(predict(*arguments)) or logits[-1]
+        rows_of(learner, stream, batch=plan.batch)
+        return [*logits, *(learner.state_dict().values() if recipe else ())]
+
+    assert all(torch.equal(one, other) for one, other in zip(answers(False), answers(True), strict=True)) == blind
 
 
 def test_a_run_draws_orders_and_the_fixed_subsamples_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
