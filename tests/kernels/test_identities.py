@@ -86,6 +86,73 @@ def test_chunks_equal_tokens_one_by_one(residual: str, read: str, with_momentum:
     assert_equal(run(reference), run(scan_tokens))
 
 
+@pytest.mark.parametrize("residual", ["given", "minus_prediction", "self_generated"])
+@pytest.mark.parametrize(("read", "with_momentum"), [("stale", False), ("exact", True)])
+def test_the_hand_written_backward_is_autograds(residual: str, read: str, with_momentum: bool) -> None:
+    draw = Draw(1)
+    tensors = draw.scan_inputs()
+    if residual == "self_generated":
+        tensors["values"] = draw.normal(SEEDS, HEADS, TOKENS, D_KEY) * 0.3
+    if with_momentum:
+        tensors["momentum"] = draw.uniform(SEEDS, HEADS, TOKENS)
+        tensors["velocity"] = draw.normal(SEEDS, HEADS, D_VALUE, D_KEY)
+
+    def run(backend):
+        def call(leaves):
+            return memory_scan(
+                **dict(zip(tensors, leaves, strict=True)), chunk=CHUNK, residual=residual, read=read, backend=backend
+            )
+
+        return outputs_and_gradients(call, list(tensors.values()), Draw(2))
+
+    assert_equal(run("numba"), run("reference"))
+
+
+def own_writes(**changes) -> Tensor:
+    tensors = {name: each for name, each in Draw(1).scan_inputs().items() if name != "queries"}
+    return memory_scan(**{**tensors, "chunk": CHUNK, "backend": "reference", **changes}).memory
+
+
+def test_l2_chunks_are_the_gated_delta_rule_with_other_rates_and_values() -> None:
+    """S = α S (I - β k kᵀ) + β v' kᵀ with β = η/α and v' = α (v̂ - M_c k)."""
+    tensors = Draw(1).scan_inputs()
+    retain = tensors["retain"].clamp_min(0.7)  # the published rule divides by it
+    state = tensors["memory"].clone()
+    for t in range(TOKENS):
+        if t % CHUNK == 0:
+            start = state
+        k, eta, alpha = tensors["keys"][:, :, t, :, None], *(each[:, :, t, None, None] for each in (tensors["rate"], retain))
+        state, value = alpha * state, alpha * (tensors["targets"][:, :, t, :, None] - start @ k)
+        state = state - eta / alpha * (state @ k - value) @ k.mT
+    assert_equal([own_writes(retain=retain, residual="minus_prediction")], [state])
+
+
+def test_fresh_gradients_are_twice_the_rate_towards_half_the_value() -> None:
+    """M = M(αI - η k kᵀ) - η (M k - v̂) kᵀ, the state of the token before in both terms: an L2 memory under DGD erases twice."""
+    tensors = Draw(1).scan_inputs()
+    state, rate = tensors["memory"].clone(), tensors["rate"] / 2
+    for t in range(TOKENS):
+        k, v = tensors["keys"][:, :, t, :, None], tensors["targets"][:, :, t, :, None]
+        eta, alpha = (each[:, :, t, None, None] for each in (rate, tensors["retain"]))
+        state = alpha * state - eta * (state @ k) @ k.mT - eta * (state @ k - v) @ k.mT
+    assert_equal([own_writes(rate=2 * rate, targets=tensors["targets"] / 2)], [state])
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 1.0])
+@pytest.mark.parametrize("chunk", [1, 4, 16, 64])
+def test_a_repeated_key_keeps_a_known_share_of_its_value(rate: float, chunk: int) -> None:
+    """Over one chunk 2ρ - 1 of it under L2 with its chunk-start gradient, ρ = (1 - η)^C under dot."""
+    tokens = (1, 1, chunk)
+    key = torch.eye(4, dtype=torch.float64)[:1].expand(*tokens, -1)
+    nothing = torch.zeros(*tokens, 1, dtype=torch.float64)
+    memory = torch.ones(1, 1, 1, 4, dtype=torch.float64)
+    rates, keep = torch.full(tokens, rate, dtype=torch.float64), torch.ones(tokens, dtype=torch.float64)
+    for residual, share in (("minus_prediction", 2 * (1 - rate) ** chunk - 1), ("given", (1 - rate) ** chunk)):
+        scan = memory_scan(memory, key, nothing, rates, keep, chunk=chunk, residual=residual, backend="reference")
+        assert float(scan.memory[..., 0]) == pytest.approx(share, abs=1e-12)
+        assert bool((scan.memory[..., 1:] == 1).all())
+
+
 SELF_REFERENTIAL = list(
     itertools.product(("l2", "dot"), ("stale", "exact"), (False, True), ((4, 8), (8, 8), (1, 1), (64, 64)), (True, False))
 )

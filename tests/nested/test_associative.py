@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from nlbench.errors import NlbenchError, UnknownNameError
 from nlbench.nested.associative import (
@@ -207,6 +208,34 @@ def test_rates_are_per_token_and_differentiable() -> None:
 
     assert rate_gets_a_gradient_per_token(ours)
     assert not rate_gets_a_gradient_per_token(faulty)
+
+
+def recalls(answers_to: Callable[[Tensor, Tensor], Tensor]) -> bool:
+    """Whether a fast state that has seen pairs of keys and values once answers the keys nearer to the values than 0 is."""
+    keys, values = torch.linalg.qr(draw(D, D, seed=3))[0][:4], draw(4, D, seed=4)
+    return bool((answers_to(keys, values) - values).square().sum() < 0.3 * values.square().sum())
+
+
+def recurrent_cell(keys: Tensor, values: Tensor) -> Tensor:
+    """Seed system 2: the fast level is an LSTM, whose state follows from weights alone and descends no objective."""
+    cell, state = nn.LSTMCell(2 * D, D).double(), None
+    with torch.no_grad():
+        for index, parameter in enumerate(cell.parameters()):
+            parameter.copy_(draw(*parameter.shape, seed=index))
+        for pair in torch.cat((keys, values), -1):
+            state = cell(pair[None], state)
+        return torch.cat([cell(F.pad(key, (0, D))[None], state)[0] for key in keys])
+
+
+@pytest.mark.parametrize("rule", ["gd", "dgd", "metric"])
+def test_a_memory_recalls_what_it_has_just_seen_and_a_recurrent_cell_does_not(rule: str) -> None:
+    def memory(keys: Tensor, values: Tensor) -> Tensor:
+        associative = AssociativeMemory(D, D, MemoryConfig("linear", rule=rule, kappa=0.1, ridge=0.1)).double()
+        _, state = associative(keys, values, 1.0)
+        return associative.read(state, keys)
+
+    assert recalls(memory)
+    assert not recalls(recurrent_cell)
 
 
 def test_outputs_never_see_their_own_or_later_tokens() -> None:

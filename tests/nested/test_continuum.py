@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -29,6 +31,24 @@ def test_block_is_its_pure_function_with_norm_and_residual():
     )
 
 
+class BareLevel(nn.Module):
+    """Seed system 2: a level is a nonlinear layer without norm and residual, so three in a row lose the input."""
+
+    def __init__(self, dim, seed):
+        super().__init__()
+        self.up = nn.Parameter(draw(dim, dim, seed=seed) / dim**0.5)
+
+    def forward(self, x):
+        return torch.nn.functional.gelu(x @ self.up.T)
+
+
+@pytest.mark.parametrize(("bare", "right"), [(False, True), (True, False)])
+def test_a_chain_hands_its_input_on_and_bounds_what_it_adds(bare, right):
+    chain = ContinuumMemory([BareLevel(8, i) for i in range(3)], (16, 4, 1)) if bare else memory()
+    x = 1e4 * draw(5, 8)
+    assert bool((chain(x) - x).abs().max() < 30) == right
+
+
 def test_sequential_chain_runs_slow_to_fast_by_default():
     chain = memory()
     assert chain.periods == (16, 4, 1)
@@ -38,11 +58,26 @@ def test_sequential_chain_runs_slow_to_fast_by_default():
     assert memory(fast_first=True).periods == (1, 4, 16)
 
 
+class TwiceTheLevel(nn.Module):
+    """Seed system 1: every block of a "nested" memory owns a second one, run and stored at its cost."""
+
+    def __init__(self, level):
+        super().__init__()
+        self.level, self.second = level, copy.deepcopy(level)
+
+    def forward(self, x):
+        return self.level(x) + 0 * self.second(x)
+
+
 def test_nested_forward_costs_and_computes_what_the_chain_does():
-    chain, nested = memory(), memory("nested")
-    x = draw(5, 8)
-    assert torch.equal(chain(x), nested(x))
-    assert sum(p.numel() for p in chain.parameters()) == sum(p.numel() for p in nested.parameters())
+    chain, x = memory(), draw(5, 8)
+
+    def costs_as_much(nested) -> bool:
+        assert torch.equal(chain(x), nested(x))
+        return sum(p.numel() for p in chain.parameters()) == sum(p.numel() for p in nested.parameters())
+
+    assert costs_as_much(memory("nested"))
+    assert not costs_as_much(ContinuumMemory([TwiceTheLevel(level) for level in chain.levels], chain.periods, variant="nested"))
 
 
 def sliced_heads(heads: ContinuumMemory, x):

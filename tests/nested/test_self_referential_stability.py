@@ -49,6 +49,12 @@ def test_the_same_at_chunk_one():
     assert alive_and_bounded(norm_ratios(chunk=1, outer_chunk=64))
 
 
+@pytest.mark.parametrize("objective", ["l2", "dot"])
+def test_a_thousand_tokens_keep_every_memory_within_a_tenfold(objective):
+    ratios = torch.cat(list(norm_ratios(tokens=1024, objective=objective).values()))
+    assert bool(((ratios >= 0.1) & (ratios <= 10)).all())
+
+
 def test_the_same_with_momentum_and_exact_reads():
     assert alive_and_bounded(norm_ratios(momentum=0.9, read="exact"))
 

@@ -84,6 +84,21 @@ def test_carry_keeps_the_gradient_and_detach_cuts_it():
     assert torch.autograd.grad(step(draw(1, 3, seed=2)).sum(), x, allow_unused=True) == (None,)
 
 
+class CountingReset(StreamState):
+    """Seed system 1: `reset` clears a counter, and the memory stays."""
+
+    def reset(self, streams=None):
+        self.steps = 0
+
+
+@pytest.mark.parametrize(("kind", "right"), [(StreamState, True), (CountingReset, False)])
+def test_a_stream_starts_fresh_after_its_reset(kind, right):
+    memory = kind(lstm_state().fresh)
+    memory.carry(["a"], {"h": torch.ones(1, 4), "c": torch.ones(1, 4)})
+    memory.reset()
+    assert (memory.gather(["a"])["h"].abs().max() == 0) == right
+
+
 def test_reset_forgets_the_named_streams_only():
     memory = lstm_state()
     memory.carry(["a", "b"], {"h": torch.ones(2, 4), "c": torch.ones(2, 4)})

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nlbench.errors import NlbenchError
+from nlbench.nested.hope import HopeClassifier
+from nlbench.nested.self_referential import SelfReferentialConfig
 from nlbench.nested.surprise import SurpriseObjective, standardise, surprise_size, surprise_statistics
 
 N = 8
@@ -87,10 +89,17 @@ def test_order_two_differentiates_through_the_surprise_and_a_detached_one_does_n
     assert not is_double_backward(with_graph_thrown_away)
 
 
-def test_order_two_matches_finite_differences() -> None:
-    model = network()
+def memories() -> HopeClassifier:
+    """Weights that layers share with memories, whose writes are differentiated too."""
+    config = SelfReferentialConfig(form="mlp", chunk=1, outer_chunk=2, backend="reference")
+    return HopeClassifier(6, 8, 3, (1, 2), "sequential", 1, tokens=3, heads=2, config=config).double()
+
+
+@pytest.mark.parametrize("build", [network, memories])
+def test_order_two_matches_finite_differences(build: Callable[[], nn.Module]) -> None:
+    model = build()
     surprise = SurpriseObjective(model, order=2, weight=0.05)
-    weight = model[0].weight
+    weight = next(parameter for name, parameter in model.named_parameters() if name in ("0.weight", "embed.weight"))
     (analytic,) = torch.autograd.grad(surprise(loss_of(model)), weight)
     direction, step = draw(*weight.shape, seed=9), 1e-6
     sides = []
