@@ -11,6 +11,7 @@ Source: Behrouz et al. 2025 (arXiv 2512.24695), eq. 59 with an accumulated metri
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from itertools import pairwise
 from typing import Final
 
@@ -25,6 +26,7 @@ from nlbench.kernels.metric_update import accumulate, bounded, least_squares, me
 from nlbench.kernels.softmax import cross_entropy
 from nlbench.learners.features import KEYS, Convolution, permuted_square
 from nlbench.learners.hope_self_reference import SelfReferences, Writes
+from nlbench.learners.replay import Replay
 from nlbench.nested.clocks import check_all_fire, due
 from nlbench.nested.rules import dgd
 from nlbench.specs.hope import HopeConfig
@@ -71,6 +73,7 @@ class Hope(Learner):
             for level, memory in zip(config.levels, self.memories, strict=False)
         ]
         self.step = torch.zeros((), dtype=torch.int64)
+        self._replay = Replay(self._learn)
         self.owed_order = torch.arange(n, device=device).repeat(seeds, 1)
         self._owes = False
         if not (isinstance(self._features, Convolution) or (self._self_references and not self._features)):
@@ -82,17 +85,11 @@ class Hope(Learner):
         inputs = batch.inputs.flatten(2)
         if self._features and self._features.gather(inputs):
             self._forget()
-        slow = self._features(inputs) if self._features else inputs.expand(len(self.memories[0]), -1, -1)
-        *keys, readings = self._read(slow)
-        loss, surprises, rates = self._surprises(readings, batch)
-        if self._self_references:
-            rates = rates * self._fade(self._self_references.write(slow))
-        below = [surprises * (rates / rates.shape[1])]
-        for memory, key in zip(reversed(self.memories[1:]), reversed(keys[1:]), strict=True):
-            below.append((below[-1] @ memory[..., :-1]).mul_(key[..., :-1] > 0))
-        self._write_readout(keys[-1], readings, surprises, rates)
-        for i, own in enumerate(reversed(below[1:])):
-            self._write_level(i, keys[i], own)
+        held = [*self.features, *self.memories, *self.metrics, *self.inverses, *self.pending, self.products]
+        step, levels = int(self.step), self._config.levels
+        kind = (due(step, self._config.share), *(due(step, level.period) for level in levels))
+        learn = self._learn if self._self_references else partial(self._replay, held, kind=kind)
+        loss = learn(inputs, batch.labels, batch.classes)
         self._refresh()
         return loss
 
@@ -134,6 +131,21 @@ class Hope(Learner):
                 found[f"level.{level.period}.plasticity"] = inverse.diagonal(dim1=1, dim2=2).mean(1)
         return found
 
+    def _learn(self, inputs: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
+        """Predict, then write: return the loss (S,) before it."""
+        slow = self._features(inputs) if self._features else inputs.expand(len(self.memories[0]), -1, -1)
+        *keys, readings = self._read(slow)
+        loss, surprises, rates = self._surprises(readings, labels, classes)
+        if self._self_references:
+            rates = rates * self._fade(self._self_references.write(slow))
+        below = [surprises * (rates / rates.shape[1])]
+        for memory, key in zip(reversed(self.memories[1:]), reversed(keys[1:]), strict=True):
+            below.append((below[-1] @ memory[..., :-1]).mul_(key[..., :-1] > 0))
+        self._write_readout(keys[-1], readings, surprises, rates)
+        for i, own in enumerate(reversed(below[1:])):
+            self._write_level(i, keys[i], own)
+        return loss
+
     def _read(self, slow: Tensor) -> list[Tensor]:
         """Return the key of every memory, (S, N, D) with the constant 1 last, and what the read-out reads, (S, N, C), for slow
         keys (S, N, D).
@@ -143,21 +155,21 @@ class Hope(Learner):
             keys.append(with_constant((keys[-1] @ memory.mT).relu_()))
         return [*keys, keys[-1] @ self.memories[-1].mT]
 
-    def _surprises(self, readings: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    def _surprises(self, readings: Tensor, labels: Tensor, classes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the loss (S,), how far each reading is from the value written for it (S, B, C), and each token's rate (S, B, 1).
 
         Values and rates are the read-out's own: they depend on what it reads now.
         """
-        labels = F.one_hot(batch.labels, readings.shape[-1]).to(readings.dtype)
+        one_hot = F.one_hot(labels, readings.shape[-1]).to(readings.dtype)
         if self._readout.rule == "protected":
-            loss, gradient = cross_entropy(readings, batch.labels, batch.classes)
+            loss, gradient = cross_entropy(readings, labels, classes)
             surprises = gradient * readings.shape[1]
-            answers = labels + surprises  # the softmax
+            answers = one_hot + surprises  # the softmax
         else:
-            loss = (readings - labels).square().sum(-1).mean(1) / 2
-            surprises = readings - own_values(readings, labels, self._readout.slack)
+            loss = (readings - one_hot).square().sum(-1).mean(1) / 2
+            surprises = readings - own_values(readings, one_hot, self._readout.slack)
             answers = readings
-        return loss, surprises, own_rates(answers, labels, batch.classes, self._readout.surprise)
+        return loss, surprises, own_rates(answers, one_hot, classes, self._readout.surprise)
 
     def _write_readout(self, keys: Tensor, readings: Tensor, surprises: Tensor, rates: Tensor) -> None:
         readout = self._readout
@@ -168,7 +180,7 @@ class Hope(Learner):
             self._step(-1, self.memories[-1], keys, surprises * (rates / rates.shape[1]), -readout.rate, readout.retain)
         else:
             per_length = readout.rate / keys.shape[-1]  # keys are as long as the root of their width
-            self.memories[-1] = dgd(self.memories[-1], keys, surprises, per_length * rates[..., 0]).weights
+            self.memories[-1].copy_(dgd(self.memories[-1], keys, surprises, per_length * rates[..., 0]).weights)
 
     def _write_level(self, i: int, keys: Tensor, surprises: Tensor) -> None:
         """Make a level's step, or add it to those pending and make their mean when the level's period ends."""

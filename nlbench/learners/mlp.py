@@ -16,6 +16,7 @@ from nlbench.kernels.backends import Backend, resolve
 from nlbench.kernels.mlp_logits import mlp_logits
 from nlbench.kernels.mlp_step import mlp_step
 from nlbench.learners.initial import linear
+from nlbench.learners.replay import Replay
 from nlbench.specs.learners import MlpConfig
 
 SHORT_RUN: Final = 10**8
@@ -38,16 +39,21 @@ class Mlp(Learner):
         self._predicts: Backend = "numba" if self.backend == "numba" else "reference"
         self._rate = config.rate
         self._momentum = config.momentum
+        self._replay = Replay(self._step)
         if self.backend == "numba":
             _load_machine_code()
 
     def observe(self, batch: Batch) -> Tensor:
+        state = [*self.weights, *self.biases, *self.weight_velocities, *self.bias_velocities]
+        return self._replay(state, batch.inputs.flatten(2), batch.labels, batch.classes)
+
+    def _step(self, inputs: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
         return mlp_step(
             self.weights,
             self.biases,
-            batch.inputs.flatten(2),
-            batch.labels,
-            batch.classes,
+            inputs,
+            labels,
+            classes,
             rate=self._rate,
             momentum=self._momentum,
             weight_velocities=self.weight_velocities,
