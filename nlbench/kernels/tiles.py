@@ -12,8 +12,9 @@ from typing import Any, Final
 
 import llvmlite.binding
 from llvmlite import ir
-from numba import cfunc, extending, types
+from numba import extending, types
 from numba.core import cgutils
+from numba.core.ccallback import CFunc
 from numba.np.arrayobj import populate_array
 
 from nlbench.kernels.compilation import compiled, stored
@@ -285,7 +286,9 @@ def _register(function: Callable[..., None], floats: int, integers: int) -> None
     Numba would otherwise inline it into every kernel and optimise it again with each: minutes of compilation.
     """
     for element in (types.float32, types.float64):
-        pointer = stored(cfunc(types.void(*(element,) * floats, *(types.intp,) * integers), cache=True), function)
+        kinds = (element,) * floats + (types.intp,) * integers
+        pointer = stored(CFunc(function, (kinds, types.void), {}, {}), function)
+        pointer.compile()
         llvmlite.binding.add_symbol(f"nlbench{function.__name__}_{element}", pointer.address)
 
 

@@ -36,3 +36,21 @@ def test_code_is_stored_under_a_digest_of_the_sources(monkeypatch: pytest.Monkey
     read = Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + (b"# changed" if path.name == "_chunk.py" else b""))
     assert compilation._folder() != before
+
+
+LEARNER = """
+import sys
+import nlbench.learners.mlp
+nlbench.learners.mlp._load_machine_code()
+print(*sys.modules)
+"""
+
+
+def test_stored_code_is_loaded_without_what_only_compiling_needs(tmp_path: Path) -> None:
+    command, environment = [sys.executable, "-c", LEARNER], os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    first, second = (
+        set(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()) for _ in range(2)
+    )
+    for module in ("numba.typed.typeddict", "scipy.linalg"):  # 0.3 s of imports together
+        assert module in first
+        assert module not in second

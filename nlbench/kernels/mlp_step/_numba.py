@@ -87,8 +87,7 @@ def replace_positive(Z, values):  # type: ignore[no-untyped-def]
 def samples(p, low, high, widths, weights, biases, inputs, labels, classes, hidden, deltas, loss, index):  # type: ignore[no-untyped-def]
     """Forward and backward of samples low … high: their part of `hidden` and `deltas`, (B, d_out) and (d_out, B) a layer."""
     size, layers, batch = high - low, widths.shape[0] - 1, inputs.shape[1]
-    values = np.empty((widths.max(), size), inputs.dtype)
-    slopes = np.empty((widths.sum(), size), inputs.dtype)
+    slopes = np.empty((hidden.shape[1] // batch, size), inputs.dtype)
     below = np.empty((widths[0], size), inputs.dtype)
     transpose(inputs[p, low:high], below)
     row = 0
@@ -109,7 +108,7 @@ def samples(p, low, high, widths, weights, biases, inputs, labels, classes, hidd
         row -= d_out
         copy(above, out[:, low:high])
         if i > 0:
-            Z, back = slopes[row - d_in : row], values[:d_in]
+            Z, back = slopes[row - d_in : row], np.empty((d_in, size), inputs.dtype)
             gemm(1.0, matrix_at(weights[i], p, d_out, d_in, inputs).T, above, 0.0, back)
             replace_positive(Z, back)
 
@@ -118,7 +117,7 @@ def samples(p, low, high, widths, weights, biases, inputs, labels, classes, hidd
 def rows(p, part, parts, widths, weights, biases, velocities, inputs, hidden, deltas, rate, momentum):  # type: ignore[no-untyped-def]
     """The update of one of `parts` equal shares of the rows of every layer."""
     batch, layers = inputs.shape[1], widths.shape[0] - 1
-    row, sums = 0, np.empty(widths.max(), inputs.dtype)
+    row = 0
     for i in range(layers):
         d_in, d_out = widths[i], widths[i + 1]
         low, high = part * d_out // parts, (part + 1) * d_out // parts
@@ -134,13 +133,14 @@ def rows(p, part, parts, widths, weights, biases, velocities, inputs, hidden, de
                     W[d, k] -= rate * V[d, k]
         else:
             gemm(-rate, delta, below, 1.0, W)
-        row_sums(delta, sums[low:high])
+        sums = np.empty(high - low, inputs.dtype)
+        row_sums(delta, sums)
         for d in range(low, high):
+            change = sums[d - low]
             if momentum > 0:
                 v = matrix_at(velocities[layers + i], p, 1, d_out, inputs)
-                v[0, d] = momentum * v[0, d] + sums[d]
-                sums[d] = v[0, d]
-            bias[0, d] -= rate * sums[d]
+                v[0, d] = change = momentum * v[0, d] + change
+            bias[0, d] -= rate * change
 
 
 @Program
