@@ -45,7 +45,7 @@ def store_vector(pointer, values, SIZE: tl.constexpr, BLOCK: tl.constexpr):
 @triton.jit
 def sigmoid(z):
     """1 / (1 + e⁻ᶻ)."""
-    return 1 / (1 + tl.exp(-z))
+    return tl.div_rn(z * 0 + 1, 1 + tl.exp(-z))
 
 
 @triton.jit
@@ -53,7 +53,7 @@ def unit_rows(raw, NORMALIZE: tl.constexpr):
     """The scale that makes every row one unit long; 1 where rows stay as they are."""
     squared = tl.sum(raw * raw, 1)
     if NORMALIZE:
-        return 1 / tl.sqrt(squared + TINY)
+        return tl.div_rn(squared * 0 + 1, tl.sqrt_rn(squared + TINY))
     else:
         return squared * 0 + 1
 
