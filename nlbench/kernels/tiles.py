@@ -112,6 +112,12 @@ class _Lanes:
         masked = self.declare(f"llvm.masked.store.{self.name}.p0{self.name}", ir.VoidType(), kinds)
         self.builder.call(masked, [value, pointer, ir.Constant(_I32, self.bytes), mask])
 
+    def prefetch(self, pointer: Any) -> None:
+        """Ask for the cache line at `pointer`, which is going to be written."""
+        address = self.builder.bitcast(pointer, ir.IntType(8).as_pointer())
+        prefetch = self.declare("llvm.prefetch.p0i8", ir.VoidType(), [address.type, _I32, _I32, _I32])
+        self.builder.call(prefetch, [address, *(ir.Constant(_I32, each) for each in (1, 3, 1))])
+
     def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
         return self.builder.call(self.declare(f"llvm.fma.{self.name}", self.type, [self.type] * 3), [a, b, c])
 
@@ -148,6 +154,10 @@ def _write_product_tile(height: int, vectors: int, masked: bool) -> Callable[[An
         exists = [builder.icmp_signed("<", number(row), rows) for row in range(height)]
         last = builder.sub(rows, number(1))
         starts = [builder.mul(builder.select(exists[row], number(row), last), a_row) for row in range(height)]
+        for row in range(height):
+            for v in range(vectors):
+                place = builder.add(builder.mul(number(row), c_row), number(v * lanes.width))
+                lanes.prefetch(lanes.at(c, place, lanes.type))
 
         before = builder.block
         test, inner, end = (builder.append_basic_block(name) for name in ("depth.test", "depth.body", "depth.end"))
