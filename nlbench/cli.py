@@ -179,7 +179,7 @@ def check(
     if update:
         if junit or markdown or format == RunFormat.json:
             raise NlbenchError(
-                "--update judges nothing: it takes no --junit, no --markdown and no --format json.",
+                "--update writes no report: it takes no --junit, no --markdown and no --format json.",
                 "Run check with these first, then check --update.",
             )
         display.updates(api.update_references(records, against))
