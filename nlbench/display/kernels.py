@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich import box
 from rich.table import Table
 
-from nlbench.display.console import out, write_json
+from nlbench.display.console import lay_out, out, write_json
 
 if TYPE_CHECKING:
     from nlbench.bench.kernels import KernelReport, Limits
@@ -36,7 +36,7 @@ def kernels(report: KernelReport, as_json: bool) -> None:
             spread,
             f"{timing.ratio:.2f}",
         )
-    out.print(grid)
+    lay_out(out, grid)
     _limits(report.limits)
 
 
@@ -61,13 +61,13 @@ def runs(report: RunReport, as_json: bool) -> None:
             f"{timing.evaluate:.3g}",
             "" if timing.ratio is None else f"{timing.ratio:.2f}",
         )
-    out.print(grid)
+    lay_out(out, grid)
     if report.commands:
         grid = _grid("command", "seconds", "range", "without torch's import")
         for command in report.commands:
             spread = f"{command.low:.2f} … {command.high:.2f}"
             grid.add_row(command.command, f"{command.seconds:.2f}", spread, f"{command.beyond_torch:.2f}")
-        out.print(grid)
+        lay_out(out, grid)
     _limits(report.limits)
 
 

@@ -83,7 +83,9 @@ def test_the_command_prints_ratios_and_its_verdict(monkeypatch: pytest.MonkeyPat
     with pytest.raises(SystemExit) as exit_:
         cli.app(arguments)
     assert exit_.value.code == 0
-    assert "same accuracies as the loop" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "same accuracies as the loop" in shown
+    assert "µs a step and seed" in shown  # whole, whatever the width
     with pytest.raises(SystemExit):
         cli.app([*arguments, "--json"])
     assert {row["implementation"] for row in json.loads(capsys.readouterr().out)["timings"]} == {"nlbench", "tight loop"}
