@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
@@ -74,8 +73,16 @@ def toml_value(text: str) -> Any:
 
 def listed(text: str) -> list[str]:
     """Return the values of a comma-separated list, each as the text of a TOML value or as plain text: `[64],[64, 64]` are two."""
-    value = toml_value(f"[{text}]")
-    return text.split(",") if isinstance(value, str) else [json.dumps(item) for item in value]
+    if isinstance(toml_value(f"[{text}]"), str):
+        return text.split(",")
+    values, start = [], ""
+    for piece in text.split(","):
+        start = f"{start},{piece}" if start else piece
+        value = toml_value(f"[{start}]")
+        if isinstance(value, list):
+            values += [start.strip()] if value else []
+            start = ""
+    return values
 
 
 def stream_spec(table: Table, place: str) -> StreamSpec:

@@ -7,7 +7,7 @@ import pytest
 
 from nlbench.errors import NlbenchError, SpecError
 from nlbench.specs import apply_overrides, learner_spec, read_table, stream_spec, validate_file
-from nlbench.specs.loading import toml_value
+from nlbench.specs.loading import listed, toml_value
 
 
 def stream_table(**changes: Any) -> dict[str, Any]:
@@ -52,6 +52,21 @@ def stream_problems(**changes: Any) -> list[str]:
 )
 def test_a_broken_rule_is_one_line_with_file_key_rule_and_value(change: dict[str, Any], line: str) -> None:
     assert stream_problems(**change) == [line]
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("0.03,1e-1, 0.3,", ["0.03", "1e-1", "0.3"]),
+        ("[64],[64, 64],[]", ["[64]", "[64, 64]", "[]"]),
+        ("[{ width = 8, rate = 0.1 }, { width = 4 }],[]", ["[{ width = 8, rate = 0.1 }, { width = 4 }]", "[]"]),
+        ('{ makes = ["keys", "rates"] },inf', ['{ makes = ["keys", "rates"] }', "inf"]),
+        ("'a,b',\"c],[\"", ["'a,b'", '"c],["']),
+        ("dgd,exact", ["dgd", "exact"]),
+    ],
+)
+def test_a_list_falls_into_the_texts_of_its_values(text: str, values: list[str]) -> None:
+    assert listed(text) == values
 
 
 @pytest.mark.parametrize("kind", ["mlp", "./mine.py:Mine"])
