@@ -64,6 +64,9 @@ def test_quick_start_output_is_what_the_command_prints(folder):
         (now,) = [line for line in fresh.splitlines() if line.strip().startswith(label + " ")]
         for before, after in zip(numbers.findall(row), numbers.findall(now), strict=True):
             assert abs(float(before) - float(after)) <= 0.03, (row, now)
+    words = [re.sub(r"-?\d+\.\d+", " ", text).split() for text in (shown, fresh)]
+    metrics = [each[each.index("metric") : each.index("seconds")] for each in words]
+    assert metrics[0] == metrics[1]
 
 
 def test_sql_line_reads_the_records(folder):
