@@ -456,6 +456,7 @@ CASES: Final = (
     _self("shorter-than-a-chunk", {"S": 2, "H": 2, "L": 5, "d": 16}),
     _self("token-by-token", {"S": 1, "H": 2, "L": 9, "d": 16}, chunk=1, outer_chunk=1),
     _self("d64", {"S": 1, "H": 1, "L": 64, "d": 64}, chunk=16, outer_chunk=64),
+    _self("d64-one-clock", {"S": 1, "H": 2, "L": 150, "d": 64}, chunk=64, outer_chunk=64),
     _logits("mnist", {"S": 2, "B": 100, "widths": (784, 64, 64, 10)}),
     _mlp("one-layer", {"S": 2, "B": 7, "widths": (5, 4)}),
     _mlp("digits", {"S": 3, "B": 32, "widths": (64, 128, 10)}),

@@ -42,12 +42,15 @@ class _Recording:
     def __init__(self, function: Callable[..., Tensor], inputs: Sequence[Tensor], places: tuple[int, ...]) -> None:
         self.places = places
         self._inputs = [each.clone() for each in inputs]
+        self._given: list[Tensor] = list(inputs)
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
             self._result = function(*self._inputs)
 
     def replay(self, inputs: Sequence[Tensor]) -> Tensor:
-        for own, given in zip(self._inputs, inputs, strict=True):
-            own.copy_(given)
+        for own, given, last in zip(self._inputs, inputs, self._given, strict=True):
+            if given is not last:
+                own.copy_(given)
+        self._given = list(inputs)
         self._graph.replay()
         return self._result.clone()

@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from nlbench.errors import BackendError
 from nlbench.kernels.gpu_tiles import empty, flat, padded
 from nlbench.kernels.self_referential_scan import Memories
-from nlbench.kernels.self_referential_scan._triton_backward import backward
+from nlbench.kernels.self_referential_scan._triton_backward import backward, inputs_backward, prepare
 from nlbench.kernels.self_referential_scan._triton_forward import forward
 
 LONGEST: Final = 64
@@ -38,15 +38,32 @@ class _Scan(torch.autograd.Function):
         x, q, h, h_rows, bias, *states = ctx.saved_tensors
         limits, sizes = ctx.options
         d_o, d_w, d_rows = (flat(each, 2, each) for each in (d_outputs, d_final, d_final_rows))
-        found = [empty(each.shape, x) for each in (x, x, q, d_w, d_rows)]
-        base = [empty(each.shape, x) for each in (d_w, d_rows)] if sizes["HOME"] else [d_w, d_rows]
-        d_bias = empty(bias.shape, x, torch.float32)
-        backward[(len(x),)](x, q, h, h_rows, bias, *states, d_o, d_w, d_rows, *found, *base, d_bias, *limits, x.shape[1], **sizes)
-        d_x, d_inner, d_q, g_w, g_rows = found
+        segments, tile = states[0].shape[1], sizes["CO"]
+        (programs, tokens, d), low = x.shape, x.dtype
+        d_x, d_inner, d_q, g_rows = (empty(each.shape, x) for each in (x, x, q, d_rows))
+        g_w, base = d_w.to(torch.float32, copy=True), torch.zeros_like(d_w, dtype=torch.float32)
+        base_rows, d_bias = empty(d_rows.shape, x), empty(bias.shape, x, torch.float32)
+        k, probes, d_e, d_k = (empty(x.shape, x) for _ in range(4))
+        solved, d_masks = (empty((programs, segments, tile, tile), x) for _ in range(2))
+        written, gaps, predictions = (empty((programs, segments, 3, tile, d), x) for _ in range(3))
+        d_before = empty((programs, tokens), x, torch.float32)
+        to_states, to_homes = (empty((programs, segments, d, d), x) for _ in range(2))
+        d_raw_k, d_raw_v = empty(x.shape, x), empty(x.shape, x)
+        scales, d_raw_gates = (empty((programs, 2, tokens), x, torch.float32) for _ in range(2))
+        made = k, probes, scales, solved, written, gaps, predictions, d_e, d_k, d_masks, d_before, to_states, to_homes
+        shared = {name: value for name, value in sizes.items() if name != "CI"}
+        prepare[(programs * segments,)](x, q, h, bias, *states, d_o, d_q, *made, *limits[1:], tokens, **shared)
+        backward[(programs,)](
+            x, q, h, h_rows, bias, *states, *made, d_o, d_rows, d_raw_k, d_raw_v, d_raw_gates, d_inner, d_q, g_w, g_rows, base,
+            base_rows, d_bias, *limits, tokens, **sizes,
+        )  # fmt: skip
+        outer = {name: sizes[name] for name in ("outer_chunk", "D", "BD", "CO", "LOW", "num_warps", "num_stages")}
+        inputs_backward[(programs * segments,)](d_raw_k, d_raw_v, d_raw_gates, *states[:2], d_x, tokens, **outer)
+        g_w, base = g_w.to(low), base.to(low)
         if not sizes["SHARED"]:
             d_x = d_x + d_inner
         tokens, squares, gates, biases = ctx.shapes
-        homes = ((d_w + base[0] - g_w).view(squares), (d_rows + base[1] - g_rows).view(gates)) if sizes["HOME"] else (None, None)
+        homes = ((d_w + base - g_w).view(squares), (d_rows + base_rows - g_rows).view(gates)) if sizes["HOME"] else (None, None)
         given = d_x.view(tokens), d_q.view(tokens), g_w.view(squares), g_rows.view(gates), d_bias.to(x.dtype).view(biases)
         return (*given, *homes, None, None)
 

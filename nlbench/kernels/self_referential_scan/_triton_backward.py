@@ -1,7 +1,8 @@
-"""Gradients of the fused self-referential block: a program per seed and head goes back over its segments.
+"""Gradients of the fused self-referential block: `prepare` computes every segment again, all at once, from the weights saved at
+its start; `backward` takes a program per seed and head back over its segments.
 
-Every segment is computed again from the weights saved at its start, and those of the memory at its chunks' starts. Gradients of
-the weights are held transposed: `g_…` with respect to D = W - W_initial, `b_…` with respect to W_initial where D stays as it is.
+Chunks of a memory with a clock of its own are computed again in the chain. Gradients of the weights are held transposed: `g_…`
+with respect to D = W - W_initial, `b_…` with respect to W_initial where D stays as it is.
 
 Triton 3.6 compiles `backward` for compute capability 9.0 at float32, width 16 and one clock; the compiler of Triton 3.9 fails an
 assertion of LLVM's there, which ends the process.
@@ -12,7 +13,16 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from nlbench.kernels.gpu_tiles import gate_products, load_rows, product, products_backward, store_rows, unit_lower_inverse
+from nlbench.kernels.gpu_tiles import (
+    gate_products,
+    load_gates,
+    load_rows,
+    product,
+    products_backward,
+    store_gates,
+    store_rows,
+    unit_lower_inverse,
+)
 from nlbench.kernels.self_referential_scan._triton_forward import (
     LENGTHS,
     answers,
@@ -28,10 +38,9 @@ from nlbench.kernels.self_referential_scan._triton_forward import (
 
 
 @triton.jit
-def square_backward(g, w, home, k, probe, eta, before, after, total, inverse, e, d_e, LOW: tl.constexpr):
+def square_backward(g, w, home, k, probe, eta, before, after, total, inverse, e, gap, prediction, d_e, LOW: tl.constexpr):
     """One square memory's update: g enters as the gradient of the end and leaves as the start's; d_e reached E through reads."""
     d = w - home
-    prediction = product(k, d, LOW)
     z = product(k, g, LOW)
     dy = product(tl.trans(inverse), after[:, None] * z + d_e, LOW)
     dr = eta[:, None] * dy
@@ -39,7 +48,6 @@ def square_backward(g, w, home, k, probe, eta, before, after, total, inverse, e,
     found = total * g - product(tl.trans(k), before[:, None] * dr, LOW) + to_base
     d_k = product(after[:, None] * e, tl.trans(g), LOW) - product(before[:, None] * dr, tl.trans(d), LOW)
     d_probe = dr + product(dr, tl.trans(w), LOW)
-    gap = answers(probe, w, LOW) - before[:, None] * prediction
     d_system = -product(dy, tl.trans(e), LOW)
     d_eta, d_before = tl.sum(dy * gap, 1), -tl.sum(dr * prediction, 1)
     return found, to_base, d_k, d_probe, d_system, d_eta, d_before, tl.sum(e * z, 1), tl.sum(tl.sum(d * g, 1), 0)
@@ -107,9 +115,20 @@ def unit_backward(raw, d_unit, NORMALIZE: tl.constexpr):
 
 
 @triton.jit
+def gate_inputs_backward(x, start, stop, w_rate, w_retain, rate_bias, retain_bias, most, floor, d_eta, d_alpha, C: tl.constexpr):
+    """What reaches the numbers of which η and α are the sigmoids."""
+    inside = start + tl.arange(0, C) < stop
+    share = sigmoid(tl.sum(x * w_rate[None, :], 1) + rate_bias)
+    kept = sigmoid(tl.sum(x * w_retain[None, :], 1) + retain_bias)
+    d_rate = tl.where(inside, most * d_eta * share * (1 - share), 0.0)
+    return d_rate, tl.where(inside, (1 - floor) * d_alpha * kept * (1 - kept), 0.0)
+
+
+@triton.jit
 def projection_backward(
     x,
-    inside,
+    start,
+    stop,
     w_keys,
     w_values,
     w_rate,
@@ -122,6 +141,7 @@ def projection_backward(
     d_probe,
     d_eta,
     d_alpha,
+    C: tl.constexpr,
     L2: tl.constexpr,
     NORMALIZE: tl.constexpr,
     LOW: tl.constexpr,
@@ -131,10 +151,9 @@ def projection_backward(
         d_k -= d_probe
     d_keys = unit_backward(answers(x, w_keys, LOW), d_k, True)
     d_values = unit_backward(answers(x, w_values, LOW), d_probe, NORMALIZE)
-    share = sigmoid(tl.sum(x * w_rate[None, :], 1) + rate_bias)
-    kept = sigmoid(tl.sum(x * w_retain[None, :], 1) + retain_bias)
-    d_rate = tl.where(inside, most * d_eta * share * (1 - share), 0.0)
-    d_retain = tl.where(inside, (1 - floor) * d_alpha * kept * (1 - kept), 0.0)
+    d_rate, d_retain = gate_inputs_backward(
+        x, start, stop, w_rate, w_retain, rate_bias, retain_bias, most, floor, d_eta, d_alpha, C
+    )
     dx = d_keys + product(d_keys, tl.trans(w_keys), LOW) + d_values + product(d_values, tl.trans(w_values), LOW)
     dx += d_rate[:, None] * w_rate[None, :] + d_retain[:, None] * w_retain[None, :]
     to_keys, to_values = product(tl.trans(x), d_keys, LOW), product(tl.trans(x), d_values, LOW)
@@ -177,21 +196,128 @@ def chunk_backward(
     eta = rates(x, start, stop, w_rate, rate_bias, most, C)
     between, before, after, total = gate_products(retentions(x, start, stop, w_retain, retain_bias, floor, C), C, LOW)
     inverse = unit_lower_inverse(eta[:, None] * between * product(k, tl.trans(k), LOW), C, LOW)
-    e = errors(w, home, k, probe, eta, before, inverse, LOW)
+    e, gap, prediction = errors(w, home, k, probe, eta, before, inverse, LOW)
     dq, to_state, to_base, d_e, more_k, d_between, more_before = read_backward(q, do, w, home, k, e, between, before, EXACT, LOW)
     store_rows(d_queries, dq, start, stop, 0, D, C, BD)
     g, part, d_k, d_probe, d_system, d_eta, d_before, d_after, d_total = square_backward(
-        g, w, home, k, probe, eta, before, after, total, inverse, e, d_e, LOW
+        g, w, home, k, probe, eta, before, after, total, inverse, e, gap, prediction, d_e, LOW
     )
     mask_k, mask_eta, d_alpha = masks_backward(
         k, eta, between, before, after, d_system, d_between, d_before + more_before, d_after, d_total, C, LOW
     )
     dx, to_keys, to_values, to_rate, to_retain, to_rate_bias, to_retain_bias = projection_backward(
-        x, start + tl.arange(0, C) < stop, w_keys, w_values, w_rate, w_retain, rate_bias, retain_bias, most, floor,
-        d_k + more_k + mask_k, d_probe, d_eta + mask_eta, d_alpha, L2, NORMALIZE, LOW,
+        x, start, stop, w_keys, w_values, w_rate, w_retain, rate_bias, retain_bias, most, floor,
+        d_k + more_k + mask_k, d_probe, d_eta + mask_eta, d_alpha, C, L2, NORMALIZE, LOW,
     )  # fmt: skip
     store_rows(d_inputs, dx, start, stop, 0, D, C, BD)
     return g + to_state, part + to_base, to_keys, to_values, to_rate, to_retain, to_rate_bias, to_retain_bias
+
+
+@triton.jit(do_not_specialize=LENGTHS)
+def prepare(
+    inputs,
+    queries,
+    homes,
+    biases,
+    outer_states,
+    gate_states,
+    inner_states,
+    d_outputs,
+    d_queries,
+    keys,
+    probes,
+    scales,
+    solved,
+    written,
+    gaps,
+    predictions,
+    d_written,
+    d_keys,
+    d_masks,
+    d_before,
+    to_states,
+    to_homes,
+    outer_rate_max,
+    retain_min,
+    tokens,
+    chunk,
+    outer_chunk,
+    D: tl.constexpr,
+    BD: tl.constexpr,
+    CO: tl.constexpr,
+    SHARED: tl.constexpr,
+    L2: tl.constexpr,
+    EXACT: tl.constexpr,
+    NORMALIZE: tl.constexpr,
+    HOME: tl.constexpr,
+    LOW: tl.constexpr,
+):
+    """One segment again, and all its gradients that wait for no later segment: keys, probes, T, every E, and what reads reach."""
+    size: tl.constexpr = D * D
+    segments = tl.cdiv(tokens, outer_chunk)
+    program, segment = (tl.program_id(0) // segments).to(tl.int64), tl.program_id(0) % segments
+    place = tl.program_id(0).to(tl.int64)
+    first = segment * outer_chunk
+    last = tl.minimum(first + outer_chunk, tokens)
+    rows = program * tokens * D
+    w_keys = load_rows(outer_states + place * 2 * size, 0, D, 0, D, BD, BD)
+    w_values = load_rows(outer_states + place * 2 * size + size, 0, D, 0, D, BD, BD)
+    w_rate = load_vector(gate_states + place * 2 * D, D, BD)
+    w_retain = load_vector(gate_states + place * 2 * D + D, D, BD)
+    rate_bias, retain_bias = tl.load(biases + program * 2).to(tl.float32), tl.load(biases + program * 2 + 1).to(tl.float32)
+    x = load_rows(inputs + rows, first, last, 0, D, CO, BD)
+    raw = answers(x, w_keys, LOW)
+    scale = unit_rows(raw, True)
+    k = raw * scale[:, None]
+    store_gates(scales + 2 * program * tokens, scale, first, last, CO)
+    probe = answers(x, w_values, LOW)
+    scale = unit_rows(probe, NORMALIZE)
+    probe *= scale[:, None]
+    store_gates(scales + 2 * program * tokens + tokens, scale, first, last, CO)
+    if L2:
+        probe -= k
+    store_rows(keys + rows, k, first, last, 0, D, CO, BD)
+    store_rows(probes + rows, probe, first, last, 0, D, CO, BD)
+    eta = rates(x, first, last, w_rate, rate_bias, outer_rate_max, CO)
+    between, before, _, _ = gate_products(retentions(x, first, last, w_retain, retain_bias, retain_min, CO), CO, LOW)
+    inverse = unit_lower_inverse(eta[:, None] * between * product(k, tl.trans(k), LOW), CO, LOW)
+    store_rows(solved + place * CO * CO, inverse, 0, CO, 0, CO, CO, CO)
+    home = tl.zeros((BD, BD), tl.float32)
+    for i in range(3 if SHARED else 2):
+        w = load_rows(state_of(outer_states, inner_states, place, i, size, SHARED), 0, D, 0, D, BD, BD)
+        if HOME:
+            home = load_rows(homes + (program * 3 + i) * size, 0, D, 0, D, BD, BD)
+        e, gap, prediction = errors(w, home, k, probe, eta, before, inverse, LOW)
+        saved = (place * 3 + i) * CO * D
+        store_rows(written + saved, e, 0, CO, 0, D, CO, BD)
+        store_rows(gaps + saved, gap, 0, CO, 0, D, CO, BD)
+        store_rows(predictions + saved, prediction, 0, CO, 0, D, CO, BD)
+    if SHARED:
+        w = load_rows(inner_states + place * size, 0, D, 0, D, BD, BD)
+        if HOME:
+            home = load_rows(homes + (program * 3 + 2) * size, 0, D, 0, D, BD, BD)
+        e, _, _ = errors(w, home, k, probe, eta, before, inverse, LOW)
+        q = load_rows(queries + rows, first, last, 0, D, CO, BD)
+        do = load_rows(d_outputs + rows, first, last, 0, D, CO, BD)
+        dq, to_state, to_home, d_e, d_k, d_between, more = read_backward(q, do, w, home, k, e, between, before, EXACT, LOW)
+        store_rows(d_queries + rows, dq, first, last, 0, D, CO, BD)
+        store_rows(to_states + place * size, to_state, 0, D, 0, D, BD, BD)
+        if EXACT:
+            store_rows(to_homes + place * size, to_home, 0, D, 0, D, BD, BD)
+            store_rows(d_written + rows, d_e, first, last, 0, D, CO, BD)
+            store_rows(d_keys + rows, d_k, first, last, 0, D, CO, BD)
+            store_rows(d_masks + place * CO * CO, d_between, 0, CO, 0, CO, CO, CO)
+            store_gates(d_before + program * tokens, more, first, last, CO)
+
+
+@triton.jit
+def state_of(outer_states, inner_states, place, i, size: tl.constexpr, SHARED: tl.constexpr):
+    """Where square memory i of a segment was saved: keys, values or, on a shared clock, memory."""
+    outer = outer_states + (place * 2 + i) * size
+    if SHARED:
+        return tl.where(i < 2, outer, inner_states + place * size)
+    else:
+        return outer
 
 
 @triton.jit(do_not_specialize=LENGTHS)
@@ -204,10 +330,24 @@ def backward(
     outer_states,
     gate_states,
     inner_states,
+    keys,
+    probes,
+    scales,
+    solved,
+    written,
+    gaps,
+    predictions,
+    d_written,
+    d_keys,
+    d_masks,
+    d_before_reads,
+    to_states,
+    to_homes,
     d_outputs,
-    d_final,
     d_final_gates,
-    d_inputs,
+    d_raw_keys,
+    d_raw_values,
+    d_raw_gates,
     d_inner_inputs,
     d_queries,
     d_squares,
@@ -232,143 +372,186 @@ def backward(
     HOME: tl.constexpr,
     LOW: tl.constexpr,
 ):
-    """The gradients of one program's tokens, weights and biases, last segment first."""
+    """The chain of one program, last segment first. `d_squares` and `d_homes`, in float32, are read and written as it goes:
+    gradients of all memories would not fit the registers.
+    """
     program = tl.program_id(0).to(tl.int64)
     size: tl.constexpr = D * D
     rows = program * tokens * D
     segments = tl.cdiv(tokens, outer_chunk)
-    outer_states += program * segments * 2 * size
-    gate_states += program * segments * 2 * D
-    inner_states += program * tl.cdiv(tokens, chunk) * size
     squares, vectors = program * 3 * size, program * 2 * D
-    g_keys = load_rows(d_final + squares, 0, D, 0, D, BD, BD)
-    g_values = load_rows(d_final + squares + size, 0, D, 0, D, BD, BD)
-    g_memory = load_rows(d_final + squares + 2 * size, 0, D, 0, D, BD, BD)
     g_rate, g_retain = load_vector(d_final_gates + vectors, D, BD), load_vector(d_final_gates + vectors + D, D, BD)
     rate_bias, retain_bias = tl.load(biases + program * 2).to(tl.float32), tl.load(biases + program * 2 + 1).to(tl.float32)
-    home_k, home_r = tl.zeros((BD, BD), tl.float32), tl.zeros((BD,), tl.float32)
-    home_v, home_m, home_a = home_k, home_k, home_r
-    b_keys, b_values, b_memory, b_rate, b_retain = home_k, home_k, home_k, home_r, home_r
-    d_rate_bias, d_retain_bias = tl.sum(home_r, 0), tl.sum(home_r, 0)
+    home, home_r = tl.zeros((BD, BD), tl.float32), tl.zeros((BD,), tl.float32)
+    home_a, b_rate, b_retain = home_r, home_r, home_r
+    if HOME:
+        home_r, home_a = load_vector(home_gates + vectors, D, BD), load_vector(home_gates + vectors + D, D, BD)
+    d_rate_bias, d_retain_bias = tl.sum(home_r * 0, 0), tl.sum(home_r * 0, 0)
     for back in range(segments):
         segment = segments - 1 - back
+        place = program * segments + segment
         first = segment * outer_chunk
         last = tl.minimum(first + outer_chunk, tokens)
-        w_keys = load_rows(outer_states + segment * 2 * size, 0, D, 0, D, BD, BD)
-        w_values = load_rows(outer_states + segment * 2 * size + size, 0, D, 0, D, BD, BD)
-        w_rate = load_vector(gate_states + segment * 2 * D, D, BD)
-        w_retain = load_vector(gate_states + segment * 2 * D + D, D, BD)
-        if HOME:
-            home_k = load_rows(homes + squares, 0, D, 0, D, BD, BD)
-            home_v = load_rows(homes + squares + size, 0, D, 0, D, BD, BD)
-            home_m = load_rows(homes + squares + 2 * size, 0, D, 0, D, BD, BD)
-            home_r, home_a = load_vector(home_gates + vectors, D, BD), load_vector(home_gates + vectors + D, D, BD)
+        w_rate = load_vector(gate_states + place * 2 * D, D, BD)
+        w_retain = load_vector(gate_states + place * 2 * D + D, D, BD)
         x = load_rows(inputs + rows, first, last, 0, D, CO, BD)
-        k, probe = keys_and_probes(x, w_keys, w_values, L2, NORMALIZE, LOW)
+        k = load_rows(keys + rows, first, last, 0, D, CO, BD)
+        probe = load_rows(probes + rows, first, last, 0, D, CO, BD)
+        inverse = load_rows(solved + place * CO * CO, 0, CO, 0, CO, CO, CO)
         eta = rates(x, first, last, w_rate, rate_bias, outer_rate_max, CO)
-        alpha = retentions(x, first, last, w_retain, retain_bias, retain_min, CO)
-        lam, before, after, total = gate_products(alpha, CO, LOW)
-        inverse = unit_lower_inverse(eta[:, None] * lam * product(k, tl.trans(k), LOW), CO, LOW)
-        e = errors(w_keys, home_k, k, probe, eta, before, inverse, LOW)
-        g_keys, part, d_k, d_probe, d_system, d_eta, d_before, d_after, d_total = square_backward(
-            g_keys, w_keys, home_k, k, probe, eta, before, after, total, inverse, e, e * 0, LOW
-        )
-        b_keys += part
-        e = errors(w_values, home_v, k, probe, eta, before, inverse, LOW)
-        g_values, part, t_k, t_probe, t_system, t_eta, t_before, t_after, t_total = square_backward(
-            g_values, w_values, home_v, k, probe, eta, before, after, total, inverse, e, e * 0, LOW
-        )
-        b_values += part
-        d_k, d_probe, d_system, d_eta, d_before = (
-            d_k + t_k,
-            d_probe + t_probe,
-            d_system + t_system,
-            d_eta + t_eta,
-            d_before + t_before,
-        )
-        d_after, d_total = d_after + t_after, d_total + t_total
-        g_rate, row, t_k, t_probe, t_system, t_eta, t_before, t_after, t_total = gate_backward(
+        lam, before, after, total = gate_products(retentions(x, first, last, w_retain, retain_bias, retain_min, CO), CO, LOW)
+        g_rate, row, d_k, d_probe, d_system, d_eta, d_before, d_after, d_total = gate_backward(
             g_rate, w_rate, home_r, k, probe, eta, before, after, total, inverse
         )
         b_rate += row
-        d_k, d_probe, d_system, d_eta, d_before = (
-            d_k + t_k,
-            d_probe + t_probe,
-            d_system + t_system,
-            d_eta + t_eta,
-            d_before + t_before,
-        )
-        d_after, d_total = d_after + t_after, d_total + t_total
         g_retain, row, t_k, t_probe, t_system, t_eta, t_before, t_after, t_total = gate_backward(
             g_retain, w_retain, home_a, k, probe, eta, before, after, total, inverse
         )
         b_retain += row
-        d_k, d_probe, d_system, d_eta, d_before = (
-            d_k + t_k,
-            d_probe + t_probe,
-            d_system + t_system,
-            d_eta + t_eta,
-            d_before + t_before,
-        )
-        d_after, d_total = d_after + t_after, d_total + t_total
+        d_k, d_probe, d_system = d_k + t_k, d_probe + t_probe, d_system + t_system
+        d_eta, d_before, d_after, d_total = d_eta + t_eta, d_before + t_before, d_after + t_after, d_total + t_total
+        if SHARED and EXACT:
+            d_k += load_rows(d_keys + rows, first, last, 0, D, CO, BD)
+            d_before += load_gates(d_before_reads + program * tokens, first, last, 0.0, CO)
+        for i in range(3 if SHARED else 2):
+            w = load_rows(state_of(outer_states, inner_states, place, i, size, SHARED), 0, D, 0, D, BD, BD)
+            if HOME:
+                home = load_rows(homes + squares + i * size, 0, D, 0, D, BD, BD)
+            saved = (place * 3 + i) * CO * D
+            e = load_rows(written + saved, 0, CO, 0, D, CO, BD)
+            gap = load_rows(gaps + saved, 0, CO, 0, D, CO, BD)
+            prediction = load_rows(predictions + saved, 0, CO, 0, D, CO, BD)
+            d_e = e * 0
+            if SHARED and EXACT:
+                d_e = load_rows(d_written + rows, first, tl.where(i == 2, last, first), 0, D, CO, BD)
+            g = load_rows(d_squares + squares + i * size, 0, D, 0, D, BD, BD)
+            g, to_home, t_k, t_probe, t_system, t_eta, t_before, t_after, t_total = square_backward(
+                g, w, home, k, probe, eta, before, after, total, inverse, e, gap, prediction, d_e, LOW
+            )
+            if SHARED:
+                reached = load_rows(to_states + place * size, 0, tl.where(i == 2, D, 0), 0, D, BD, BD)
+                g += reached
+                if EXACT:
+                    reached = load_rows(to_homes + place * size, 0, tl.where(i == 2, D, 0), 0, D, BD, BD)
+                to_home += reached
+            store_rows(d_squares + squares + i * size, g, 0, D, 0, D, BD, BD)
+            if HOME:
+                to_home += load_rows(d_homes + squares + i * size, 0, D, 0, D, BD, BD)
+                store_rows(d_homes + squares + i * size, to_home, 0, D, 0, D, BD, BD)
+            d_k, d_probe, d_system = d_k + t_k, d_probe + t_probe, d_system + t_system
+            d_eta, d_before, d_after, d_total = d_eta + t_eta, d_before + t_before, d_after + t_after, d_total + t_total
+        x = load_rows(inputs + rows, first, last, 0, D, CO, BD)  # these again: the loop above leaves them no registers
+        k = load_rows(keys + rows, first, last, 0, D, CO, BD)
+        alpha = retentions(x, first, last, w_retain, retain_bias, retain_min, CO)
+        lam, before, after, total = gate_products(alpha, CO, LOW)
         d_lam = d_system * 0
-        if SHARED:
-            w_memory = load_rows(inner_states + segment * size, 0, D, 0, D, BD, BD)
-            q = load_rows(queries + rows, first, last, 0, D, CO, BD)
-            do = load_rows(d_outputs + rows, first, last, 0, D, CO, BD)
-            e = errors(w_memory, home_m, k, probe, eta, before, inverse, LOW)
-            dq, to_state, to_base, d_e, t_k, d_lam, t_before = read_backward(
-                q, do, w_memory, home_m, k, e, lam, before, EXACT, LOW
-            )
-            store_rows(d_queries + rows, dq, first, last, 0, D, CO, BD)
-            d_k, d_before = d_k + t_k, d_before + t_before
-            g_memory, part, t_k, t_probe, t_system, t_eta, t_before, t_after, t_total = square_backward(
-                g_memory, w_memory, home_m, k, probe, eta, before, after, total, inverse, e, d_e, LOW
-            )
-            g_memory += to_state
-            b_memory += part + to_base
-            d_k, d_probe, d_system, d_eta, d_before = (
-                d_k + t_k,
-                d_probe + t_probe,
-                d_system + t_system,
-                d_eta + t_eta,
-                d_before + t_before,
-            )
-            d_after, d_total = d_after + t_after, d_total + t_total
+        if SHARED and EXACT:
+            d_lam = load_rows(d_masks + place * CO * CO, 0, CO, 0, CO, CO, CO)
         t_k, t_eta, d_alpha = masks_backward(k, eta, lam, before, after, d_system, d_lam, d_before, d_after, d_total, CO, LOW)
-        dx, to_k, to_v, to_r, to_a, bias_r, bias_a = projection_backward(
-            x, first + tl.arange(0, CO) < last, w_keys, w_values, w_rate, w_retain, rate_bias, retain_bias, outer_rate_max,
-            retain_min, d_k + t_k, d_probe, d_eta + t_eta, d_alpha, L2, NORMALIZE, LOW,
-        )  # fmt: skip
-        store_rows(d_inputs + rows, dx, first, last, 0, D, CO, BD)
-        g_keys, g_values, g_rate, g_retain = g_keys + to_k, g_values + to_v, g_rate + to_r, g_retain + to_a
-        b_keys, b_values, b_rate, b_retain = b_keys + to_k, b_values + to_v, b_rate + to_r, b_retain + to_a
+        d_k += t_k
+        probe = load_rows(probes + rows, first, last, 0, D, CO, BD)
+        if L2:
+            d_k -= d_probe
+            probe += k
+        scale = load_gates(scales + 2 * program * tokens, first, last, 0.0, CO)
+        d_k = scale[:, None] * (d_k - tl.sum(d_k * k, 1)[:, None] * k)
+        if NORMALIZE:
+            scale = load_gates(scales + 2 * program * tokens + tokens, first, last, 0.0, CO)
+            d_probe = scale[:, None] * (d_probe - tl.sum(d_probe * probe, 1)[:, None] * probe)
+        store_rows(d_raw_keys + rows, d_k, first, last, 0, D, CO, BD)
+        store_rows(d_raw_values + rows, d_probe, first, last, 0, D, CO, BD)
+        d_rates, d_retentions = gate_inputs_backward(
+            x, first, last, w_rate, w_retain, rate_bias, retain_bias, outer_rate_max, retain_min, d_eta + t_eta, d_alpha, CO
+        )
+        store_gates(d_raw_gates + 2 * program * tokens, d_rates, first, last, CO)
+        store_gates(d_raw_gates + 2 * program * tokens + tokens, d_retentions, first, last, CO)
+        to_k, to_v = product(tl.trans(x), d_k, LOW), product(tl.trans(x), d_probe, LOW)
+        to_r, to_a = tl.sum(x * d_rates[:, None], 0), tl.sum(x * d_retentions[:, None], 0)
+        bias_r, bias_a = tl.sum(d_rates, 0), tl.sum(d_retentions, 0)
+        tl.debug_barrier()
+        add_rows(d_squares + squares, to_k, D, BD)
+        add_rows(d_squares + squares + size, to_v, D, BD)
+        if HOME:
+            add_rows(d_homes + squares, to_k, D, BD)
+            add_rows(d_homes + squares + size, to_v, D, BD)
+        g_rate, g_retain, b_rate, b_retain = g_rate + to_r, g_retain + to_a, b_rate + to_r, b_retain + to_a
         d_rate_bias, d_retain_bias = d_rate_bias + bias_r, d_retain_bias + bias_a
         if not SHARED:
             chunks = tl.cdiv(last - first, chunk)
+            w_keys = load_rows(outer_states + place * 2 * size, 0, D, 0, D, BD, BD)
+            w_values = load_rows(outer_states + place * 2 * size + size, 0, D, 0, D, BD, BD)
+            g_memory = load_rows(d_squares + squares + 2 * size, 0, D, 0, D, BD, BD)
+            b_memory, t_keys, t_values = (
+                tl.zeros((BD, BD), tl.float32),
+                tl.zeros((BD, BD), tl.float32),
+                tl.zeros((BD, BD), tl.float32),
+            )
+            if HOME:
+                home = load_rows(homes + squares + 2 * size, 0, D, 0, D, BD, BD)
             for behind in range(chunks):
                 start = first + (chunks - 1 - behind) * chunk
                 stop = tl.minimum(start + chunk, last)
-                inner_w = load_rows(inner_states + (start // chunk) * size, 0, D, 0, D, BD, BD)
+                saved = inner_states + (program * tl.cdiv(tokens, chunk) + start // chunk) * size
                 g_memory, part, to_k, to_v, to_r, to_a, bias_r, bias_a = chunk_backward(
                     inputs + rows, queries + rows, d_outputs + rows, d_inner_inputs + rows, d_queries + rows, start, stop,
-                    g_memory, inner_w, home_m, w_keys, w_values, w_rate, w_retain, rate_bias, retain_bias, rate_max, retain_min,
-                    D, BD, CI, L2, EXACT, NORMALIZE, LOW,
+                    g_memory, load_rows(saved, 0, D, 0, D, BD, BD), home, w_keys, w_values, w_rate, w_retain, rate_bias,
+                    retain_bias, rate_max, retain_min, D, BD, CI, L2, EXACT, NORMALIZE, LOW,
                 )  # fmt: skip
-                b_memory += part
-                g_keys, g_values, g_rate, g_retain = g_keys + to_k, g_values + to_v, g_rate + to_r, g_retain + to_a
-                b_keys, b_values, b_rate, b_retain = b_keys + to_k, b_values + to_v, b_rate + to_r, b_retain + to_a
+                b_memory, t_keys, t_values = b_memory + part, t_keys + to_k, t_values + to_v
+                g_rate, g_retain, b_rate, b_retain = g_rate + to_r, g_retain + to_a, b_rate + to_r, b_retain + to_a
                 d_rate_bias, d_retain_bias = d_rate_bias + bias_r, d_retain_bias + bias_a
-    store_rows(d_squares + squares, g_keys, 0, D, 0, D, BD, BD)
-    store_rows(d_squares + squares + size, g_values, 0, D, 0, D, BD, BD)
-    store_rows(d_squares + squares + 2 * size, g_memory, 0, D, 0, D, BD, BD)
+            store_rows(d_squares + squares + 2 * size, g_memory, 0, D, 0, D, BD, BD)
+            tl.debug_barrier()
+            add_rows(d_squares + squares, t_keys, D, BD)
+            add_rows(d_squares + squares + size, t_values, D, BD)
+            if HOME:
+                add_rows(d_homes + squares, t_keys, D, BD)
+                add_rows(d_homes + squares + size, t_values, D, BD)
+                add_rows(d_homes + squares + 2 * size, b_memory, D, BD)
+        tl.debug_barrier()
     store_vector(d_gates + vectors, g_rate, D, BD)
     store_vector(d_gates + vectors + D, g_retain, D, BD)
     if HOME:
-        store_rows(d_homes + squares, b_keys, 0, D, 0, D, BD, BD)
-        store_rows(d_homes + squares + size, b_values, 0, D, 0, D, BD, BD)
-        store_rows(d_homes + squares + 2 * size, b_memory, 0, D, 0, D, BD, BD)
         store_vector(d_home_gates + vectors, b_rate, D, BD)
         store_vector(d_home_gates + vectors + D, b_retain, D, BD)
     tl.store(d_biases + program * 2, d_rate_bias)
     tl.store(d_biases + program * 2 + 1, d_retain_bias)
+
+
+@triton.jit
+def add_rows(pointer, values, D: tl.constexpr, BD: tl.constexpr):
+    """Add to a square matrix in memory."""
+    store_rows(pointer, load_rows(pointer, 0, D, 0, D, BD, BD) + values, 0, D, 0, D, BD, BD)
+
+
+@triton.jit(do_not_specialize=("tokens", "outer_chunk"))
+def inputs_backward(
+    d_raw_keys,
+    d_raw_values,
+    d_raw_gates,
+    outer_states,
+    gate_states,
+    d_inputs,
+    tokens,
+    outer_chunk,
+    D: tl.constexpr,
+    BD: tl.constexpr,
+    CO: tl.constexpr,
+    LOW: tl.constexpr,
+):
+    """What reaches one segment's inputs through keys, values and gates."""
+    size: tl.constexpr = D * D
+    segments = tl.cdiv(tokens, outer_chunk)
+    program, place = (tl.program_id(0) // segments).to(tl.int64), tl.program_id(0).to(tl.int64)
+    first = tl.program_id(0) % segments * outer_chunk
+    last = tl.minimum(first + outer_chunk, tokens)
+    rows = program * tokens * D
+    d_keys = load_rows(d_raw_keys + rows, first, last, 0, D, CO, BD)
+    d_values = load_rows(d_raw_values + rows, first, last, 0, D, CO, BD)
+    dx = d_keys + product(d_keys, tl.trans(load_rows(outer_states + place * 2 * size, 0, D, 0, D, BD, BD)), LOW)
+    dx += d_values + product(d_values, tl.trans(load_rows(outer_states + place * 2 * size + size, 0, D, 0, D, BD, BD)), LOW)
+    d_rates = load_gates(d_raw_gates + 2 * program * tokens, first, last, 0.0, CO)
+    d_retentions = load_gates(d_raw_gates + 2 * program * tokens + tokens, first, last, 0.0, CO)
+    dx += d_rates[:, None] * load_vector(gate_states + place * 2 * D, D, BD)[None, :]
+    dx += d_retentions[:, None] * load_vector(gate_states + place * 2 * D + D, D, BD)[None, :]
+    store_rows(d_inputs + rows, dx, first, last, 0, D, CO, BD)

@@ -91,9 +91,10 @@ def keys_and_probes(x, w_keys, w_values, L2: tl.constexpr, NORMALIZE: tl.constex
 
 @triton.jit
 def errors(w, home, k, probe, eta, before, inverse, LOW: tl.constexpr):
-    """E of a square memory: what reaches it token by token."""
-    gap = answers(probe, w, LOW) - before[:, None] * product(k, w - home, LOW)
-    return product(inverse, eta[:, None] * gap, LOW)
+    """E of a square memory, what reaches it token by token, and what it comes from: the gap to its targets and its prediction."""
+    prediction = product(k, w - home, LOW)
+    gap = answers(probe, w, LOW) - before[:, None] * prediction
+    return product(inverse, eta[:, None] * gap, LOW), gap, prediction
 
 
 @triton.jit
@@ -191,7 +192,7 @@ def forward(
                     retentions(x, start, stop, w_retain, retain_bias, retain_min, CI), CI, LOW
                 )
                 inverse = unit_lower_inverse(eta[:, None] * between * product(k, tl.trans(k), LOW), CI, LOW)
-                e = errors(w_memory, home, k, probe, eta, before, inverse, LOW)
+                e, _, _ = errors(w_memory, home, k, probe, eta, before, inverse, LOW)
                 q = load_rows(queries, start, stop, 0, D, CI, BD)
                 store_rows(outputs, read(q, w_memory, home, k, e, between, before, EXACT, LOW), start, stop, 0, D, CI, BD)
                 w_memory = written(w_memory, home, k, e, after, total, LOW)
@@ -205,18 +206,18 @@ def forward(
             store_rows(inner_states + segment * size, w_memory, 0, D, 0, D, BD, BD)
             if HOME:
                 home = load_rows(homes + 2 * size, 0, D, 0, D, BD, BD)
-            outer_e = errors(w_memory, home, outer_k, outer_probe, outer_eta, gamma, solve, LOW)
+            outer_e, _, _ = errors(w_memory, home, outer_k, outer_probe, outer_eta, gamma, solve, LOW)
             outer_q = load_rows(queries, first, last, 0, D, CO, BD)
             out = read(outer_q, w_memory, home, outer_k, outer_e, lam, gamma, EXACT, LOW)
             store_rows(outputs, out, first, last, 0, D, CO, BD)
             w_memory = written(w_memory, home, outer_k, outer_e, s, gamma_last, LOW)
         if HOME:
             home = load_rows(homes, 0, D, 0, D, BD, BD)
-        outer_e = errors(w_keys, home, outer_k, outer_probe, outer_eta, gamma, solve, LOW)
+        outer_e, _, _ = errors(w_keys, home, outer_k, outer_probe, outer_eta, gamma, solve, LOW)
         w_keys = written(w_keys, home, outer_k, outer_e, s, gamma_last, LOW)
         if HOME:
             home = load_rows(homes + size, 0, D, 0, D, BD, BD)
-        outer_e = errors(w_values, home, outer_k, outer_probe, outer_eta, gamma, solve, LOW)
+        outer_e, _, _ = errors(w_values, home, outer_k, outer_probe, outer_eta, gamma, solve, LOW)
         w_values = written(w_values, home, outer_k, outer_e, s, gamma_last, LOW)
         if HOME:
             home_row = load_vector(home_gates, D, BD)
