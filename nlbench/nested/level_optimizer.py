@@ -85,7 +85,8 @@ class LevelOptimizer:
     def _with_model(self) -> Levels:
         """The levels with the model's tensors as they are now, initial states also in the leaves that their optimizers step."""
         for index, leaves in enumerate(self._leaves):
-            _copy(leaves, self._initial(index))
+            for name, value in self._initial(index).items():
+                leaves[name].data = value.clone()
         return tuple(
             replace(level, parameters=self._parameters(i), initial=self._initial(i)) for i, level in enumerate(self.levels)
         )

@@ -34,6 +34,8 @@ class StreamState:
         rows = dict(self.rows)
         if new:
             rows |= dict(zip(new, self._split(self.fresh(len(new)), len(new)), strict=True))
+        if not streams:
+            return self.fresh(0)
         first = rows[streams[0]]
         return {name: torch.cat([rows[stream][name] for stream in streams], self.axis) for name in first}
 

@@ -102,9 +102,10 @@ def test_copies_of_model_and_optimizer_train_on_alike_and_apart(variant):
     assert not moved(state(model), state(twin))
 
 
-def test_a_model_cast_after_its_optimizer_was_made_still_learns_its_initial_states():
+@pytest.mark.parametrize("restart", ["fomaml", "reptile"])
+def test_a_model_cast_after_its_optimizer_was_made_still_learns_its_initial_states(restart):
     model = Model("nested").float()
-    optimizer = LevelOptimizer(model, sgd, restart="reptile")
+    optimizer = LevelOptimizer(model, adamw, restart=restart)
     model.double()
     before = state(model)
     train(model, optimizer, 8)

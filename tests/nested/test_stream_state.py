@@ -109,6 +109,14 @@ def test_reset_forgets_the_named_streams_only():
     assert memory.rows == {}
 
 
+def test_a_batch_of_no_streams_is_a_state_of_no_rows():
+    memory = lstm_state()
+    state = memory.gather([])
+    assert {name: tuple(value.shape) for name, value in state.items()} == {"h": (0, 4), "c": (0, 4)}
+    memory.carry([], state)
+    assert memory.rows == {}
+
+
 def test_clone_is_independent_and_gather_changes_nothing():
     memory = lstm_state()
     memory.carry(["a"], {"h": torch.ones(1, 4), "c": torch.ones(1, 4)})
