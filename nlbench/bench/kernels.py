@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from nlbench.kernels.backends import Backend, available_backends
-from nlbench.kernels.cases import CASES, Case, Judgement, judge
+from nlbench.kernels.cases import CASES
+from nlbench.kernels.judging import Case, Judgement, judge
 from nlbench.kernels.memory_scan.tokens import scan_tokens
 
 GEMM_SIZE: Final = 1024

@@ -7,7 +7,8 @@ import torch
 
 from nlbench.bench import kernels as bench
 from nlbench.bench.kernels import bench_kernels, check_case, in_turns
-from nlbench.kernels.cases import CASES, Case
+from nlbench.kernels.cases import CASES
+from nlbench.kernels.judging import Case
 
 
 def small_case() -> Case:

@@ -11,7 +11,8 @@ import torch
 
 from nlbench.kernels import gpu_products
 from nlbench.kernels.backends import implementation
-from nlbench.kernels.cases import CASES, Case, judge
+from nlbench.kernels.cases import CASES
+from nlbench.kernels.judging import Case, judge
 
 
 def poisoned(shape, like, dtype=None):

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from nlbench.kernels.backends import available_backends, implementation
-from nlbench.kernels.cases import CASES, Case, judge
+from nlbench.kernels.cases import CASES
+from nlbench.kernels.judging import Case, judge
 
 PAIRS = [
     pytest.param(case, backend, id=f"{case}-{backend}")

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from nlbench.kernels.backends import implementation
-from nlbench.kernels.cases import CASES, Case, judge
+from nlbench.kernels.cases import CASES
+from nlbench.kernels.judging import Case, judge
 
 pytest.importorskip("triton")
 

@@ -1,4 +1,4 @@
-"""The self-referential block on a GPU: shapes, saved states and launches of the kernels in the two files beside this one."""
+"""The self-referential block on a GPU: shapes, saved states and launches of the kernels in the files beside this one."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from torch.autograd.function import once_differentiable
 from nlbench.errors import BackendError
 from nlbench.kernels.gpu_tiles import empty, flat, padded
 from nlbench.kernels.self_referential_scan import Memories
-from nlbench.kernels.self_referential_scan._triton_backward import backward, inputs_backward, prepare
+from nlbench.kernels.self_referential_scan._triton_backward import backward
 from nlbench.kernels.self_referential_scan._triton_forward import forward
+from nlbench.kernels.self_referential_scan._triton_segments import inputs_backward, prepare
 
 LONGEST: Final = 64
 """The most tokens of a segment that one program solves for."""
