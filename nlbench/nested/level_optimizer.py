@@ -83,10 +83,7 @@ class LevelOptimizer:
         }
 
     def _with_model(self) -> Levels:
-        """The levels with the model's tensors as they are now, initial states also in the leaves that their optimizers step."""
-        for index, leaves in enumerate(self._leaves):
-            for name, value in self._initial(index).items():
-                leaves[name].data = value.clone()
+        """The levels with the model's tensors as they are now."""
         return tuple(
             replace(level, parameters=self._parameters(i), initial=self._initial(i)) for i, level in enumerate(self.levels)
         )
@@ -105,21 +102,23 @@ class LevelOptimizer:
         gradients = [
             {name: value.grad.clone() for name, value in targets.items() if value.grad is not None} for targets in self._targets
         ]
-        rules = [_torch_rule] * len(self.levels)
-        self._write(continuum_update(self._with_model(), gradients, rules, self.plan, self.step_count))
+        before, rules = self._with_model(), [_torch_rule] * len(self.levels)
+        self._write(before, continuum_update(before, gradients, rules, self.plan, self.step_count))
 
     @torch.no_grad()
     def flush(self) -> None:
         """Apply every pending partial chunk now."""
-        self._write(flush(self._with_model(), [_torch_rule] * len(self.levels), self.plan))
+        before = self._with_model()
+        self._write(before, flush(before, [_torch_rule] * len(self.levels), self.plan))
 
-    def _write(self, levels: Levels) -> None:
+    def _write(self, before: Levels, after: Levels) -> None:
         """Copy what changed into the model, which alone holds parameters and initial states between steps."""
-        for index, (before, after) in enumerate(zip(self.levels, levels, strict=True)):
-            if after.updates != before.updates:
-                _copy(self._targets[index], after.parameters)
-                _copy(self._initial(index), after.initial)
-        self.levels = tuple(replace(level, parameters={}, initial={}) for level in levels)
+        for targets, old, new in zip(self._targets, before, after, strict=True):
+            if new.parameters is not old.parameters:
+                _copy(targets, new.parameters)
+            if new.initial is not old.initial:
+                _copy(old.initial, new.initial)
+        self.levels = tuple(replace(level, parameters={}, initial={}) for level in after)
 
     def scale_rates(self, factor: float) -> None:
         """Set every learning rate to `factor` times the one it was made with; call it before a step to follow a schedule."""
@@ -166,8 +165,13 @@ class LevelOptimizer:
 
 
 def _torch_rule(parameters: Tree, gradient: Tree, state: tuple[Optimizer, dict[str, nn.Parameter]]) -> tuple[Tree, Any]:
-    """The values that one step of a torch optimizer gives to its targets, which keep their own; both are the rule state."""
+    """The values that one step of a torch optimizer gives to its targets, which keep their own; both are the rule state. Targets
+    that are not the model's own tensors, the leaves for initial states, first take the parameters' values.
+    """
     optimizer, targets = state
+    for name, target in targets.items():
+        if target.data_ptr() != parameters[name].data_ptr():
+            target.data = parameters[name].clone()
     before = {name: value.detach().clone() for name, value in targets.items()}
     for name, value in targets.items():
         value.grad = gradient.get(name)
