@@ -252,7 +252,7 @@ def record_files(paths: Iterable[str | Path]) -> list[Path]:
     return files
 
 
-def bench_kernels(ops: Sequence[str] = (), device: str = "cpu") -> KernelReport:
+def bench_kernels(ops: Sequence[str] = (), device: str = "cpu", *, peers: bool = False) -> KernelReport:
     """Return checks against float64 and timings of the kernel ops, all by default; see
     `nlbench.bench.kernels.bench_kernels`.
     """
@@ -264,7 +264,7 @@ def bench_kernels(ops: Sequence[str] = (), device: str = "cpu") -> KernelReport:
     for op in ops:
         if op not in known:
             raise UnknownNameError("kernel op", op, known)
-    return kernels.bench_kernels(ops=ops, device=device)
+    return kernels.bench_kernels(ops=ops, device=device, peers=peers)
 
 
 def bench_runs(

@@ -230,12 +230,15 @@ def tune(
 def bench_kernels(
     op: Annotated[list[str] | None, typer.Option(help="Only this kernel op; may be repeated.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    peers: Annotated[
+        bool, typer.Option("--peers", help="Also time flash-linear-attention and titans-pytorch, if installed. GPU only.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Check every kernel case against float64, then time it beside plain torch. A case that fails prints no speed; exit 1."""
     from nlbench import api, display
 
-    report = api.bench_kernels(op or (), device)
+    report = api.bench_kernels(op or (), device, peers=peers)
     display.kernels(report, json)
     raise typer.Exit(0 if report.passed else 1)
 

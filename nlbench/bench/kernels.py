@@ -11,6 +11,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from nlbench.bench.peers import check_installed, peer_run
 from nlbench.kernels.backends import Backend, available_backends
 from nlbench.kernels.cases import CASES
 from nlbench.kernels.judging import Case, Judgement, judge
@@ -23,11 +24,20 @@ COPY_BYTES: Final = 256 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What this machine reached in this process: float32 matrix products, and memory read and written by a copy."""
+    """What this machine reached in this process: matrix products, and memory read and written by a copy.
+
+    low_gemm_gflops is that of bfloat16 products, measured on a GPU and 0 elsewhere.
+    """
 
     gemm_gflops: float
     copy_gb_s: float
     threads: int
+    low_gemm_gflops: float = 0.0
+
+    def seconds(self, flops: float, size: float, dtype: str) -> float:
+        """The shortest time that these limits leave for so many operations and bytes."""
+        peak = self.low_gemm_gflops if dtype == "bfloat16" and self.low_gemm_gflops else self.gemm_gflops
+        return max(flops / peak, size / self.copy_gb_s) / 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +46,8 @@ class Check:
 
     op: str
     case: str
-    backend: str
+    backend: Backend
+    dtype: str
     passed: bool
     worst: Judgement
 
@@ -47,14 +58,18 @@ class Timing:
 
     implementation  a backend, or "token loop" (plain torch, one token at a time)
     direction       "forward", "forward+backward" or, for ops that change their arguments, "step"
+    dtype           "float32" or "bfloat16"
     ratio           how many times longer the plain torch of the same case took; 1 for itself
     gflops, gb_s    achieved, 0 where the case states no such work
+    recorded        seconds of its kernels alone, replayed from a CUDA graph; None where that cannot be
+    roofline        the share of the machine's limits reached: the shortest time they leave over `recorded`, else over `seconds`
     """
 
     op: str
     case: str
     implementation: str
     direction: str
+    dtype: str
     seconds: float
     low: float
     high: float
@@ -62,6 +77,8 @@ class Timing:
     ratio: float
     gflops: float
     gb_s: float
+    recorded: float | None
+    roofline: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,62 +95,107 @@ class KernelReport:
 
 
 def bench_kernels(
-    *, ops: Sequence[str] = (), device: str = "cpu", repeats: int = 9, seconds_per_case: float = 2.0, token_loops: bool = False
+    *,
+    ops: Sequence[str] = (),
+    device: str = "cpu",
+    repeats: int = 9,
+    seconds_per_case: float = 2.0,
+    token_loops: bool = False,
+    peers: bool = False,
 ) -> KernelReport:
-    """Check every case of the table on every backend that runs on `device`, then time the large ones in float32.
+    """Check every case of the table on every backend that runs on `device`, then time the large ones: in float32, and on a GPU
+    in bfloat16 too.
 
     ops               only these ops; none: all
     repeats           runs of each implementation, taken in turns; at least 3 even where they exceed `seconds_per_case`
     token_loops       also time memory scans one token at a time in plain torch: seconds a run
+    peers             also time the nearest public kernels that are installed; raises `NlbenchError` if none is
     """
-    cases = [case for case in CASES if not ops or case.op in ops]
-    checks = tuple(check for case in cases for check in check_case(case, device))
-    good = {(check.op, check.case, check.backend) for check in checks if check.passed}
-    timings = [
-        timing
-        for case in cases
-        if case.timed
-        for timing in time_case(
-            case,
-            [name for name in available_backends(case.op, torch.empty(0, device=device)) if (case.op, case.name, name) in good],
-            device=device,
-            repeats=repeats,
-            seconds=seconds_per_case,
-            token_loop=token_loops and case.op == "memory_scan",
-        )
-    ]
-    return KernelReport(measure_limits(device), checks, tuple(timings))
+    if peers:
+        check_installed()
+    kind = torch.device(device).type
+    cases = [case for case in CASES if (not ops or case.op in ops) and case.device in ("cpu", kind)]
+    dtypes = [torch.float32] if kind == "cpu" else [torch.float32, torch.bfloat16]
+    checks = tuple(check for case in cases for dtype in dtypes for check in check_case(case, device, dtype))
+    limits = measure_limits(device)
+    timings: list[Timing] = []
+    for case in (case for case in cases if case.timed):
+        for dtype in dtypes:
+            good = [each.backend for each in checks if each.passed and (each.op, each.case, each.dtype) == _key(case, dtype)]
+            turns = Turns(device, dtype, repeats, seconds_per_case, token_loops and case.op == "memory_scan", peers)
+            timings += time_case(case, good, turns, limits)
+    return KernelReport(limits, checks, tuple(timings))
 
 
-def check_case(case: Case, device: str = "cpu") -> list[Check]:
-    """One check per backend; the reference itself is checked at float32 too, so that its speed may be shown."""
+def check_case(case: Case, device: str = "cpu", dtype: torch.dtype = torch.float32) -> list[Check]:
+    """One check per backend; the reference itself is checked at the same precision too, so that its speed may be shown."""
     checks = []
-    for backend in available_backends(case.op, torch.empty(0, device=device)):
-        judgements = list(judge(case, backend, device=device))
+    for backend in available_backends(case.op, torch.empty(0, device=device, dtype=dtype)):
+        judgements = list(judge(case, backend, dtype=dtype, device=device))
         worst = max(judgements, key=lambda each: _share(each.error, each.allowed))
-        checks.append(Check(case.op, case.name, backend, all(each.passed for each in judgements), worst))
+        checks.append(Check(case.op, case.name, backend, _key(case, dtype)[2], all(each.passed for each in judgements), worst))
     return checks
 
 
-def time_case(
-    case: Case, backends: Iterable[Backend], *, device: str, repeats: int, seconds: float, token_loop: bool
-) -> list[Timing]:
-    """Timings of every backend (and of the token loop) in every direction the case has, in turns."""
-    tensors = {name: each.to(device) for name, each in case.inputs(torch.float32).items()}
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """How cases are timed: where, in what, how often and how long, and what else beside the backends."""
+
+    device: str
+    dtype: torch.dtype
+    repeats: int
+    seconds: float
+    token_loop: bool
+    peers: bool
+
+
+def time_case(case: Case, backends: Iterable[Backend], turns: Turns, limits: Limits) -> list[Timing]:
+    """Timings of every backend, of the token loop and of peers, in every direction the case has, in turns."""
+    tensors = case.inputs(turns.dtype, turns.device)
     timings = []
     for direction in ("forward", "forward+backward") if case.differentiable else ("step",):
         runs: dict[str, Callable[[], object]] = {name: _run(case, tensors, name, direction) for name in backends}
-        if token_loop:
+        if turns.token_loop:
             runs["token loop"] = _token_run(case, tensors, direction)
-        measured = in_turns(runs, repeats=repeats, seconds=seconds, device=device)
+        peer = peer_run(case, tensors, direction) if turns.peers else None
+        if peer:
+            runs[peer[0]] = peer[1]
+        measured = in_turns(runs, repeats=turns.repeats, seconds=turns.seconds, device=turns.device)
         plain = median(measured["reference"]) if "reference" in measured else float("nan")
         passes = 3.5 if direction == "forward+backward" else 1.0
+        dtype = _key(case, turns.dtype)[2]
+        shortest = limits.seconds(case.flops * passes, case.bytes * passes, dtype)
         for name, times in measured.items():
             low, middle, high = quantiles(times, n=4)
-            per_second = passes / middle / 1e9
-            rates = plain / middle, case.flops * per_second, case.bytes * per_second
-            timings.append(Timing(case.op, case.name, name, direction, middle, low, high, len(times), *rates))
+            recorded = recorded_seconds(runs[name]) if name == "triton" and turns.device != "cpu" else None
+            rates = plain / middle, case.flops * passes / middle / 1e9, case.bytes * passes / middle / 1e9
+            spent = recorded or middle
+            timings.append(
+                Timing(
+                    case.op, case.name, name, direction, dtype, middle, low, high, len(times), *rates, recorded, shortest / spent
+                )
+            )
     return timings
+
+
+def recorded_seconds(run: Callable[[], object], repeats: int = 20) -> float | None:
+    """Seconds of the kernels behind a call, its median replayed from a CUDA graph; None where it cannot be recorded."""
+    graph = torch.cuda.CUDAGraph()
+    try:
+        with torch.cuda.graph(graph):
+            run()
+    except RuntimeError:  # something in it waits for the device
+        torch.cuda.synchronize()
+        return None
+    times = []
+    for _ in range(repeats):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        graph.replay()
+        end.record()
+        torch.cuda.synchronize()
+        times.append(start.elapsed_time(end) / 1e3)
+    return median(times)
 
 
 def in_turns(runs: dict[str, Callable[[], object]], *, repeats: int, seconds: float, device: str) -> dict[str, list[float]]:
@@ -164,18 +226,30 @@ def in_turns(runs: dict[str, Callable[[], object]], *, repeats: int, seconds: fl
 
 
 def measure_limits(device: str = "cpu") -> Limits:
-    """The best of several float32 products of 1024 × 1024 matrices and of several copies of 256 MiB, with torch's threads."""
-    a, b = (torch.ones(GEMM_SIZE, GEMM_SIZE, device=device) for _ in range(2))
-    source, target = (torch.ones(COPY_BYTES // 4, device=device) for _ in range(2))
+    """The best of several products of large square matrices and of several copies, with torch's threads.
+
+    Matrices of 1024 × 1024 and 256 MiB on a CPU, 8 times as wide and as much on a GPU: sizes that fill either.
+    """
+    scale = 1 if device == "cpu" else 8
+    size, copied = GEMM_SIZE * scale, COPY_BYTES * scale
+    a, b = (torch.randn(size, size, device=device) for _ in range(2))
+    source, target = (torch.ones(copied // 4, device=device) for _ in range(2))
     runs: dict[str, Callable[[], object]] = {"gemm": lambda: a @ b, "copy": lambda: target.copy_(source)}
+    if scale > 1:
+        low_a, low_b = a.bfloat16(), b.bfloat16()
+        runs["low gemm"] = lambda: low_a @ low_b
     best = {name: min(times) for name, times in in_turns(runs, repeats=15, seconds=10.0, device=device).items()}
-    return Limits(2 * GEMM_SIZE**3 / best["gemm"] / 1e9, 2 * COPY_BYTES / best["copy"] / 1e9, torch.get_num_threads())
+    low = 2 * size**3 / best["low gemm"] / 1e9 if scale > 1 else 0.0
+    return Limits(2 * size**3 / best["gemm"] / 1e9, 2 * copied / best["copy"] / 1e9, torch.get_num_threads(), low)
+
+
+def _key(case: Case, dtype: torch.dtype) -> tuple[str, str, str]:
+    return case.op, case.name, str(dtype).removeprefix("torch.")
 
 
 def _run(case: Case, tensors: dict[str, Tensor], backend: Backend, direction: str) -> Callable[[], object]:
-    gradients = direction == "forward+backward"
-    if gradients or not case.differentiable:
-        return lambda: case.run(tensors, backend, gradients=gradients)
+    if direction != "forward":
+        return case.prepared(tensors, backend)
     return lambda: case.call(tensors, **case.options, backend=backend)
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from nlbench.display.console import lay_out, out, write_json
 
 if TYPE_CHECKING:
-    from nlbench.bench.kernels import KernelReport, Limits
+    from nlbench.bench.kernels import KernelReport, Limits, Timing
     from nlbench.bench.runs import Case, RunReport
 
 
@@ -23,8 +23,10 @@ def kernels(report: KernelReport, as_json: bool) -> None:
     failed = [check for check in report.checks if not check.passed]
     out.print(f"{len(report.checks) - len(failed)} of {len(report.checks)} checks against float64 passed")
     for check in failed:
-        out.print(f"[bold]failed[/] {check.op} {check.case} ({check.backend}): {check.worst}")
-    grid = _grid("op", "case", "implementation", "direction", "median ms", "quartiles", "times plain torch")
+        out.print(f"[bold]failed[/] {check.op} {check.case} ({check.backend}, {check.dtype}): {check.worst}")
+    on_gpu = report.limits.low_gemm_gflops > 0
+    more = ("kernels ms", "TFLOP/s", "GB/s", "of roofline") if on_gpu else ()
+    grid = _grid("op", "case", "implementation", "direction", "dtype", "median ms", "quartiles", "times plain torch", *more)
     for timing in report.timings:
         spread = f"{timing.low * 1e3:.3g} … {timing.high * 1e3:.3g}"
         grid.add_row(
@@ -32,12 +34,20 @@ def kernels(report: KernelReport, as_json: bool) -> None:
             timing.case,
             timing.implementation,
             timing.direction,
+            timing.dtype,
             f"{timing.seconds * 1e3:.3g}",
             spread,
             f"{timing.ratio:.2f}",
+            *(_achieved(timing) if on_gpu else ()),
         )
     lay_out(out, grid)
     _limits(report.limits)
+
+
+def _achieved(timing: Timing) -> tuple[str, str, str, str]:
+    """The time of the kernels alone, the rates, and the share of what the machine's limits allow."""
+    recorded = "" if timing.recorded is None else f"{timing.recorded * 1e3:.3g}"
+    return recorded, f"{timing.gflops / 1e3:.3g}", f"{timing.gb_s:.3g}", f"{timing.roofline:.0%}"
 
 
 def runs(report: RunReport, as_json: bool) -> None:
@@ -80,12 +90,13 @@ def _grid(first: str, *columns: str) -> Table:
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     grid.add_column(first)
     for column in columns:
-        grid.add_column(column, justify="left" if column in ("case", "implementation", "direction") else "right")
+        grid.add_column(column, justify="left" if column in ("case", "implementation", "direction", "dtype") else "right")
     return grid
 
 
 def _limits(limits: Limits) -> None:
     out.print(
         f"[dim]limits in this process:[/] {limits.gemm_gflops:.0f} GFLOP/s float32, "
-        f"{limits.copy_gb_s:.1f} GB/s copy, {limits.threads} threads"
+        + (f"{limits.low_gemm_gflops:.0f} GFLOP/s bfloat16, " if limits.low_gemm_gflops else "")
+        + f"{limits.copy_gb_s:.1f} GB/s copy, {limits.threads} threads"
     )

@@ -282,6 +282,23 @@ def _timed_scan(d: int, chunk: int) -> Case:
     return replace(case, flops=8 * 4096 * (4.0 * chunk * d + 2 * chunk**2 / 3 + 6 * d * d))
 
 
+def _gpu_scan(name: str, heads: int, d_v: int) -> Case:
+    """4 sequences of 4096 tokens with given targets, read token by token; work and traffic of the chunked form in bfloat16."""
+    d, chunk = 64, 64
+    sizes = {"S": 4, "H": heads, "L": 4096, "d": d, "d_v": d_v}
+    case = _scan(name, sizes=sizes, chunk=chunk, residual="given", read="exact")
+    chunks = 4 * heads * 4096 / chunk
+    flops = chunks * (2.0 * chunk**2 * (d + d_v) + 2 * chunk**3 / 3 + 8 * chunk * d * d_v)
+    return replace(case, flops=flops, bytes=chunks * (2.0 * chunk * (2 * d + 2 * d_v) + 8 * chunk + 2 * d * d_v), device="cuda")
+
+
+def _gpu_self() -> Case:
+    """16 sequences of 4096 tokens, 256 wide: 64 programs of one clock."""
+    d, tokens = 64, 64 * 4096
+    case = _self("64-programs-4096-d64", {"S": 16, "H": 4, "L": 4096, "d": d}, chunk=64, outer_chunk=64)
+    return replace(case, flops=tokens * (18.0 * d * d + 6 * d * 64 + 2 * 64**2 / 3), bytes=tokens * 10.0 * d, device="cuda")
+
+
 def _timed_self(heads: int, d: int) -> Case:
     """4 rows of 256 tokens, with the five memories of every head; the work is that of one solve for all."""
     case = _self(f"4x256-{heads}-heads-d{d}", {"S": 4, "H": heads, "L": 256, "d": d}, chunk=16, outer_chunk=16)
@@ -361,6 +378,9 @@ CASES: Final = (
     _block("silu-many-rows", {"S": 2, "N": 300, "D": 16, "H": 24}, activation="silu"),
     _block("one-row", {"S": 1, "N": 1, "D": 7, "H": 5}),
     *(_timed_scan(d, chunk) for d in (16, 32, 64) for chunk in (16, 64)),
+    _gpu_scan("64-programs-4096-d64", heads=16, d_v=64),
+    _gpu_scan("16-programs-4096-five-memories", heads=4, d_v=320),
+    _gpu_self(),
     _timed_self(heads=4, d=16),
     _timed_self(heads=1, d=64),
     _timed_mlp("10-seeds-digits", 10, 32, (64, 128, 10)),

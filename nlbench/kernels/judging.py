@@ -27,7 +27,8 @@ Edit = Callable[[Tensors], None]
 class Case:
     """One shape and edge of an op. `make` draws the inputs, `call` runs the op on them; sizes and options are their arguments.
 
-    flops, bytes  floating-point operations of one forward pass, or what it must move, for the cases that are timed
+    flops, bytes  floating-point operations of one forward pass, and what it must move, for the cases that are timed
+    device        where it is timed: "cuda" for sizes that only a GPU finishes in time
     """
 
     op: str
@@ -40,6 +41,7 @@ class Case:
     differentiable: bool = True
     flops: float = 0.0
     bytes: float = 0.0
+    device: str = "cpu"
 
     @property
     def timed(self) -> bool:
@@ -101,11 +103,11 @@ class Judgement:
 
 
 def judge(case: Case, backend: Backend, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Iterator[Judgement]:
-    """The error of a backend on every output and gradient of a case, beside what is allowed."""
-    rounded = case.inputs(dtype)
+    """The error of a backend on every output and gradient of a case, beside what is allowed; all of it made on one device."""
+    rounded = case.inputs(dtype, device)
     exact = case.run({name: each.double() if each.is_floating_point() else each for name, each in rounded.items()}, "reference")
     plain = case.run(rounded, "reference")
-    found = case.run({name: each.to(device) for name, each in rounded.items()}, backend)
+    found = case.run(rounded, backend)
     for name, wanted in exact.items():
         unit = float(wanted.abs().amax()) if wanted.numel() else 0.0
         plain_error, error = (_distance(each[name], wanted) / (unit or 1.0) for each in (plain, found))
@@ -113,7 +115,7 @@ def judge(case: Case, backend: Backend, *, dtype: torch.dtype = torch.float32, d
 
 
 def _distance(one: Tensor, exact: Tensor) -> float:
-    return float((one.double().cpu() - exact).abs().amax()) if exact.numel() else 0.0
+    return float((one.double() - exact).abs().amax()) if exact.numel() else 0.0
 
 
 @dataclass(frozen=True, slots=True)
