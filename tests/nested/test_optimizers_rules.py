@@ -249,6 +249,14 @@ def test_shampoo_equals_its_closed_form() -> None:
     assert close(run_shampoo(gradients, one_sided=True), one_sided)
 
 
+def test_shampoo_waits_for_its_roots_where_gradients_appear_between_two_refreshes() -> None:
+    """Factors of zero have no root: a huge one would throw the weights away at the first gradient."""
+    silence = [torch.zeros(5, 4, dtype=torch.float64)] * 25
+    assert not run_shampoo([*silence, draw(5, 4)], refresh=10).any()
+    afterwards = run_shampoo([*silence, *(draw(5, 4, seed=t) for t in range(5))], refresh=10)
+    assert 0 < float(afterwards.abs().max()) < 1
+
+
 @pytest.mark.parametrize("order", [2, 4])
 def test_inverse_root_inverts_the_power(order: int) -> None:
     factor = draw(3, 6, 6, seed=1)
