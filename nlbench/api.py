@@ -5,8 +5,10 @@ Torch is imported only when something runs.
 
 from __future__ import annotations
 
+import gc
 import glob
 import os
+import sys
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
@@ -200,8 +202,13 @@ def _runner() -> ModuleType:
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+    fresh = "torch" not in sys.modules
+    gc.disable()
     from nlbench import runner
 
+    if fresh and "triton" not in sys.modules:  # whose profiler would complain, as Python ends, of what is left
+        gc.freeze()  # modules are no garbage: looking through torch's again and again costs a second in all
+    gc.enable()
     return runner
 
 

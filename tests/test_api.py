@@ -158,3 +158,9 @@ command("run", "--model", "mlp", "--stream", "split-digits", "--seeds", "2", "--
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+def test_modules_are_not_looked_through_for_garbage() -> None:
+    code = "import gc\nfrom nlbench import api\napi._runner()\nprint(gc.isenabled(), gc.get_freeze_count() > 100_000)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["True", "True"]
