@@ -1,7 +1,8 @@
 """Take the parts of HOPE away one by one and write the tables of docs/hope.md: `python docs/ablations.py`.
 
-Runs are recorded in results/ablations and not made twice, `--processes` of them at a time. `--streams` chooses some of the
-tables; `--table` writes what has been recorded without running anything.
+Rows that are recipes as they stand are read from the reference records. The others are recorded in results/ablations and not
+made twice, `--processes` of them at a time. `--streams` chooses some of the tables; `--table` runs nothing, and leaves out rows
+that were not run.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from nlbench.records import Record, read_record
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "hope.md"
 RESULTS = ROOT / "results" / "ablations"
+REFERENCE = ROOT / "results" / "reference"
 SEEDS = {"split-digits": 10, "permuted-digits": 10, "split-mnist": 5, "permuted-mnist": 5}
 
 Rows = tuple[tuple[str, str, dict[str, str]], ...]
@@ -175,7 +177,7 @@ def made(model: str, stream: str, changes: dict[str, str], device: str) -> None:
 
 def run(streams: list[str], processes: int, device: str) -> None:
     """Run the rows of some streams; raise the first error when all have ended."""
-    rows = [(label, stream, model, changes) for stream in streams for label, model, changes in ABLATIONS[stream]]
+    rows = [(label, stream, model, changes) for stream in streams for label, model, changes in ABLATIONS[stream] if changes]
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
         runs = {pool.submit(made, model, stream, changes, device): (stream, label) for label, stream, model, changes in rows}
         for count, future in enumerate(as_completed(runs), 1):
@@ -185,22 +187,28 @@ def run(streams: list[str], processes: int, device: str) -> None:
 
 
 def recorded(stream: str) -> list[str]:
-    """Return the table's rows of the records that are there."""
-    found = [read_record(path) for path in sorted(RESULTS.glob(f"*.{stream}.*.parquet"), key=lambda path: path.stat().st_mtime)]
-    latest = {(record.model, record.metadata["learner_digest"]): record for record in found}
-    keys = [(label, (model, resolved(model, stream, changes).learner.digest)) for label, model, changes in ABLATIONS[stream]]
-    return [row(label, latest[key]) for label, key in keys]
+    """Return the table's rows of the records that are there, and say which are not."""
+    paths = [
+        path
+        for folder in (RESULTS, REFERENCE)
+        for path in sorted(folder.glob(f"*.{stream}.*.parquet"), key=lambda path: path.stat().st_mtime)
+    ]
+    latest = {(record.model, record.metadata["learner_digest"]): record for record in map(read_record, paths)}
+    keys = {label: (model, resolved(model, stream, changes).learner.digest) for label, model, changes in ABLATIONS[stream]}
+    for label in (label for label, key in keys.items() if key not in latest):
+        sys.stderr.write(f"not run: {stream}: {label}\n")
+    return [row(label, latest[key], SEEDS[stream]) for label, key in keys.items() if key in latest]
 
 
-def row(label: str, record: Record) -> str:
-    """Return the table's row of a record."""
-    cells = [interval(record, metric) for metric in ("average_accuracy", "forgetting", "learning_accuracy")]
+def row(label: str, record: Record, seeds: int) -> str:
+    """Return the table's row of a record's first seeds."""
+    cells = [interval(record, metric, seeds) for metric in ("average_accuracy", "forgetting", "learning_accuracy")]
     return f"| {label} | {' | '.join(cells)} | {sum(record.bytes().values()) / 1e6:.1f} MB |"
 
 
-def interval(record: Record, metric: str) -> str:
-    """Return the mean over seeds, plus or minus its standard error."""
-    values = np.array([value for value in record.metric(metric).values() if value is not None])
+def interval(record: Record, metric: str, seeds: int) -> str:
+    """Return the mean over the first seeds, plus or minus its standard error."""
+    values = np.array([record.metric(metric)[seed] for seed in range(seeds)])
     return f"{values.mean():.4f} ± {values.std(ddof=1) / len(values) ** 0.5:.4f}"
 
 
