@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Final, Literal, get_args
@@ -17,8 +18,11 @@ Backend = Literal["auto", "reference", "numba", "triton"]
 
 _MODULES: Final[dict[Backend, str]] = {"reference": "reference", "numba": "_numba", "triton": "_triton"}
 _FASTEST_FIRST: Final[dict[str, tuple[Backend, ...]]] = {"cpu": ("numba",), "cuda": ("triton",)}
-_VERIFIED: Final[dict[Backend, tuple[str, ...]]] = {"triton": ()}
-"""Ops that "auto" may take on this backend: those whose every check has passed on a CUDA device. Naming the backend runs any."""
+_VERIFIED: Final[dict[Backend, tuple[str, ...]]] = {"triton": ("memory_scan", "self_referential_scan")}
+"""Ops that "auto" may take on this backend: every check has passed on a CUDA device, and they are faster than torch there. Naming
+the backend runs any."""
+_VERIFIED_WITH: Final = "3.6."
+"""The Triton of those checks: its compilers have miscompiled kernels of one release and not of the next."""
 _DTYPES: Final[dict[Backend, tuple[torch.dtype, ...]]] = {
     "numba": (torch.float32, torch.float64),
     "triton": (torch.float32, torch.bfloat16),
@@ -49,8 +53,14 @@ def resolve(op: str, backend: str, tensor: Tensor) -> Backend:
 
 
 def trusted(op: str, backend: Backend) -> bool:
-    """Whether "auto" may run `op` on `backend`: kernels for a GPU only once they have been verified on one."""
-    return op.rpartition(".")[2] in _VERIFIED.get(backend, (op.rpartition(".")[2],))
+    """Whether "auto" may run `op` on `backend`: kernels for a GPU only as they have been verified on one."""
+    if backend not in _VERIFIED:
+        return True
+    try:
+        installed = version(backend)
+    except PackageNotFoundError:
+        return False
+    return op.rpartition(".")[2] in _VERIFIED[backend] and installed.startswith(_VERIFIED_WITH)
 
 
 def available_backends(op: str, tensor: Tensor) -> tuple[Backend, ...]:

@@ -27,14 +27,15 @@ def test_auto_takes_numba_on_the_cpu_and_the_reference_where_numba_cannot() -> N
     assert resolve(OP, "auto", torch.empty(0, device="meta")) == "reference"
 
 
-def test_auto_takes_no_gpu_kernel_that_was_not_verified_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_takes_a_gpu_kernel_only_as_it_was_verified_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     on_gpu = SimpleNamespace(device=SimpleNamespace(type="cuda"), dtype=torch.float32)
     monkeypatch.setattr(backends, "find_spec", lambda name: object())
-    assert resolve(OP, "triton", on_gpu) == "triton"
-    assert resolve(OP, "auto", on_gpu) == "reference"
-    monkeypatch.setitem(backends._VERIFIED, "triton", ("memory_scan",))
+    monkeypatch.setattr(backends, "version", lambda name: "3.6.0")
     assert resolve(OP, "auto", on_gpu) == "triton"
+    assert resolve("nlbench.kernels.mlp_step", "triton", on_gpu) == "triton"
     assert resolve("nlbench.kernels.mlp_step", "auto", on_gpu) == "reference"
+    monkeypatch.setattr(backends, "version", lambda name: "3.7.1")
+    assert resolve(OP, "auto", on_gpu) == "reference"
 
 
 def test_a_backend_asked_for_and_absent_says_why_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,7 +59,7 @@ def test_an_unknown_backend_lists_the_known_ones() -> None:
 
 def test_every_op_has_a_reference_and_a_numba_backend() -> None:
     ops = {case.op for case in CASES}
-    assert len(ops) == 8
+    assert len(ops) == 9
     for op in ops:
         assert available_backends(op, torch.empty(0))[:2] == ("reference", "numba")
         assert implementation(f"nlbench.kernels.{op}", "reference", torch.empty(0)).__name__.endswith(".reference")

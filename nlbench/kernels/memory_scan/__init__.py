@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, get_args
+from typing import Final, Literal, NamedTuple, get_args
 
 from torch import Tensor
 
@@ -11,6 +11,9 @@ from nlbench.kernels.shapes import check_shapes
 
 Residual = Literal["given", "minus_prediction", "self_generated"]
 Read = Literal["stale", "exact"]
+
+WIDEST: Final = 128
+"""The longest keys that the kernels of a GPU hold; beyond, "auto" is torch there."""
 
 
 class MemoryScan(NamedTuple):
@@ -82,6 +85,8 @@ def memory_scan(
         raise ValueError("memory_scan: a velocity without momentum has no meaning")
     if momentum is not None and velocity is None:
         velocity = memory.new_zeros(memory.shape)
+    if backend == "auto" and memory.is_cuda and keys.shape[-1] > WIDEST:
+        backend = "reference"
     scan = implementation(__name__, backend, memory).scan
     if initial is None:
         return MemoryScan(*scan(memory, keys, targets, rate, retain, chunk, residual, values, queries, read, momentum, velocity))

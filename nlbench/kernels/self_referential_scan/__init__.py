@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, get_args
+from typing import Final, Literal, NamedTuple, get_args
 
 from torch import Tensor
 
@@ -11,6 +11,12 @@ from nlbench.kernels.memory_scan import Read
 from nlbench.kernels.shapes import check_shapes
 
 Objective = Literal["l2", "dot"]
+
+
+LONGEST_SEGMENT: Final = 64
+"""The most tokens between two states of the four outer memories that one program of a GPU solves for."""
+WIDEST: Final = 64
+"""The widest memories that one program of a GPU holds."""
 
 
 class Memories(NamedTuple):
@@ -56,7 +62,8 @@ def self_referential_scan(
     where M_c is its state at the start of the chunk.
 
     chunk        C_mem ≥ 1, tokens between two states of `memory`
-    outer_chunk  C_o, a multiple of C_mem: tokens between two states of the other four
+    outer_chunk  C_o, a multiple of C_mem: tokens between two states of the other four; on a GPU the kernel takes up to 64, and
+                 memories up to 64 wide; beyond, "auto" is torch
     outer_rate_max  rate_max of the other four, the same if not given
     read         "stale": y from the state at the chunk start; "exact": from the state of the token before
     initial      retention to these states: the recurrence runs on M - initial; None: retention to zero
@@ -83,6 +90,8 @@ def self_referential_scan(
             raise ValueError(f"self_referential_scan: {name} must be one of {', '.join(allowed)}, got {value!r}")
     if chunk < 1 or outer_chunk % chunk:
         raise ValueError(f"self_referential_scan: outer_chunk must be a multiple of chunk ≥ 1, got {outer_chunk} and {chunk}")
+    if backend == "auto" and inputs.is_cuda and (min(outer_chunk, inputs.shape[2]) > LONGEST_SEGMENT or inputs.shape[3] > WIDEST):
+        backend = "reference"
     scan = implementation(__name__, backend, inputs).scan
     return scan(
         inputs,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,13 +10,10 @@ from torch.autograd.function import once_differentiable
 
 from nlbench.errors import BackendError
 from nlbench.kernels.gpu_tiles import empty, flat, padded
-from nlbench.kernels.self_referential_scan import Memories
+from nlbench.kernels.self_referential_scan import LONGEST_SEGMENT, Memories
 from nlbench.kernels.self_referential_scan._triton_backward import backward
 from nlbench.kernels.self_referential_scan._triton_forward import forward
 from nlbench.kernels.self_referential_scan._triton_segments import inputs_backward, prepare
-
-LONGEST: Final = 64
-"""The most tokens of a segment that one program solves for."""
 
 
 class _Scan(torch.autograd.Function):
@@ -97,9 +94,9 @@ def scan(
     """
     tokens, d = inputs.shape[2:]
     outer_chunk, chunk = max(1, min(outer_chunk, tokens)), max(1, min(chunk, tokens))
-    if outer_chunk > LONGEST:
+    if outer_chunk > LONGEST_SEGMENT:
         raise BackendError(
-            f"backend 'triton' cannot run self_referential_scan with {outer_chunk} tokens between two states: at most {LONGEST}.",
+            f"backend 'triton' cannot run self_referential_scan with outer_chunk {outer_chunk}: at most {LONGEST_SEGMENT}.",
             "Use --backend reference, or a smaller outer_chunk.",
         )
     sizes: dict[str, Any] = {"chunk": chunk, "outer_chunk": outer_chunk, "D": d, "BD": padded(d)}

@@ -3,9 +3,6 @@
 
 Chunks of a memory with a clock of its own are computed again in the chain. Gradients of the weights are held transposed: `g_…`
 with respect to D = W - W_initial, `b_…` with respect to W_initial where D stays as it is.
-
-Triton 3.6 compiles `backward` for compute capability 9.0 at float32, width 16 and one clock; the compiler of Triton 3.9 fails an
-assertion of LLVM's there, which ends the process.
 """
 
 from __future__ import annotations

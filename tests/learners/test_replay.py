@@ -1,0 +1,76 @@
+"""Recorded steps: run as written once, recorded once, replayed; and on a GPU the same to the bit."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+import nlbench
+from nlbench import runner
+from nlbench.learners import replay
+from nlbench.learners.replay import Replay
+from nlbench.runner import Machine
+
+
+def tensor_at(place: int, shape: tuple[int, ...] = (2,)) -> SimpleNamespace:
+    return SimpleNamespace(device=SimpleNamespace(type="cuda"), shape=shape, data_ptr=lambda: place)
+
+
+@pytest.fixture
+def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    found: list[str] = []
+
+    class Recording:
+        def __init__(self, function: object, inputs: object, places: tuple[int, ...]) -> None:
+            self.places = places
+            found.append("recorded")
+
+        def replay(self, inputs: object) -> str:
+            found.append("replayed")
+            return "replayed"
+
+    monkeypatch.setattr(replay, "_Recording", Recording)
+    return found
+
+
+def test_a_step_runs_as_written_then_is_recorded_once_and_replayed(events: list[str]) -> None:
+    step = Replay(lambda *inputs: events.append("run"))
+    for _ in range(4):
+        step([tensor_at(1)], tensor_at(9))
+    assert events == ["run", "recorded", "replayed", "replayed", "replayed"]
+
+
+def test_moved_tensors_and_other_kinds_or_shapes_are_recorded_anew(events: list[str]) -> None:
+    step = Replay(lambda *inputs: events.append("run"))
+    for _ in range(2):
+        step([tensor_at(1)], tensor_at(9))
+    del events[:]
+    step([tensor_at(2)], tensor_at(9))
+    assert events == ["recorded", "replayed"]
+    step([tensor_at(2)], tensor_at(9), kind="other")
+    step([tensor_at(2)], tensor_at(9, (3,)))
+    assert events == ["recorded", "replayed", "run", "run"]
+
+
+def test_off_a_gpu_every_call_runs_as_written() -> None:
+    step = Replay(lambda each: each + 1)
+    assert [float(step([], torch.tensor(float(i)))) for i in range(3)] == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("model", ["mlp", "hope"])
+def test_replayed_steps_learn_the_same_to_the_bit(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def learned(recorded: bool) -> dict[str, torch.Tensor]:
+        if not recorded:
+            monkeypatch.setattr(Replay, "__call__", lambda self, state, *inputs, kind=None: self._function(*inputs))
+        stream, learner = runner.prepare(nlbench.resolve(model, "permuted-digits", seeds=2), Machine(device="cuda"))
+        samples = stream.train(1)
+        classes = torch.ones(stream.n_classes, dtype=torch.bool, device="cuda")
+        with torch.no_grad():
+            for inputs, labels in samples.batches(stream.presentation("1/0", len(samples)), 16):
+                learner.observe(nlbench.Batch(inputs, labels, classes, None))
+        return learner.state_dict()
+
+    recorded, written = learned(True), learned(False)
+    assert all(torch.equal(recorded[name], written[name]) for name in written)
