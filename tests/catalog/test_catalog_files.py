@@ -54,7 +54,7 @@ def test_every_stream_has_margins_for_the_gate_and_is_named_by_its_kind_and_data
     spec = stream_spec(read_table(catalog.find("stream", name)), name)
     assert spec.check.average_accuracy is not None
     assert spec.check.forgetting is not None
-    assert name.removeprefix("online-") == f"{spec.stream.kind}-{spec.stream.source.removesuffix('-mnist').replace('fashion-mnist', 'fashion')}"
+    assert name == f"{spec.stream.kind}-{spec.stream.source.removesuffix('-mnist').replace('fashion-mnist', 'fashion')}"
     assert spec.stream.tasks == (5 if spec.stream.kind == "split" else 10)
     assert spec.stream.scenario == ("class-il" if spec.stream.kind == "split" else "domain-il")
 
