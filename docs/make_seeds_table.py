@@ -152,7 +152,10 @@ def tune(names: Sequence[str], data: Digits) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    chosen = [name for name in sys.argv[1:] if name != "tune"]
+    if unknown := [name for name in chosen if name not in RATES]:
+        sys.exit(f"unknown optimizer {', '.join(unknown)}: choose from {', '.join(RATES)}, or none for all of them.")
     if sys.argv[1:2] == ["tune"]:
-        tune(sys.argv[2:] or list(RATES), digits())
+        tune(chosen or list(RATES), digits())
     else:
-        write(Path(__file__).with_name("seeds.md"), sys.argv[1:] or list(RATES), digits())
+        write(Path(__file__).with_name("seeds.md"), chosen or list(RATES), digits())

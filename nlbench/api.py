@@ -202,13 +202,16 @@ def _runner() -> ModuleType:
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
-    fresh = "torch" not in sys.modules
+    fresh, collects = "torch" not in sys.modules, gc.isenabled()
     gc.disable()
-    from nlbench import runner
+    try:
+        from nlbench import runner
 
-    if fresh and "triton" not in sys.modules:  # whose profiler would complain, as Python ends, of what is left
-        gc.freeze()  # modules are no garbage: looking through torch's again and again costs a second in all
-    gc.enable()
+        if fresh and "triton" not in sys.modules:  # whose profiler would complain, as Python ends, of what is left
+            gc.freeze()  # modules are no garbage: looking through torch's again and again costs a second in all
+    finally:
+        if collects:
+            gc.enable()
     return runner
 
 

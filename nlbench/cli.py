@@ -374,13 +374,12 @@ def main() -> None:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `check | head` must not end with 1, which is a verdict
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    gc.disable()  # importing makes many objects and no garbage; what learns collects again
+    gc.set_threshold(100_000)  # importing makes many objects and little garbage
     try:
         try:
             app(arguments)
         finally:
             sys.stdout.flush()
-            gc.enable()
     except NlbenchError as error:
         _complain(str(error), debug)
         sys.exit(error.exit_code)

@@ -11,7 +11,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from nlbench.bench.peers import check_installed, peer_run
+from nlbench.bench.peers import check_peers, peer_run
 from nlbench.kernels.backends import Backend, available_backends
 from nlbench.kernels.cases import CASES
 from nlbench.kernels.judging import Case, Judgement, judge
@@ -109,10 +109,10 @@ def bench_kernels(
     ops               only these ops; none: all
     repeats           runs of each implementation, taken in turns; at least 3 even where they exceed `seconds_per_case`
     token_loops       also time memory scans one token at a time in plain torch: seconds a run
-    peers             also time the nearest public kernels that are installed; raises `NlbenchError` if none is
+    peers             also time the nearest public kernels that are installed; raises `NlbenchError` if none can run
     """
     if peers:
-        check_installed()
+        check_peers(device)
     kind = torch.device(device).type
     cases = [case for case in CASES if (not ops or case.op in ops) and case.device in ("cpu", kind)]
     dtypes = [torch.float32] if kind == "cpu" else [torch.float32, torch.bfloat16]

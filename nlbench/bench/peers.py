@@ -20,8 +20,10 @@ PEERS: Final = {"memory_scan": ("fla", "flash-linear-attention"), "self_referent
 """By op: the module to import and the package that brings it."""
 
 
-def check_installed() -> None:
-    """Raise `NlbenchError` if no peer is installed."""
+def check_peers(device: str) -> None:
+    """Raise `NlbenchError` if no peer can run: none is installed, or the device is no GPU."""
+    if device == "cpu":
+        raise NlbenchError("--peers: the peers' kernels run on a GPU.", "Use --device cuda, or leave --peers out.")
     if not any(find_spec(module) for module, _ in PEERS.values()):
         packages = " ".join(package for _, package in PEERS.values())
         raise NlbenchError("--peers: no peer is installed.", f"Install one or both: pip install {packages}")

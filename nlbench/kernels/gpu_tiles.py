@@ -76,7 +76,7 @@ def product(a, b, LOW: tl.constexpr):
 
 @triton.jit
 def mask_product(a, b, LOW: tl.constexpr):
-    """a @ b of float32 masks and inverses."""
+    """a @ b of float32 masks and inverses, or of two batches of them."""
     if LOW:
         return tl.dot(a, b, input_precision="tf32")
     else:
@@ -161,15 +161,6 @@ def products_backward(between, before, after, d_between, d_before, d_after, d_to
 
 
 @triton.jit
-def mask_products(a, b, LOW: tl.constexpr):
-    """`mask_product` of every matrix of two batches."""
-    if LOW:
-        return tl.dot(a, b, input_precision="tf32")
-    else:
-        return tl.dot(a, b, input_precision="ieee")
-
-
-@triton.jit
 def couples(rows, columns, size: tl.constexpr):
     """Whether the rows' blocks of `size` are the second and the columns' the first of one block twice as large."""
     return (rows // size == columns // size + 1) & (rows // size % 2 == 1)
@@ -191,7 +182,7 @@ def unit_lower_inverse(A, C: tl.constexpr, LOW: tl.constexpr):
     inverse = identity - tl.where(couples(row[:, None], row[None, :], 1)[None, :, :], diagonal, 0.0)
     for level in tl.static_range(1, 4):
         coupling = tl.where(couples(row[:, None], row[None, :], 2**level)[None, :, :], diagonal, 0.0)
-        inverse -= mask_products(inverse, mask_products(coupling, inverse, LOW), LOW)
+        inverse -= mask_product(inverse, mask_product(coupling, inverse, LOW), LOW)
     found = tl.reshape(tl.where(same, inverse[:, :, None, :], 0.0), (C, C))
     token = tl.arange(0, C)
     if C > 16:

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from nlbench.bench import kernels as bench
+from nlbench.bench import peers
 from nlbench.bench.kernels import bench_kernels, check_case, in_turns
+from nlbench.errors import NlbenchError
 from nlbench.kernels.cases import CASES
 from nlbench.kernels.judging import Case
 
@@ -65,3 +67,11 @@ def test_runs_are_taken_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     times = in_turns(runs, repeats=3, seconds=1.0, device="cpu")
     assert order == ["a", "a", "b", "b", "a", "b", "a", "b", "a", "b"]
     assert {name: len(each) for name, each in times.items()} == {"a": 3, "b": 3}
+
+
+def test_peers_that_cannot_run_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(NlbenchError, match="on a GPU"):
+        bench_kernels(peers=True)
+    monkeypatch.setattr(peers, "find_spec", lambda name: None)
+    with pytest.raises(NlbenchError, match=r"(?s)no peer is installed.*pip install flash-linear-attention titans-pytorch"):
+        peers.check_peers("cuda")
