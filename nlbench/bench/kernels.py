@@ -61,8 +61,8 @@ class Timing:
     dtype           "float32" or "bfloat16"
     ratio           how many times longer the plain torch of the same case took; 1 for itself
     gflops, gb_s    achieved, 0 where the case states no such work
-    recorded        seconds of its kernels alone, replayed from a CUDA graph; None where that cannot be
-    roofline        the share of the machine's limits reached: the shortest time they leave over `recorded`, else over `seconds`
+    captured        seconds of its kernels alone, replayed from a CUDA graph; None where that cannot be
+    roofline        the share of the machine's limits reached: the shortest time they leave over `captured`, else over `seconds`
     """
 
     op: str
@@ -77,7 +77,7 @@ class Timing:
     ratio: float
     gflops: float
     gb_s: float
-    recorded: float | None
+    captured: float | None
     roofline: float
 
 
@@ -167,19 +167,19 @@ def time_case(case: Case, backends: Iterable[Backend], turns: Turns, limits: Lim
         shortest = limits.seconds(case.flops * passes, case.bytes * passes, dtype)
         for name, times in measured.items():
             low, middle, high = quantiles(times, n=4)
-            recorded = recorded_seconds(runs[name]) if name == "triton" and turns.device != "cpu" else None
+            captured = captured_seconds(runs[name]) if name == "triton" and turns.device != "cpu" else None
             rates = plain / middle, case.flops * passes / middle / 1e9, case.bytes * passes / middle / 1e9
-            spent = recorded or middle
+            spent = captured or middle
             timings.append(
                 Timing(
-                    case.op, case.name, name, direction, dtype, middle, low, high, len(times), *rates, recorded, shortest / spent
+                    case.op, case.name, name, direction, dtype, middle, low, high, len(times), *rates, captured, shortest / spent
                 )
             )
     return timings
 
 
-def recorded_seconds(run: Callable[[], object], repeats: int = 20) -> float | None:
-    """Seconds of the kernels behind a call, its median replayed from a CUDA graph; None where it cannot be recorded."""
+def captured_seconds(run: Callable[[], object], repeats: int = 20) -> float | None:
+    """Seconds of the kernels behind a call, its median replayed from a CUDA graph; None where it cannot be captured."""
     graph = torch.cuda.CUDAGraph()
     try:
         with torch.cuda.graph(graph):

@@ -88,7 +88,7 @@ class Hope(Learner):
         held = [*self.features, *self.memories, *self.metrics, *self.inverses, *self.pending, self.products]
         step, levels = int(self.step), self._config.levels
         kind = (due(step, self._config.share), *(due(step, level.period) for level in levels))
-        solves = self._self_references or self._readout.rule == "dgd"  # torch's solver cannot be recorded
+        solves = self._self_references or self._readout.rule == "dgd"  # torch's solver cannot be captured
         learn = self._learn if solves else partial(self._replay, held, kind=kind)
         loss = learn(inputs, batch.labels, batch.classes)
         self._refresh()

@@ -9,15 +9,15 @@ from torch import Tensor
 
 
 class Replay:
-    """A function of tensors that changes a learner's tensors in place, recorded on a CUDA device and replayed.
+    """A function of tensors that changes a learner's tensors in place, captured on a CUDA device and replayed.
 
-    Its first call of a kind runs as written, which warms up what it uses; the second is recorded; a recording is made anew where
+    Its first call of a kind runs as written, which warms up what it uses; the second is captured; a capture is made anew where
     one of the tensors behind it has moved. On other devices every call runs as written. Results are the same to the bit.
     """
 
     def __init__(self, function: Callable[..., Tensor]) -> None:
         self._function = function
-        self._recordings: dict[Hashable, _Recording | None] = {}
+        self._captures: dict[Hashable, _Capture | None] = {}
 
     def __call__(self, state: Sequence[Tensor], *inputs: Tensor, kind: Hashable = None) -> Tensor:
         """The function of the inputs, a fresh tensor. `state` is every tensor it reads or changes besides; calls of one kind, and
@@ -26,17 +26,17 @@ class Replay:
         if inputs[0].device.type != "cuda":
             return self._function(*inputs)
         key = (kind, *(each.shape for each in inputs))
-        if key not in self._recordings:
-            self._recordings[key] = None
+        if key not in self._captures:
+            self._captures[key] = None
             return self._function(*inputs)
         places = tuple(each.data_ptr() for each in state)
-        recording = self._recordings[key]
-        if recording is None or recording.places != places:
-            recording = self._recordings[key] = _Recording(self._function, inputs, places)
-        return recording.replay(inputs)
+        capture = self._captures[key]
+        if capture is None or capture.places != places:
+            capture = self._captures[key] = _Capture(self._function, inputs, places)
+        return capture.replay(inputs)
 
 
-class _Recording:
+class _Capture:
     """One graph, its inputs' places and its result's."""
 
     def __init__(self, function: Callable[..., Tensor], inputs: Sequence[Tensor], places: tuple[int, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Recorded steps: run as written once, recorded once, replayed; and on a GPU the same to the bit."""
+"""Recorded steps: run as written once, captured once, replayed; and on a GPU the same to the bit."""
 
 from types import SimpleNamespace
 
@@ -20,36 +20,36 @@ def tensor_at(place: int, shape: tuple[int, ...] = (2,)) -> SimpleNamespace:
 def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
 
-    class Recording:
+    class Capture:
         def __init__(self, function: object, inputs: object, places: tuple[int, ...]) -> None:
             self.places = places
-            found.append("recorded")
+            found.append("captured")
 
         def replay(self, inputs: object) -> str:
             found.append("replayed")
             return "replayed"
 
-    monkeypatch.setattr(replay, "_Recording", Recording)
+    monkeypatch.setattr(replay, "_Capture", Capture)
     return found
 
 
-def test_a_step_runs_as_written_then_is_recorded_once_and_replayed(events: list[str]) -> None:
+def test_a_step_runs_as_written_then_is_captured_once_and_replayed(events: list[str]) -> None:
     step = Replay(lambda *inputs: events.append("run"))
     for _ in range(4):
         step([tensor_at(1)], tensor_at(9))
-    assert events == ["run", "recorded", "replayed", "replayed", "replayed"]
+    assert events == ["run", "captured", "replayed", "replayed", "replayed"]
 
 
-def test_moved_tensors_and_other_kinds_or_shapes_are_recorded_anew(events: list[str]) -> None:
+def test_moved_tensors_and_other_kinds_or_shapes_are_captured_anew(events: list[str]) -> None:
     step = Replay(lambda *inputs: events.append("run"))
     for _ in range(2):
         step([tensor_at(1)], tensor_at(9))
     del events[:]
     step([tensor_at(2)], tensor_at(9))
-    assert events == ["recorded", "replayed"]
+    assert events == ["captured", "replayed"]
     step([tensor_at(2)], tensor_at(9), kind="other")
     step([tensor_at(2)], tensor_at(9, (3,)))
-    assert events == ["recorded", "replayed", "run", "run"]
+    assert events == ["captured", "replayed", "run", "run"]
 
 
 def test_off_a_gpu_every_call_runs_as_written() -> None:
@@ -61,8 +61,8 @@ def test_off_a_gpu_every_call_runs_as_written() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("model", ["mlp", "hope"])
 def test_replayed_steps_learn_the_same_to_the_bit(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def learned(recorded: bool) -> dict[str, torch.Tensor]:
-        if not recorded:
+    def learned(captured: bool) -> dict[str, torch.Tensor]:
+        if not captured:
             monkeypatch.setattr(Replay, "__call__", lambda self, state, *inputs, kind=None: self._function(*inputs))
         stream, learner = runner.prepare(nlbench.resolve(model, "permuted-digits", seeds=2), Machine(device="cuda"))
         samples = stream.train(1)
@@ -72,5 +72,5 @@ def test_replayed_steps_learn_the_same_to_the_bit(model: str, monkeypatch: pytes
                 learner.observe(nlbench.Batch(inputs, labels, classes, None))
         return learner.state_dict()
 
-    recorded, written = learned(True), learned(False)
-    assert all(torch.equal(recorded[name], written[name]) for name in written)
+    captured, written = learned(True), learned(False)
+    assert all(torch.equal(captured[name], written[name]) for name in written)
