@@ -26,7 +26,7 @@ from nlbench.records import Record, Row, read_record, read_records
 if TYPE_CHECKING:
     import pandas
 
-    from nlbench.bench.kernels import KernelReport
+    from nlbench.bench.kernels import KernelReport, Progress
     from nlbench.bench.runs import RunReport
     from nlbench.runner import Estimate
     from nlbench.streams import ArrayTasks
@@ -262,7 +262,13 @@ def record_files(paths: Iterable[str | Path]) -> list[Path]:
     return files
 
 
-def bench_kernels(ops: Sequence[str] = (), device: str = "cpu", *, peers: bool = False) -> KernelReport:
+def bench_kernels(
+    ops: Sequence[str] = (),
+    device: str = "cpu",
+    *,
+    peers: bool = False,
+    listen: Callable[[Progress], None] | None = None,
+) -> KernelReport:
     """Return checks against float64 and timings of the kernel ops, all by default; see
     `nlbench.bench.kernels.bench_kernels`.
     """
@@ -274,7 +280,7 @@ def bench_kernels(ops: Sequence[str] = (), device: str = "cpu", *, peers: bool =
     for op in ops:
         if op not in known:
             raise UnknownNameError("kernel op", op, known)
-    return kernels.bench_kernels(ops=ops, device=device, peers=peers)
+    return kernels.bench_kernels(ops=ops, device=device, peers=peers, listen=listen)
 
 
 def bench_runs(

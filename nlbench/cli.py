@@ -239,7 +239,8 @@ def bench_kernels(
     """Check every kernel case against float64, then time it beside plain torch. A case that fails prints no speed; exit 1."""
     from nlbench import api, display
 
-    report = api.bench_kernels(op or (), device, peers=peers)
+    with display.benchmarking() as listen:
+        report = api.bench_kernels(op or (), device, peers=peers, listen=listen)
     display.kernels(report, json)
     raise typer.Exit(0 if report.passed else 1)
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from statistics import median, quantiles
-from typing import Final
+from typing import Final, Literal
 
 import torch
 from torch import Tensor
 
-from nlbench.bench.peers import check_peers, peer_run
+from nlbench.bench.peers import check_peers, peer_name, peer_run
 from nlbench.kernels.backends import Backend, available_backends
 from nlbench.kernels.cases import CASES
 from nlbench.kernels.judging import Case, Judgement, judge
@@ -20,6 +24,9 @@ from nlbench.kernels.memory_scan.tokens import scan_tokens
 GEMM_SIZE: Final = 1024
 SAMPLE_SECONDS: Final = 0.02
 COPY_BYTES: Final = 256 * 2**20
+MOST_PROCESSES: Final = 16
+CHECK_BYTES: Final = 10 * 2**30
+"""GPU memory for each process that checks kernels: the largest check's gradients in float64 take most of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +101,26 @@ class KernelReport:
         return all(check.passed for check in self.checks)
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the benchmark is: `done` of `total` cases in their precisions, and what it has just checked or is about to time.
+
+    failed  those checks of the case just checked that failed
+    peer    the public kernel that is timed beside the case: its first call may compile for minutes; empty where there is none
+    """
+
+    stage: Literal["checked", "timed"]
+    done: int
+    total: int
+    case: str
+    dtype: str
+    failed: tuple[Check, ...] = ()
+    peer: str = ""
+
+
+Listener = Callable[[Progress], None]
+
+
 def bench_kernels(
     *,
     ops: Sequence[str] = (),
@@ -102,29 +129,81 @@ def bench_kernels(
     seconds_per_case: float = 2.0,
     token_loops: bool = False,
     peers: bool = False,
+    listen: Listener | None = None,
 ) -> KernelReport:
     """Check every case of the table on every backend that runs on `device`, then time the large ones: in float32, and on a GPU
     in bfloat16 too.
+
+    On a GPU nearly all of the time of the checks is compiling, one kernel after another: there a process for each CPU core, at
+    most 16 and no more than the GPU's free memory serves, compiles into Triton's cache and judges, and nothing is timed before
+    all have ended. A script that calls this must then keep its own work under `if __name__ == "__main__":`.
 
     ops               only these ops; none: all
     repeats           runs of each implementation, taken in turns; at least 3 even where they exceed `seconds_per_case`
     token_loops       also time memory scans one token at a time in plain torch: seconds a run
     peers             also time the nearest public kernels that are installed; raises `NlbenchError` if none can run
+    listen            called after each check, and before each case is timed
     """
     if peers:
         check_peers(device)
     kind = torch.device(device).type
     cases = [case for case in CASES if (not ops or case.op in ops) and case.device in ("cpu", kind)]
     dtypes = [torch.float32] if kind == "cpu" else [torch.float32, torch.bfloat16]
-    checks = tuple(check for case in cases for dtype in dtypes for check in check_case(case, device, dtype))
+    tell = listen or (lambda _: None)
+    checks = check_cases(cases, dtypes, device, 1 if kind == "cpu" else _processes(device), tell)
     limits = measure_limits(device)
     timings: list[Timing] = []
-    for case in (case for case in cases if case.timed):
-        for dtype in dtypes:
-            good = [each.backend for each in checks if each.passed and (each.op, each.case, each.dtype) == _key(case, dtype)]
-            turns = Turns(device, dtype, repeats, seconds_per_case, token_loops and case.op == "memory_scan", peers)
-            timings += time_case(case, good, turns, limits)
+    timed = [(case, dtype) for case in cases if case.timed for dtype in dtypes]
+    for done, (case, dtype) in enumerate(timed):
+        key = _key(case, dtype)
+        tell(Progress("timed", done, len(timed), str(case), key[2], peer=peer_name(case) if peers else ""))
+        good = [each.backend for each in checks if each.passed and (each.op, each.case, each.dtype) == key]
+        turns = Turns(device, dtype, repeats, seconds_per_case, token_loops and case.op == "memory_scan", peers)
+        timings += time_case(case, good, turns, limits)
     return KernelReport(limits, checks, tuple(timings))
+
+
+def check_cases(
+    cases: Sequence[Case], dtypes: Sequence[torch.dtype], device: str, processes: int, listen: Listener
+) -> tuple[Check, ...]:
+    """The checks of every case in every precision, in their order, made in one process or in several at the same time.
+
+    Raises what a check raises, in whichever process.
+    """
+    jobs = [(case, device, dtype) for case in cases for dtype in dtypes]
+    found: dict[int, list[Check]] = {}
+    for number, checks in _carried_out(jobs, processes):
+        found[number] = checks
+        failed = tuple(check for check in checks if not check.passed)
+        case, _, dtype = jobs[number]
+        listen(Progress("checked", len(found), len(jobs), str(case), _key(case, dtype)[2], failed))
+    return tuple(check for number in range(len(jobs)) for check in found[number])
+
+
+def _processes(device: str) -> int:
+    """How many processes check on a GPU at the same time."""
+    free, _ = torch.cuda.mem_get_info(device)
+    return max(1, min(MOST_PROCESSES, os.cpu_count() or 1, free // CHECK_BYTES))
+
+
+def _carried_out(jobs: Sequence[tuple[Case, str, torch.dtype]], processes: int) -> Iterator[tuple[int, list[Check]]]:
+    """Each job's number and its checks, as they end."""
+    if processes == 1:
+        yield from ((number, check_case(*job)) for number, job in enumerate(jobs))
+        return
+    spawning = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA
+    with ProcessPoolExecutor(min(processes, len(jobs)), spawning, initializer=_end_with_the_parent) as pool:
+        try:
+            numbers = {pool.submit(check_case, *job): number for number, job in enumerate(jobs)}
+            for future in as_completed(numbers):
+                yield numbers[future], future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _end_with_the_parent() -> None:
+    """Let Ctrl-C, which every process of a terminal gets, end this one at once and without a traceback."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def check_case(case: Case, device: str = "cpu", dtype: torch.dtype = torch.float32) -> list[Check]:

@@ -29,10 +29,16 @@ def check_peers(device: str) -> None:
         raise NlbenchError("--peers: no peer is installed.", f"Install one or both: pip install {packages}")
 
 
+def peer_name(case: Case) -> str:
+    """The installed package whose kernels are timed beside a case that only a GPU is timed on; empty where there is none."""
+    module, package = PEERS.get(case.op, ("", ""))
+    return package if case.device == "cuda" and module and find_spec(module) is not None else ""
+
+
 def peer_run(case: Case, tensors: Tensors, direction: str) -> tuple[str, Callable[[], object]] | None:
-    """The peer's name and what runs it at the size of a case that only a GPU is timed on; None where there is none."""
-    module, name = PEERS.get(case.op, ("", ""))
-    if case.device != "cuda" or not module or find_spec(module) is None:
+    """The peer's name and what runs it at the size of the case; None where there is none."""
+    name = peer_name(case)
+    if not name:
         return None
     make = _delta_rule if case.op == "memory_scan" else _neural_memory
     return name, make(tensors, direction == "forward+backward")

@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from rich import box
 from rich.table import Table
 
-from nlbench.display.console import lay_out, out, write_json
+from nlbench.display.console import err, lay_out, out, write_json
 
 if TYPE_CHECKING:
-    from nlbench.bench.kernels import KernelReport, Limits, Timing
+    from nlbench.bench.kernels import Check, KernelReport, Limits, Progress, Timing
     from nlbench.bench.runs import Case, RunReport
+
+
+@contextmanager
+def benchmarking() -> Iterator[Callable[[Progress], None]]:
+    """Give a listener that shows how far the benchmark of kernels is: a live line on a terminal, ten lines a stage elsewhere."""
+    shown = {"checked": 0, "timed": -1}
+    with err.status("starting") as status:
+
+        def show(progress: Progress) -> None:
+            for check in progress.failed:
+                err.print(_failed(check))
+            which = "last" if progress.stage == "checked" else "now"
+            text = f"{progress.done} of {progress.total} {progress.stage}, {which} {progress.case} ({progress.dtype})"
+            if progress.peer:
+                text += f", beside {progress.peer}, whose first call may compile for minutes"
+            tenth = 10 * progress.done // progress.total
+            if err.is_terminal:
+                status.update(text)
+            elif tenth > shown[progress.stage] or progress.peer:
+                err.print(text, markup=False)
+            shown[progress.stage] = tenth
+
+        yield show
 
 
 def kernels(report: KernelReport, as_json: bool) -> None:
@@ -23,7 +48,7 @@ def kernels(report: KernelReport, as_json: bool) -> None:
     failed = [check for check in report.checks if not check.passed]
     out.print(f"{len(report.checks) - len(failed)} of {len(report.checks)} checks against float64 passed")
     for check in failed:
-        out.print(f"[bold]failed[/] {check.op} {check.case} ({check.backend}, {check.dtype}): {check.worst}")
+        out.print(_failed(check))
     on_gpu = report.limits.low_gemm_gflops > 0
     more = ("kernels ms", "TFLOP/s", "GB/s", "of roofline") if on_gpu else ()
     grid = _grid("op", "case", "implementation", "direction", "dtype", "median ms", "quartiles", "times plain torch", *more)
@@ -42,6 +67,10 @@ def kernels(report: KernelReport, as_json: bool) -> None:
         )
     lay_out(out, grid)
     _limits(report.limits)
+
+
+def _failed(check: Check) -> str:
+    return f"[bold]failed[/] {check.op} {check.case} ({check.backend}, {check.dtype}): {check.worst}"
 
 
 def _achieved(timing: Timing) -> tuple[str, str, str, str]:

@@ -119,11 +119,12 @@ def _named(tensors: Tensors, prefix: str) -> list[Tensor]:
     return [each for name, each in tensors.items() if name.rstrip("0123456789") == prefix]
 
 
-def _logits(name: str, sizes: Mapping[str, Any]) -> Case:
-    def run(tensors: Tensors, *, backend: Backend) -> Tensors:
-        return {"logits": mlp_logits(_named(tensors, "weight"), _named(tensors, "bias"), tensors["inputs"], backend=backend)}
+def _run_logits(tensors: Tensors, *, backend: Backend) -> Tensors:
+    return {"logits": mlp_logits(_named(tensors, "weight"), _named(tensors, "bias"), tensors["inputs"], backend=backend)}
 
-    return Case("mlp_logits", name, _mlp_inputs, run, sizes, differentiable=False)
+
+def _logits(name: str, sizes: Mapping[str, Any]) -> Case:
+    return Case("mlp_logits", name, _mlp_inputs, _run_logits, sizes, differentiable=False)
 
 
 def _run_mlp(tensors: Tensors, *, backend: Backend, steps: int = 3, **options: Any) -> Tensors:
