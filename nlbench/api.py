@@ -20,7 +20,7 @@ from nlbench import comparison, gate
 from nlbench import plan as plans
 from nlbench.errors import NlbenchError, RecordError, UnknownNameError
 from nlbench.gate import Judgement, Update, exit_status
-from nlbench.plan import Machine, MachineOptions, Plan
+from nlbench.plan import Machine, MachineOptions, Plan, RunOptions
 from nlbench.records import Record, Row, read_record, read_records
 
 if TYPE_CHECKING:
@@ -81,10 +81,13 @@ def resolve(
     seeds: int | str | Sequence[int] = 5,
     scenario: str | None = None,
     overrides: Mapping[str, str] | None = None,
+    precision: str = "float32",
 ) -> Plan:
     """Return what `run` would do, every value decided, without running it."""
     name, declared = (stream, None) if isinstance(stream, str) else (stream.name, stream.spec)
-    return plans.resolve(model, name, seeds=parse_seeds(seeds), scenario=scenario, overrides=overrides, declared=declared)
+    return plans.resolve(
+        model, name, seeds=parse_seeds(seeds), scenario=scenario, overrides=overrides, precision=precision, declared=declared
+    )
 
 
 def run(
@@ -97,7 +100,7 @@ def run(
     overrides: Mapping[str, str] | None = None,
     force: bool = False,
     listen: Listener | None = None,
-    **machine: Unpack[MachineOptions],
+    **options: Unpack[RunOptions],
 ) -> Run:
     """Return the finished run of a learner on a stream; seeds already recorded in `results` are not run again.
 
@@ -106,13 +109,15 @@ def run(
     seeds      5 means 0…4; a sequence means those
     overrides  facts of the experiment, such as {"learner.width": "512", "protocol.passes": "2"}
     listen     called with every row as it is measured
-    machine    device, backend, data: facts of the machine
+    options    device, backend, data: facts of the machine; precision: "bf16" makes matrix products in bfloat16, for learners that
+               declare it
     Raises `NlbenchError` kinds for what the user can mend. An interrupted run resumes from its last task boundary when called
     again.
     """
-    plan = resolve(model, stream, seeds=seeds, scenario=scenario, overrides=overrides)
+    precision = options.get("precision", "float32")
+    plan = resolve(model, stream, seeds=seeds, scenario=scenario, overrides=overrides, precision=precision)
     declared = None if isinstance(stream, str) else stream
-    return carry_out(plan, Path(results), options(**machine), declared, force=force, listen=listen)
+    return carry_out(plan, Path(results), _machine(options), declared, force=force, listen=listen)
 
 
 def carry_out(
@@ -146,6 +151,10 @@ def _heard(rows: Generator[Row, None, tuple[int, ...]], listen: Listener | None)
 
 def options(**machine: Unpack[MachineOptions]) -> Machine:
     """Return the facts of the machine from keywords."""
+    return _machine(machine)
+
+
+def _machine(machine: MachineOptions) -> Machine:
     data = machine.get("data")
     return Machine(machine.get("device", "auto"), machine.get("backend", "auto"), Path(data) if data is not None else None)
 
@@ -174,7 +183,7 @@ def tune(
     objective: str = "average_accuracy",
     overrides: Mapping[str, str] | None = None,
     listen: Callable[[Trial], None] | None = None,
-    **machine: Unpack[MachineOptions],
+    **options: Unpack[RunOptions],
 ) -> Search:
     """Return the search of a recipe's values on validation data; see `nlbench.tune.tune` for the rule.
 
@@ -186,10 +195,11 @@ def tune(
     from nlbench import tune as search
 
     def resolved(values: Mapping[str, str]) -> Plan:
-        return resolve(model, stream, seeds=search.TUNING_SEEDS, overrides={**(overrides or {}), **values})
+        precision = options.get("precision", "float32")
+        return resolve(model, stream, seeds=search.TUNING_SEEDS, overrides={**(overrides or {}), **values}, precision=precision)
 
     trials = []
-    for trial in search.tune(resolved, space, budget, tasks, objective, options(**machine)):
+    for trial in search.tune(resolved, space, budget, tasks, objective, _machine(options)):
         trials.append(trial)
         if listen is not None:
             listen(trial)

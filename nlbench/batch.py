@@ -28,6 +28,8 @@ class Problem:
     backend: str
     steps: int
     """Training batches in the whole stream, for clocks that must fire at least once; not to be used to guess tasks."""
+    precision: str = "float32"
+    """Of matrix products; one of those that the learner declares."""
 
     @property
     def n_inputs(self) -> int:
@@ -64,6 +66,9 @@ class Learner:
 
     single_seed: ClassVar[bool] = False
     """True for a learner written for one seed: it gets tensors without the seed axis, and the harness loops over seeds."""
+
+    precisions: ClassVar[tuple[str, ...]] = ("float32",)
+    """What `Problem.precision` may be: "bf16" too where the learner makes its matrix products in bfloat16 when asked."""
 
     backend: Backend = "reference"
     """The implementation of the kernels that trains it, for the record: plain torch, unless a subclass says otherwise."""

@@ -30,6 +30,9 @@ from nlbench.specs.streams import Arrays
 PROTOCOL_VERSION: Final = 1
 """Changes whenever the same declaration would be presented or measured differently."""
 
+PRECISIONS: Final = ("float32", "bf16")
+"""Of matrix products. A learner declares which it has."""
+
 _PACKAGE: Final = Path(__file__).resolve().parent
 _RUNNING_HALF: Final = ("batch.py", "seeds.py", "protocol.py", "streams", "learners", "nested", "kernels")
 
@@ -52,6 +55,12 @@ class MachineOptions(TypedDict, total=False):
     device: str
     backend: str
     data: str | Path | None
+
+
+class RunOptions(MachineOptions, total=False):
+    """`Machine` as keywords, and the precision of products, which decides numbers."""
+
+    precision: str
 
 
 @dataclass(frozen=True)
@@ -117,6 +126,7 @@ def resolve(
     seeds: Sequence[int],
     scenario: str | None = None,
     overrides: Mapping[str, str] | None = None,
+    precision: str = "float32",
     declared: StreamSpec | None = None,
 ) -> Plan:
     """Return the plan that names and overrides decide. `declared` is the stream itself where it was made in Python under the
@@ -125,6 +135,8 @@ def resolve(
     Override keys start with `stream.`, `protocol.`, `learner.`, `batch` or `presents`. Raises `SpecError` or
     `UnknownNameError`.
     """
+    if precision not in PRECISIONS:
+        raise UnknownNameError("precision", precision, PRECISIONS)
     overrides = dict(overrides or {})
     unknown = [key for key in overrides if key.split(".")[0] not in (*STREAM_TABLES, *RECIPE_TABLES)]
     if unknown:
@@ -133,7 +145,7 @@ def resolve(
     if scenario is not None:
         overrides["stream.scenario"] = scenario
     spec, name = _stream(stream, overrides, declared)
-    return Plan(learner := _recipe_name(model), name, _learner(model, learner, name, overrides), spec, tuple(seeds))
+    return Plan(learner := _recipe_name(model), name, _learner(model, learner, name, overrides), spec, tuple(seeds), precision)
 
 
 def _stream(stream: str, overrides: Mapping[str, str], declared: StreamSpec | None) -> tuple[StreamSpec, str]:

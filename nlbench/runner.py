@@ -57,7 +57,8 @@ def prepare(plan: Plan, machine: Machine, declared: ArrayTasks | None = None) ->
         raise UnknownNameError("backend", machine.backend, get_args(Backend))
     stream = build_stream(plan, machine, declared)
     steps = training_batches(stream, plan.batch, plan.learner.presents)
-    problem = Problem(stream.input_shape, stream.n_classes, stream.seeds, stream.scenario, stream.device, machine.backend, steps)
+    described = (stream.input_shape, stream.n_classes, stream.seeds, stream.scenario, stream.device)
+    problem = Problem(*described, machine.backend, steps, plan.precision)
     return stream, learners.build(plan.learner.learner, problem)
 
 

@@ -19,7 +19,7 @@ from nlbench import seeds as draws
 from nlbench.batch import Problem
 from nlbench.errors import NlbenchError, NotFiniteError
 from nlbench.plan import Machine, Plan
-from nlbench.protocol import evaluate_stream, training_batches
+from nlbench.protocol import evaluate_stream, evaluated_tasks, training_batches
 from nlbench.runner import build_stream, threads
 from nlbench.streams import Stream, ValidationStream
 
@@ -93,7 +93,11 @@ def tune(
         raise NlbenchError(f"objective must be a metric, got {objective!r}.", "See `nlbench list metrics`.")
     plan = resolve({})
     count = min(tasks, plan.stream.stream.tasks)
-    value = metrics.compute(np.full((count + 1, count), 0.5)).get(objective)
+    policy = plan.stream.protocol.evaluate
+    matrix = np.ma.masked_all((count + 1, count))
+    for task in range(count + 1):
+        matrix[task, [j - 1 for j in evaluated_tasks(policy, task, count)]] = 0.5
+    value = metrics.compute(matrix).get(objective)
     if value is None or value.value is None:
         why = value.reason if value is not None else "it needs other runs"
         raise NlbenchError(
@@ -108,7 +112,8 @@ def tune(
 def _trial(plan: Plan, values: dict[str, str], stream: Stream, objective: str, machine: Machine) -> Trial:
     clock = perf_counter()
     steps = training_batches(stream, plan.batch, plan.learner.presents)
-    problem = Problem(stream.input_shape, stream.n_classes, stream.seeds, stream.scenario, stream.device, machine.backend, steps)
+    described = (stream.input_shape, stream.n_classes, stream.seeds, stream.scenario, stream.device)
+    problem = Problem(*described, machine.backend, steps, plan.precision)
     shape = (len(plan.seeds), stream.n_tasks + 1, stream.n_tasks)
     accuracy = np.ma.masked_all(shape)
     try:
@@ -122,7 +127,7 @@ def _trial(plan: Plan, values: dict[str, str], stream: Stream, objective: str, m
     scored = [metrics.compute(matrix) for matrix in accuracy]
     means = {
         name: _mean([each[name].value for each in scored])
-        for name in ("average_accuracy", "forgetting", "learning_accuracy", objective)
+        for name in ("average_accuracy", "forgetting", "forgetting_first", "learning_accuracy", objective)
     }
     return Trial(values, means[objective], means, perf_counter() - clock)
 

@@ -235,6 +235,18 @@ def test_an_interrupted_run_exits_130_and_the_same_command_resumes(
             "nlbench: unknown backend 'numbra'. Did you mean numba",
         ),
         (
+            ("run", "-m", "mlp", "-s", "split-digits", "--precision", "fp16"),
+            "nlbench: unknown precision 'fp16'. Did you mean bf16?",
+        ),
+        (
+            ("run", "-m", "cms", "-s", "split-digits", "--precision", "bf16"),
+            "nlbench: learner 'cms' has no products in bf16: it declares float32. Leave --precision out,",
+        ),
+        (
+            ("tune", "-m", "cms", "-s", "split-digits", "--space", "learner.rate=1", "--precision", "bf16"),
+            "nlbench: learner 'cms' has no products in bf16",
+        ),
+        (
             ("run", "-m", "mlp", "-s", "split-digits", "--results", "file/x"),
             "nlbench: file/x: results cannot be written: Not a directory.",
         ),
@@ -247,6 +259,10 @@ def test_an_interrupted_run_exits_130_and_the_same_command_resumes(
         (
             ("tune", "-m", "mlp", "-s", "split-digits", "--space", "learner.rate=1", "--objective", "intransigence"),
             "nlbench: objective intransigence cannot be measured on 3 tasks: it needs other runs.",
+        ),
+        (
+            ("tune", "-m", "mlp", "-s", "online-permuted-mnist", "--space", "learner.rate=1", "--objective", "forgetting"),
+            "nlbench: objective forgetting cannot be measured on 3 tasks: needs rows 1..T of tasks 1..T−1",
         ),
         (
             ("tune", "-m", "mlp", "-s", "split-digits", "--space", "learner.rate=1", "--objective", "forgetting", "--tasks", "1"),

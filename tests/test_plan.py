@@ -75,6 +75,7 @@ def test_the_fingerprint_is_what_decides_the_numbers(monkeypatch: pytest.MonkeyP
         resolved(protocol__passes="2"),
         resolved(protocol__evaluate_every="50"),
         resolved(stream__scenario="task-il"),
+        resolve("mlp", "split-digits", seeds=(0, 1), precision="bf16"),
     ]
     prints = {made.fingerprint for made in others}
     monkeypatch.setattr(plan, "PROTOCOL_VERSION", 2)
@@ -126,6 +127,13 @@ def test_names_that_are_not_there_suggest_the_nearest() -> None:
         resolved("mlp", "split-digit")
     with pytest.raises(NlbenchError, match=r"gone\.py: there is no such file\. Name a learner as \./file\.py:Class\."):
         resolved("./gone.py:Mine")
+
+
+def test_the_precision_is_float32_or_one_that_is_known() -> None:
+    assert resolved().describe()["precision"] == "float32"
+    assert resolve("mlp", "split-digits", seeds=(0,), precision="bf16").describe()["precision"] == "bf16"
+    with pytest.raises(UnknownNameError, match=r"unknown precision 'fp16'\. Did you mean bf16\?"):
+        resolve("mlp", "split-digits", seeds=(0,), precision="fp16")
 
 
 def test_overrides_must_name_a_table_that_exists_and_all_wrong_ones_are_told() -> None:

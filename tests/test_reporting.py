@@ -292,8 +292,8 @@ def test_standouts_keep_their_style_and_hold_the_baseline(tmp_path):
 # how to rerun
 
 
-def recorded(tmp_path: Path, model: str, stream: str, overrides: dict[str, str], seeds=(0, 1)) -> Record:
-    facts = plan.resolve(model, stream, seeds=seeds, overrides=overrides).describe()
+def recorded(tmp_path: Path, model: str, stream: str, overrides: dict[str, str], seeds=(0, 1), **more: str) -> Record:
+    facts = plan.resolve(model, stream, seeds=seeds, overrides=overrides, **more).describe()
     tasks = facts.pop("n_tasks")
     facts.pop("seeds")
     return make_record(tmp_path / "a.parquet", {seed: matrix(0.5, 0.9, tasks) for seed in seeds}, **facts)
@@ -320,6 +320,12 @@ def test_rerun_resolves_to_the_same_fingerprint(tmp_path, overrides):
     assert plan.resolve("mlp", "split-digits", seeds=record.seeds, overrides=given).fingerprint == record.fingerprint
     assert again.remark.startswith("Same fingerprint")
     assert given.keys() <= overrides.keys()
+
+
+def test_rerun_keeps_the_precision(tmp_path):
+    again = rerun(recorded(tmp_path, "mlp", "split-digits", {}, precision="bf16"))
+    assert again.command == "nlbench run --model mlp --stream split-digits --seeds 2 --precision bf16"
+    assert again.remark.startswith("Same fingerprint")
 
 
 def test_rerun_says_what_has_changed_since(tmp_path):

@@ -308,6 +308,16 @@ def test_metadata_says_what_was_resolved_and_what_ran(tmp_path: Path) -> None:
     assert facts["environment"]["packages"]["torch"]
 
 
+def test_a_run_in_bf16_is_a_record_of_its_own_with_its_precision(tmp_path: Path) -> None:
+    made = nlbench.run("mlp", "split-digits", seeds=2, results=tmp_path, device="cpu", precision="bf16").record
+    plain = nlbench.run("mlp", "split-digits", seeds=2, results=tmp_path, device="cpu").record
+    assert (made.metadata["precision"], made.metadata["backend"]) == ("bf16", "reference")
+    assert made.path != plain.path
+    assert made.metric("average_incremental_accuracy") != plain.metric("average_incremental_accuracy")
+    for seed, value in made.metric("learning_accuracy").items():
+        assert value == pytest.approx(plain.metric("learning_accuracy")[seed], abs=0.05)
+
+
 @pytest.mark.parametrize(
     ("model", "asked", "ran"),
     [

@@ -83,14 +83,12 @@ class _Watch:
         if self.bar is not None:
             self.bar.update(self.bar_task, completed=task, description=f"task {min(task + 1, self.tasks)}")
         if task:
-            learned = mean_text([row.value for row in here if row.on_task == task])
-            seen = mean_text([row.value for row in here if row.on_task is not None and row.on_task <= task])
+            text = f"accuracy on it {mean_text([row.value for row in here if row.on_task == task])}"
+            seen = [row for row in here if row.on_task is not None and row.on_task <= task]
+            if len({row.on_task for row in seen}) == task:  # not in a window
+                text += f", on all so far {mean_text([row.value for row in seen])}"
             now = perf_counter()
-            err.print(
-                f"  task {task:>{len(str(self.tasks))}}/{self.tasks}"
-                f"  accuracy on it {learned}, on all so far {seen}  ({now - self.clock:.1f} s)",
-                markup=False,
-            )
+            err.print(f"  task {task:>{len(str(self.tasks))}}/{self.tasks}  {text}  ({now - self.clock:.1f} s)", markup=False)
         self.clock = perf_counter()
 
 
@@ -118,6 +116,7 @@ def dry_run(plan: Plan, cost: Estimate, as_json: bool) -> None:
     for table in ("stream_spec", "learner_spec"):
         for key, value in flat(facts[table]):
             grid.add_row(escape(key), escape(str(value)))
+    grid.add_row("precision", plan.precision)
     grid.add_row("seeds", ", ".join(map(str, plan.seeds)))
     grid.add_row("steps", f"{cost.steps:,} (batches of {plan.batch})")
     for period, count in cost.updates.items():

@@ -29,23 +29,25 @@ _DTYPES: Final[dict[Backend, tuple[torch.dtype, ...]]] = {
 }
 
 
-def implementation(op: str, backend: Backend, tensor: Tensor) -> ModuleType:
+def implementation(op: str, backend: Backend, tensor: Tensor, precision: str = "float32") -> ModuleType:
     """The module that implements `op` (a package name) for tensors like `tensor`; imported on first use.
 
+    precision  "bf16": products in bfloat16, float32 for all else; plain torch, and only of ops that have a module of that name.
     Raises `BackendError` if the backend was asked for by name and cannot run here, `UnknownNameError` if it names none.
     """
-    return import_module(f"{op}.{_MODULES[resolve(op, backend, tensor)]}")
+    chosen = resolve(op, backend, tensor, precision)
+    return import_module(f"{op}.{_MODULES[chosen] if precision == 'float32' else precision}")
 
 
-def resolve(op: str, backend: str, tensor: Tensor) -> Backend:
+def resolve(op: str, backend: str, tensor: Tensor, precision: str = "float32") -> Backend:
     """The name of the backend that `implementation` would run: never "auto"."""
     if backend == "auto":
         fastest = (name for name in _FASTEST_FIRST.get(tensor.device.type, ()) if trusted(op, name))
-        return next((name for name in fastest if obstacle(op, name, tensor) is None), "reference")
+        return next((name for name in fastest if obstacle(op, name, tensor, precision) is None), "reference")
     chosen = next((name for name in _MODULES if name == backend), None)
     if chosen is None:
         raise UnknownNameError("backend", backend, get_args(Backend))
-    found = obstacle(op, chosen, tensor)
+    found = obstacle(op, chosen, tensor, precision)
     if found is not None:
         reason, remedy = found
         raise BackendError(f"backend {backend!r} cannot run {op.rpartition('.')[2]}: {reason}.", remedy)
@@ -68,10 +70,12 @@ def available_backends(op: str, tensor: Tensor) -> tuple[Backend, ...]:
     return tuple(name for name in _MODULES if obstacle(f"{__package__}.{op}", name, tensor) is None)
 
 
-def obstacle(op: str, backend: Backend, tensor: Tensor) -> tuple[str, str] | None:
+def obstacle(op: str, backend: Backend, tensor: Tensor, precision: str = "float32") -> tuple[str, str] | None:
     """Why `backend` cannot run `op` on tensors like `tensor`, and what to do about it; None if it can."""
     if backend == "reference":
         return None
+    if precision != "float32":
+        return f"its products are not made in {precision}", "Use --backend auto or reference, or --precision float32."
     device, dtype = tensor.device.type, tensor.dtype
     if find_spec(f"{op}.{_MODULES[backend]}") is None:
         return "this op has no such implementation", "Use --backend auto."

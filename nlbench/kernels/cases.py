@@ -119,8 +119,8 @@ def _named(tensors: Tensors, prefix: str) -> list[Tensor]:
     return [each for name, each in tensors.items() if name.rstrip("0123456789") == prefix]
 
 
-def _run_logits(tensors: Tensors, *, backend: Backend) -> Tensors:
-    return {"logits": mlp_logits(_named(tensors, "weight"), _named(tensors, "bias"), tensors["inputs"], backend=backend)}
+def _run_logits(tensors: Tensors, **options: Any) -> Tensors:
+    return {"logits": mlp_logits(_named(tensors, "weight"), _named(tensors, "bias"), tensors["inputs"], **options)}
 
 
 def _logits(name: str, sizes: Mapping[str, Any]) -> Case:

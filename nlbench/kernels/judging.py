@@ -107,7 +107,11 @@ def judge(case: Case, backend: Backend, *, dtype: torch.dtype = torch.float32, d
     rounded = case.inputs(dtype, device)
     exact = case.run({name: each.double() if each.is_floating_point() else each for name, each in rounded.items()}, "reference")
     plain = case.run(rounded, "reference")
-    found = case.run(rounded, backend)
+    yield from compared(exact, plain, case.run(rounded, backend), dtype)
+
+
+def compared(exact: Tensors, plain: Tensors, found: Tensors, dtype: torch.dtype) -> Iterator[Judgement]:
+    """The rule, tensor by tensor: what was found, and what plain torch makes at `dtype`, against the exact numbers."""
     for name, wanted in exact.items():
         unit = float(wanted.abs().amax()) if wanted.numel() else 0.0
         plain_error, error = (_distance(each[name], wanted) / (unit or 1.0) for each in (plain, found))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from nlbench.batch import Learner, Problem
-from nlbench.errors import NlbenchError, UnknownNameError
+from nlbench.errors import BackendError, NlbenchError, UnknownNameError
 from nlbench.learners.adapter import EachSeed
 from nlbench.learners.chance import Chance
 from nlbench.learners.cms import Cms
@@ -35,10 +35,20 @@ LEARNERS: Final[dict[str, type[Learner]]] = {
 
 
 def build(config: Closed, problem: Problem) -> Learner:
-    """Return the declared learner, ready for its first batch. An external class gets its options as a plain dict."""
+    """Return the declared learner, ready for its first batch. An external class gets its options as a plain dict.
+
+    Raises `BackendError` for a precision that the learner does not declare.
+    """
+    name = config.kind  # type: ignore[attr-defined]
+    kind = find(name) if isinstance(config, ExternalConfig) else LEARNERS[name]
+    if problem.precision not in kind.precisions:
+        able = [each for each, built_in in LEARNERS.items() if problem.precision in built_in.precisions]
+        raise BackendError(
+            f"learner {name!r} has no products in {problem.precision}: it declares {' and '.join(kind.precisions)}.",
+            f"Leave --precision out, or take a learner that declares it: {', '.join(able)}.",
+        )
     if not isinstance(config, ExternalConfig):
-        return LEARNERS[config.kind](config, problem)  # type: ignore[attr-defined]
-    kind = find(config.kind)
+        return kind(config, problem)
     checked = partial(_named(External, kind), kind, config.kind)
     return _named(EachSeed, kind)(checked, config.options, problem) if kind.single_seed else checked(config.options, problem)
 

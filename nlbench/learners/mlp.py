@@ -6,7 +6,7 @@ Shapes: S seeds, B samples, D_in and D_out widths of a layer, C logits.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Final
+from typing import ClassVar, Final
 
 import torch
 from torch import Tensor
@@ -26,6 +26,8 @@ SHORT_RUN: Final = 10**8
 class Mlp(Learner):
     """Softmax cross-entropy over the competing logits, one SGD step a batch (heavy-ball momentum if asked)."""
 
+    precisions: ClassVar[tuple[str, ...]] = ("float32", "bf16")
+
     def __init__(self, config: MlpConfig, problem: Problem) -> None:
         widths = (problem.n_inputs, *config.hidden, problem.n_classes)
         layers = [linear(problem, f"layer{i}", d_in, d_out) for i, (d_in, d_out) in enumerate(pairwise(widths))]
@@ -35,8 +37,9 @@ class Mlp(Learner):
         self.bias_velocities = [torch.zeros_like(bias) for bias in self.biases] if config.momentum else []
         short = problem.steps * sum(weight[0].numel() for weight in self.weights) < SHORT_RUN
         asked = "reference" if short and problem.backend == "auto" else problem.backend
-        self.backend = resolve(mlp_step.__module__, asked, self.weights[0])
+        self.backend = resolve(mlp_step.__module__, asked, self.weights[0], problem.precision)
         self._predicts: Backend = "numba" if self.backend == "numba" else "reference"
+        self._precision = problem.precision
         self._rate = config.rate
         self._momentum = config.momentum
         self._replay = Replay(self._step)
@@ -58,11 +61,12 @@ class Mlp(Learner):
             momentum=self._momentum,
             weight_velocities=self.weight_velocities,
             bias_velocities=self.bias_velocities,
+            precision=self._precision,
             backend=self.backend,
         )
 
     def predict(self, inputs: Tensor, task: int | None) -> Tensor:
-        return mlp_logits(self.weights, self.biases, inputs.flatten(2), backend=self._predicts)
+        return mlp_logits(self.weights, self.biases, inputs.flatten(2), precision=self._precision, backend=self._predicts)
 
     def permute_inputs(self, order: Tensor) -> None:
         for tensors in (self.weights, self.weight_velocities):

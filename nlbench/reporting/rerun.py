@@ -30,15 +30,21 @@ def rerun(record: Record) -> Rerun:
     kind = str(record.metadata.get("learner_spec", {}).get("learner", {}).get("kind", ""))
     model = kind if ":" in kind else record.model
     overrides: dict[str, str] = {}
+    precision = str(record.metadata.get("precision", "float32"))
+
+    def planned() -> Plan:
+        return resolve(model, record.stream, seeds=record.seeds, overrides=overrides, precision=precision)
+
     try:
         # the stream first: a learner's batch is the stream's unless it has its own
         for name in ("stream_spec", "learner_spec"):
-            declared = resolve(model, record.stream, seeds=record.seeds, overrides=overrides).describe()[name]
-            overrides |= _overrides(declared, record.metadata.get(name, {}))
-        remark = _remark(record, resolve(model, record.stream, seeds=record.seeds, overrides=overrides))
+            overrides |= _overrides(planned().describe()[name], record.metadata.get(name, {}))
+        remark = _remark(record, planned())
     except NlbenchError as error:
         remark = f"Not reconstructed from today's declarations: {error}"
     words = ["nlbench", "run", "--model", model, "--stream", record.stream, "--seeds", seeds_text(record.seeds)]
+    if precision != "float32":
+        words += ["--precision", precision]
     for key, value in overrides.items():
         words += ["--set", f"{key}={value}"]
     return Rerun(shlex.join(words), remark)
@@ -72,7 +78,6 @@ def _remark(record: Record, planned: Plan) -> str:
         "stream_digest": "the stream's declaration",
         "data": "the data",
         "learner_digest": "the learner's declaration",
-        "precision": "the precision",
         "source_digest": "the code that runs",
     }
     differing = [text for key, text in parts.items() if then.get(key) != now[key]]

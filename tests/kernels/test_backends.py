@@ -52,6 +52,16 @@ def test_a_backend_asked_for_and_absent_says_why_and_what_to_do(monkeypatch: pyt
         resolve(OP, "numba", torch.empty(0))
 
 
+def test_products_in_bf16_are_plain_torch() -> None:
+    op = "nlbench.kernels.mlp_step"
+    assert resolve(op, "auto", torch.empty(0), "bf16") == "reference"
+    assert implementation(op, "auto", torch.empty(0), "bf16").__name__ == f"{op}.bf16"
+    with pytest.raises(
+        BackendError, match=r"'numba' cannot run mlp_step: its products are not made in bf16.*--precision float32"
+    ):
+        resolve(op, "numba", torch.empty(0), "bf16")
+
+
 def test_an_unknown_backend_lists_the_known_ones() -> None:
     with pytest.raises(UnknownNameError, match="numba"):
         memory_scan(*scan_arguments(), chunk=2, backend="numbers")  # type: ignore[arg-type]

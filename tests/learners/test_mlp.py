@@ -98,6 +98,24 @@ def test_a_backend_that_cannot_run_is_refused_before_the_first_batch() -> None:
         learner(backend="triton")
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_bf16_is_of_products_only_and_what_is_kept_stays_float32(momentum: float) -> None:
+    config = MlpConfig(kind="mlp", hidden=(6,), momentum=momentum)
+    made, plain = (
+        Mlp(config, Problem((D,), C, (0, 1, 2), "class-il", CPU, "reference", 10, precision)) for precision in ("bf16", "float32")
+    )
+    shown = batch(0)
+    shown = Batch(shown.inputs.float(), shown.labels, shown.classes, None)
+    losses = [each.observe(shown) for each in (made, plain)]
+    logits = [each.predict(shown.inputs, None) for each in (made, plain)]
+    for ours, theirs in [losses, logits, *zip(made.state_dict().values(), plain.state_dict().values(), strict=True)]:
+        assert ours.dtype == torch.float32
+        assert not torch.equal(ours, theirs)
+        assert torch.allclose(ours, theirs, rtol=0, atol=4 * torch.finfo(torch.bfloat16).eps * float(theirs.abs().max()))
+    assert made.memory_bytes() == plain.memory_bytes()
+    assert made.backend == "reference"
+
+
 def test_initial_values_are_those_of_torch_linear_in_range_and_a_seeds_own() -> None:
     many, alone = learner(hidden=(200,), seeds=(4, 5, 6)), learner(hidden=(200,), seeds=(5,))
     for ours, theirs in zip(many.weights + many.biases, alone.weights + alone.biases, strict=True):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from small_streams import CPU, Spy
 
 from nlbench import Learner, NlbenchError, Problem, learners
-from nlbench.errors import UnknownNameError
+from nlbench.errors import BackendError, UnknownNameError
 from nlbench.learners import LEARNERS, EachSeed, build, find
 from nlbench.learners.external import External
 from nlbench.specs import BUILT_IN
@@ -60,6 +61,21 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_every_built_in_kind_is_built_from_its_own_config(kind: str) -> None:
     made = build(BUILT_IN[kind].model_validate({"kind": kind}), PROBLEM)
     assert type(made) is LEARNERS[kind]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in LEARNERS if kind != "mlp"])
+def test_a_learner_without_products_in_bf16_refuses_and_says_who_has_them(kind: str) -> None:
+    asked = replace(PROBLEM, precision="bf16")
+    with pytest.raises(BackendError, match=f"learner '{kind}' has no products in bf16: it declares float32.*: mlp"):
+        build(BUILT_IN[kind].model_validate({"kind": kind}), asked)
+
+
+def test_a_class_of_a_file_may_declare_bf16(file: Path) -> None:
+    asked = replace(PROBLEM, precision="bf16")
+    with pytest.raises(BackendError, match=r"learner './my_learner\.py:Mine' has no products in bf16"):
+        build(ExternalConfig(kind="./my_learner.py:Mine"), asked)
+    file.write_text(FILE.replace("class Mine(Learner):", 'class Mine(Learner):\n    precisions = ("float32", "bf16")\n'))
+    assert isinstance(build(ExternalConfig(kind="./my_learner.py:Mine"), asked), External)
 
 
 @pytest.mark.usefixtures("file")

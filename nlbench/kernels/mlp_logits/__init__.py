@@ -9,11 +9,19 @@ from torch import Tensor
 from nlbench.kernels.backends import Backend, implementation
 
 
-def mlp_logits(weights: Sequence[Tensor], biases: Sequence[Tensor], inputs: Tensor, *, backend: Backend = "auto") -> Tensor:
+def mlp_logits(
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    inputs: Tensor,
+    *,
+    precision: str = "float32",
+    backend: Backend = "auto",
+) -> Tensor:
     """The logits (S, N, n_classes); nothing is changed.
 
     weights  one (S, d_out, d_in) a layer, biases (S, d_out); ReLU between layers; contiguous
     inputs   (1 or S, N, d_in); 1 where all seeds are shown the same
+    precision  as in `mlp_step`
 
     Cost: 2 N Σ d_in d_out floating-point operations a seed. Raises `ValueError` for shapes or types that do not fit.
     """
@@ -32,4 +40,4 @@ def mlp_logits(weights: Sequence[Tensor], biases: Sequence[Tensor], inputs: Tens
         width = d_out
     if not all(each.is_contiguous() for each in (*weights, *biases)):
         raise ValueError("mlp_logits: parameters must be contiguous")
-    return implementation(__name__, backend, inputs).logits(weights, biases, inputs)
+    return implementation(__name__, backend, inputs, precision).logits(weights, biases, inputs)

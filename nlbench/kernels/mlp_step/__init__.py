@@ -20,6 +20,7 @@ def mlp_step(
     momentum: float = 0.0,
     weight_velocities: Sequence[Tensor] = (),
     bias_velocities: Sequence[Tensor] = (),
+    precision: str = "float32",
     backend: Backend = "auto",
 ) -> Tensor:
     """The mean softmax cross-entropy before the step, (S,). Weights, biases and velocities are changed in place.
@@ -27,6 +28,7 @@ def mlp_step(
     weights  one (S, d_out, d_in) a layer, biases (S, d_out); ReLU between layers
     inputs   (S, B, d_in); labels (S, B), int64; classes (n_classes,), bool: the logits that compete
     rate     θ -= rate g; with momentum μ > 0 v = μ v + g, θ -= rate v, and the velocities, shaped as the parameters, are required
+    precision  "bf16": factors of products and hidden values in bfloat16, for tensors of float32; the rest as they are
 
     Parameters must be contiguous. Cost: 6 B Σ d_in d_out floating-point operations a seed.
     """
@@ -36,7 +38,7 @@ def mlp_step(
         raise ValueError("mlp_step: momentum needs one velocity for every parameter, and only momentum has use for them")
     if not all(each.is_contiguous() for each in (*weights, *biases, *velocities)):
         raise ValueError("mlp_step: parameters and velocities are changed in place and must be contiguous")
-    step = implementation(__name__, backend, inputs).step
+    step = implementation(__name__, backend, inputs, precision).step
     return step(weights, biases, inputs, labels, classes, rate, momentum, weight_velocities, bias_velocities)
 
 
