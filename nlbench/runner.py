@@ -82,11 +82,16 @@ def execute(
     if state and not cumulative:
         learner.load_state_dict(state)
     yield from rows
+    texts = [_text(rows)] if rows else []
+    fresh: list[Row] = []  # encoded at the next boundary: all rows at each boundary would take longer and longer
     with threads(plan.batch * torch.Size(stream.input_shape).numel()) as used:
         for row in evaluate_stream(learner, stream, batch=plan.batch, presents=plan.learner.presents, completed=completed):
             rows.append(row)
+            fresh.append(row)
             if row.metric == BOUNDARY and row.after_task != plan.stream.stream.tasks:
-                checkpoint.save(rows, {} if cumulative else learner.state_dict())
+                texts.append(_text(fresh))
+                fresh.clear()
+                checkpoint.save(texts, {} if cumulative else learner.state_dict())
             yield row
     metadata = {**plan.describe(), **_ran_on(learner.backend, stream.device, results), "threads": used, "run": checkpoint.run}
     added = add_execution(plan.record_path(results), rows=rows, metadata=metadata, replace=force)
@@ -139,12 +144,12 @@ class Checkpoint:
                 f"{self.path.parent.parent}: results cannot be written: {error.strerror}.", "Name another folder with --results."
             ) from None
 
-    def save(self, rows: Sequence[Row], state: dict[str, Tensor]) -> None:
-        """Replace the file atomically."""
+    def save(self, texts: Sequence[str], state: dict[str, Tensor]) -> None:
+        """Replace the file atomically; `texts` are the rows so far as JSON, a part a boundary."""
         tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
         part = self.path.with_suffix(f".{os.getpid()}.part")
         try:
-            save_file(tensors, part, metadata={"rows": json.dumps(rows)})
+            save_file(tensors, part, metadata={"rows": f"[{','.join(texts)}]"})
             part.replace(self.path)
         except (OSError, SafetensorError) as error:
             part.unlink(missing_ok=True)
@@ -169,6 +174,11 @@ class Checkpoint:
     def delete(self) -> None:
         """Remove the file."""
         self.path.unlink(missing_ok=True)
+
+
+def _text(rows: Sequence[Row]) -> str:
+    """Return rows as JSON, without the brackets around them all."""
+    return json.dumps(rows)[1:-1]
 
 
 @dataclass(frozen=True)

@@ -127,6 +127,14 @@ def test_the_joint_bound_resumes_too(tmp_path: Path) -> None:
     assert rows_by_seed(resumed.record) == rows_by_seed(whole.record)
 
 
+def test_no_row_is_encoded_at_more_than_one_boundary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encode, encoded = runner._text, []
+    monkeypatch.setattr(runner, "_text", lambda rows: encoded.extend(rows) or encode(rows))
+    checkpoint = interrupted(tmp_path)
+    assert encoded == checkpoint.load()[0]
+    assert len(encoded) > 100
+
+
 def test_force_starts_anew_instead_of_resuming(tmp_path: Path) -> None:
     checkpoint = interrupted(tmp_path)
     first: list[Row] = []
