@@ -6,17 +6,18 @@ re-reads its rows and columns, `(1 / BM + 1 / BN)` of those operations in elemen
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from nlbench.kernels.gpu_tiles import empty, padded, product
 
 LENGTHS = ("rows", "columns", "inner", "a_rows", "b_rows")
+FEW: Final = 200
+"""Tiles of a launch below which smaller ones are quicker: some of 132 multiprocessors would have none."""
 
 
 @triton.jit(do_not_specialize=LENGTHS)
@@ -89,6 +90,12 @@ def multiply(
     tl.store(out + place, total.to(out.dtype.element_ty), mask=inside)
 
 
+def square_tiles(count: int, rows: int, columns: int) -> dict[str, int]:
+    """BM and BN for `count` results of rows × columns: 64, or 32 where that would leave a GPU idle."""
+    side = 64 if count * triton.cdiv(rows, 64) * triton.cdiv(columns, 64) >= FEW else 32
+    return {"BM": min(side, padded(rows)), "BN": min(side, padded(columns))}
+
+
 def matrix_product(
     a: Tensor,
     b: Tensor,
@@ -112,7 +119,7 @@ def matrix_product(
     if out is None:
         out = empty((*a.shape[:-2], rows, columns), a)
     count = out.numel() // max(1, rows * columns)
-    tiles = {"BM": min(64, padded(rows)), "BN": min(64, padded(columns)), "BK": 32 if a.dtype != torch.bfloat16 else 64}
+    tiles = {**square_tiles(count, rows, columns), "BK": 32 if a.dtype != torch.bfloat16 else 64}
     options: dict[str, Any] = {
         "TA": ta,
         "TB": tb,
@@ -131,37 +138,3 @@ def matrix_product(
         a, b, *others, out, *sizes, alpha, beta, **tiles, **options, LOW=a.dtype == torch.bfloat16, num_warps=4, num_stages=3
     )
     return out
-
-
-class _Product(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, a, b, addend, ta, tb, alpha, beta):  # type: ignore[no-untyped-def]
-        ctx.save_for_backward(a, b)
-        ctx.options = ta, tb, alpha, beta
-        return matrix_product(a, b, ta=ta, tb=tb, alpha=alpha, beta=beta, addend=addend)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, d):  # type: ignore[no-untyped-def]
-        (a, b), (ta, tb, alpha, beta) = ctx.saved_tensors, ctx.options
-        need_a, need_b, need_addend = ctx.needs_input_grad[:3]
-        da = db = None
-        if need_a:
-            da = matrix_product(b, d, ta=tb, tb=True, alpha=alpha) if ta else matrix_product(d, b, tb=not tb, alpha=alpha)
-        if need_b:
-            db = matrix_product(d, a, ta=True, tb=ta, alpha=alpha) if tb else matrix_product(a, d, ta=not ta, alpha=alpha)
-        return da, db, beta * d if need_addend else None, None, None, None, None
-
-
-def differentiable_product(
-    a: Tensor,
-    b: Tensor,
-    *,
-    ta: bool = False,
-    tb: bool = False,
-    alpha: float = 1.0,
-    beta: float = 1.0,
-    addend: Tensor | None = None,
-) -> Tensor:
-    """`matrix_product` with gradients with respect to A, B and the addend."""
-    return _Product.apply(a, b, addend, ta, tb, alpha, beta)

@@ -22,11 +22,11 @@ from torch import Tensor
 from nlbench import seeds as draws
 from nlbench.batch import Batch, Learner, Problem
 from nlbench.kernels.backends import resolve
-from nlbench.kernels.metric_update import accumulate, bounded, least_squares, metric_step, protecting
+from nlbench.kernels.metric_update import accumulate, bounded, directed_step, least_squares, metric_step, protecting
 from nlbench.kernels.softmax import cross_entropy
 from nlbench.learners.features import KEYS, Convolution, permuted_square
 from nlbench.learners.hope_self_reference import SelfReferences, Writes
-from nlbench.learners.replay import Replay
+from nlbench.learners.replay import Branches, Replay
 from nlbench.nested.clocks import check_all_fire, due
 from nlbench.nested.rules import dgd
 from nlbench.specs.hope import HopeConfig
@@ -74,6 +74,7 @@ class Hope(Learner):
         ]
         self.step = torch.zeros((), dtype=torch.int64)
         self._replay = Replay(self._learn)
+        self._branches = Branches(len(self.memories), device)
         self.owed_order = torch.arange(n, device=device).repeat(seeds, 1)
         self._owes = False
         if not (isinstance(self._features, Convolution) or (self._self_references and not self._features)):
@@ -135,26 +136,38 @@ class Hope(Learner):
     def _learn(self, inputs: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
         """Predict, then write: return the loss (S,) before it."""
         slow = self._features(inputs) if self._features else inputs.expand(len(self.memories[0]), -1, -1)
-        *keys, readings = self._read(slow)
+        keys, directions, readings = self._read(slow)
         loss, surprises, rates = self._surprises(readings, labels, classes)
         if self._self_references:
             rates = rates * self._fade(self._self_references.write(slow))
         below = [surprises * (rates / rates.shape[1])]
         for memory, key in zip(reversed(self.memories[1:]), reversed(keys[1:]), strict=True):
             below.append((below[-1] @ memory[..., :-1]).mul_(key[..., :-1] > 0))
-        self._write_readout(keys[-1], readings, surprises, rates)
+        with self._branches.branch(len(keys) - 1):
+            self._write_readout(keys[-1], directions[-1], readings, surprises, rates)
         for i, own in enumerate(reversed(below[1:])):
-            self._write_level(i, keys[i], own)
+            with self._branches.branch(i):
+                self._write_level(i, keys[i], directions[i], own)
+        self._branches.join()
         return loss
 
-    def _read(self, slow: Tensor) -> list[Tensor]:
-        """Return the key of every memory, (S, N, D) with the constant 1 last, and what the read-out reads, (S, N, C), for slow
-        keys (S, N, D).
+    def _read(self, slow: Tensor) -> tuple[list[Tensor], list[Tensor | None], Tensor]:
+        """Return the key of every memory, (S, N, D) with the constant 1 last, the directions of their steps, and what the
+        read-out reads, (S, N, C), for slow keys (S, N, D).
         """
         keys = [with_constant(self._self_references.keys(slow) if self._self_references else slow)]
-        for memory in self.memories[:-1]:
+        directions = [self._directions(0, keys[0])]
+        for i, memory in enumerate(self.memories[:-1], 1):
             keys.append(with_constant((keys[-1] @ memory.mT).relu_()))
-        return [*keys, keys[-1] @ self.memories[-1].mT]
+            directions.append(self._directions(i, keys[i]))
+        return keys, directions, keys[-1] @ self.memories[-1].mT
+
+    def _directions(self, i: int, keys: Tensor) -> Tensor | None:
+        """Return keys projected by what memory i protects, made in its branch; None where its step makes them itself."""
+        if not (self._branches and self._protects[i]):
+            return None
+        with self._branches.branch(i):
+            return keys @ self.inverses[i]
 
     def _surprises(self, readings: Tensor, labels: Tensor, classes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the loss (S,), how far each reading is from the value written for it (S, B, C), and each token's rate (S, B, 1).
@@ -172,29 +185,39 @@ class Hope(Learner):
             answers = readings
         return loss, surprises, own_rates(answers, one_hot, classes, self._readout.surprise)
 
-    def _write_readout(self, keys: Tensor, readings: Tensor, surprises: Tensor, rates: Tensor) -> None:
+    def _write_readout(self, keys: Tensor, directions: Tensor | None, readings: Tensor, surprises: Tensor, rates: Tensor) -> None:
         readout = self._readout
         if readout.rule == "exact":
             accumulate(self.metrics[-1], rates.sqrt() * keys, retain=readout.retain, backend=self.backend)
             self.products.mul_(readout.retain).baddbmm_(keys.mT, rates * (readings - surprises))
         elif readout.rule == "protected":
-            self._step(-1, self.memories[-1], keys, surprises * (rates / rates.shape[1]), -readout.rate, readout.retain)
+            own = surprises * (rates / rates.shape[1])
+            self._step(-1, self.memories[-1], keys, directions, own, -readout.rate, readout.retain)
         else:
             per_length = readout.rate / keys.shape[-1]  # keys are as long as the root of their width
             self.memories[-1].copy_(dgd(self.memories[-1], keys, surprises, per_length * rates[..., 0]).weights)
 
-    def _write_level(self, i: int, keys: Tensor, surprises: Tensor) -> None:
+    def _write_level(self, i: int, keys: Tensor, directions: Tensor | None, surprises: Tensor) -> None:
         """Make a level's step, or add it to those pending and make their mean when the level's period ends."""
         level = self._config.levels[i]
         if level.period == 1:
-            self._step(i, self.memories[i], keys, surprises, -level.rate, level.retain)
+            self._step(i, self.memories[i], keys, directions, surprises, -level.rate, level.retain)
         else:
-            self._step(i, self.pending[i], keys, surprises, 1.0, level.retain)
+            self._step(i, self.pending[i], keys, directions, surprises, 1.0, level.retain)
             if due(int(self.step), level.period):
                 self.memories[i].sub_(self.pending[i], alpha=level.rate / level.period)
                 self.pending[i].zero_()
 
-    def _step(self, i: int, target: Tensor, keys: Tensor, surprises: Tensor, rate: float, retain: float) -> None:
+    def _step(
+        self,
+        i: int,
+        target: Tensor,
+        keys: Tensor,
+        directions: Tensor | None,
+        surprises: Tensor,
+        rate: float,
+        retain: float,
+    ) -> None:
         """Add `rate` times the gradient step of memory i to `target`, projected by what its metric protects, and take the keys of
         every `share`-th chunk into the metric, as many times; a chunk counts one, whatever its length.
         """
@@ -203,18 +226,16 @@ class Hope(Learner):
             target.baddbmm_(bounded(surprises, keys, bound).mT, keys, alpha=rate)
             return
         gathers = due(int(self.step), share)
-        metric_step(
-            target,
-            self.metrics[i],
-            self.inverses[i],
-            keys,
-            surprises,
-            rate=-rate,
-            bound=bound,
-            share=share / keys.shape[1] if gathers else 0.0,
-            retain=retain if gathers else 1.0,
-            backend=self.backend,
-        )
+        options: dict[str, float] = {
+            "rate": -rate,
+            "bound": bound,
+            "share": share / keys.shape[1] if gathers else 0.0,
+            "retain": retain if gathers else 1.0,
+        }
+        if directions is None:
+            metric_step(target, self.metrics[i], self.inverses[i], keys, surprises, **options, backend=self.backend)
+        else:
+            directed_step(target, self.metrics[i], keys, directions, surprises, **options, backend=self.backend)
 
     def _refresh(self) -> None:
         """Every `refresh` steps bring up to date what the metrics protect, and the memory that an exact read-out solves for.

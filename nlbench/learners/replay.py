@@ -1,8 +1,9 @@
-"""Training steps on a CUDA device as graphs: dozens of small kernels behind one launch."""
+"""Training steps on a CUDA device as graphs: dozens of small kernels behind one launch, beside each other where they can be."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -54,3 +55,31 @@ class _Capture:
         self._given = list(inputs)
         self._graph.replay()
         return self._result.clone()
+
+
+class Branches:
+    """Streams of a CUDA device, for parts of a step that need not wait for each other; elsewhere parts run as they come.
+
+    What a branch reads or writes must stay referenced until `join`.
+    """
+
+    def __init__(self, count: int, device: torch.device) -> None:
+        self._streams = [torch.cuda.Stream(device) for _ in range(count)] if device.type == "cuda" else []
+
+    def __bool__(self) -> bool:
+        return bool(self._streams)
+
+    @contextmanager
+    def branch(self, number: int) -> Iterator[None]:
+        """What is launched inside waits for everything launched before it outside, and for this branch's own earlier parts."""
+        if not self._streams:
+            yield
+            return
+        self._streams[number].wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._streams[number]):
+            yield
+
+    def join(self) -> None:
+        """What is launched from here on waits for all branches."""
+        for stream in self._streams:
+            torch.cuda.current_stream().wait_stream(stream)

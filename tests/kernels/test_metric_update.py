@@ -8,7 +8,16 @@ import torch
 from torch import Tensor
 
 from nlbench import NlbenchError
-from nlbench.kernels.metric_update import accumulate, bounded, least_squares, metric_step, metric_update, protecting
+from nlbench.kernels.metric_update import (
+    accumulate,
+    batched,
+    bounded,
+    least_squares,
+    metric_step,
+    metric_update,
+    protecting,
+    reference,
+)
 
 S, B, D, V = 2, 6, 7, 3
 BACKENDS = pytest.mark.parametrize("backend", ["reference", "numba"])
@@ -183,3 +192,27 @@ def test_what_is_read_from_a_metric_leaves_it_alone_in_either_precision() -> Non
         protecting(gram, 2.0, backend="reference")
         least_squares(gram, torch.ones(2, 4, 3, dtype=dtype), 2.0, backend="reference")
         assert torch.equal(gram, torch.eye(4, dtype=dtype).expand(2, 4, 4))
+
+
+@pytest.mark.parametrize("width", [1, 63, 64, 100, 129, 300])
+def test_products_for_a_gpu_invert_and_solve_as_the_reference_does(width: int) -> None:
+    metric, products = metric_of([drawn(S, 2 * width, width)], "reference"), drawn(S, width, V)
+    for own, expected in zip(batched.inverse(metric, 3.0), reference.inverse(metric, 3.0), strict=True):
+        torch.testing.assert_close(own, expected, rtol=1e-10, atol=1e-13)
+    for own, expected in zip(batched.solve(metric, products, 3.0), reference.solve(metric, products, 3.0), strict=True):
+        torch.testing.assert_close(own, expected, rtol=1e-10, atol=1e-13)
+    inverse, _ = batched.inverse(metric.float(), 3.0)
+    assert inverse.dtype == torch.float32
+    assert torch.equal(inverse, inverse.mT)
+
+
+def test_products_for_a_gpu_raise_only_what_rounding_has_made_indefinite_and_name_the_minor() -> None:
+    gram = torch.eye(100).repeat(2, 1, 1)
+    expected, _ = batched.inverse(gram[:1], 1.0)
+    gram[1, 70, 70] = -1.0 - 1e-5
+    (sound, mended), failed = batched.inverse(gram, 1.0)
+    assert failed == 0
+    assert torch.equal(sound, expected[0])
+    assert mended.isfinite().all()
+    gram[1, 70, 70] = -1e3
+    assert batched.inverse(gram, 1.0)[1] == reference.inverse(gram, 1.0)[1] == 71

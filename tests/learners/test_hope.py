@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from nlbench import Batch, NlbenchError, Problem
 from nlbench.kernels.metric_update import least_squares
 from nlbench.learners.hope import Hope, own_rates, own_values
+from nlbench.learners.replay import Branches
 from nlbench.specs.hope import HopeConfig
 
 S, B, C = 2, 5, 4
@@ -108,6 +109,16 @@ def test_each_level_steps_along_its_projected_gradient_in_its_own_period() -> No
             if step in (1, 2, 4, 8):
                 inverses[i] = torch.linalg.inv(torch.eye(metrics[i].shape[1]) + metrics[i] / ridges[i])
             torch.testing.assert_close(made.memories[i], weights[i], atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("table", [LEVELS, LEVELS_SELF], ids=["levels", "levels-self"])
+def test_directions_made_in_branches_lead_to_the_same_steps(table: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU, here one after the other."""
+    whole = taught(table)
+    monkeypatch.setattr(Branches, "__bool__", lambda self: True)
+    branched = taught(table)
+    for one, other in zip([*whole.memories, *whole.metrics], [*branched.memories, *branched.metrics], strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
 def test_the_metric_keeps_old_readings_where_plain_steps_lose_them() -> None:

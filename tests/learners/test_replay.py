@@ -1,4 +1,4 @@
-"""Recorded steps: run as written once, captured once, replayed; and on a GPU the same to the bit."""
+"""Captured steps: run as written once, captured once, replayed; and on a GPU the same to the bit."""
 
 from types import SimpleNamespace
 
@@ -9,6 +9,7 @@ import nlbench
 from nlbench import runner
 from nlbench.learners import replay
 from nlbench.learners.replay import Replay
+from nlbench.protocol import evaluate_stream
 from nlbench.runner import Machine
 
 
@@ -74,3 +75,18 @@ def test_replayed_steps_learn_the_same_to_the_bit(model: str, monkeypatch: pytes
 
     captured, written = learned(True), learned(False)
     assert all(torch.equal(captured[name], written[name]) for name in written)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("model", ["mlp", "hope", "random-features"])
+@pytest.mark.parametrize("stream", ["split-digits", "permuted-digits"])
+def test_a_gpu_learns_what_the_cpu_learns(model: str, stream: str) -> None:
+    def accuracy(device: str) -> torch.Tensor:
+        plan = nlbench.resolve(model, stream, seeds=2)
+        built, learner = runner.prepare(plan, Machine(device=device))
+        with torch.no_grad():
+            rows = list(evaluate_stream(learner, built, batch=plan.batch))
+        return torch.tensor([row.value for row in rows if row.metric == "accuracy"])
+
+    torch.testing.assert_close(accuracy("cuda"), accuracy("cpu"), atol=0.02, rtol=0.0)

@@ -10,16 +10,27 @@ Shapes: S seeds, L tokens or B in a batch, D width of a key, V width of a value.
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import NamedTuple
 
 from torch import Tensor
 
 from nlbench.errors import NlbenchError
 from nlbench.kernels.backends import Backend, implementation, resolve
+from nlbench.kernels.metric_update import batched
 from nlbench.kernels.metric_update.reference import bounded
 from nlbench.kernels.shapes import check_shapes
 
-__all__ = ["MetricUpdate", "accumulate", "bounded", "least_squares", "metric_step", "metric_update", "protecting"]
+__all__ = [
+    "MetricUpdate",
+    "accumulate",
+    "bounded",
+    "directed_step",
+    "least_squares",
+    "metric_step",
+    "metric_update",
+    "protecting",
+]
 
 
 class MetricUpdate(NamedTuple):
@@ -97,6 +108,36 @@ def metric_step(
     implementation(__name__, backend, weights).step(weights, gram, projector, keys, surprises, rate, bound, share, retain)
 
 
+def directed_step(
+    weights: Tensor,
+    gram: Tensor,
+    keys: Tensor,
+    directions: Tensor,
+    surprises: Tensor,
+    *,
+    rate: float,
+    bound: float = float("inf"),
+    share: float = 1.0,
+    retain: float = 1.0,
+    backend: Backend = "auto",
+) -> None:
+    """`metric_step` for directions K P (S, B, D) that were made before the surprises were known, as a GPU can beside other work.
+
+    In plain torch on a CPU. Cost: `B D² / 2 + B D V` multiply-adds a seed.
+    """
+    check_shapes(
+        "directed_step",
+        weights=(weights, "S V D"),
+        gram=(gram, "S D D"),
+        keys=(keys, "S B D"),
+        directions=(directions, "S B D"),
+        surprises=(surprises, "S B V"),
+    )
+    chosen: Backend = "triton" if resolve(__name__, backend, weights) == "triton" else "reference"
+    step = implementation(__name__, chosen, weights).directed_step
+    step(weights, gram, keys, directions, surprises, rate, bound, share, retain)
+
+
 def accumulate(gram: Tensor, keys: Tensor, *, retain: float = 1.0, backend: Backend = "auto") -> None:
     """Make gram (S, D, D) `retain` times itself plus Kᵀ K for keys (S, B, D), in place; a symmetric gram stays so bit for bit.
 
@@ -105,7 +146,7 @@ def accumulate(gram: Tensor, keys: Tensor, *, retain: float = 1.0, backend: Back
     check_shapes("accumulate", gram=(gram, "S D D"), keys=(keys, "S B D"))
     if not gram.is_contiguous():
         raise ValueError("accumulate: gram is changed in place and must be contiguous")
-    implementation(__name__, _dense(backend, gram), gram).accumulate(gram, keys, retain)
+    _dense(backend, gram).accumulate(gram, keys, retain)
 
 
 def protecting(gram: Tensor, ridge: float, *, backend: Backend = "auto") -> Tensor:
@@ -116,7 +157,7 @@ def protecting(gram: Tensor, ridge: float, *, backend: Backend = "auto") -> Tens
     Raises `NlbenchError` where no such matrix is positive definite. Cost: D³ multiply-adds a seed.
     """
     check_shapes("protecting", gram=(gram, "S D D"))
-    inverse, failed = implementation(__name__, _dense(backend, gram), gram).inverse(gram, ridge)
+    inverse, failed = _dense(backend, gram).inverse(gram, ridge)
     _check_definite(failed, gram)
     return inverse
 
@@ -127,14 +168,19 @@ def least_squares(gram: Tensor, products: Tensor, ridge: float, *, backend: Back
     Factorised as in `protecting`. Cost: D³ / 6 multiply-adds a seed.
     """
     check_shapes("least_squares", gram=(gram, "S D D"), products=(products, "S D V"))
-    memory, failed = implementation(__name__, _dense(backend, gram), gram).solve(gram, products, ridge)
+    memory, failed = _dense(backend, gram).solve(gram, products, ridge)
     _check_definite(failed, gram)
     return memory
 
 
-def _dense(backend: Backend, tensor: Tensor) -> Backend:
-    """The backend of products and factorisations of whole metrics: on a GPU nothing beats those of torch."""
-    return "numba" if resolve(__name__, backend, tensor) == "numba" else "reference"
+def _dense(backend: Backend, tensor: Tensor) -> ModuleType:
+    """What multiplies and factorises whole metrics: on a GPU torch's batched products, whatever the backend."""
+    chosen = resolve(__name__, backend, tensor)
+    return (
+        batched
+        if tensor.device.type == "cuda"
+        else implementation(__name__, "numba" if chosen == "numba" else "reference", tensor)
+    )
 
 
 def _check_definite(failed: int, gram: Tensor) -> None:

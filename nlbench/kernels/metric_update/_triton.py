@@ -1,28 +1,100 @@
-"""Recursive least squares and protected steps on a GPU: products that write where they add, small systems in torch's float64."""
+"""Protected steps on a GPU: torch's products, and the bound on a step in two small kernels in place of nine.
+
+Recursive least squares has nothing that a kernel of its own would gain: its products and factorisations are torch's.
+"""
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
+import triton
+import triton.language as tl
 from torch import Tensor
 
-from nlbench.kernels.gpu_products import differentiable_product, matrix_product
+from nlbench.kernels.gpu_tiles import empty, padded
 from nlbench.kernels.metric_update.reference import bounded
+from nlbench.kernels.metric_update.reference import update as update
+
+SLICE: Final = 128
+"""Columns whose share of Δ Δᵀ or K Kᵀ one program sums up, and columns of Δ that one program scales."""
 
 
-def update(memory: Tensor, precision: Tensor, keys: Tensor, targets: Tensor, chunk: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Memory, precision and outputs; arguments as in `metric_update`, letters as in the reference."""
-    outputs = []
-    for k, v in zip(keys.split(chunk, 1), targets.split(chunk, 1), strict=True):
-        projected, answers = differentiable_product(k, precision), differentiable_product(k, memory, tb=True)
-        identity = torch.eye(k.shape[1], dtype=torch.float64, device=k.device)
-        factor, _ = torch.linalg.cholesky_ex(identity + projected.double() @ k.double().mT)
-        both = torch.cat([v - answers, projected], -1).double()
-        solved = torch.linalg.solve_triangular(factor, both, upper=False).to(k.dtype)
-        e, x = solved[..., : v.shape[-1]], solved[..., v.shape[-1] :]
-        memory = differentiable_product(e, x, ta=True, addend=memory)
-        precision = differentiable_product(x, x, ta=True, alpha=-1.0, addend=precision)
-        outputs.append(answers)
-    return memory, precision, torch.cat(outputs, 1) if outputs else targets
+@triton.jit
+def overlap(rows, partial, seed, slice, slices, first, B, width, BB: tl.constexpr, BM: tl.constexpr, SLICE: tl.constexpr):
+    """One slice's share of the products of BM rows of a (B, width) matrix with all rows, where there is such a slice."""
+    if slice < slices:
+        matrix = seed * B * width
+        row, other = first + tl.arange(0, BM), tl.arange(0, BB)
+        total = tl.zeros((BM, BB), tl.float32)
+        for start in tl.static_range(0, SLICE, 64):
+            k = slice * SLICE + start + tl.arange(0, 64)
+            inside = (k < width)[None, :]
+            a = tl.load(rows + matrix + row[:, None] * width + k[None, :], mask=(row < B)[:, None] & inside, other=0.0)
+            b = tl.load(rows + matrix + other[:, None] * width + k[None, :], mask=(other < B)[:, None] & inside, other=0.0)
+            total += tl.dot(a.to(tl.float32), tl.trans(b.to(tl.float32)), input_precision="tf32x3")
+        tl.store(partial + (seed * slices + slice) * BB * BB + row[:, None] * BB + other[None, :], total)
+
+
+@triton.jit(do_not_specialize=("B", "width", "slices", "direction_width", "direction_slices"))
+def overlaps(
+    surprises,
+    directions,
+    partial,
+    direction_partial,
+    B,
+    width,
+    slices,
+    direction_width,
+    direction_slices,
+    BB: tl.constexpr,
+    BM: tl.constexpr,
+    SLICE: tl.constexpr,
+):
+    """Every slice's share of Δ Δᵀ and of K Kᵀ, BM rows a program."""
+    strips: tl.constexpr = BB // BM
+    slice, first = tl.program_id(0) // strips, tl.program_id(0) % strips * BM
+    seed = tl.program_id(1).to(tl.int64)
+    if tl.program_id(2) == 0:
+        overlap(surprises, partial, seed, slice, slices, first, B, width, BB, BM, SLICE)
+    else:
+        overlap(directions, direction_partial, seed, slice, direction_slices, first, B, direction_width, BB, BM, SLICE)
+
+
+@triton.jit
+def summed(partial, first, slices, BB: tl.constexpr):
+    """The matrix (BB, BB) that slices make together."""
+    row = tl.arange(0, BB)
+    total = tl.zeros((BB, BB), tl.float32)
+    for i in range(slices):
+        total += tl.load(partial + (first + i) * BB * BB + row[:, None] * BB + row[None, :])
+    return total
+
+
+@triton.jit(do_not_specialize=("B", "width", "slices", "direction_slices"))
+def shorten(
+    surprises,
+    shorter,
+    partial,
+    direction_partial,
+    bound,
+    B,
+    width,
+    slices,
+    direction_slices,
+    BB: tl.constexpr,
+    SLICE: tl.constexpr,
+):
+    """SLICE columns of the surprises Δ (B, width), less where the step's norm, of Σ (Δ Δᵀ) (K Kᵀ), exceeds bound."""
+    seed = (tl.program_id(0) // slices).to(tl.int64)
+    pairs = summed(partial, seed * slices, slices, BB) * summed(direction_partial, seed * direction_slices, direction_slices, BB)
+    squared = tl.sum(tl.sum(pairs, 1), 0)
+    factor = tl.minimum(bound / tl.sqrt(tl.maximum(squared, 1e-37)), 1.0)
+    row = tl.arange(0, BB)
+    k = tl.program_id(0) % slices * SLICE + tl.arange(0, SLICE)
+    inside = (row < B)[:, None] & (k < width)[None, :]
+    place = seed * B * width + row[:, None] * width + k[None, :]
+    tl.store(shorter + place, factor * tl.load(surprises + place, mask=inside, other=0.0).to(tl.float32), mask=inside)
 
 
 def step(
@@ -37,8 +109,44 @@ def step(
     retain: float,
 ) -> None:
     """The protected step and the metric's new keys, in place; arguments as in `metric_step`."""
-    directions = matrix_product(keys, projector)
-    moved = surprises if bound == float("inf") else bounded(surprises, directions, bound)
-    matrix_product(moved, directions, ta=True, alpha=-rate, beta=1.0, addend=weights, out=weights)
+    directed_step(weights, gram, keys, keys @ projector, surprises, rate, bound, share, retain)
+
+
+def directed_step(
+    weights: Tensor,
+    gram: Tensor,
+    keys: Tensor,
+    directions: Tensor,
+    surprises: Tensor,
+    rate: float,
+    bound: float,
+    share: float,
+    retain: float,
+) -> None:
+    """The step along directions K P and the metric's new keys, in place; arguments as in `directed_step` of the op."""
+    weights.baddbmm_(_bounded(surprises, directions, bound).mT, directions, alpha=-rate)
     if share or retain != 1:
-        matrix_product(keys, keys, ta=True, alpha=share, beta=retain, addend=gram, out=gram)
+        gram.baddbmm_(keys.mT, keys, alpha=share, beta=retain)
+
+
+def _bounded(surprises: Tensor, directions: Tensor, bound: float) -> Tensor:
+    """The surprises Δ (S, B, V), made smaller where the step Δᵀ K along directions K (S, B, D) would exceed `bound`."""
+    seeds, batch, width = surprises.shape
+    if bound == float("inf"):
+        return surprises
+    if batch > 128:
+        return bounded(surprises, directions, bound)
+    surprises, height = surprises.contiguous(), padded(batch)
+    widths = width, directions.shape[2]
+    slices, direction_slices = (triton.cdiv(each, SLICE) for each in widths)
+    partial, direction_partial = (empty((seeds, n, height, height), surprises, torch.float32) for n in (slices, direction_slices))
+    sizes = batch, width, slices, widths[1], direction_slices
+    overlaps[(max(slices, direction_slices) * (height // 16), seeds, 2)](
+        surprises, directions, partial, direction_partial, *sizes, BB=height, BM=16, SLICE=SLICE, num_warps=4
+    )
+    shorter = empty(surprises.shape, surprises)
+    shorten[(seeds * slices,)](
+        surprises, shorter, partial, direction_partial, bound, batch, width, slices, direction_slices,
+        BB=height, SLICE=SLICE, num_warps=4 if batch <= 64 else 8,
+    )  # fmt: skip
+    return shorter

@@ -42,7 +42,21 @@ def step(
     retain: float,
 ) -> None:
     """The protected step and the metric's new keys, in place; arguments as in `metric_step`."""
-    directions = keys @ projector
+    directed_step(weights, gram, keys, keys @ projector, surprises, rate, bound, share, retain)
+
+
+def directed_step(
+    weights: Tensor,
+    gram: Tensor,
+    keys: Tensor,
+    directions: Tensor,
+    surprises: Tensor,
+    rate: float,
+    bound: float,
+    share: float,
+    retain: float,
+) -> None:
+    """The step along directions K P and the metric's new keys, in place; arguments as in `directed_step` of the op."""
     weights.baddbmm_(bounded(surprises, directions, bound).mT, directions, alpha=-rate)
     if share or retain != 1:
         gram.baddbmm_((share * keys).mT, keys, beta=retain)
