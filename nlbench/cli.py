@@ -71,7 +71,7 @@ Precision = Annotated[
     str,
     typer.Option(
         help="float32, or bf16: matrix products in bfloat16, all else in float32; other numbers, so another record. mlp only. "
-        "Pays on GPUs, on CPUs with AMX, and for wide layers on CPUs with AVX-512 bf16; slower on CPUs without."
+        "Pays where products take most of the time (many seeds, wide layers) and the processor has units for them."
     ),
 ]
 
