@@ -8,7 +8,7 @@ give ten answers under one name.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final, Literal, NamedTuple
@@ -386,6 +386,14 @@ METRICS: Final[dict[str, Metric]] = _table(
 OF_FORGETTING: Final = frozenset(
     {"forgetting", "forgetting_first", "forgetting_worst", "backward_transfer", "windowed_forgetting"}
 )
+
+
+def with_stand_in(names: Sequence[str], measured: Callable[[str], bool]) -> tuple[str, ...]:
+    """Return the names, with forgetting_first in the place of forgetting where only that one was measured: long streams measure
+    each task when it has been learned and at the end.
+    """
+    first = not measured("forgetting") and measured("forgetting_first")
+    return tuple("forgetting_first" if first and name == "forgetting" else name for name in names)
 
 
 def compute(

@@ -62,6 +62,12 @@ def matrix(final: float, learned: float, n_tasks: int = 5, chance: float = 0.1) 
     return R
 
 
+def windowed(R: np.ndarray) -> np.ma.MaskedArray:
+    """Return what `window:1` measures of a matrix: each task right after it was learned, and all at the end."""
+    i, j = np.indices(R.shape)
+    return np.ma.masked_array(R, (i != j + 1) & (i < len(R) - 1))
+
+
 def make_record(
     path: Path, matrices: dict[int, np.ndarray], *, chance: float | None = 0.5, extra: list[Row] | None = None, **facts: Any
 ) -> Record:

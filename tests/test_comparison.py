@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic_records import make_record, matrix
+from synthetic_records import make_record, matrix, windowed
 
 from nlbench.comparison import compare
 from nlbench.comparison.model import Entry
@@ -243,7 +243,7 @@ def test_metrics_within_tasks_count_too(tmp_path: Path) -> None:
 def test_chosen_metrics_and_what_stands_beside_them(trio: list[Record]) -> None:
     found = compare(trio, metrics=["forgetting_worst"])
     assert found.metrics == ("forgetting_worst",)
-    assert found.columns == ("forgetting_worst", "learning_accuracy")
+    assert found.groups[0].columns == ("forgetting_worst", "learning_accuracy")
     assert found.groups[0].family == 2
     with pytest.raises(UnknownNameError, match="forgetting"):
         compare(trio, metrics=["forgeting"])
@@ -272,6 +272,39 @@ def test_a_null_metric_is_a_dash_with_its_reason(tmp_path: Path) -> None:
     assert "| 0.600 ± 0.000 | – | – |" in text
 
 
+def test_forgetting_first_stands_in_where_a_stream_measures_no_more(trio: list[Record], tmp_path: Path) -> None:
+    facts = {"stream": "online", "stream_digest": "digest-of-online", "chance": 0.1}
+    matrices = {s: windowed(matrix(0.3 + 0.01 * s, 0.95)) for s in range(10)}
+    online = [make_record(tmp_path / f"{m}.parquet", matrices, model=m, fingerprint=m, **facts) for m in ("mlp", "hope")]
+    found = compare([*trio, *online])
+    short, full = sorted(found.groups, key=lambda group: group.stream)
+    assert short.metrics == ("average_accuracy", "forgetting_first")
+    assert full.metrics == ("average_accuracy", "forgetting")
+    assert "forgetting" not in short.columns
+    assert short.family == 2
+    assert short.entries[1].paired["forgetting_first"].mean == 0
+    assert found.metrics == ("average_accuracy", "forgetting", "forgetting_first")
+    assert set(found.overall) == {"average_accuracy"}  # one stream is no ranking over streams
+    assert "| learner | seeds | average_accuracy | learning_accuracy | forgetting_first |" in found.to_markdown()
+    (asked,) = compare(online, metrics=["forgetting"]).groups
+    assert asked.columns == ("forgetting", "learning_accuracy")
+    assert any(note.startswith("forgetting is null for mlp, hope: needs rows 1..T") for note in asked.notes)
+
+
+def test_a_stream_without_forgetting_leaves_the_ranks_of_the_others(trio: list[Record], tmp_path: Path) -> None:
+    split = [learner(tmp_path / "b", m, spread(v, 5), stream="b", stream_digest="b") for m, v in (("mlp", 0.2), ("hope", 0.8))]
+    online = [
+        make_record(
+            tmp_path / "c" / f"{m}.parquet",
+            {0: windowed(matrix(0.3, 0.9)), 1: windowed(matrix(0.4, 0.9))},
+            model=m,
+            stream_digest="c",
+        )
+        for m in ("mlp", "hope")
+    ]
+    assert compare([*trio, *split]).overall["forgetting"] == compare([*trio, *split, *online]).overall["forgetting"]
+
+
 def test_formats_agree(trio: list[Record]) -> None:
     found = compare(trio)
     frame = found.to_pandas()
@@ -291,7 +324,7 @@ def test_formats_agree(trio: list[Record]) -> None:
 
 
 def test_plain_text_is_aligned(trio: list[Record]) -> None:
-    title, *lines = to_text(learner_table(compare(trio).groups[0], ["average_accuracy"])).rstrip().split("\n")
+    title, *lines = to_text(learner_table(compare(trio, metrics=["average_accuracy"]).groups[0])).rstrip().split("\n")
     assert title == "split-digits · class-il · 5 tasks"
     assert {line.index("0.") for line in lines[1:]} == {lines[0].index("average_accuracy")}
 

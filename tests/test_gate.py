@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from synthetic_records import make_record, matrix
+from synthetic_records import make_record, matrix, windowed
 
 from nlbench import gate
 from nlbench.comparison.statistics import Interval
@@ -158,7 +158,32 @@ def test_at_chance(tmp_path: Path, reference: Path) -> None:
     assert judgement.exit_status == 1
 
 
-@pytest.mark.parametrize("metrics", [{"forgetting": 0.02}, {"average_accuracy": 0.02}])
+@pytest.mark.parametrize(
+    ("final", "learned", "verdict", "status"),
+    [
+        (shifted(-0.01), 0.95, "ok", 0),
+        (shifted(-0.05), 0.95, "worse", 1),
+        (shifted(+0.01), 0.95, "better", 0),
+        ([0.1] * 5, 0.1, "at-chance", 1),  # nothing learned, nothing forgotten; its accuracy is worse
+    ],
+)
+def test_a_window_of_one_task_is_held_by_forgetting_first(
+    tmp_path: Path, final: list[float], learned: float, verdict: str, status: int
+) -> None:
+    margins = {"average_accuracy": 0.02, "forgetting_first": 0.02, "min_seeds": 5}
+
+    def online(path: Path, final: list[float], learned: float) -> Record:
+        matrices = {s: windowed(matrix(value, learned)) for s, value in enumerate(final)}
+        return make_record(path, matrices, model="hope", check=margins, chance=0.1, **CLEAN)
+
+    update = gate.update(online(tmp_path / "old.parquet", OLD, 0.95).path, against=tmp_path / "reference")
+    assert update.written
+    judgement = gate.check(online(tmp_path / "new.parquet", final, learned), against=tmp_path / "reference")
+    assert verdicts(judgement)["forgetting_first"] == verdict
+    assert judgement.exit_status == status
+
+
+@pytest.mark.parametrize("metrics", [{"forgetting": 0.02}, {"forgetting_first": 0.02}, {"average_accuracy": 0.02}])
 def test_at_chance_never_passes_whatever_the_reference(tmp_path: Path, metrics: dict[str, float]) -> None:
     facts: dict[str, Any] = {"model": "hope", "chance": 0.5, "check": metrics}
     matrices = {s: np.full((6, 5), 0.5) for s in range(5)}

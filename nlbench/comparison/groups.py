@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -13,7 +13,7 @@ from nlbench.comparison import statistics
 from nlbench.comparison.model import Entry, Estimate, Group, Paired, Ranking, Verdict
 from nlbench.comparison.tables import Comparison
 from nlbench.errors import ComparisonError, UnknownNameError
-from nlbench.metrics import METRICS, OF_FORGETTING, measure
+from nlbench.metrics import METRICS, OF_FORGETTING, measure, with_stand_in
 from nlbench.records import Record
 from nlbench.records.facts import differences, flatten, varying
 
@@ -32,7 +32,8 @@ def compare(records: Iterable[Record], *, baseline: str | None = None, metrics: 
 
     Records are grouped by stream digest, data and protocol version, and only compared inside a group. `baseline` is a label or a
     recipe name; without one, `mlp` where it is present, else the first record. `metrics` are those tested (default:
-    average_accuracy and forgetting) and shown. Cost: about 2 ms a record. Raises ComparisonError or UnknownNameError.
+    average_accuracy and forgetting, or forgetting_first on a stream that measures only that) and shown. Cost: about 2 ms a
+    record. Raises ComparisonError or UnknownNameError.
     """
     records = list(records)
     if not records:
@@ -40,20 +41,20 @@ def compare(records: Iterable[Record], *, baseline: str | None = None, metrics: 
     for name in metrics or ():
         if name not in METRICS:
             raise UnknownNameError("metric", name, METRICS)
-    tested, columns = tuple(metrics or TESTED), _columns(metrics)
-    groups = tuple(_group(members, baseline, tested, columns) for members in _by_stream(records))
+    groups = tuple(_group(members, baseline, metrics) for members in _by_stream(records))
     if baseline is not None and not any(group.baseline for group in groups):
         raise UnknownNameError("learner", baseline, {entry.label for group in groups for entry in group.entries})
+    tested = tuple(dict.fromkeys(metric for group in groups for metric in group.metrics))
     overall = {metric: ranking for metric in tested if (ranking := _over_streams(groups, metric))}
-    return Comparison(groups, tested, columns, overall, tuple(_mismatches(groups)))
+    return Comparison(groups, tested, overall, tuple(_mismatches(groups)))
 
 
-def _columns(metrics: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the metrics to show; learning accuracy stands beside whatever speaks of forgetting."""
+def _chosen(metrics: Sequence[str] | None, measured: Callable[[str], bool]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the metrics to test and those to show; learning accuracy stands beside whatever speaks of forgetting."""
     if metrics is None:
-        return SHOWN
+        return with_stand_in(TESTED, measured), with_stand_in(SHOWN, measured)
     beside = ("learning_accuracy",) if OF_FORGETTING & set(metrics) else ()
-    return tuple(dict.fromkeys([*metrics, *beside]))
+    return tuple(metrics), tuple(dict.fromkeys([*metrics, *beside]))
 
 
 def _by_stream(records: Sequence[Record]) -> list[list[Record]]:
@@ -103,10 +104,11 @@ def _declared(record: Record) -> dict[str, Any]:
     }
 
 
-def _group(records: Sequence[Record], baseline: str | None, tested: Sequence[str], columns: Sequence[str]) -> Group:
+def _group(records: Sequence[Record], baseline: str | None, metrics: Sequence[str] | None) -> Group:
     named = dict(zip(labels(records), records, strict=True))
     chosen = _baseline(named, baseline)
     measured = {label: _values(record, records) for label, record in named.items()}
+    tested, columns = _chosen(metrics, lambda name: any(values[name] for values, _ in measured.values()))
     paired = _paired({label: values for label, (values, _) in measured.items()}, chosen, tested)
     entries = [_entry(label, record, *measured[label], paired.get(label, {})) for label, record in named.items()]
     rankings = {m: ranking for m in tested if (ranking := _over_seeds({k: v[m] for k, (v, _) in measured.items()}, m))}
@@ -119,6 +121,8 @@ def _group(records: Sequence[Record], baseline: str | None, tested: Sequence[str
         n_tasks=first.n_tasks,
         entries=tuple(_with_fronts(entries)),
         baseline=chosen,
+        metrics=tested,
+        columns=columns,
         family=sum(len(tests) for tests in paired.values()),
         rankings=rankings,
         notes=tuple(_notes(entries, columns)),
@@ -267,8 +271,9 @@ def _over_seeds(values: Mapping[str, Values], metric: str) -> Ranking | None:
 
 
 def _over_streams(groups: Sequence[Group], metric: str) -> Ranking | None:
-    """Rank the learners found in every group by their means, groups as blocks: Demšar 2006."""
-    means = [{e.label: mean for e in g.entries if (mean := e.estimates[metric].mean) is not None} for g in groups]
+    """Rank the learners found in every group that tests the metric by their means, groups as blocks: Demšar 2006."""
+    tested = [group for group in groups if metric in group.metrics]
+    means = [{e.label: mean for e in g.entries if (mean := e.estimates[metric].mean) is not None} for g in tested]
     everywhere = [label for label in means[0] if all(label in found for found in means)]
     return _ranking({label: [found[label] for found in means] for label in everywhere}, metric, "streams")
 

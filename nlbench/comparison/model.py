@@ -83,6 +83,8 @@ class Group:
     n_tasks: int
     entries: tuple[Entry, ...]
     baseline: str | None
+    metrics: tuple[str, ...]  # tested
+    columns: tuple[str, ...]  # shown
     family: int  # tests that the Holm correction covers
     rankings: Mapping[str, Ranking]
     notes: tuple[str, ...]

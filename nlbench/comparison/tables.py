@@ -62,15 +62,14 @@ class Comparison:
     """Groups of records that can be compared, and why the others cannot."""
 
     groups: tuple[Group, ...]
-    metrics: tuple[str, ...]  # tested: the family of a group is these × its learners other than the baseline
-    columns: tuple[str, ...]  # shown
+    metrics: tuple[str, ...]  # tested in any group
     overall: Mapping[str, Ranking]  # by metric, over streams, of the learners found in each
     mismatches: tuple[str, ...]
 
     def tables(self) -> Iterator[Table]:
         """Yield, for each stream, the table of its learners and the table of its paired tests, where there are any."""
         for group in self.groups:
-            yield learner_table(group, self.columns)
+            yield learner_table(group)
             if any(entry.paired for entry in group.entries):
                 yield paired_table(group)
 
@@ -111,7 +110,7 @@ class Comparison:
 
     def _blocks(self, table: Any, line: Any) -> Iterator[str]:
         for group in self.groups:
-            yield table(learner_table(group, self.columns))
+            yield table(learner_table(group))
             if any(entry.paired for entry in group.entries):
                 yield table(paired_table(group))
             yield "\n".join([*map(line, remarks(group)), ""])
@@ -120,18 +119,18 @@ class Comparison:
             yield "\n".join([*map(line, closing), ""])
 
 
-def learner_table(group: Group, columns: Sequence[str]) -> Table:
-    """Return one row a learner: mean ± half of the 95 % interval of each metric, chance, bytes and seconds.
+def learner_table(group: Group) -> Table:
+    """Return one row a learner: mean ± half of the 95 % interval of each metric shown, chance, bytes and seconds.
 
     ◆ marks the Pareto fronts.
     """
     title = f"{group.stream} · {group.scenario} · {group.n_tasks} tasks"
-    header = ("learner", "seeds", *columns, "chance", "bytes", "seconds")
+    header = ("learner", "seeds", *group.columns, "chance", "bytes", "seconds")
     rows = [
         (
             entry.label,
             str(len(entry.record.seeds)),
-            *(estimate_text(entry.estimates[metric]) + _at_chance_mark(entry, metric) for metric in columns),
+            *(estimate_text(entry.estimates[metric]) + _at_chance_mark(entry, metric) for metric in group.columns),
             "–" if entry.chance is None else f"{entry.chance:.3f}",
             _cost(entry, "bytes", bytes_text),
             _cost(entry, "seconds", "{:.2f} s".format),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from nlbench import catalog as catalogs
 from nlbench import metrics as definitions
 from nlbench import specs
 from nlbench.display.console import flat, lay_out, mean_text, note, out, write_json
-from nlbench.display.records import plain, record
+from nlbench.display.records import measured, plain, record
 from nlbench.errors import DataError, NlbenchError, SpecError, UnknownNameError
 from nlbench.plan import source_digest
 from nlbench.records import Record, read_record, read_records
@@ -72,7 +73,9 @@ def _records(results: Path) -> None:
     for column in ("model", "stream", "scenario", "seeds", "average accuracy", "forgetting", "file"):
         grid.add_column(column, no_wrap=column != "file", overflow="fold")  # a file's name is there to be copied
     for item in found:
-        shown = [mean_text(list(item.metric(name).values())) for name in ("average_accuracy", "forgetting")]
+        names = definitions.with_stand_in(("average_accuracy", "forgetting"), partial(measured, item))
+        shown = [mean_text(list(item.metric(name).values())) for name in names]
+        shown[1] += " (first)" if "forgetting_first" in names else ""
         grid.add_row(*map(escape, (item.model, item.stream, item.scenario, str(len(item.seeds)), *shown, item.path.name)))
     lay_out(out, grid)
     for remark in notes:

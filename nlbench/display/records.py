@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy
+import numpy as np
 from rich import box
 from rich.markup import escape
 from rich.table import Table
@@ -22,14 +22,19 @@ HEADLINE = (
     "average_incremental_accuracy",
     "learning_accuracy",
     "forgetting",
+    "forgetting_first",
     "forgetting_worst",
     "backward_transfer",
     "forward_transfer",
     "min_accuracy",
     "worst_case_accuracy",
     "learning_curve_area",
+    "prequential_accuracy",
 )
 """The metrics that `run` and `show` print; the record holds all of them."""
+
+MOST_TASKS = 20
+"""Tasks up to which the whole matrix is printed; of more, evenly spaced ones."""
 
 
 def run(done: Run, as_json: bool) -> None:
@@ -50,7 +55,7 @@ def record(found: Record) -> None:
     out.print()
     out.print(
         f"[bold]{escape(found.model)}[/] on [bold]{escape(found.stream)}[/] ({escape(found.scenario)}), "
-        f"{seeds_text(found.seeds)}: mean accuracy on each task"
+        f"{seeds_text(found.seeds)}: mean accuracy on {'each task' if found.n_tasks <= MOST_TASKS else 'some of its tasks'}"
     )
     lay_out(out, _matrix(found))
     lay_out(out, _metric_table(found))
@@ -65,11 +70,12 @@ def _matrix(found: Record) -> Table:
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     grid.add_column("after", no_wrap=True)
     mean = found.accuracies.mean(0)
-    for task in range(1, found.n_tasks + 1):
+    count = found.n_tasks if found.n_tasks <= MOST_TASKS else MOST_TASKS // 2
+    tasks = np.linspace(1, found.n_tasks, count).round().astype(int).tolist()
+    for task in tasks:
         grid.add_column(f"task {task}" if found.n_tasks <= 6 else str(task), justify="right", no_wrap=True)
-    for i in range(found.n_tasks + 1):
-        cells = [_cell(mean[i, j], i, j + 1) for j in range(found.n_tasks)]
-        grid.add_row("no task" if i == 0 else f"task {i}", *cells)
+    for i in (0, *tasks):
+        grid.add_row("no task" if i == 0 else f"task {i}", *(_cell(mean[i, j - 1], i, j) for j in tasks))
     return grid
 
 
@@ -86,16 +92,28 @@ def _cell(value: Any, after: int, task: int) -> Text:
     return Text(number_text(number), style=f"{'bold ' if task == after else ''}{colour}")
 
 
+def _headline(found: Record) -> list[str]:
+    """Return HEADLINE without forgetting_first beside forgetting, and without prequential accuracy where it was not measured."""
+    idle = {"forgetting_first"} if measured(found, "forgetting") else set()
+    idle |= set() if measured(found, "prequential_accuracy") else {"prequential_accuracy"}
+    return [name for name in HEADLINE if name not in idle]
+
+
+def measured(found: Record, name: str) -> bool:
+    """Return whether a record has a value of a metric for any seed."""
+    return any(value is not None for value in found.metric(name).values())
+
+
 def _metric_table(found: Record) -> Table:
     grid = Table(box=None, pad_edge=False, show_header=True, header_style="dim")
     grid.add_column("metric", min_width=28, no_wrap=True)
     grid.add_column("mean", justify="right", min_width=6, no_wrap=True)
     grid.add_column("95 % interval", justify="right", min_width=16, no_wrap=True)
     grid.add_column("", style="dim")
-    for name in HEADLINE:
+    for name in _headline(found):
         values = [value for value in found.metric(name).values() if value is not None]
         if values:
-            interval = mean_interval(numpy.asarray(values))
+            interval = mean_interval(np.asarray(values))
             bounds = f"{number_text(interval.low)} … {number_text(interval.high)}" if len(values) > 1 else "one seed"
             grid.add_row(name, number_text(sum(values) / len(values)), bounds, f"{definitions.METRICS[name].better} is better")
         else:
@@ -119,7 +137,7 @@ def plain(found: Record) -> dict[str, Any]:
         known = [value for value in by_seed.values() if value is not None]
         if not by_seed:
             continue
-        interval = mean_interval(numpy.asarray(known)) if len(known) > 1 else None
+        interval = mean_interval(np.asarray(known)) if len(known) > 1 else None
         metrics[name] = {
             "mean": sum(known) / len(known) if known else None,
             "low": interval.low if interval else None,

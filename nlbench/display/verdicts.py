@@ -19,6 +19,7 @@ from nlbench import gate, specs
 from nlbench.comparison import tables
 from nlbench.display.console import err, lay_out, line, note, out, write_json
 from nlbench.errors import NlbenchError
+from nlbench.metrics import with_stand_in
 
 if TYPE_CHECKING:
     from nlbench.comparison import Comparison
@@ -37,7 +38,7 @@ def comparison(result: Comparison, notes: Sequence[object], form: str) -> None:
     size = sum(len(table.rows) for table in result.tables())
     show = _plain_table if size <= PRETTY_ROWS and out.is_terminal else lambda table: line(tables.to_text(table) + "\n")
     for group in result.groups:
-        show(tables.learner_table(group, result.columns))
+        show(tables.learner_table(group))
         if any(entry.paired for entry in group.entries):
             show(tables.paired_table(group))
         line("\n".join([*tables.remarks(group), ""]))
@@ -112,10 +113,13 @@ def search(found: Search, as_json: bool) -> None:
         write_json({**asdict(found), "rule": found.rule})
         return
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in (found.objective, "forgetting", "learning accuracy", "values"):
-        grid.add_column(column, justify="left" if column == "values" else "right")
+    names = with_stand_in(
+        ("forgetting", "learning_accuracy"), lambda name: any(one.metrics.get(name) is not None for one in found.trials)
+    )
+    for column in (found.objective, *names, "values"):
+        grid.add_column(column.replace("_", " "), justify="left" if column == "values" else "right")
     for one in found.trials[:10]:
-        shown = [one.score, one.metrics.get("forgetting"), one.metrics.get("learning_accuracy")]
+        shown = [one.score, *(one.metrics.get(name) for name in names)]
         grid.add_row(*("–" if value is None else f"{value:.4f}" for value in shown), escape(_pairs(one.values)))
     lay_out(out, grid)
     best = found.trials[0]

@@ -12,6 +12,7 @@ import numpy as np
 from nlbench.comparison import Entry, Group
 from nlbench.comparison.statistics import mean_interval
 from nlbench.comparison.tables import bytes_text, estimate_text
+from nlbench.metrics import with_stand_in
 from nlbench.reporting import drawing
 from nlbench.reporting.theme import Line, task_colour
 
@@ -78,7 +79,8 @@ def matrices(group: Group, *, numbers: bool) -> Figure:
 
 def _matrix_panel(entry: Entry, group: Group, numbers: bool) -> Panel:
     mean = entry.record.accuracies.mean(axis=0)
-    note = f"{_metric(entry, 'average_accuracy')}, {_metric(entry, 'forgetting')}"
+    names = with_stand_in(("average_accuracy", "forgetting"), lambda name: entry.estimates[name].mean is not None)
+    note = ", ".join(_metric(entry, name) for name in names)
     alt = f"Accuracy matrix of {entry.label} on {group.stream}: {note}."
     return Panel(entry.label, alt, lambda axes: drawing.heat_map(axes, mean, numbers), note + _warning(entry), (260, 268))
 

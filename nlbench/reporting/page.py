@@ -102,11 +102,9 @@ class Cell:
 def _page(comparison: Comparison, drawn: Sequence[Sequence[Figure]], notes: Sequence[str]) -> str:
     records = [entry.record for group in comparison.groups for entry in group.entries]
     names = names_of_groups(comparison.groups)
-    sections = [
-        _section(group, comparison.columns, of_group, name)
-        for group, of_group, name in zip(comparison.groups, drawn, names, strict=True)
-    ]
-    shown = dict.fromkeys([*comparison.columns, *comparison.metrics, "min_accuracy"])
+    sections = [_section(group, of_group, name) for group, of_group, name in zip(comparison.groups, drawn, names, strict=True)]
+    columns = [column for group in comparison.groups for column in group.columns]
+    shown = dict.fromkeys([*columns, *comparison.metrics, "min_accuracy"])
     return _template().render(
         light=theme.declarations(0),
         dark=theme.declarations(1),
@@ -129,13 +127,13 @@ def _template() -> Template:
     return environment.from_string(files("nlbench.reporting").joinpath("page.html.j2").read_text(encoding="utf-8"))
 
 
-def _section(group: Group, columns: Sequence[str], drawn: Sequence[Figure], name: str) -> dict[str, Any]:
+def _section(group: Group, drawn: Sequence[Figure], name: str) -> dict[str, Any]:
     return {
         "id": name,
         "group": group,
         "at_chance": [entry.label for entry in group.entries if entry.at_chance],
-        "learners": learner_table(group, columns).header,
-        "rows": _learner_cells(group, columns),
+        "learners": learner_table(group).header,
+        "rows": _learner_cells(group),
         "paired": paired_table(group) if any(entry.paired for entry in group.entries) else None,
         "paired_title": f"Difference from {group.baseline}",
         "remarks": remarks(group),
@@ -144,8 +142,8 @@ def _section(group: Group, columns: Sequence[str], drawn: Sequence[Figure], name
     }
 
 
-def _learner_cells(group: Group, columns: Sequence[str]) -> list[list[Cell]]:
-    table = learner_table(group, columns)
+def _learner_cells(group: Group) -> list[list[Cell]]:
+    table = learner_table(group)
     tested = any(entry.paired for entry in group.entries)
     rows = []
     for entry, row in zip(group.entries, table.rows, strict=True):

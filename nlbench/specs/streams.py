@@ -88,6 +88,7 @@ class Check(Closed):
     average_incremental_accuracy: Annotated[float, Field(gt=0)] | None = None
     learning_accuracy: Annotated[float, Field(gt=0)] | None = None
     forgetting: Annotated[float, Field(gt=0)] | None = None
+    forgetting_first: Annotated[float, Field(gt=0)] | None = None
     forgetting_worst: Annotated[float, Field(gt=0)] | None = None
     min_accuracy: Annotated[float, Field(gt=0)] | None = None
 

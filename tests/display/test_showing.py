@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
-from synthetic_records import make_record, matrix
+from synthetic_records import make_record, matrix, windowed
 
 import nlbench
 from nlbench import display
@@ -87,6 +87,54 @@ def test_one_seed_has_no_interval_and_what_was_not_measured_is_a_dash(tmp_path: 
     assert "needs row 0 and the entries above the diagonal" in transfer
     row = next(line for line in lines if line.strip().startswith("task 2 "))
     assert row.split() == ["task", "2", "0.900", "0.900", "–", "–", "–"]
+
+
+def test_a_window_of_one_task_shows_forgetting_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = make_record(tmp_path / "r.parquet", {0: windowed(matrix(0.6, 0.9)), 1: windowed(matrix(0.6, 0.9))})
+    with written(monkeypatch, records, "out", width=160) as text:
+        display.record(record)
+    shown = {line.split()[0]: line.split()[1] for line in text.getvalue().splitlines() if line.startswith(("forgetting", "preq"))}
+    assert shown == {"forgetting": "–", "forgetting_first": "0.300", "forgetting_worst": "–"}
+    make_record(tmp_path / "whole.parquet", {0: matrix(0.6, 0.9)}, model="cms", fingerprint="cms")
+    with written(monkeypatch, import_module("nlbench.display.catalog"), "out", width=200) as text:
+        display.catalog("records", tmp_path)
+    assert [("0.300 (first)" in line, "0.300 " in line) for line in text.getvalue().splitlines() if ".parquet" in line] == [
+        (True, True),
+        (False, True),
+    ]
+
+
+def test_forgetting_first_and_prequential_accuracy_are_not_shown_where_they_say_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with written(monkeypatch, records, "out", width=160) as text:
+        display.record(make_record(tmp_path / "r.parquet", {0: matrix(0.6, 0.9)}))
+    assert "forgetting_first" not in text.getvalue()
+    assert "prequential" not in text.getvalue()
+
+
+def test_of_many_tasks_some_are_printed_the_first_and_the_last_among_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = make_record(tmp_path / "r.parquet", {0: matrix(0.6, 0.9, 91)})
+    with written(monkeypatch, records, "out", width=160) as text:
+        display.record(record)
+    assert "mean accuracy on some of its tasks" in text.getvalue()
+    rows = [line.split() for line in text.getvalue().splitlines() if line.strip().startswith("task ")]
+    assert [int(row[1]) for row in rows] == [1, 11, 21, 31, 41, 51, 61, 71, 81, 91]
+    assert rows[-1][2:] == ["0.600"] * 9 + ["0.900"]
+
+
+@pytest.mark.parametrize(("evaluate", "whole"), [("window:1", [1, 5]), ("seen", [1, 2, 3, 4, 5])])
+def test_accuracy_on_all_tasks_so_far_is_said_where_all_were_measured(
+    evaluate: str, whole: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overrides = {"protocol.evaluate": evaluate}
+    plan = nlbench.resolve("mlp", "split-digits", seeds=1, overrides=overrides)
+    with written(monkeypatch, running, "err") as text, display.progress(plan, tmp_path, (0,), quiet=False) as listen:
+        nlbench.run("mlp", "split-digits", seeds=1, results=tmp_path, overrides=overrides, listen=listen)
+    said = [line for line in text.getvalue().splitlines() if "accuracy on it" in line]
+    assert [task for task, line in enumerate(said, start=1) if "on all so far" in line] == whole
 
 
 def test_a_listed_record_keeps_its_whole_file_name_however_narrow_the_terminal(
