@@ -22,11 +22,20 @@ from torch import Tensor
 from nlbench import seeds as draws
 from nlbench.batch import Batch, Learner, Problem
 from nlbench.kernels.backends import resolve
-from nlbench.kernels.metric_update import accumulate, bounded, directed_step, least_squares, metric_step, protecting
+from nlbench.kernels.branches import Branches
+from nlbench.kernels.metric_update import (
+    accumulate,
+    bounded,
+    directed_step,
+    least_squares,
+    metric_step,
+    protecting,
+    protecting_all,
+)
 from nlbench.kernels.softmax import cross_entropy
 from nlbench.learners.features import KEYS, Convolution, permuted_square
 from nlbench.learners.hope_self_reference import SelfReferences, Writes
-from nlbench.learners.replay import Branches, Replay
+from nlbench.learners.replay import Replay, rehearse
 from nlbench.nested.clocks import check_all_fire, due
 from nlbench.nested.rules import dgd
 from nlbench.specs.hope import HopeConfig
@@ -79,6 +88,7 @@ class Hope(Learner):
         self._owes = False
         if not (isinstance(self._features, Convolution) or (self._self_references and not self._features)):
             self.permute_inputs = self._permute_inputs  # convolutions, and memories that read inputs, need these in place
+        rehearse(self, problem)
 
     def observe(self, batch: Batch) -> Tensor:
         self.step = self.step + 1
@@ -244,9 +254,11 @@ class Hope(Learner):
         """
         step, every = int(self.step), self._config.refresh
         if due(step, every) or (step < every and step.bit_count() == 1):
-            for i, ridge in enumerate([*(level.ridge for level in self._config.levels), self._readout.ridge]):
-                if self.inverses[i].numel():
-                    self.inverses[i].copy_(protecting(self.metrics[i], ridge, backend=self.backend))
+            ridges = [*(level.ridge for level in self._config.levels), self._readout.ridge]
+            kept = [i for i, inverse in enumerate(self.inverses) if inverse.numel()]
+            found = protecting_all([self.metrics[i] for i in kept], [ridges[i] for i in kept], backend=self.backend)
+            for i, inverse in zip(kept, found, strict=True):
+                self.inverses[i].copy_(inverse)
         if self._readout.rule == "exact" and due(step, every):
             solved = least_squares(self.metrics[-1], self.products, self._readout.ridge, backend=self.backend)
             self.memories[-1].copy_(solved)

@@ -16,7 +16,7 @@ from nlbench.kernels.backends import Backend, resolve
 from nlbench.kernels.mlp_logits import mlp_logits
 from nlbench.kernels.mlp_step import mlp_step
 from nlbench.learners.initial import linear
-from nlbench.learners.replay import Replay
+from nlbench.learners.replay import Replay, rehearse
 from nlbench.specs.learners import MlpConfig
 
 SHORT_RUN: Final = 10**8
@@ -45,6 +45,7 @@ class Mlp(Learner):
         self._replay = Replay(self._step)
         if self.backend == "numba":
             _load_machine_code()
+        rehearse(self, problem)
 
     def observe(self, batch: Batch) -> Tensor:
         state = [*self.weights, *self.biases, *self.weight_velocities, *self.bias_velocities]

@@ -1,12 +1,17 @@
-"""Training steps on a CUDA device as graphs: dozens of small kernels behind one launch, beside each other where they can be."""
+"""Training steps on a CUDA device as graphs: dozens of small kernels behind one launch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Sequence
+from typing import Final
 
 import torch
 from torch import Tensor
+
+from nlbench.batch import Batch, Learner, Problem
+
+REHEARSED: Final = 64
+"""Samples of the batch that is rehearsed on: kernels are compiled for sizes of batches, and this one is common."""
 
 
 class Replay:
@@ -57,29 +62,16 @@ class _Capture:
         return self._result.clone()
 
 
-class Branches:
-    """Streams of a CUDA device, for parts of a step that need not wait for each other; elsewhere parts run as they come.
-
-    What a branch reads or writes must stay referenced until `join`.
+def rehearse(learner: Learner, problem: Problem) -> None:
+    """On a CUDA device, let a new learner observe one batch of zeros and put it back: what the first step loads or compiles there
+    is not timed as training. Elsewhere nothing happens.
     """
-
-    def __init__(self, count: int, device: torch.device) -> None:
-        self._streams = [torch.cuda.Stream(device) for _ in range(count)] if device.type == "cuda" else []
-
-    def __bool__(self) -> bool:
-        return bool(self._streams)
-
-    @contextmanager
-    def branch(self, number: int) -> Iterator[None]:
-        """What is launched inside waits for everything launched before it outside, and for this branch's own earlier parts."""
-        if not self._streams:
-            yield
-            return
-        self._streams[number].wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self._streams[number]):
-            yield
-
-    def join(self) -> None:
-        """What is launched from here on waits for all branches."""
-        for stream in self._streams:
-            torch.cuda.current_stream().wait_stream(stream)
+    if problem.device.type != "cuda":
+        return
+    state = {name: value.clone() for name, value in learner.state_dict().items()}
+    seeds, device = len(problem.seeds), problem.device
+    inputs = torch.zeros(seeds, REHEARSED, *problem.input_shape, device=device)
+    labels = torch.zeros(seeds, REHEARSED, dtype=torch.int64, device=device)
+    with torch.no_grad():
+        learner.observe(Batch(inputs, labels, torch.ones(problem.n_classes, dtype=torch.bool, device=device), None))
+    learner.load_state_dict(state)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 import torch
@@ -16,6 +17,9 @@ from torch import Tensor
 from nlbench import seeds as draws
 from nlbench.specs import SOURCES, StreamSpec
 from nlbench.streams.sources import Arrays
+
+AHEAD: Final = {"cuda": 8}
+"""Batches gathered at once, where a launch costs more than its data; elsewhere one, which stays in the cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +66,21 @@ class Samples:
         rows = self.rows.expand(len(order), -1).gather(1, order)
         labels = self.labels.expand(len(order), -1).gather(1, order)
         order_of = self.order_of[order] if self.order_of is not None else None
-        for start in range(0, len(self), size):
-            part = slice(start, start + size)
-            yield self._show(rows[:, part], order_of[:, part] if order_of is not None else None), labels[:, part]
+        ahead, start = AHEAD.get(self.inputs.device.type, 1) if order_of is None else 1, 0
+        while start < len(self):
+            count = ahead if start + ahead * size <= len(self) else 1
+            part = slice(start, start + count * size)
+            start = part.stop
+            if count == 1:
+                yield self._show(rows[:, part], order_of[:, part] if order_of is not None else None), labels[:, part]
+            else:
+                yield from self._gathered(rows[:, part], labels[:, part], count)
+
+    def _gathered(self, rows: Tensor, labels: Tensor, count: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Return `count` batches by one gather."""
+        rows, labels = (each.unflatten(1, (count, -1)).transpose(0, 1).contiguous() for each in (rows, labels))
+        images = self.inputs.index_select(0, rows.flatten()).view(*rows.shape, *self.inputs.shape[1:])
+        return zip(images, labels, strict=True)
 
     def _show(self, rows: Tensor, order_of: Tensor | None) -> Tensor:
         shape = self.inputs.shape[1:]

@@ -216,3 +216,17 @@ def test_products_for_a_gpu_raise_only_what_rounding_has_made_indefinite_and_nam
     assert mended.isfinite().all()
     gram[1, 70, 70] = -1e3
     assert batched.inverse(gram, 1.0)[1] == reference.inverse(gram, 1.0)[1] == 71
+
+
+def test_several_metrics_are_inverted_as_one_by_one_and_each_failure_is_known() -> None:
+    metrics = [metric_of([drawn(S, 2 * width, width)], "reference") for width in (5, 70, 130)]
+    for (own, failed), metric in zip(batched.inverses(metrics, [1.0, 2.0, 3.0]), metrics, strict=True):
+        expected, _ = batched.inverse(metric, {5: 1.0, 70: 2.0, 130: 3.0}[metric.shape[1]])
+        assert failed == 0
+        assert torch.equal(own, expected)
+    slightly, fully = torch.eye(100).repeat(2, 1, 1), torch.eye(100).repeat(2, 1, 1)
+    slightly[1, 70, 70], fully[0, 3, 3] = -1.0 - 1e-5, torch.nan
+    (mended, sound), (_, broken) = batched.inverses([slightly, fully], [1.0, 1.0])
+    assert sound == 0
+    assert mended.isfinite().all()
+    assert broken > 0

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nlbench import Batch, NlbenchError, Problem
+from nlbench.kernels.branches import Branches
 from nlbench.kernels.metric_update import least_squares
 from nlbench.learners.hope import Hope, own_rates, own_values
-from nlbench.learners.replay import Branches
 from nlbench.specs.hope import HopeConfig
 
 S, B, C = 2, 5, 4

@@ -90,3 +90,12 @@ def test_a_gpu_learns_what_the_cpu_learns(model: str, stream: str) -> None:
         return torch.tensor([row.value for row in rows if row.metric == "accuracy"])
 
     torch.testing.assert_close(accuracy("cuda"), accuracy("cpu"), atol=0.02, rtol=0.0)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("model", ["mlp", "hope", "hope-pixels"])
+def test_a_rehearsal_leaves_nothing_behind(model: str) -> None:
+    plan = nlbench.resolve(model, "permuted-digits", seeds=2)
+    there, here = (runner.prepare(plan, Machine(device=device))[1].state_dict() for device in ("cuda", "cpu"))
+    assert all(torch.equal(there[name].cpu(), here[name]) for name in here)

@@ -4,8 +4,14 @@ import pytest
 import torch
 from small_streams import declared_stream, running, small_stream, small_tasks
 
+from nlbench.streams import stream as streams
 
-def test_batches_show_every_sample_once_in_the_drawn_order_and_keep_the_short_last_one() -> None:
+
+@pytest.mark.parametrize("ahead", [1, 2], ids="gather {} batches".format)
+def test_batches_show_every_sample_once_in_the_drawn_order_and_keep_the_short_last_one(
+    ahead: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(streams.AHEAD, "cpu", ahead)
     stream = running(small_stream(tasks=small_tasks(1, n_train=21)), [0, 1])
     samples = stream.train(1)
     order = stream.presentation("1/0", 21)

@@ -10,6 +10,7 @@ Shapes: S seeds, L tokens or B in a batch, D width of a key, V width of a value.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import ModuleType
 from typing import NamedTuple
 
@@ -30,6 +31,7 @@ __all__ = [
     "metric_step",
     "metric_update",
     "protecting",
+    "protecting_all",
 ]
 
 
@@ -160,6 +162,16 @@ def protecting(gram: Tensor, ridge: float, *, backend: Backend = "auto") -> Tens
     inverse, failed = _dense(backend, gram).inverse(gram, ridge)
     _check_definite(failed, gram)
     return inverse
+
+
+def protecting_all(grams: Sequence[Tensor], ridges: Sequence[float], *, backend: Backend = "auto") -> list[Tensor]:
+    """`protecting` of each; on a GPU they are factorised beside each other, and what failed is known after all of them."""
+    if not grams or grams[0].device.type != "cuda":
+        return [protecting(gram, ridge, backend=backend) for gram, ridge in zip(grams, ridges, strict=True)]
+    found = batched.inverses(grams, ridges)
+    for gram, (_, failed) in zip(grams, found, strict=True):
+        _check_definite(failed, gram)
+    return [inverse for inverse, _ in found]
 
 
 def least_squares(gram: Tensor, products: Tensor, ridge: float, *, backend: Backend = "auto") -> Tensor:

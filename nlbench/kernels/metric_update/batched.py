@@ -6,11 +6,13 @@ few batched products. Factors and inverses are float64.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import torch
 from torch import Tensor
 
+from nlbench.kernels.branches import Branches
 from nlbench.kernels.metric_update.reference import RAISES
 from nlbench.kernels.metric_update.reference import accumulate as accumulate
 
@@ -20,12 +22,25 @@ SMALLEST: Final = 64
 
 def inverse(gram: Tensor, ridge: float) -> tuple[Tensor, int]:
     """(I + gram / ridge)⁻¹, and the leading minor that is not positive or 0; arguments as in `protecting`."""
-    shifted = gram.to(torch.float64, copy=True).div_(ridge)
-    shifted.diagonal(dim1=1, dim2=2).add_(1.0)
-    factor, failed = _factors(shifted, gram.dtype)
-    half = lower_inverse(factor)
-    found = half.mT @ half
-    return (found.add_(found.mT.clone()).div_(2.0)).to(gram.dtype), failed
+    factor, failed = _factors(_shifted(gram, ridge), gram.dtype)
+    return _inverted(factor).to(gram.dtype), failed
+
+
+def inverses(grams: Sequence[Tensor], ridges: Sequence[float]) -> list[tuple[Tensor, int]]:
+    """`inverse` of each, beside each other on a GPU; a diagonal that must be raised more than once is, one after the other."""
+    branches = Branches(len(grams), grams[0].device)
+    found = []
+    for number, (gram, ridge) in enumerate(zip(grams, ridges, strict=True)):
+        with branches.branch(number):
+            shifted = _shifted(gram, ridge)
+            shifted.diagonal(dim1=1, dim2=2).add_(_rounding(shifted, gram.dtype))
+            factor, minors = _factor(shifted)
+            found.append((_inverted(factor).to(gram.dtype), minors.amax()))
+    branches.join()
+    failed = torch.stack([minor for _, minor in found]).tolist()
+    return [
+        inverse(gram, ridge) if bad else (own, 0) for gram, ridge, (own, _), bad in zip(grams, ridges, found, failed, strict=True)
+    ]
 
 
 def solve(gram: Tensor, products: Tensor, ridge: float) -> tuple[Tensor, int]:
@@ -67,14 +82,39 @@ def _factors(matrices: Tensor, summed_in: torch.dtype) -> tuple[Tensor, int]:
     """The Cholesky factors of float64 matrices (S, D, D), whose diagonals it raises, in place, until there are some; the failed
     minor.
     """
-    diagonals = matrices.diagonal(dim1=1, dim2=2)
-    rounding = torch.finfo(summed_in).eps / 2 * diagonals.sum(1, keepdim=True)
+    diagonals, rounding = matrices.diagonal(dim1=1, dim2=2), _rounding(matrices, summed_in)
     raised = torch.ones_like(rounding, dtype=torch.bool)
     for raise_by in RAISES:
         diagonals.add_(raise_by * rounding * raised)
-        factors, minors = torch.linalg.cholesky_ex(matrices)
+        factors, minors = _factor(matrices)
         raised = (minors > 0)[:, None]
         failed = int(minors[minors.argmax()])
         if not failed:
             break
     return factors, failed
+
+
+def _factor(matrices: Tensor) -> tuple[Tensor, Tensor]:
+    """The Cholesky factors and failed minors; CUDA's says nothing of a NaN."""
+    factors, minors = torch.linalg.cholesky_ex(matrices)
+    finite = factors.diagonal(dim1=1, dim2=2).isfinite().all(1)
+    return factors, torch.where(finite, minors, minors.clamp_min(1))
+
+
+def _shifted(gram: Tensor, ridge: float) -> Tensor:
+    """I + gram / ridge in float64."""
+    shifted = gram.to(torch.float64, copy=True).div_(ridge)
+    shifted.diagonal(dim1=1, dim2=2).add_(1.0)
+    return shifted
+
+
+def _rounding(matrices: Tensor, summed_in: torch.dtype) -> Tensor:
+    """What rounding may have taken from the smallest eigenvalue of each matrix, (S, 1)."""
+    return torch.finfo(summed_in).eps / 2 * matrices.diagonal(dim1=1, dim2=2).sum(1, keepdim=True)
+
+
+def _inverted(factor: Tensor) -> Tensor:
+    """(L Lᵀ)⁻¹, symmetric to the bit."""
+    half = lower_inverse(factor)
+    whole = half.mT @ half
+    return (whole + whole.mT).div_(2.0)
