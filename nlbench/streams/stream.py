@@ -182,12 +182,14 @@ class Stream:
 
 
 def standardised(arrays: Arrays, source: str, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return train and test images, (pixel - mean) / std with the training set's constants."""
+    """Return train and test images, (pixel - mean) / std with the training set's constants, made in the arrays' own memory: to ask
+    for as much again takes longer than all arithmetic. The arrays' images are raw no more.
+    """
     facts = SOURCES[source]
     mean, std = np.float32(facts.mean), np.float32(facts.std)
 
     def scaled(images: NDArray[np.float32]) -> Tensor:
-        centred = images - mean  # numpy asks for huge pages: at the start of a process most of this time is page faults
-        return torch.from_numpy(np.divide(centred, std, out=centred)).to(device)
+        np.subtract(images, mean, out=images)
+        return torch.from_numpy(np.divide(images, std, out=images)).to(device)
 
     return scaled(arrays.train_inputs), scaled(arrays.test_inputs)
