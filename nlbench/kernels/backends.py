@@ -18,7 +18,9 @@ Backend = Literal["auto", "reference", "numba", "triton"]
 
 _MODULES: Final[dict[Backend, str]] = {"reference": "reference", "numba": "_numba", "triton": "_triton"}
 _FASTEST_FIRST: Final[dict[str, tuple[Backend, ...]]] = {"cpu": ("numba",), "cuda": ("triton",)}
-_VERIFIED: Final[dict[Backend, tuple[str, ...]]] = {"triton": ("memory_scan", "self_referential_scan")}
+_VERIFIED: Final[dict[Backend, tuple[str, ...]]] = {
+    "triton": ("memory_scan", "metric_update", "mlp_step", "self_referential_scan")
+}
 """Ops that "auto" may take on this backend: every check has passed on a CUDA device, and they are faster than torch there. Naming
 the backend runs any."""
 _VERIFIED_WITH: Final = "3.6."

@@ -101,12 +101,13 @@ class RandomFeatures:
         return True
 
     def permute_inputs(self, order: Tensor) -> None:
-        """Reorder the input axis of every tensor, order (S, D_in)."""
+        """Reorder the input axis of every tensor, order (S, D_in), in place."""
         weight, _, luck, total, moments, _ = self.tensors
-        self.tensors[0] = weight.gather(2, order[:, None].expand_as(weight))
+        weight.copy_(weight.gather(2, order[:, None].expand_as(weight)))
         if total.numel():
-            self.tensors[2] = luck.gather(2, order[:, None].expand_as(luck))
-            self.tensors[3:5] = [total.gather(1, order), permuted_square(moments, order)]
+            luck.copy_(luck.gather(2, order[:, None].expand_as(luck)))
+            total.copy_(total.gather(1, order))
+            moments.copy_(permuted_square(moments, order))
 
     def _turn(self, samples: int) -> None:
         """Turn the weights into the metric of the inputs gathered, and forget what was gathered."""

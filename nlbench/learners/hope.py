@@ -281,14 +281,16 @@ class Hope(Learner):
             self._self_references.forget()
 
     def _permute_inputs(self, order: Tensor) -> None:
-        """Reorder the inputs, order (S, D_in). Metrics follow when they are used next: evaluation reorders to and fro."""
+        """Reorder the inputs, order (S, D_in), in place: steps captured on a GPU know where tensors lie. Metrics follow when
+        they are used next: evaluation reorders to and fro.
+        """
         if self._features:
             self._features.permute_inputs(order)
             return
         columns = _with_last(order)[:, None]
         for tensors in (self.memories, self.pending):
             if tensors and tensors[0].numel():
-                tensors[0] = tensors[0].gather(2, columns.expand_as(tensors[0]))
+                tensors[0].copy_(tensors[0].gather(2, columns.expand_as(tensors[0])))
         self.owed_order = self.owed_order.gather(1, order)
         self._owes = True
 
@@ -303,9 +305,9 @@ class Hope(Learner):
         order = _with_last(self.owed_order)
         for tensors in (self.metrics, self.inverses):
             if tensors[0].numel():
-                tensors[0] = permuted_square(tensors[0], order)
+                tensors[0].copy_(permuted_square(tensors[0], order))
         if len(self.memories) == 1 and self.products.numel():
-            self.products = self.products.gather(1, order[..., None].expand_as(self.products))
+            self.products.copy_(self.products.gather(1, order[..., None].expand_as(self.products)))
         self.owed_order = home.clone()
 
 

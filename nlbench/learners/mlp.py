@@ -70,9 +70,10 @@ class Mlp(Learner):
         return mlp_logits(self.weights, self.biases, inputs.flatten(2), precision=self._precision, backend=self._predicts)
 
     def permute_inputs(self, order: Tensor) -> None:
+        """In place: steps captured on a GPU know where tensors lie."""
         for tensors in (self.weights, self.weight_velocities):
             if tensors:
-                tensors[0] = tensors[0].gather(2, order[:, None].expand_as(tensors[0]))
+                tensors[0].copy_(tensors[0].gather(2, order[:, None].expand_as(tensors[0])))
 
     def memory_bytes(self) -> dict[str, int]:
         seeds = len(self.weights[0])

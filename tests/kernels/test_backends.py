@@ -32,8 +32,8 @@ def test_auto_takes_a_gpu_kernel_only_as_it_was_verified_on_a_gpu(monkeypatch: p
     monkeypatch.setattr(backends, "find_spec", lambda name: object())
     monkeypatch.setattr(backends, "version", lambda name: "3.6.0")
     assert resolve(OP, "auto", on_gpu) == "triton"
-    assert resolve("nlbench.kernels.mlp_step", "triton", on_gpu) == "triton"
-    assert resolve("nlbench.kernels.mlp_step", "auto", on_gpu) == "reference"
+    assert resolve("nlbench.kernels.block_step", "triton", on_gpu) == "triton"
+    assert resolve("nlbench.kernels.block_step", "auto", on_gpu) == "reference"
     monkeypatch.setattr(backends, "version", lambda name: "3.7.1")
     assert resolve(OP, "auto", on_gpu) == "reference"
 

@@ -98,4 +98,7 @@ def test_a_gpu_learns_what_the_cpu_learns(model: str, stream: str) -> None:
 def test_a_rehearsal_leaves_nothing_behind(model: str) -> None:
     plan = nlbench.resolve(model, "permuted-digits", seeds=2)
     there, here = (runner.prepare(plan, Machine(device=device))[1].state_dict() for device in ("cuda", "cpu"))
-    assert all(torch.equal(there[name].cpu(), here[name]) for name in here)
+    for name, expected in here.items():
+        torch.testing.assert_close(
+            there[name].cpu(), expected, rtol=1e-5, atol=1e-6
+        )  # logarithms of draws differ by their last bit
