@@ -201,10 +201,13 @@ def estimate(plan: Plan, machine: Machine, declared: ArrayTasks | None = None) -
     classes = stream.competing(1, 1)
     order = stream.presentation("1/0", len(samples))
     told = 1 if stream.scenario == "task-il" else None
+    prequential = stream.spec.protocol.prequential and plan.learner.presents != "cumulative"
     spent = []
     with threads(plan.batch * torch.Size(stream.input_shape).numel()):
         for inputs, labels in islice(samples.batches(order, plan.batch), 13):
             clock = perf_counter()
+            if prequential:
+                learner.predict(inputs, told)
             learner.observe(Batch(inputs, labels, classes, told))
             spent.append(perf_counter() - clock)
         inputs, labels = next(stream.ordered(stream.test(1), 1).blocks(2000))

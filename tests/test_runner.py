@@ -452,6 +452,15 @@ def test_an_estimate_counts_steps_updates_and_bytes_exactly(recipe: str, tmp_pat
     assert cost.seconds > 0
 
 
+@pytest.mark.parametrize("prequential", [False, True])
+def test_an_estimate_predicts_what_a_prequential_run_predicts(prequential: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes, predict = [], Mlp.predict
+    monkeypatch.setattr(Mlp, "predict", lambda self, inputs, task: sizes.append(inputs.shape[1]) or predict(self, inputs, task))
+    plan = nlbench.resolve("mlp", "split-digits", seeds=1, overrides={"protocol.prequential": str(prequential).lower()})
+    estimate(plan, CPU)
+    assert sizes.count(plan.batch) == (13 if prequential else 0)
+
+
 def test_an_estimate_records_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     estimate(nlbench.resolve("mlp", "split-digits"), CPU)
