@@ -21,7 +21,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
-from synthetic_records import make_record, matrix
+from synthetic_records import make_record, matrix, windowed
 
 from nlbench import plan
 from nlbench.comparison import compare
@@ -171,6 +171,13 @@ def test_what_was_not_measured_leaves_no_mark(tmp_path):
     assert not re.search(r"\bnan\b", page, re.IGNORECASE)
     one = make_record(tmp_path / "b.parquet", {0: np.array([[0.1], [0.9]])})
     assert len(panels(report(compare([one]), tmp_path / "b.html")[0].read_text(encoding="utf-8"), "forgetting")) == 1
+
+
+def test_a_window_of_one_task_speaks_of_forgetting_first(tmp_path):
+    record = make_record(tmp_path / "a.parquet", {s: windowed(matrix(0.6, 0.9)) for s in (0, 2)})
+    page = report(compare([record]), tmp_path / "report.html")[0].read_text(encoding="utf-8")
+    assert "average accuracy 0.660 ± 0.000, forgetting first 0.300 ± 0.000" in page
+    assert "(1/(T−1)) Σ_{j&lt;T} (R[j,j] − R[T,j])" in page
 
 
 def test_a_place_that_cannot_be_written_is_one_line(records, tmp_path):
