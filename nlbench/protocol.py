@@ -104,6 +104,7 @@ class _Presentation:
         if not self.cumulative and not self.reorders:
             samples = self.stream.ordered(samples, task)
         self.task, self.losses = task, []
+        finite: list[Tensor] = []  # whether the logits of each batch before learning it were, left on the device too
         prequential = self.protocol.prequential and not self.cumulative
         right = torch.zeros(len(self.stream.seeds), dtype=torch.int64, device=self.stream.device)
         start = self.samples_seen
@@ -117,7 +118,9 @@ class _Presentation:
                 self._show(task if self.reorders else 0)
                 observed = Batch(inputs, labels, classes, told)
                 if prequential:
-                    right += self._right(self._predicted(inputs, observed.task), labels, classes)
+                    logits = self._predicted(inputs, observed.task)
+                    finite.append(_finite(logits))
+                    right += _right(logits, labels, classes)
                 self.losses.append(self.learner.observe(observed).detach())
                 before, self.samples_seen = self.samples_seen, self.samples_seen + inputs.shape[1]
                 if every is None:
@@ -141,6 +144,7 @@ class _Presentation:
             self.seconds += perf_counter() - clock
         self._check_losses()
         if prequential:
+            self._check_logits(torch.stack(finite))
             count = len(samples) * self.protocol.passes
             for seed, value in zip(self.stream.seeds, (right.double() / count).tolist(), strict=True):
                 yield Row(seed, task, task, None, "prequential_accuracy", value, count)
@@ -200,7 +204,9 @@ class _Presentation:
         self._show(task if self.reorders else 0)
         right = torch.zeros(len(self.stream.seeds), dtype=torch.int64, device=self.stream.device)
         for inputs, labels in blocks:
-            right += self._right(self._predicted(inputs, told), labels, classes)
+            logits = self._predicted(inputs, told)
+            self._check_logits(_finite(logits)[None], after=len(self.losses))
+            right += _right(logits, labels, classes)
         return right
 
     def _predicted(self, inputs: Tensor, told: int | None) -> Tensor:
@@ -226,14 +232,6 @@ class _Presentation:
             self.subsamples[task] = samples.take(torch.from_numpy(chosen).to(self.stream.device))
         return self.subsamples[task]
 
-    def _right(self, logits: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
-        if not torch.isfinite(logits).all():
-            if self.losses:
-                self._check_losses()
-            seed = self.stream.seeds[int((~torch.isfinite(logits)).flatten(1).any(1).nonzero()[0])]
-            raise _not_finite(seed, self.task, len(self.losses), "a logit is not finite")
-        return (logits.masked_fill(~classes, -torch.inf).argmax(-1) == labels).sum(-1)
-
     def _check_losses(self) -> None:
         """Raise for the first loss of the task that is not finite."""
         losses = torch.stack(self.losses)
@@ -241,6 +239,14 @@ class _Presentation:
         if bad.any():
             step, index = (int(part) for part in bad.nonzero()[0])
             raise _not_finite(self.stream.seeds[index], self.task, step + 1, f"the loss is {losses[step, index].item()}")
+
+    def _check_logits(self, finite: Tensor, *, after: int = 0) -> None:
+        """Raise for the first logits that are not finite; `finite` (batches, S), the first batch after so many steps."""
+        if not finite.all():
+            if self.losses:
+                self._check_losses()
+            step, index = (int(part) for part in (~finite).nonzero()[0])
+            raise _not_finite(self.stream.seeds[index], self.task, after + step, "a logit is not finite")
 
     def _show(self, task: int) -> None:
         """Put the learner's first layer into the pixel order of `task` (0: its own), so that unpermuted images can be fed.
@@ -256,6 +262,16 @@ class _Presentation:
             order = back.gather(1, order) if order is not None else back
         self.learner.permute_inputs(order)  # type: ignore[attr-defined]
         self.shown = task
+
+
+def _finite(logits: Tensor) -> Tensor:
+    """Return (S,) bool: whether every logit of a seed is finite."""
+    return torch.isfinite(logits).flatten(1).all(1)
+
+
+def _right(logits: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
+    """Return (S,) counts: samples whose label has the highest competing logit."""
+    return (logits.masked_fill(~classes, -torch.inf).argmax(-1) == labels).sum(-1)
 
 
 def _copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
