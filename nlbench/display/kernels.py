@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 @contextmanager
 def benchmarking() -> Iterator[Callable[[Progress], None]]:
-    """Give a listener that shows how far the benchmark of kernels is: a live line on a terminal, ten lines a stage elsewhere."""
-    shown = {"checked": 0, "timed": -1}
+    """Give a listener that shows how far the benchmark of kernels is: a live line on a terminal, some ten a stage elsewhere."""
+    shown = {"checked": -1, "timed": -1}
     with err.status("starting") as status:
 
         def show(progress: Progress) -> None:
