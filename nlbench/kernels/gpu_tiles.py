@@ -8,9 +8,9 @@ float32, and products of masks use tf32; otherwise every product is an IEEE floa
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 import torch
 import triton
@@ -29,7 +29,7 @@ EXACT: Final = tl.constexpr(2)
 
 def padded(size: int, least: int = 16) -> int:
     """The smallest power of two that holds `size` and is at least `least`, which products need."""
-    return max(least, triton.next_power_of_2(size))
+    return max(least, 1 << (size - 1).bit_length())
 
 
 def flat(tensor: Tensor | None, axes: int, like: Tensor) -> Tensor:
@@ -60,6 +60,34 @@ def within_warps() -> Iterator[None]:
             del os.environ[name]
         else:
             os.environ[name] = before
+
+
+class Launch:
+    """A kernel with its last arguments, `sizes` by name: integers that it must not specialise itself on, and constants.
+
+    Triton looks a kernel up by all its arguments at every call, in some twenty microseconds. Here the types of the tensors are
+    enough, which takes a few; tensors that do not start at a multiple of 16 bytes go Triton's way.
+    """
+
+    def __init__(self, kernel: Any, sizes: Mapping[str, Any], warps: int, stages: int) -> None:
+        self.kernel = kernel
+        self.sizes = [sizes[name] for name in kernel.arg_names if name in sizes]
+        self.options = {"num_warps": warps, "num_stages": stages}
+        self.compiled: dict[tuple[Any, ...], Any] = {}
+
+    def __call__(self, programs: int, *tensors: Tensor) -> None:
+        """Run so many programs on the current stream."""
+        kinds = (tensors[0].device, *[each.dtype for each in tensors])
+        pointers = [each.data_ptr() for each in tensors]
+        aligned = all(pointer % 16 == 0 for pointer in pointers)
+        compiled = self.compiled.get(kinds) if aligned else None
+        if compiled is not None:
+            compiled[(programs, 1, 1)](*pointers, *self.sizes)
+            return
+        with within_warps():
+            compiled = self.kernel[(programs,)](*tensors, *self.sizes, **self.options)
+        if aligned and not INTERPRETED:
+            self.compiled[kinds] = compiled
 
 
 @triton.jit
@@ -134,9 +162,8 @@ def gate_products(gates, C: tl.constexpr, LOW: tl.constexpr):
     lower = token[:, None] > token[None, :]
     if LOW:
         logs = tl.log2(tl.maximum(gates, 1e-30))
-        before = tl.sum(tl.where(lower, logs[None, :], 0.0), 1)
-        through = tl.sum(tl.where(token[:, None] <= token[None, :], logs[:, None], 0.0), 0)
-        whole = tl.sum(logs, 0)
+        through = tl.cumsum(logs, 0)
+        before, whole = through - logs, tl.sum(logs, 0)
         between = tl.where(lower, tl.exp2(before[:, None] - through[None, :]), 0.0)
         return between, tl.exp2(before), tl.exp2(whole - through), tl.exp2(whole)
     else:
@@ -161,9 +188,37 @@ def products_backward(between, before, after, d_between, d_before, d_after, d_to
 
 
 @triton.jit
+def gates_backward(
+    gates, between, before, after, d_between, held, d_before, d_after, d_total, C: tl.constexpr, LOW: tl.constexpr
+):
+    """As `products_backward`, with `held` = between * d_between: LOW adds up what reaches the products that hold a gate, as they
+    hold it, and divides by the gate."""
+    if LOW:
+        token = tl.arange(0, C)
+        earlier = token[:, None] < token[None, :]
+        through = product(held, tl.where(earlier, 1.0, 0.0), LOW) + (before * d_before)[:, None]
+        ending = tl.where(earlier, (after * d_after)[:, None], 0.0)
+        reached = tl.sum(tl.where(token[:, None] > token[None, :], through, ending), 0)
+        return reached / tl.maximum(gates, 1e-30) + d_total * before * after
+    else:
+        return products_backward(between, before, after, d_between, d_before, d_after, d_total, LOW)
+
+
+@triton.jit
 def couples(rows, columns, size: tl.constexpr):
     """Whether the rows' blocks of `size` are the second and the columns' the first of one block twice as large."""
     return (rows // size == columns // size + 1) & (rows // size % 2 == 1)
+
+
+@triton.jit
+def block_inverse(A, LOW: tl.constexpr):
+    """(I + A)⁻¹ for A (16, 16) given below its diagonal, by blocks that double, as `unit_lower_inverse`."""
+    row = tl.arange(0, 16)
+    inverse = tl.where(row[:, None] == row[None, :], 1.0, 0.0) - tl.where(couples(row[:, None], row[None, :], 1), A, 0.0)
+    for level in tl.static_range(1, 4):
+        coupling = tl.where(couples(row[:, None], row[None, :], 2**level), A, 0.0)
+        inverse -= mask_product(inverse, mask_product(coupling, inverse, LOW), LOW)
+    return inverse
 
 
 @triton.jit

@@ -91,6 +91,6 @@ def test_other_lengths_of_a_shape_class_compile_nothing() -> None:
             shape.new_zeros(1, 2, 32, 32), shape, shape, shape[..., 0], shape[..., 1], chunk=16, queries=shape, backend="triton"
         )
         sizes.append(
-            [len(cache) for kernel in (module.prepare, module.states, module.read) for cache, *_ in kernel.device_caches.values()]
+            [len(cache) for kernel in (module.solve, module.states, module.read) for cache, *_ in kernel.device_caches.values()]
         )
     assert sizes[1:] == sizes[:1] * 4

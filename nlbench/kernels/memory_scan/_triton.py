@@ -3,39 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from nlbench.kernels.gpu_tiles import (
-    EXACT,
-    GIVEN,
-    MINUS_PREDICTION,
-    NO_READ,
-    SELF_GENERATED,
-    STALE,
-    empty,
-    flat,
-    padded,
-    within_warps,
-)
-from nlbench.kernels.memory_scan._triton_backward import gradients, mask_gradients, read_backward, reverse
-from nlbench.kernels.memory_scan._triton_forward import prepare, read, states
+from nlbench.kernels.gpu_tiles import EXACT, GIVEN, MINUS_PREDICTION, NO_READ, SELF_GENERATED, STALE, Launch, empty, padded
+from nlbench.kernels.memory_scan._triton_backward import gradients, mask_gradients, reverse
+from nlbench.kernels.memory_scan._triton_forward import carry, read, solve, states
+from nlbench.kernels.memory_scan._triton_reads import query_gradients, read_backward
 
-RESIDUALS: Final = {"given": GIVEN, "minus_prediction": MINUS_PREDICTION, "self_generated": SELF_GENERATED}
-READS: Final = {"stale": STALE, "exact": EXACT}
+RESIDUALS: Final = {"given": GIVEN.value, "minus_prediction": MINUS_PREDICTION.value, "self_generated": SELF_GENERATED.value}
+READS: Final = {None: NO_READ.value, "stale": STALE.value, "exact": EXACT.value}
 TILE: Final = {True: 64, False: 32}
 """Most tokens of a tile, in bfloat16 or not: registers and 227 KB of shared memory hold every kernel at d_k = 128."""
 ROWS: Final = 32
 WIDE: Final = 64
-"""Rows of the memory a program holds: few where one tile waits for the one before, more where tiles are free."""
+"""Rows of the memory a program holds: few where one tile waits for the one before or momentum needs registers, else more."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Plan:
-    """How one scan is cut up: `tiles` of up to C tokens, `per_chunk` of them a chunk, BV rows of the memory at a time."""
+    """How one scan is cut up: `tiles` of up to C tokens, `per_chunk` of them a chunk."""
 
     programs: int
     tokens: int
@@ -43,137 +34,142 @@ class Plan:
     C: int
     K: int
     V: int
-    residual: Any
-    read: Any
+    residual: int
+    read: int
     momentum: bool
     low: bool
 
-    @property
+    @cached_property
     def per_chunk(self) -> int:
         return -(-self.chunk // self.C)
 
-    @property
+    @cached_property
     def tiles(self) -> int:
         return -(-self.tokens // self.chunk) * self.per_chunk
+
+    @cached_property
+    def sizes(self) -> dict[str, Any]:
+        """What kernels call the sizes and options, but for BV."""
+        lengths = {"tokens": self.tokens, "chunk": self.chunk, "per_chunk": self.per_chunk, "tiles": self.tiles}
+        blocks = {"K": self.K, "V": self.V, "C": self.C, "BK": padded(self.K)}
+        options = {"RESIDUAL": self.residual, "READ": self.read, "FROZEN": self.per_chunk > 1, "MOMENTUM": self.momentum}
+        return lengths | blocks | options | {"LOW": self.low}
 
     def slices(self, rows: int) -> int:
         return -(-self.V // min(rows, padded(self.V)))
 
-    def arguments(
-        self, *, rows: int = ROWS, stages: int = 2, residual: bool = True, read: bool = False, frozen: bool = False
-    ) -> dict[str, Any]:
-        """The sizes of every kernel, BV of them `rows`, and those of the options that one takes."""
-        sizes = {
-            "tokens": self.tokens,
-            "chunk": self.chunk,
-            "per_chunk": self.per_chunk,
-            "tiles": self.tiles,
-            "K": self.K,
-            "V": self.V,
-        }
-        sizes |= {"C": self.C, "BK": padded(self.K), "BV": min(rows, padded(self.V)), "MOMENTUM": self.momentum, "LOW": self.low}
-        sizes |= {"RESIDUAL": self.residual} if residual else {}
-        sizes |= {"READ": self.read} if read else {}
-        sizes |= {"FROZEN": self.per_chunk > 1} if frozen else {}
-        return sizes | {"num_warps": 8 if padded(self.K) > (64 if self.low else 32) else 4, "num_stages": stages}
+    @cached_property
+    def launches(self) -> dict[Any, Launch]:
+        """The kernels launched so far."""
+        return {}
+
+    @property
+    def rows(self) -> int:
+        """Rows of the memory a program holds where tiles are free."""
+        return ROWS if self.momentum else WIDE
+
+    @property
+    def warps(self) -> int:
+        """Warps of a program where tiles are free: few meet seldom, more hold what momentum or long keys need in registers."""
+        return 4 if self.momentum else 2
+
+    def launch(self, kernel: Any, programs: int, *tensors: Tensor, rows: int = ROWS, warps: int = 4, stages: int = 2) -> None:
+        """Run one kernel, on memories cut into slices of `rows`; long keys take 8 warps in place of several."""
+        if kernel.fn not in self.launches:
+            sizes = self.sizes | {"BV": min(rows, padded(self.V))}
+            long = sizes["BK"] > (64 if self.low else 32)
+            self.launches[kernel.fn] = Launch(kernel, sizes, 8 if long and warps > 1 else warps, stages)
+        self.launches[kernel.fn](programs, *tensors)
 
 
-def planned(keys: Tensor, targets: Tensor, chunk: int, residual: str, read: str | None, momentum: bool) -> Plan:
+@cache
+def planned(
+    programs: int, tokens: int, K: int, V: int, low: bool, chunk: int, residual: str, read: str | None, momentum: bool
+) -> Plan:
     """Tiles of up to `TILE` tokens; where no result depends on the chunk, chunks of a tile each."""
-    programs, tokens = keys.shape[0] * keys.shape[1], keys.shape[2]
-    low = keys.dtype == torch.bfloat16
     if residual == "given" and read != "stale":
         chunk = TILE[low]
     chunk = max(1, min(chunk, tokens))
-    option = NO_READ if read is None else READS[read]
-    sizes = programs, tokens, chunk, min(TILE[low], padded(chunk)), keys.shape[3], targets.shape[3]
-    return Plan(*sizes, RESIDUALS[residual], option, momentum, low)
+    return Plan(programs, tokens, chunk, min(TILE[low], padded(chunk)), K, V, RESIDUALS[residual], READS[read], momentum, low)
 
 
 class _Scan(torch.autograd.Function):
     @staticmethod
     def forward(ctx, memory, keys, targets, probes, rate, retain, queries, momentum, velocity, plan):  # type: ignore[no-untyped-def]
-        k, t, eta, alpha = (flat(each, 2, each) for each in (keys, targets, rate, retain))
-        n, q, mu = flat(probes, 2, k), flat(queries, 2, k), flat(momentum, 2, eta)
-        start = flat(memory.mT, 2, k)
-        speed = flat(None if velocity is None else velocity.mT, 2, start)
-        shape = (plan.programs, plan.tiles, plan.K, plan.V)
-        memories, velocities = empty(shape, k), empty(shape, k) if plan.momentum else k
-        final, last = empty(start.shape, k), empty(start.shape, k) if plan.momentum else k
-        outputs = None if queries is None else empty(t.shape, k)
-        with within_warps():
-            u, linear = _prepared(plan, k, t, n, eta, alpha, mu)
-            w, x, y, _, speed_before, speed_after, _, afters, totals = linear
-            states[(plan.programs * plan.slices(ROWS),)](
-                start, speed, k, t, n, eta, alpha, mu, u, w, x, y, speed_after, afters, totals, memories, velocities, final, last,
-                **plan.arguments(stages=3, frozen=True),
+        k, t, eta, alpha = (each.contiguous() for each in (keys, targets, rate, retain))
+        n, q, mu, speed = (k if each is None else each.contiguous() for each in (probes, queries, momentum, velocity))
+        tiles, every, C = plan.programs * plan.tiles, plan.programs * plan.tokens, plan.C
+        more = plan.momentum
+        befores, afters, totals, c_before, written = cut(k, every, every, tiles, more * every, more * every, dtype=torch.float32)
+        solved, crossed = cut(k, tiles * C * C, more * tiles * C * C)
+        plan.launch(solve, tiles, k, eta, alpha, solved, befores, afters, totals, warps=1 if plan.low else 4)
+        sizes = every * plan.V, tiles * plan.K * plan.V
+        e, memories, velocities = cut(k, *sizes, more * sizes[1])
+        if plan.momentum:
+            plan.launch(carry, tiles, k, alpha, mu, crossed, c_before, written)
+        final, last = empty(memory.shape, k), empty(memory.shape, k) if plan.momentum else k
+        plan.launch(
+            states, plan.programs * plan.slices(ROWS), memory.contiguous(), speed, k, t, n, eta, mu, solved, befores, afters,
+            totals, crossed, c_before, written, e, memories, velocities, final, last, stages=3,
+        )  # fmt: skip
+        outputs = None if queries is None else empty(targets.shape, k)
+        if outputs is not None and plan.tokens:
+            plan.launch(
+                read, tiles * plan.slices(plan.rows), k, t, n, q, eta, alpha, mu, e, c_before, memories, velocities, outputs,
+                rows=plan.rows, warps=plan.warps,
             )  # fmt: skip
-            if outputs is not None and plan.tokens:
-                read[(plan.programs * plan.tiles * plan.slices(WIDE),)](
-                    k, t, n, q, eta, alpha, mu, u, speed_before, memories, velocities, outputs,
-                    **plan.arguments(rows=WIDE, read=True),
-                )  # fmt: skip
-        ctx.save_for_backward(k, t, n, q, eta, alpha, mu, memories, velocities, u, *linear)
+        linear = (solved, befores, afters, totals, crossed, c_before, written)
+        ctx.save_for_backward(k, t, n, q, eta, alpha, mu, e, memories, velocities, *linear)
         ctx.plan = plan
-        ctx.shapes = [None if each is None else each.shape for each in (keys, targets, probes, rate, retain, queries, momentum)]
-        return (
-            final.mT.reshape(memory.shape),
-            None if outputs is None else outputs.view(targets.shape),
-            None if velocity is None else last.mT.reshape(memory.shape),
-        )
+        ctx.probed = probes is not None
+        return final, outputs, None if velocity is None else last
 
     @staticmethod
     @once_differentiable
     def backward(ctx, d_memory, d_outputs, d_velocity):  # type: ignore[no-untyped-def]
         plan: Plan = ctx.plan
-        k, t, n, q, eta, alpha, mu, memories, velocities, e, *linear = ctx.saved_tensors
-        w, x, y, solved, speed_before, speed_after, befores, afters, totals = linear
-        d_end, d_last = flat(d_memory.mT, 2, k), flat(None if d_velocity is None else d_velocity.mT, 2, k)
-        d_o = flat(d_outputs, 2, t)
-        exact = plan.read == EXACT
-        errors, writes = empty(t.shape, k), empty(t.shape, k) if exact and plan.momentum else t
-        ends, velocity_ends = empty(memories.shape, k), empty(memories.shape, k) if plan.momentum else k
-        d_first, d_first_velocity = empty(d_end.shape, k), empty(d_end.shape, k) if plan.momentum else k
-        inputs = (k, t, n, eta, alpha, q, mu)
-        found = [None if shape is None else empty(each.shape, k) for each, shape in zip(inputs, ctx.shapes, strict=True)]
-        d_k, d_t, d_n, d_eta, d_alpha, d_q, d_mu = (each if each is not None else k for each in found)
-        d_tokens = empty((plan.programs, 6, plan.tokens), k, torch.float32)
-        d_tiles = empty((plan.programs, plan.tiles, 3), k, torch.float32)
-        with within_warps():
-            if exact:
-                read_backward[(plan.programs * plan.tiles * plan.slices(WIDE),)](
-                    k, q, alpha, mu, d_o, errors, writes, **plan.arguments(rows=WIDE, residual=False)
-                )
-            reverse[(plan.programs * plan.slices(ROWS),)](
-                d_end, d_last, k, n, q, eta, alpha, mu, w, x, y, speed_before, speed_after, befores, afters, totals, d_o, errors,
-                writes, ends, velocity_ends, d_first, d_first_velocity, **plan.arguments(stages=3, read=True, frozen=True),
+        k, t, n, q, eta, alpha, mu, e, memories, velocities, *linear = ctx.saved_tensors
+        solved, befores, afters, totals, crossed, c_before, written = linear
+        d_end, d_o, d_last = (k if each is None else each.contiguous() for each in (d_memory, d_outputs, d_velocity))
+        tiles, every = plan.programs * plan.tiles, plan.programs * plan.tokens
+        more, exact = plan.momentum, plan.read == READS["exact"]
+        sizes = every * plan.V, tiles * plan.K * plan.V
+        errors, writes, ends, velocity_ends = cut(k, sizes[0], more * exact * sizes[0], sizes[1], more * sizes[1])
+        if plan.read:
+            plan.launch(
+                read_backward, tiles * plan.slices(plan.rows), k, q, alpha, mu, c_before, d_o, errors, writes, ends,
+                velocity_ends, rows=plan.rows, warps=plan.warps,
             )  # fmt: skip
-            gradients[(plan.programs * plan.tiles,)](
-                k, t, n, q, eta, alpha, mu, solved, e, errors, memories, velocities, ends, velocity_ends, d_o, befores, afters,
-                speed_before, speed_after, d_k, d_t, d_n, d_q, d_tokens, d_tiles, **plan.arguments(read=True),
+        d_m, d_s = empty(d_memory.shape, k), empty(d_memory.shape, k) if more else None
+        plan.launch(
+            reverse, plan.programs * plan.slices(ROWS), d_end, d_last, k, n, eta, mu, solved, befores, afters, totals, crossed,
+            c_before, written, errors, writes, ends, velocity_ends, d_m, d_m if d_s is None else d_s,
+        )  # fmt: skip
+        d_k, d_q = empty(k.shape, k), empty(k.shape, k) if plan.read else None
+        d_n, d_mu = empty(k.shape, k) if ctx.probed else None, empty(eta.shape, k) if more else None
+        d_tokens, d_tiles = cut(k, 8 * every, 3 * tiles, dtype=torch.float32)
+        if d_q is not None:
+            plan.launch(
+                query_gradients, tiles, k, t, n, q, eta, alpha, mu, e, c_before, memories, velocities, d_o, d_k, d_q, d_tokens,
+                rows=plan.rows, warps=plan.warps,
             )  # fmt: skip
-            mask_gradients[(plan.programs * plan.tiles,)](
-                k, t, n, q, eta, alpha, mu, solved, e, errors, memories, d_o, d_tokens, d_tiles, d_k, d_q, d_eta, d_alpha, d_mu,
-                **plan.arguments(read=True),
-            )  # fmt: skip
-        shaped = [None if shape is None else each.view(shape) for each, shape in zip(found, ctx.shapes, strict=True)]
-        d_m, d_s = (each.mT.reshape(d_memory.shape) for each in (d_first, d_first_velocity if plan.momentum else d_first))
-        return (d_m, *shaped, d_s if plan.momentum else None, None)
+        d_t, d_eta, d_alpha = empty(t.shape, k), empty(eta.shape, k), empty(eta.shape, k)
+        plan.launch(
+            gradients, tiles, k, t, n, eta, e, errors, memories, velocities, ends, velocity_ends, writes, befores, afters,
+            crossed, c_before, written, mu, d_k, d_t, k if d_n is None else d_n, d_tokens, d_tiles,
+            rows=16 if more else plan.rows, warps=plan.warps, stages=1 if more else 2,
+        )  # fmt: skip
+        plan.launch(
+            mask_gradients, tiles, k, t, n, eta, alpha, mu, e, errors, memories, d_tokens, d_tiles, d_k, d_eta, d_alpha,
+            k if d_mu is None else d_mu, rows=plan.rows, warps=plan.warps,
+        )  # fmt: skip
+        return d_m, d_k, d_t, d_n, d_eta, d_alpha, d_q, d_mu, d_s, None
 
 
-def _prepared(plan: Plan, *inputs: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """U of all tiles, and what else is needed: W, X, Y, T, momentum's two numbers a token, γ̄, s and γ_C."""
-    k, t, eta = inputs[0], inputs[1], inputs[3]
-    u, w = empty(t.shape, k), empty(k.shape, k)
-    x = empty(k.shape, k) if plan.per_chunk > 1 else k
-    y = empty(k.shape, k) if plan.momentum else k
-    before, after = (empty(eta.shape, k, torch.float32) if plan.momentum else eta for _ in range(2))
-    befores, afters = (empty(eta.shape, k, torch.float32) for _ in range(2))
-    totals = empty((plan.programs, plan.tiles), k, torch.float32)
-    solved = empty((plan.programs, plan.tiles, plan.C, plan.C), k)
-    linear = (w, x, y, solved, before, after, befores, afters, totals)
-    prepare[(plan.programs * plan.tiles,)](*inputs, u, *linear, **plan.arguments(frozen=True))
-    return u, linear
+def cut(like: Tensor, *sizes: int, dtype: torch.dtype | None = None) -> tuple[Tensor, ...]:
+    """Flat tensors of at least so many numbers for kernels to fill, parts of one, each aligned to 128 bytes."""
+    sizes = tuple(-(-size // 64) * 64 for size in sizes)
+    return empty((sum(sizes),), like, dtype).split_with_sizes(sizes)
 
 
 def scan(
@@ -192,5 +188,7 @@ def scan(
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Memory, outputs and velocity after all tokens; arguments as in `memory_scan`."""
     probes = None if values is None else values - keys
-    plan = planned(keys, targets, chunk, residual, None if queries is None else read, momentum is not None)
+    S, H, L, K = keys.shape
+    wanted = residual, None if queries is None else read, momentum is not None
+    plan = planned(S * H, L, K, targets.shape[3], keys.dtype == torch.bfloat16, chunk, *wanted)
     return _Scan.apply(memory, keys, targets, probes, rate, retain, queries, momentum, velocity, plan)

@@ -1,11 +1,12 @@
 """The chunked scan as Triton kernels, parallel over tiles of tokens wherever the state is not needed.
 
-Every tile's errors are linear in the states at its start: E = U - W Mᵀ - X Fᵀ - Y Sᵀ, with F the state at the chunk start and S
-the velocity. `prepare` makes U, W, X, Y for all tiles at once, `states` runs the short chain M -> E -> M, and `read` answers.
-Backward, `reverse` runs the chain of D = ∂M with the same W, X, Y, and `gradients` takes every tile back by itself. States are
-stored transposed, (d_k, d_v), at every tile start. Residual r = targets + N Fᵀ with N = 0, -K or probes.
+Every tile's errors are linear in the states at its start: E = T diag(η) (R - diag(γ̄) K Mᵀ - diag(c̄) K Sᵀ - P diag(η) R), with
+T = (I + A)⁻¹, S the velocity and P momentum's mask of the similarities. `solve` and `carry` make T, P and what is known of the
+gates for all tiles at once, `states` runs the chain M -> E -> M, and `read` answers. Backward, `reverse` runs the chain of
+D = ∂M, and the other kernels take every tile back by itself. States are stored transposed, (d_k, d_v), at every tile start.
+Residual r = targets + N Fᵀ with N = 0, -K or probes and F the state at the chunk start.
 
-Per program and tile of C tokens: `2 C² (2 d_k + d_v) + ⅔ C³` multiply-adds in parallel and `2 C d_k d_v` in the chain.
+Per program and tile of C tokens: `C² d_k + ⅓ C³` multiply-adds in parallel and `C² d_v + 2 C d_k d_v` in the chain.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ import triton
 import triton.language as tl
 
 from nlbench.kernels.gpu_tiles import (
-    GIVEN,
     MINUS_PREDICTION,
     SELF_GENERATED,
     STALE,
+    block_inverse,
     gate_products,
     load_gates,
     load_rows,
@@ -26,7 +27,6 @@ from nlbench.kernels.gpu_tiles import (
     store_gates,
     store_rows,
     tile_span,
-    unit_lower_inverse,
 )
 
 LENGTHS = ("tokens", "chunk", "per_chunk", "tiles")
@@ -44,6 +44,14 @@ def carried(momentum, start, stop, C: tl.constexpr, LOW: tl.constexpr):
 
 
 @triton.jit
+def ahead(keys, rate, tile, tokens, chunk, per_chunk, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr):
+    """K and η of a tile that a chain comes to next, as they are stored: Triton itself does not load K, used twice, in time."""
+    start, stop = tile_span(tile, tokens, chunk, per_chunk, C)
+    k, eta = load_rows(keys, start, stop, 0, K, C, BK), load_gates(rate, start, stop, 0.0, C)
+    return k.to(keys.dtype.element_ty), eta.to(rate.dtype.element_ty)
+
+
+@triton.jit
 def residual_rows(target, k, probe, f, RESIDUAL: tl.constexpr, LOW: tl.constexpr):
     """R of the tile's tokens."""
     if RESIDUAL == MINUS_PREDICTION:
@@ -54,21 +62,28 @@ def residual_rows(target, k, probe, f, RESIDUAL: tl.constexpr, LOW: tl.constexpr
         return target
 
 
+@triton.jit
+def solved_block(keys, rate, retain, start, stop, K: tl.constexpr, BK: tl.constexpr, LOW: tl.constexpr):
+    """K, η diag(γ̄), γ̄, s, γ_C and T of 16 tokens."""
+    k = load_rows(keys, start, stop, 0, K, 16, BK)
+    eta = load_gates(rate, start, stop, 0.0, 16)
+    between, before, after, total = gate_products(load_gates(retain, start, stop, 1.0, 16), 16, LOW)
+    inverse = block_inverse(eta[:, None] * between * product(k, tl.trans(k), LOW), LOW)
+    return k, eta * before, before, after, total, inverse
+
+
+@triton.jit
+def coupled(k, front, earlier, after, LOW: tl.constexpr):
+    """The block of A that couples 16 tokens with 16 `earlier` ones; `front` holds the gates between the two blocks."""
+    return front[:, None] * after[None, :] * product(k, tl.trans(earlier), LOW)
+
+
 @triton.jit(do_not_specialize=LENGTHS)
-def prepare(
+def solve(
     keys,
-    targets,
-    probes,
     rate,
     retain,
-    momentum,
-    U,
-    W,
-    X,
-    Y,
     solved,
-    speed_before,
-    speed_after,
     befores,
     afters,
     totals,
@@ -77,52 +92,96 @@ def prepare(
     per_chunk,
     tiles,
     K: tl.constexpr,
-    V: tl.constexpr,
     C: tl.constexpr,
     BK: tl.constexpr,
-    BV: tl.constexpr,
-    RESIDUAL: tl.constexpr,
-    FROZEN: tl.constexpr,
-    MOMENTUM: tl.constexpr,
     LOW: tl.constexpr,
 ):
-    """U, W, X, Y, T, γ̄, s and γ_C of one tile; with momentum also c̄ and what it adds to every write by the tile's end."""
+    """T, γ̄, s and γ_C of one tile, in blocks of 16 tokens by forward substitution: T_ij = -T_i Σ_l A_il T_lj.
+
+    No powers of A: with similar keys those grow far beyond the inverse.
+    """
+    program = (tl.program_id(0) // tiles).to(tl.int64)
+    start, stop = tile_span(tl.program_id(0) % tiles, tokens, chunk, per_chunk, C)
+    keys, rate, retain = keys + program * tokens * K, rate + program * tokens, retain + program * tokens
+    befores, afters = befores + program * tokens, afters + program * tokens
+    T = solved + tl.program_id(0).to(tl.int64) * C * C
+    k0, _, before0, after0, total0, T00 = solved_block(keys, rate, retain, start, stop, K, BK, LOW)
+    store_rows(T, T00, 0, 16, 0, C, 16, 16)
+    store_gates(befores, before0, start, stop, 16)
+    if C == 16:
+        store_gates(afters, after0, start, stop, 16)
+        tl.store(totals + tl.program_id(0), total0)
+    else:
+        k1, front1, before1, after1, total1, T11 = solved_block(keys, rate, retain, start + 16, stop, K, BK, LOW)
+        T10 = -mask_product(T11, mask_product(coupled(k1, front1, k0, after0, LOW), T00, LOW), LOW)
+        store_rows(T, T00 * 0, 0, 16, 16, C, 16, 16)
+        store_rows(T, T10, 16, 32, 0, C, 16, 16)
+        store_rows(T, T11, 16, 32, 16, C, 16, 16)
+        store_gates(befores, total0 * before1, start + 16, stop, 16)
+        whole = total0 * total1
+        if C == 32:
+            store_gates(afters, after0 * total1, start, stop, 16)
+            store_gates(afters, after1, start + 16, stop, 16)
+            tl.store(totals + tl.program_id(0), whole)
+        else:
+            k2, front2, before2, after2, total2, T22 = solved_block(keys, rate, retain, start + 32, stop, K, BK, LOW)
+            A20, A21 = coupled(k2, total1 * front2, k0, after0, LOW), coupled(k2, front2, k1, after1, LOW)
+            T20 = -mask_product(T22, mask_product(A20, T00, LOW) + mask_product(A21, T10, LOW), LOW)
+            T21 = -mask_product(T22, mask_product(A21, T11, LOW), LOW)
+            k3, front3, before3, after3, total3, T33 = solved_block(keys, rate, retain, start + 48, stop, K, BK, LOW)
+            A30, A31 = coupled(k3, total1 * total2 * front3, k0, after0, LOW), coupled(k3, total2 * front3, k1, after1, LOW)
+            A32 = coupled(k3, front3, k2, after2, LOW)
+            below = mask_product(A30, T00, LOW) + mask_product(A31, T10, LOW) + mask_product(A32, T20, LOW)
+            T30 = -mask_product(T33, below, LOW)
+            T31 = -mask_product(T33, mask_product(A31, T11, LOW) + mask_product(A32, T21, LOW), LOW)
+            T32 = -mask_product(T33, mask_product(A32, T22, LOW), LOW)
+            store_rows(T, tl.zeros((32, 32), tl.float32), 0, 32, 32, C, 32, 32)
+            store_rows(T, T20, 32, 48, 0, C, 16, 16)
+            store_rows(T, T21, 32, 48, 16, C, 16, 16)
+            store_rows(T, T22, 32, 48, 32, C, 16, 16)
+            store_rows(T, T00 * 0, 32, 48, 48, C, 16, 16)
+            store_rows(T, T30, 48, 64, 0, C, 16, 16)
+            store_rows(T, T31, 48, 64, 16, C, 16, 16)
+            store_rows(T, T32, 48, 64, 32, C, 16, 16)
+            store_rows(T, T33, 48, 64, 48, C, 16, 16)
+            store_gates(befores, whole * before2, start + 32, stop, 16)
+            store_gates(befores, whole * total2 * before3, start + 48, stop, 16)
+            store_gates(afters, after0 * total1 * total2 * total3, start, stop, 16)
+            store_gates(afters, after1 * total2 * total3, start + 16, stop, 16)
+            store_gates(afters, after2 * total3, start + 32, stop, 16)
+            store_gates(afters, after3, start + 48, stop, 16)
+            tl.store(totals + tl.program_id(0), whole * total2 * total3)
+
+
+@triton.jit(do_not_specialize=LENGTHS)
+def carry(
+    keys,
+    retain,
+    momentum,
+    crossed,
+    speed_before,
+    speed_after,
+    tokens,
+    chunk,
+    per_chunk,
+    tiles,
+    K: tl.constexpr,
+    C: tl.constexpr,
+    BK: tl.constexpr,
+    LOW: tl.constexpr,
+):
+    """P of one tile, c̄ and what momentum adds to every write by the tile's end."""
     program = (tl.program_id(0) // tiles).to(tl.int64)
     start, stop = tile_span(tl.program_id(0) % tiles, tokens, chunk, per_chunk, C)
     rows = program * tokens
     k = load_rows(keys + rows * K, start, stop, 0, K, C, BK)
-    eta = load_gates(rate + rows, start, stop, 0.0, C)
-    between, before, after, total = gate_products(load_gates(retain + rows, start, stop, 1.0, C), C, LOW)
-    store_gates(befores + rows, before, start, stop, C)
-    store_gates(afters + rows, after, start, stop, C)
-    tl.store(totals + tl.program_id(0), total)
-    similarity = product(k, tl.trans(k), LOW)
-    inverse = unit_lower_inverse(eta[:, None] * between * similarity, C, LOW)
-    store_rows(solved + tl.program_id(0).to(tl.int64) * C * C, inverse, 0, C, 0, C, C, C)
-    inverse *= eta[None, :]
-    w = product(inverse, before[:, None] * k, LOW)
-    front = inverse
-    if MOMENTUM:
-        carry, column = carried(momentum + rows, start, stop, C, LOW)
-        c_before = tl.sum(between * column[None, :], 1)
-        store_gates(speed_before + rows, c_before, start, stop, C)
-        store_gates(speed_after + rows, tl.sum(after[:, None] * carry, 0) - after, start, stop, C)
-        excess = mask_product(between, carry, LOW) - between
-        front -= mask_product(inverse, excess * similarity, LOW) * eta[None, :]
-        store_rows(Y + rows * K, product(inverse, c_before[:, None] * k, LOW), start, stop, 0, K, C, BK)
-    if RESIDUAL != GIVEN:
-        if RESIDUAL == MINUS_PREDICTION:
-            x = product(front, k, LOW)
-        else:
-            x = -product(front, load_rows(probes + rows * K, start, stop, 0, K, C, BK), LOW)
-        if FROZEN:
-            store_rows(X + rows * K, x, start, stop, 0, K, C, BK)
-        else:
-            w += x
-    store_rows(W + rows * K, w, start, stop, 0, K, C, BK)
-    for v in range(0, V, BV):
-        target = load_rows(targets + rows * V, start, stop, v, V, C, BV)
-        store_rows(U + rows * V, product(front, target, LOW), start, stop, v, V, C, BV)
+    between, _, after, _ = gate_products(load_gates(retain + rows, start, stop, 1.0, C), C, LOW)
+    mask, column = carried(momentum + rows, start, stop, C, LOW)
+    store_gates(speed_before + rows, tl.sum(between * column[None, :], 1), start, stop, C)
+    store_gates(speed_after + rows, tl.sum(after[:, None] * mask, 0) - after, start, stop, C)
+    excess = mask_product(between, mask, LOW) - between
+    block = tl.program_id(0).to(tl.int64) * C * C
+    store_rows(crossed + block, excess * product(k, tl.trans(k), LOW), 0, C, 0, C, C, C)
 
 
 @triton.jit(do_not_specialize=LENGTHS)
@@ -133,15 +192,15 @@ def states(
     targets,
     probes,
     rate,
-    retain,
     momentum,
-    U,
-    W,
-    X,
-    Y,
-    speed_after,
+    solved,
+    befores,
     afters,
     totals,
+    crossed,
+    speed_before,
+    speed_after,
+    E,
     memories,
     velocities,
     final,
@@ -160,48 +219,48 @@ def states(
     MOMENTUM: tl.constexpr,
     LOW: tl.constexpr,
 ):
-    """The chain of BV rows of the memory: its state at every tile start and at the end. U becomes E."""
+    """The chain of BV rows of the memory: its state at every tile start and at the end, and every E."""
     slices: tl.constexpr = (V + BV - 1) // BV
     program = (tl.program_id(0) // slices).to(tl.int64)
     v = (tl.program_id(0) % slices) * BV
     rows, first = program * tokens, program * K * V
-    m = load_rows(memory + first, 0, K, v, V, BK, BV)
+    m = tl.trans(load_rows(memory + first, v, V, 0, K, BV, BK))
     f, s = m, m
     if MOMENTUM:
-        s = load_rows(velocity + first, 0, K, v, V, BK, BV)
+        s = tl.trans(load_rows(velocity + first, v, V, 0, K, BV, BK))
+    next_k, next_eta = ahead(keys + rows * K, rate + rows, 0, tokens, chunk, per_chunk, K, C, BK)
     for tile in range(tiles):
         start, stop = tile_span(tile, tokens, chunk, per_chunk, C)
-        block = (program * tiles + tile) * K * V
-        store_rows(memories + block, m, 0, K, v, V, BK, BV)
-        f = tl.where(tile % per_chunk == 0, m, f)
-        e = load_rows(U + rows * V, start, stop, v, V, C, BV)
-        e -= product(load_rows(W + rows * K, start, stop, 0, K, C, BK), m, LOW)
-        if FROZEN and RESIDUAL != GIVEN:
-            e -= product(load_rows(X + rows * K, start, stop, 0, K, C, BK), f, LOW)
+        k, eta = next_k, next_eta.to(tl.float32)
+        next_k, next_eta = ahead(keys + rows * K, rate + rows, tile + 1, tokens, chunk, per_chunk, K, C, BK)
+        number = program * tiles + tile
+        store_rows(memories + number * K * V, m, 0, K, v, V, BK, BV)
+        f = tl.where(tile % per_chunk == 0, m, f) if FROZEN else m
+        probe = k
+        if RESIDUAL == SELF_GENERATED:
+            probe = load_rows(probes + rows * K, start, stop, 0, K, C, BK)
+        after, total = load_gates(afters + rows, start, stop, 0.0, C), tl.load(totals + number)
+        r = residual_rows(load_rows(targets + rows * V, start, stop, v, V, C, BV), k, probe, f, RESIDUAL, LOW)
+        gap = r - load_gates(befores + rows, start, stop, 0.0, C)[:, None] * product(k, m, LOW)
         if MOMENTUM:
-            store_rows(velocities + block, s, 0, K, v, V, BK, BV)
-            e -= product(load_rows(Y + rows * K, start, stop, 0, K, C, BK), s, LOW)
-        store_rows(U + rows * V, e, start, stop, v, V, C, BV)
-        k = load_rows(keys + rows * K, start, stop, 0, K, C, BK)
-        after, total = load_gates(afters + rows, start, stop, 0.0, C), tl.load(totals + program * tiles + tile)
+            store_rows(velocities + number * K * V, s, 0, K, v, V, BK, BV)
+            a = eta[:, None] * r
+            gap -= load_gates(speed_before + rows, start, stop, 0.0, C)[:, None] * product(k, s, LOW)
+            gap -= product(load_rows(crossed + number * C * C, 0, C, 0, C, C, C), a, LOW)
+        e = product(load_rows(solved + number * C * C, 0, C, 0, C, C, C), eta[:, None] * gap, LOW)
+        store_rows(E + rows * V, e, start, stop, v, V, C, BV)
         write = after[:, None] * e
         if MOMENTUM:
-            probe = k
-            if RESIDUAL == SELF_GENERATED:
-                probe = load_rows(probes + rows * K, start, stop, 0, K, C, BK)
-            target = load_rows(targets + rows * V, start, stop, v, V, C, BV)
-            eta = load_gates(rate + rows, start, stop, 0.0, C)
-            a = eta[:, None] * residual_rows(target, k, probe, f, RESIDUAL, LOW)
-            _, column = carried(momentum + rows, start, stop, C, LOW)
             write += load_gates(speed_after + rows, start, stop, 0.0, C)[:, None] * a
+            _, column = carried(momentum + rows, start, stop, C, LOW)
             _, _, mu_after, mu_total = gate_products(load_gates(momentum + rows, start, stop, 1.0, C), C, LOW)
             m = total * m + tl.sum(after * column, 0) * s + product(tl.trans(k), write, LOW)
             s = mu_total * s + product(tl.trans(k), mu_after[:, None] * a, LOW)
         else:
             m = total * m + product(tl.trans(k), write, LOW)
-    store_rows(final + first, m, 0, K, v, V, BK, BV)
+    store_rows(final + first, tl.trans(m), v, V, 0, K, BV, BK)
     if MOMENTUM:
-        store_rows(speed + first, s, 0, K, v, V, BK, BV)
+        store_rows(speed + first, tl.trans(s), v, V, 0, K, BV, BK)
 
 
 @triton.jit(do_not_specialize=LENGTHS)
