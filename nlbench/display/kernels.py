@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def benchmarking() -> Iterator[Callable[[Progress], None]]:
-    """Give a listener that shows how far the benchmark of kernels is: a live line on a terminal, some ten a stage elsewhere."""
+    """Give a listener that shows how far the benchmark of kernels is: live while checking on a terminal, else some lines."""
     shown = {"checked": -1, "timed": -1}
     with err.status("starting") as status:
 
@@ -31,9 +31,12 @@ def benchmarking() -> Iterator[Callable[[Progress], None]]:
             if progress.peer:
                 text += f", beside {progress.peer}, whose first call may compile for minutes"
             tenth = 10 * progress.done // progress.total
-            if err.is_terminal:
+            if progress.stage == "timed" or progress.done == progress.total:
+                status.stop()  # its thread would take time from what is timed
+            elif err.is_terminal:
                 status.update(text)
-            elif tenth > shown[progress.stage] or progress.peer:
+                return
+            if tenth > shown[progress.stage] or progress.peer:
                 err.print(text, markup=False)
             shown[progress.stage] = tenth
 

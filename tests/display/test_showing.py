@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,6 +18,7 @@ from synthetic_records import make_record, matrix, windowed
 
 import nlbench
 from nlbench import display
+from nlbench.bench.kernels import Progress
 from nlbench.display import records, running
 
 
@@ -197,3 +199,23 @@ def test_nothing_is_lost_where_there_is_no_room(terminal: bool, tmp_path: Path, 
     (row,) = [line for line in re.sub(r"\x1b\[[0-9;]*m", "", text.getvalue()).splitlines() if "0123456789abcdef" in line]
     assert row.split()[:4] == ["mlp", "split-digits", "class-il", "2"]
     assert name in row
+
+
+def test_nothing_runs_beside_what_the_benchmark_of_kernels_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = set(threading.enumerate())
+    with (
+        written(monkeypatch, import_module("nlbench.display.kernels"), "err", terminal=True) as text,
+        display.benchmarking() as listen,
+    ):
+        listen(Progress("checked", 1, 2, "op-case", "float32"))
+        (spinner,) = set(threading.enumerate()) - before
+        listen(Progress("checked", 2, 2, "op-case", "bfloat16"))
+        spinner.join(2.0)
+        assert not spinner.is_alive()
+        listen(Progress("timed", 0, 1, "op-case", "float32", peer="titans-pytorch"))
+        assert set(threading.enumerate()) == before
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text.getvalue())
+    assert "2 of 2 checked, last op-case (bfloat16)" in plain
+    assert "0 of 1 timed, now op-case (float32), beside titans-pytorch, whose first call may compile for minutes" in " ".join(
+        plain.split()
+    )
