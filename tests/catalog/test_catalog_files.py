@@ -56,15 +56,15 @@ def test_every_stream_has_margins_for_what_it_measures_and_is_named_by_its_kind_
     margins = set(spec.check.model_dump(exclude_none=True)) - {"min_seeds"}
     assert "average_accuracy" in margins
     assert margins & {"forgetting", "forgetting_first"}
-    T = spec.stream.tasks
-    matrix = np.ma.masked_all((T + 1, T))
-    for task in range(T + 1):
-        matrix[task, [j - 1 for j in evaluated_tasks(spec.protocol.evaluate, task, T)]] = 0.5
+    n_tasks = spec.stream.tasks
+    matrix = np.ma.masked_all((n_tasks + 1, n_tasks))
+    for task in range(n_tasks + 1):
+        matrix[task, [j - 1 for j in evaluated_tasks(spec.protocol.evaluate, task, n_tasks)]] = 0.5
     measured = {metric for metric, value in compute(matrix).items() if value.value is not None}
     assert margins <= measured
     online, data = name.startswith("online-"), spec.stream.source.removesuffix("-mnist").replace("fashion-mnist", "fashion")
     assert name == f"{'online-' if online else ''}{spec.stream.kind}-{data}"
-    assert T == (5 if spec.stream.kind == "split" else 800 if online else 10)
+    assert n_tasks == (5 if spec.stream.kind == "split" else 800 if online else 10)
     assert spec.stream.scenario == ("class-il" if spec.stream.kind == "split" else "domain-il")
 
 
