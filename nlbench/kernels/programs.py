@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import Any, Final
 
 import numba
@@ -18,6 +19,9 @@ from nlbench.kernels.tiles import intrinsic
 
 _CORES: Final[int] = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
 
+SMALL: Final = 5_000_000
+"""Multiply-adds of a program, some 100 µs on one core, below which waking a second thread takes longer than what it would do."""
+
 
 class Program:
     """A compiled function of (index, *arguments), called for every index below a count, in parallel.
@@ -30,12 +34,15 @@ class Program:
         self._addresses: dict[tuple[Any, ...], int] = {}
         self.__doc__ = function.__doc__
 
-    def __call__(self, count: int, *arguments: Any) -> None:
-        """Run indices 0 … count - 1 on as many threads as programs have, at most one an index. Arrays must be C-contiguous."""
+    def __call__(self, count: int, *arguments: Any, work: float = inf) -> None:
+        """Run indices 0 … count - 1 on as many threads as programs have, at most one an index. Arrays must be C-contiguous.
+
+        work  multiply-adds of all indices, where they are known; if they are few, the calling thread does them all
+        """
         kinds = tuple([(each.dtype.char, each.ndim) if isinstance(each, np.ndarray) else type(each) for each in arguments])
         if kinds not in self._addresses:
             self._addresses[kinds] = self._address(arguments)
-        before, threads = torch.get_num_threads(), min(program_threads(), _CORES, max(count, 1))
+        before, threads = torch.get_num_threads(), 1 if work < SMALL else min(program_threads(), _CORES, max(count, 1))
         if numba.get_num_threads() != threads:
             numba.set_num_threads(threads)
         if torch.get_num_threads() != before:  # starting Numba's threads sets the count of the OpenMP runtime they share

@@ -182,8 +182,8 @@ class Stream:
 
 
 def standardised(arrays: Arrays, source: str, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return train and test images, (pixel - mean) / std with the training set's constants, made in the arrays' own memory: to ask
-    for as much again takes longer than all arithmetic. The arrays' images are raw no more.
+    """Return train and test images, (pixel - mean) / std with the training set's constants, made in the arrays' own memory: to
+    ask for as much again takes longer than all arithmetic. The arrays' images are raw no more.
     """
     facts = SOURCES[source]
     mean, std = np.float32(facts.mean), np.float32(facts.std)

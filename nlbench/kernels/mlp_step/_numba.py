@@ -191,5 +191,5 @@ def step(
     phases = (WHOLE,) if work <= SMALL_STEP else (SAMPLES, ROWS)
     for phase in phases:
         count = seeds if phase == WHOLE else seeds * blocks
-        part(count, phase, widths, W, b, V, X, Y, competing, hidden, deltas, loss, rate, momentum)
+        part(count, phase, widths, W, b, V, X, Y, competing, hidden, deltas, loss, rate, momentum, work=3 * seeds * work)
     return tensor(loss.sum(1), seeds)
