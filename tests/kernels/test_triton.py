@@ -32,6 +32,9 @@ SLOW = (  # what other cases of the op compute too, here in many more tiles or a
 HALF = (
     "memory_scan-own-targets",
     "memory_scan-momentum-exact-read",
+    "memory_scan-d64",
+    "memory_scan-chunk-of-several-tiles-own",
+    "memory_scan-edge-gates",
     "mlp_step-momentum",
     "metric_update-ragged",
     "newton_schulz-tall",
@@ -40,7 +43,8 @@ HALF = (
     "self_referential_scan-one-clock",
 )
 SMALL = [str(case) for case in CASES if case.op in OPS and not case.timed and str(case) not in SLOW]
-INTERPRETED = [*(f"{case} float32" for case in SMALL), *(f"{case} bfloat16" for case in HALF)]
+SOLVED = [f"solve {size}" for size in (16, 32, 64)]
+INTERPRETED = [*(f"{case} float32" for case in SMALL), *(f"{case} bfloat16" for case in HALF), *SOLVED]
 
 
 @pytest.fixture(scope="module")

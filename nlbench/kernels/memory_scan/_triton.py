@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Final
 
 import torch
@@ -21,7 +21,7 @@ TILE: Final = {True: 64, False: 32}
 """Most tokens of a tile, in bfloat16 or not: registers and 227 KB of shared memory hold every kernel at d_k = 128."""
 ROWS: Final = 32
 WIDE: Final = 64
-"""Rows of the memory a program holds: few where one tile waits for the one before or momentum needs registers, else more."""
+"""Rows of the memory a program holds: few where one tile waits for the one before, more where tiles are free."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,16 +63,6 @@ class Plan:
         """The kernels launched so far."""
         return {}
 
-    @property
-    def rows(self) -> int:
-        """Rows of the memory a program holds where tiles are free."""
-        return ROWS if self.momentum else WIDE
-
-    @property
-    def warps(self) -> int:
-        """Warps of a program where tiles are free: few meet seldom, more hold what momentum or long keys need in registers."""
-        return 4 if self.momentum else 2
-
     def launch(self, kernel: Any, programs: int, *tensors: Tensor, rows: int = ROWS, warps: int = 4, stages: int = 2) -> None:
         """Run one kernel, on memories cut into slices of `rows`; long keys take 8 warps in place of several."""
         if kernel.fn not in self.launches:
@@ -82,7 +72,7 @@ class Plan:
         self.launches[kernel.fn](programs, *tensors)
 
 
-@cache
+@lru_cache(maxsize=256)
 def planned(
     programs: int, tokens: int, K: int, V: int, low: bool, chunk: int, residual: str, read: str | None, momentum: bool
 ) -> Plan:
@@ -102,7 +92,7 @@ class _Scan(torch.autograd.Function):
         more = plan.momentum
         befores, afters, totals, c_before, written = cut(k, every, every, tiles, more * every, more * every, dtype=torch.float32)
         solved, crossed = cut(k, tiles * C * C, more * tiles * C * C)
-        plan.launch(solve, tiles, k, eta, alpha, solved, befores, afters, totals, warps=1 if plan.low else 4)
+        plan.launch(solve, tiles, k, eta, alpha, solved, befores, afters, totals, warps=1)
         sizes = every * plan.V, tiles * plan.K * plan.V
         e, memories, velocities = cut(k, *sizes, more * sizes[1])
         if plan.momentum:
@@ -115,8 +105,8 @@ class _Scan(torch.autograd.Function):
         outputs = None if queries is None else empty(targets.shape, k)
         if outputs is not None and plan.tokens:
             plan.launch(
-                read, tiles * plan.slices(plan.rows), k, t, n, q, eta, alpha, mu, e, c_before, memories, velocities, outputs,
-                rows=plan.rows, warps=plan.warps,
+                read, tiles * plan.slices(WIDE), k, t, n, q, eta, alpha, mu, e, c_before, memories, velocities, outputs,
+                rows=WIDE, warps=2,
             )  # fmt: skip
         linear = (solved, befores, afters, totals, crossed, c_before, written)
         ctx.save_for_backward(k, t, n, q, eta, alpha, mu, e, memories, velocities, *linear)
@@ -137,13 +127,13 @@ class _Scan(torch.autograd.Function):
         errors, writes, ends, velocity_ends = cut(k, sizes[0], more * exact * sizes[0], sizes[1], more * sizes[1])
         if plan.read:
             plan.launch(
-                read_backward, tiles * plan.slices(plan.rows), k, q, alpha, mu, c_before, d_o, errors, writes, ends,
-                velocity_ends, rows=plan.rows, warps=plan.warps,
+                read_backward, tiles * plan.slices(WIDE), k, q, alpha, mu, c_before, d_o, errors, writes, ends,
+                velocity_ends, rows=WIDE,
             )  # fmt: skip
         d_m, d_s = empty(d_memory.shape, k), empty(d_memory.shape, k) if more else None
         plan.launch(
             reverse, plan.programs * plan.slices(ROWS), d_end, d_last, k, n, eta, mu, solved, befores, afters, totals, crossed,
-            c_before, written, errors, writes, ends, velocity_ends, d_m, d_m if d_s is None else d_s,
+            c_before, written, errors, writes, ends, velocity_ends, d_m, d_m if d_s is None else d_s, stages=3,
         )  # fmt: skip
         d_k, d_q = empty(k.shape, k), empty(k.shape, k) if plan.read else None
         d_n, d_mu = empty(k.shape, k) if ctx.probed else None, empty(eta.shape, k) if more else None
@@ -151,17 +141,16 @@ class _Scan(torch.autograd.Function):
         if d_q is not None:
             plan.launch(
                 query_gradients, tiles, k, t, n, q, eta, alpha, mu, e, c_before, memories, velocities, d_o, d_k, d_q, d_tokens,
-                rows=plan.rows, warps=plan.warps,
             )  # fmt: skip
         d_t, d_eta, d_alpha = empty(t.shape, k), empty(eta.shape, k), empty(eta.shape, k)
         plan.launch(
             gradients, tiles, k, t, n, eta, e, errors, memories, velocities, ends, velocity_ends, writes, befores, afters,
             crossed, c_before, written, mu, d_k, d_t, k if d_n is None else d_n, d_tokens, d_tiles,
-            rows=16 if more else plan.rows, warps=plan.warps, stages=1 if more else 2,
+            rows=16 if more else WIDE, stages=1,
         )  # fmt: skip
         plan.launch(
             mask_gradients, tiles, k, t, n, eta, alpha, mu, e, errors, memories, d_tokens, d_tiles, d_k, d_eta, d_alpha,
-            k if d_mu is None else d_mu, rows=plan.rows, warps=plan.warps,
+            k if d_mu is None else d_mu, warps=2,
         )  # fmt: skip
         return d_m, d_k, d_t, d_n, d_eta, d_alpha, d_q, d_mu, d_s, None
 
