@@ -162,8 +162,9 @@ def gate_products(gates, C: tl.constexpr, LOW: tl.constexpr):
     lower = token[:, None] > token[None, :]
     if LOW:
         logs = tl.log2(tl.maximum(gates, 1e-30))
-        through = tl.cumsum(logs, 0)
-        before, whole = through - logs, tl.sum(logs, 0)
+        before = tl.sum(tl.where(lower, logs[None, :], 0.0), 1)
+        through = tl.sum(tl.where(token[:, None] <= token[None, :], logs[:, None], 0.0), 0)
+        whole = tl.sum(logs, 0)
         between = tl.where(lower, tl.exp2(before[:, None] - through[None, :]), 0.0)
         return between, tl.exp2(before), tl.exp2(whole - through), tl.exp2(whole)
     else:
@@ -174,6 +175,24 @@ def gate_products(gates, C: tl.constexpr, LOW: tl.constexpr):
         factors = tl.where(token[:, None] > token[None, :] + 1, previous[:, None], 1.0)
         between = tl.where(lower, tl.cumprod(factors, 0), 0.0)
         return between, tl.cumprod(previous, 0), after, tl.sum(tl.where(token == 0, gates * after, 0.0), 0)
+
+
+@triton.jit
+def running_products(gates, C: tl.constexpr, LOW: tl.constexpr):
+    """As `gate_products`; LOW takes each logarithm once and adds them up one after the other, a third of the instructions.
+
+    Kernels come here as they have been verified with it on a GPU.
+    """
+    token = tl.arange(0, C)
+    lower = token[:, None] > token[None, :]
+    if LOW:
+        logs = tl.log2(tl.maximum(gates, 1e-30))
+        through = tl.cumsum(logs, 0)
+        before, whole = through - logs, tl.sum(logs, 0)
+        between = tl.where(lower, tl.exp2(before[:, None] - through[None, :]), 0.0)
+        return between, tl.exp2(before), tl.exp2(whole - through), tl.exp2(whole)
+    else:
+        return gate_products(gates, C, LOW)
 
 
 @triton.jit
@@ -191,8 +210,11 @@ def products_backward(between, before, after, d_between, d_before, d_after, d_to
 def gates_backward(
     gates, between, before, after, d_between, held, d_before, d_after, d_total, C: tl.constexpr, LOW: tl.constexpr
 ):
-    """As `products_backward`, with `held` = between * d_between: LOW adds up what reaches the products that hold a gate, as they
-    hold it, and divides by the gate."""
+    """As `products_backward`, with `held` = between * d_between.
+
+    LOW adds up what reaches all products that hold a gate, times these, and divides by the gate: no difference of large sums, so
+    a gate may be small, and one below 1e-30 counts as that.
+    """
     if LOW:
         token = tl.arange(0, C)
         earlier = token[:, None] < token[None, :]
