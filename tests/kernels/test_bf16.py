@@ -14,12 +14,14 @@ from nlbench.kernels.mlp_logits import mlp_logits
 from nlbench.kernels.mlp_step import mlp_step
 
 ROUNDING = torch.finfo(torch.bfloat16).eps / 2
+WITHOUT_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 PERCEPTRONS = [case for case in CASES if case.op in ("mlp_step", "mlp_logits") and not case.timed]
 
 
 @pytest.mark.parametrize("case", PERCEPTRONS, ids=str)
-def test_errors_stay_within_what_plain_torch_makes_in_bfloat16(case: Case) -> None:
-    rounded = case.inputs(torch.bfloat16)
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, WITHOUT_GPU])])
+def test_errors_stay_within_what_plain_torch_makes_in_bfloat16(case: Case, device: str) -> None:
+    rounded = case.inputs(torch.bfloat16, device)
     wide = {name: each.float() if each.is_floating_point() else each for name, each in rounded.items()}
     exact = case.run({name: each.double() if each.is_floating_point() else each for name, each in wide.items()}, "reference")
     asked = replace(case, options={**case.options, "precision": "bf16"})

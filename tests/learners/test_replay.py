@@ -60,12 +60,13 @@ def test_off_a_gpu_every_call_runs_as_written() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("model", ["mlp", "hope"])
-def test_replayed_steps_learn_the_same_to_the_bit(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("model", "precision"), [("mlp", "float32"), ("mlp", "bf16"), ("hope", "float32")])
+def test_replayed_steps_learn_the_same_to_the_bit(model: str, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def learned(captured: bool) -> dict[str, torch.Tensor]:
         if not captured:
             monkeypatch.setattr(Replay, "__call__", lambda self, state, *inputs, kind=None: self._function(*inputs))
-        stream, learner = runner.prepare(nlbench.resolve(model, "permuted-digits", seeds=2), Machine(device="cuda"))
+        plan = nlbench.resolve(model, "permuted-digits", seeds=2, precision=precision)
+        stream, learner = runner.prepare(plan, Machine(device="cuda"))
         samples = stream.train(1)
         classes = torch.ones(stream.n_classes, dtype=torch.bool, device="cuda")
         with torch.no_grad():
