@@ -16,12 +16,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Unpack
 
-from nlbench import comparison, gate
+from nlbench import comparison, gate, sources
 from nlbench import plan as plans
 from nlbench.errors import NlbenchError, RecordError, UnknownNameError
 from nlbench.gate import Judgement, Update, exit_status
 from nlbench.plan import Machine, MachineOptions, Plan, RunOptions
 from nlbench.records import Record, Row, read_record, read_records
+from nlbench.specs.streams import Arrays
 
 if TYPE_CHECKING:
     import pandas
@@ -133,6 +134,8 @@ def carry_out(
     missing = missing_seeds(plan, results, force)
     added: tuple[int, ...] = ()
     if missing:
+        if not isinstance(plan.stream.stream, Arrays):
+            sources.read_ahead(plan.stream.stream.source, machine.data)
         added = _heard(_runner().execute(replace(plan, seeds=missing), results, machine, declared, force=force), listen)
     kept = tuple(seed for seed in missing if seed not in added)
     return Run(read_record(plan.record_path(results)), added, kept)

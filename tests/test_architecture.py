@@ -107,7 +107,7 @@ def test_readers_import_no_torch(module):
 
 
 def test_a_run_does_not_import_what_it_does_not_need():
-    loaded = loaded_by("import torch\nbefore = set(__import__('sys').modules)\nimport nlbench.runner, nlbench.streams.sources")
+    loaded = loaded_by("import torch\nbefore = set(__import__('sys').modules)\nimport nlbench.runner, nlbench.sources")
     assert not loaded & {"torchvision", "sklearn", "torch._dynamo", "pandas", "matplotlib", "numba"}
 
 

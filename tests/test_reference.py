@@ -10,11 +10,11 @@ import pytest
 import torch
 
 import nlbench
+from nlbench import sources
 from nlbench.comparison.statistics import holm, sign_flip_test
 from nlbench.records import read_record, read_records
 from nlbench.seeds import normal
 from nlbench.specs import read_table
-from nlbench.streams import sources
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "results" / "reference"

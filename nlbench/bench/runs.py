@@ -22,8 +22,8 @@ from nlbench.learners import Mlp
 from nlbench.plan import Machine, Plan, resolve
 from nlbench.protocol import evaluate_stream
 from nlbench.runner import prepare, threads
+from nlbench.sources import files
 from nlbench.streams import Stream
-from nlbench.streams.sources import files
 
 LOOP: Final = "tight loop"
 MEAN_AGREES: Final = 0.002

@@ -144,8 +144,8 @@ def validate(files: Sequence[Path]) -> None:
 
 def data(names: Sequence[str] | None, folder: Path | None, *, download: bool) -> None:
     """Fetch or verify data sets and print where each lies. Raises the first error after all were tried."""
+    from nlbench import sources
     from nlbench.errors import UnknownNameError
-    from nlbench.streams import sources
 
     unknown = [name for name in names or () if name not in specs.SOURCES]
     if unknown:

@@ -1,5 +1,5 @@
 """The data sets streams are cut from: their files, SHA-256 checksums, shapes and standardisation. Facts only;
-`streams.sources` loads them.
+`nlbench.sources` loads them.
 """
 
 from __future__ import annotations

@@ -8,10 +8,10 @@ from typing import Final
 
 import torch
 
+from nlbench import sources
 from nlbench.errors import SpecError
 from nlbench.specs import StreamSpec
 from nlbench.specs.streams import Arrays as ArraysSpec
-from nlbench.streams import sources
 from nlbench.streams.arrays import ArrayStream, ArrayTasks, from_arrays
 from nlbench.streams.split import SplitStream
 from nlbench.streams.stream import Samples, Stream
@@ -45,5 +45,4 @@ __all__ = [
     "ValidationStream",
     "build",
     "from_arrays",
-    "sources",
 ]

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from nlbench import seeds as draws
 from nlbench.errors import SpecError
+from nlbench.sources import Arrays
 from nlbench.specs import SOURCES, StreamSpec
 from nlbench.specs.streams import Split
-from nlbench.streams.sources import Arrays
 from nlbench.streams.stream import Samples, Stream, standardised
 
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nlbench import seeds as draws
+from nlbench.sources import Arrays
 from nlbench.specs import SOURCES, StreamSpec
-from nlbench.streams.sources import Arrays
 
 AHEAD: Final = {"cuda": 8}
 """Batches gathered at once, where a launch costs more than its data; elsewhere one, which stays in the cache."""

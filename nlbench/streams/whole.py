@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nlbench import seeds as draws
+from nlbench.sources import Arrays
 from nlbench.specs import SOURCES, StreamSpec
 from nlbench.specs.streams import Permuted, Rotated
-from nlbench.streams.sources import Arrays
 from nlbench.streams.stream import Samples, Stream, standardised
 
 

@@ -2,7 +2,7 @@
 
 MNIST-like sets are read from IDX files (raw or .gz) under `--data`, `NLBENCH_DATA` or the user cache, downloaded through
 torchvision on first use; scikit-learn's digits come with that package. Reading the files directly keeps torchvision and
-scikit-learn out of a run's start-up.
+scikit-learn out of a run's start-up; nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import csv
 import gzip
 import os
 import zlib
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import platformdirs
@@ -39,6 +41,10 @@ class Arrays:
     test_labels: NDArray[np.int64]
 
 
+_ahead: Final[dict[tuple[str | Path, ...], Future[Arrays]]] = {}
+"""What is being read, by name and files."""
+
+
 def folders(data: Path | None) -> list[Path]:
     """Return where data sets are looked for, in order: `data` alone if given, else NLBENCH_DATA, then the user cache."""
     if data is not None:
@@ -49,7 +55,21 @@ def folders(data: Path | None) -> list[Path]:
 
 def load(name: str, data: Path | None = None) -> Arrays:
     """Return a declared data set, verified; MNIST-like sets are downloaded if no folder holds them. Raises `DataError`."""
-    return _digits() if name == "digits" else _mnist_like(name, data)
+    if name == "digits":
+        return _digits()
+    reading = _ahead.pop((name, *files(name, data).values()), None)
+    return _mnist_like(name, data) if reading is None else reading.result()
+
+
+def read_ahead(name: str, data: Path | None = None) -> None:
+    """Begin to read a data set for the next `load` of it, which raises what there is to raise: unpacking, checking and scaling
+    images run beside the import of torch. Digits, read in a moment, and what must be downloaded first are left to `load`.
+    """
+    found = files(name, data) if name != "digits" else {}
+    if found:
+        reader = ThreadPoolExecutor(1, "read-ahead")
+        _ahead[name, *found.values()] = reader.submit(_mnist_like, name, data)
+        reader.shutdown(wait=False)
 
 
 def files(name: str, data: Path | None = None) -> dict[str, Path]:

@@ -9,9 +9,9 @@ import torchvision
 from sklearn.datasets import load_digits
 from small_streams import idx_bytes, made_mnist
 
+from nlbench import sources
 from nlbench.errors import DataError
 from nlbench.specs import SOURCES
-from nlbench.streams import sources
 
 
 @pytest.fixture
@@ -167,3 +167,28 @@ def test_a_download_goes_to_the_first_folder_and_is_checked(tmp_path: Path, monk
     assert len(sources.fetch("mnist", tmp_path / "new")) == 4
     assert len(sources.load("mnist", tmp_path / "new").train_labels) == 300
     assert asked == [(str(tmp_path / "new"), True)]
+
+
+def test_what_is_read_ahead_is_read_once_and_given_once(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = sources.load("mnist", made)
+    read: list[str] = []
+    monkeypatch.setattr(
+        sources, "_mnist_like", lambda name, data, real=sources._mnist_like: (read.append(name), real(name, data))[1]
+    )
+    sources.read_ahead("mnist", made)
+    given = sources.load("mnist", made)
+    assert read == ["mnist"]
+    np.testing.assert_array_equal(given.train_inputs, expected.train_inputs)
+    sources.load("mnist", made)
+    assert read == ["mnist", "mnist"]
+
+
+def test_what_is_wrong_with_data_read_ahead_is_said_when_it_is_loaded(made: Path, tmp_path: Path, no_network: None) -> None:
+    sources.read_ahead("mnist", tmp_path / "nowhere")
+    with pytest.raises(DataError, match="not found"):
+        sources.load("mnist", tmp_path / "nowhere")
+    file = next(path for path in made.rglob("*") if path.is_file())
+    file.write_bytes(file.read_bytes()[:-1])
+    sources.read_ahead("mnist", made)
+    with pytest.raises(DataError, match=file.name):
+        sources.load("mnist", made)
