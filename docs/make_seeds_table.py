@@ -25,7 +25,7 @@ from nlbench.nested.layers import Linear
 from nlbench.nested.level_optimizer import LevelOptimizer
 from nlbench.nested.local_objective import LocalObjective, attach
 from nlbench.seeds import FIXED, normal, permutation
-from nlbench.streams.sources import load
+from nlbench.sources import load
 
 SEEDS = (0, 1, 2, 3, 4)
 PASSES, BATCH = 6, 32
