@@ -7,6 +7,7 @@ few batched products. Factors and inverses are float64.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 import torch
@@ -28,7 +29,7 @@ def inverse(gram: Tensor, ridge: float) -> tuple[Tensor, int]:
 
 def inverses(grams: Sequence[Tensor], ridges: Sequence[float]) -> list[tuple[Tensor, int]]:
     """`inverse` of each, beside each other on a GPU; a diagonal that must be raised more than once is, one after the other."""
-    branches = Branches(len(grams), grams[0].device)
+    branches = _branches(len(grams), grams[0].device)
     found = []
     for number, (gram, ridge) in enumerate(zip(grams, ridges, strict=True)):
         with branches.branch(number):
@@ -41,6 +42,12 @@ def inverses(grams: Sequence[Tensor], ridges: Sequence[float]) -> list[tuple[Ten
     return [
         inverse(gram, ridge) if bad else (own, 0) for gram, ridge, (own, _), bad in zip(grams, ridges, found, failed, strict=True)
     ]
+
+
+@lru_cache
+def _branches(count: int, device: torch.device) -> Branches:
+    """The same streams every time: torch keeps freed memory for the stream that had it."""
+    return Branches(count, device)
 
 
 def solve(gram: Tensor, products: Tensor, ridge: float) -> tuple[Tensor, int]:
