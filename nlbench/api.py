@@ -10,6 +10,7 @@ import glob
 import os
 import sys
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from numbers import Integral
 from pathlib import Path
@@ -134,9 +135,9 @@ def carry_out(
     missing = missing_seeds(plan, results, force)
     added: tuple[int, ...] = ()
     if missing:
-        if not isinstance(plan.stream.stream, Arrays):
-            sources.read_ahead(plan.stream.stream.source, machine.data)
-        added = _heard(_runner().execute(replace(plan, seeds=missing), results, machine, declared, force=force), listen)
+        stream = plan.stream.stream
+        with nullcontext() if isinstance(stream, Arrays) else sources.read_ahead(stream.source, machine.data):
+            added = _heard(_runner().execute(replace(plan, seeds=missing), results, machine, declared, force=force), listen)
     kept = tuple(seed for seed in missing if seed not in added)
     return Run(read_record(plan.record_path(results)), added, kept)
 

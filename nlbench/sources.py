@@ -11,7 +11,9 @@ import csv
 import gzip
 import os
 import zlib
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from http.client import HTTPException
@@ -61,15 +63,20 @@ def load(name: str, data: Path | None = None) -> Arrays:
     return _mnist_like(name, data) if reading is None else reading.result()
 
 
-def read_ahead(name: str, data: Path | None = None) -> None:
-    """Begin to read a data set for the next `load` of it, which raises what there is to raise: unpacking, checking and scaling
-    images run beside the import of torch. Digits, read in a moment, and what must be downloaded first are left to `load`.
+@contextmanager
+def read_ahead(name: str, data: Path | None = None) -> Iterator[None]:
+    """Begin to read a data set for the next `load` of it inside, which raises what there is to raise: unpacking, checking and
+    scaling images run beside the import of torch. Digits, read in a moment, and what must be downloaded first are left to `load`.
     """
     found = files(name, data) if name != "digits" else {}
     if found:
         reader = ThreadPoolExecutor(1, "read-ahead")
         _ahead[name, *found.values()] = reader.submit(_mnist_like, name, data)
         reader.shutdown(wait=False)
+    try:
+        yield
+    finally:
+        _ahead.pop((name, *found.values()), None)
 
 
 def files(name: str, data: Path | None = None) -> dict[str, Path]:

@@ -175,8 +175,8 @@ def test_what_is_read_ahead_is_read_once_and_given_once(made: Path, monkeypatch:
     monkeypatch.setattr(
         sources, "_mnist_like", lambda name, data, real=sources._mnist_like: (read.append(name), real(name, data))[1]
     )
-    sources.read_ahead("mnist", made)
-    given = sources.load("mnist", made)
+    with sources.read_ahead("mnist", made):
+        given = sources.load("mnist", made)
     assert read == ["mnist"]
     np.testing.assert_array_equal(given.train_inputs, expected.train_inputs)
     sources.load("mnist", made)
@@ -184,11 +184,19 @@ def test_what_is_read_ahead_is_read_once_and_given_once(made: Path, monkeypatch:
 
 
 def test_what_is_wrong_with_data_read_ahead_is_said_when_it_is_loaded(made: Path, tmp_path: Path, no_network: None) -> None:
-    sources.read_ahead("mnist", tmp_path / "nowhere")
-    with pytest.raises(DataError, match="not found"):
+    with sources.read_ahead("mnist", tmp_path / "nowhere"), pytest.raises(DataError, match="not found"):
         sources.load("mnist", tmp_path / "nowhere")
     file = next(path for path in made.rglob("*") if path.is_file())
     file.write_bytes(file.read_bytes()[:-1])
-    sources.read_ahead("mnist", made)
-    with pytest.raises(DataError, match=file.name):
+    with sources.read_ahead("mnist", made), pytest.raises(DataError, match=file.name):
         sources.load("mnist", made)
+
+
+def test_what_was_read_ahead_and_not_loaded_is_forgotten(made: Path) -> None:
+    file = next(path for path in made.rglob("*") if path.is_file())
+    content = file.read_bytes()
+    file.write_bytes(content[:-1])
+    with sources.read_ahead("mnist", made):
+        pass
+    file.write_bytes(content)
+    sources.load("mnist", made)

@@ -63,15 +63,18 @@ class _Capture:
 
 
 def rehearse(learner: Learner, problem: Problem) -> None:
-    """On a CUDA device, let a new learner observe one batch of zeros and put it back: what the first step loads or compiles there
-    is not timed as training. Elsewhere nothing happens.
+    """On a CUDA device, let a new learner observe one made batch and put it back: what the first step loads or compiles there is
+    not timed as training. Elsewhere nothing happens.
     """
-    if problem.device.type != "cuda":
-        return
+    if problem.device.type == "cuda":
+        _observe_made(learner, problem)
+
+
+def _observe_made(learner: Learner, problem: Problem) -> None:
     state = {name: value.clone() for name, value in learner.state_dict().items()}
     seeds, device = len(problem.seeds), problem.device
-    inputs = torch.zeros(seeds, REHEARSED, *problem.input_shape, device=device)
-    labels = torch.zeros(seeds, REHEARSED, dtype=torch.int64, device=device)
+    inputs = torch.arange(seeds * REHEARSED * problem.n_inputs, device=device).sin().view(seeds, REHEARSED, *problem.input_shape)
+    labels = (torch.arange(REHEARSED, device=device) % problem.n_classes).repeat(seeds, 1)
     with torch.no_grad():
         learner.observe(Batch(inputs, labels, torch.ones(problem.n_classes, dtype=torch.bool, device=device), None))
     learner.load_state_dict(state)

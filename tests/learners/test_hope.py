@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from nlbench import Batch, NlbenchError, Problem
 from nlbench.kernels.branches import Branches
 from nlbench.kernels.metric_update import least_squares
+from nlbench.learners import replay
 from nlbench.learners.hope import Hope, own_rates, own_values
 from nlbench.specs.hope import HopeConfig
 
@@ -119,6 +120,19 @@ def test_directions_made_in_branches_lead_to_the_same_steps(table: dict[str, Any
     branched = taught(table)
     for one, other in zip([*whole.memories, *whole.metrics], [*branched.memories, *branched.metrics], strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [EXACT, LEVELS, IMAGES, LEVELS_SELF, {**WARM, "keys": {"kind": "random", "width": 20, "warm_up": 1}}],
+    ids=["exact", "levels", "images", "levels-self", "warm-at-once"],
+)
+def test_a_rehearsal_leaves_nothing_behind(table: dict[str, Any]) -> None:
+    made, fresh = learner(table), learner(table)
+    replay._observe_made(made, Problem(SHAPE, C, (0, 1), "class-il", CPU, "auto", 100))
+    for step in range(5):
+        assert torch.equal(made.observe(batch(step)), fresh.observe(batch(step)))
+    assert all(torch.equal(one, other) for one, other in zip(made.memories, fresh.memories, strict=True))
 
 
 def test_the_metric_keeps_old_readings_where_plain_steps_lose_them() -> None:

@@ -136,7 +136,7 @@ def _bounded(surprises: Tensor, directions: Tensor, bound: float) -> Tensor:
         return surprises
     if batch > 128:
         return bounded(surprises, directions, bound)
-    surprises, height = surprises.contiguous(), padded(batch)
+    surprises, directions, height = surprises.contiguous(), directions.contiguous(), padded(batch)
     widths = width, directions.shape[2]
     slices, direction_slices = (triton.cdiv(each, SLICE) for each in widths)
     partial, direction_partial = (empty((seeds, n, height, height), surprises, torch.float32) for n in (slices, direction_slices))
