@@ -175,6 +175,16 @@ def test_intransigence_and_gap_on_common_seeds(trio: list[Record], tmp_path: Pat
     assert entry([*trio[:2], less], "hope").estimates["gap_closed"].n == 3
 
 
+def test_references_are_of_the_records_own_precision_where_there_are_several(trio: list[Record], tmp_path: Path) -> None:
+    low = learner(tmp_path / "low", "mlp", spread(0.3, 5, 0.002), fingerprint="f2", precision="bf16")
+    alone, found = compare(trio), compare([low, *trio])
+    assert found.groups[0].baseline == "mlp[precision=float32]"
+    before, after = (next(e for e in each.groups[0].entries if e.label == "hope") for each in (alone, found))
+    assert after.estimates["gap_closed"] == before.estimates["gap_closed"]
+    own = next(e for e in found.groups[0].entries if e.label == "mlp[precision=bf16]").estimates["gap_closed"]
+    assert own.mean == 0
+
+
 def test_a_learner_at_chance_is_marked(tmp_path: Path) -> None:
     constant = make_record(
         tmp_path / "c.parquet", {s: np.full((6, 5), 0.5) for s in FIVE}, model="constant", fingerprint="constant", chance=0.5

@@ -31,9 +31,9 @@ def compare(records: Iterable[Record], *, baseline: str | None = None, metrics: 
     """Return the learners of each stream side by side: intervals, paired tests against the baseline, ranks and Pareto fronts.
 
     Records are grouped by stream digest, data and protocol version, and only compared inside a group. `baseline` is a label or a
-    recipe name; without one, `mlp` where it is present, else the first record. `metrics` are those tested (default:
-    average_accuracy and forgetting, or forgetting_first on a stream that measures only that) and shown. Cost: about 2 ms a
-    record. Raises ComparisonError or UnknownNameError.
+    recipe name; without one, `mlp` where it is present (in float32 if there are several), else the first record. `metrics` are
+    those tested (default: average_accuracy and forgetting, or forgetting_first on a stream that measures only that) and shown.
+    Cost: about 2 ms a record. Raises ComparisonError or UnknownNameError.
     """
     records = list(records)
     if not records:
@@ -136,7 +136,7 @@ def _baseline(named: Mapping[str, Record], wanted: str | None) -> str | None:
     if wanted is not None and len(of_recipe) > 1:
         raise ComparisonError(f"several learners are called {wanted}.", f"Choose one as the baseline: {', '.join(of_recipe)}.")
     if of_recipe:
-        return of_recipe[0]
+        return min(of_recipe, key=lambda label: named[label].metadata["precision"] != "float32")
     return None if wanted is not None or len(named) < 2 else next(iter(named))
 
 
@@ -157,6 +157,8 @@ def _against_references(
     references = []
     for recipe in {"intransigence": (JOINT,), "gap_closed": (NAIVE, JOINT)}[name]:
         found = [other for other in records if other.model == recipe]
+        if len(found) > 1:
+            found = [other for other in found if other.metadata["precision"] == record.metadata["precision"]]
         if len(found) != 1:
             reasons[name] = f"needs one record of {recipe} on this stream, there are {len(found)}"
             return {}
