@@ -107,7 +107,12 @@ def metric_step(
     )
     if not (weights.is_contiguous() and gram.is_contiguous()):
         raise ValueError("metric_step: weights and gram are changed in place and must be contiguous")
-    implementation(__name__, backend, weights).step(weights, gram, projector, keys, surprises, rate, bound, share, retain)
+    chosen = resolve(__name__, backend, weights)
+    kernel = implementation(__name__, chosen, weights)
+    if chosen == "numba":
+        kernel.step(weights, gram, projector, keys, surprises, rate, bound, share, retain)
+    else:
+        kernel.directed_step(weights, gram, keys, keys @ projector, surprises, rate, bound, share, retain)
 
 
 def directed_step(

@@ -97,21 +97,6 @@ def shorten(
     tl.store(shorter + place, factor * tl.load(surprises + place, mask=inside, other=0.0).to(tl.float32), mask=inside)
 
 
-def step(
-    weights: Tensor,
-    gram: Tensor,
-    projector: Tensor,
-    keys: Tensor,
-    surprises: Tensor,
-    rate: float,
-    bound: float,
-    share: float,
-    retain: float,
-) -> None:
-    """The protected step and the metric's new keys, in place; arguments as in `metric_step`."""
-    directed_step(weights, gram, keys, keys @ projector, surprises, rate, bound, share, retain)
-
-
 def directed_step(
     weights: Tensor,
     gram: Tensor,

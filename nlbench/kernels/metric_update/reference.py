@@ -30,21 +30,6 @@ def update(memory: Tensor, precision: Tensor, keys: Tensor, targets: Tensor, chu
     return memory, precision, torch.cat(outputs, 1) if outputs else targets
 
 
-def step(
-    weights: Tensor,
-    gram: Tensor,
-    projector: Tensor,
-    keys: Tensor,
-    surprises: Tensor,
-    rate: float,
-    bound: float,
-    share: float,
-    retain: float,
-) -> None:
-    """The protected step and the metric's new keys, in place; arguments as in `metric_step`."""
-    directed_step(weights, gram, keys, keys @ projector, surprises, rate, bound, share, retain)
-
-
 def directed_step(
     weights: Tensor,
     gram: Tensor,
