@@ -70,8 +70,8 @@ Data = Annotated[Path | None, typer.Option(help="Folder of data sets; otherwise 
 Precision = Annotated[
     str,
     typer.Option(
-        help="float32, or bf16: matrix products in bfloat16, all else in float32; other numbers, so another record. mlp and joint "
-        "only. Pays where products take most of the time (many seeds, wide layers) and the processor has units for them."
+        help="float32, or bf16: matrix products in bfloat16, all else in float32; other numbers, so another record. mlp and "
+        "joint only. Pays where products take most of the time (many seeds, wide layers) and the processor has units for them."
     ),
 ]
 
