@@ -53,6 +53,23 @@ class Batch:
     task: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """K training batches of every seed, one after another, as rows of data that all seeds share.
+
+    inputs   (N, *input_shape) float32; batch k of seed s shows inputs[rows[s, k]]
+    rows     (S, K, B) int64
+    labels   (S, K, B) int64
+    classes, task  as in `Batch`, the same for all K
+    """
+
+    inputs: Tensor
+    rows: Tensor
+    labels: Tensor
+    classes: Tensor
+    task: int | None
+
+
 class Learner:
     """A model with its learning rule, for S seeds at once. Subclasses write `observe` and `predict`; the rest has defaults.
 
@@ -61,7 +78,8 @@ class Learner:
     state: the defaults of `state_dict`, `load_state_dict` and `memory_bytes` read those; nothing else survives a resume.
     Optional, found by name: `permute_inputs(order)`, where `order` is (S, n_inputs), replaces every tensor's input axis by
     `tensor[..., order]` (first-layer weights, momenta, input statistics), exactly; the harness then permutes the learner
-    instead of every image.
+    instead of every image. `observe_batches(batches)` learns from `Batches` exactly as `observe` from one after another and
+    returns their losses (K, S); the harness uses it between two measurements, where both are of one class.
     """
 
     single_seed: ClassVar[bool] = False

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from nlbench import seeds as draws
-from nlbench.batch import Batch, Learner
+from nlbench.batch import Batch, Batches, Learner
 from nlbench.errors import NlbenchError, NotFiniteError
 from nlbench.records import Row
 from nlbench.streams import Samples, Stream
@@ -24,6 +24,8 @@ BOUNDARY: Final = "seconds.evaluate"
 EVALUATION_BATCH: Final = 2000
 WITHIN_SAMPLES: Final = 500
 LEARNING_CURVE_BATCHES: Final = 10
+AT_ONCE: Final = 64
+"""Batches observed in one call, at most: an interruption waits for it."""
 
 
 def training_batches(stream: Stream, batch: int, presents: str) -> int:
@@ -72,7 +74,13 @@ class _Presentation:
         self.reorders = hasattr(learner, "permute_inputs") and stream.pixel_order(1) is not None and not self.cumulative
         self.shown = 0  # the task whose pixel order the learner stands in; 0 = its own
         self.task = 0  # the task being learned, or last learned
+        self.every = self.protocol.evaluate_every if not self.cumulative else None
+        self.prequential = self.protocol.prequential and not self.cumulative
+        self.takes_batches = _takes_batches(learner)
         self.losses: list[Tensor] = []  # of that task, left on the device
+        self.finite: list[Tensor] = []  # whether the logits of each batch before learning it were, left there too
+        self.right = torch.zeros(0)  # samples of that task predicted right before learning them
+        self.start = 0  # samples seen before that task
         self.samples_seen = 0
         self.seconds = 0.0
         self.subsamples: dict[int, tuple[Tensor, Tensor]] = {}
@@ -98,42 +106,25 @@ class _Presentation:
 
     def _train(self, task: int) -> Iterator[Row]:
         """Present the task's samples (all until it, for the joint bound) and yield what is measured on the way."""
-        every = self.protocol.evaluate_every if not self.cumulative else None
-        classes, told = self._revealed(task)
         samples = self.stream.train_until(task) if self.cumulative else self.stream.train(task)
         if not self.cumulative and not self.reorders:
             samples = self.stream.ordered(samples, task)
-        self.task, self.losses = task, []
-        finite: list[Tensor] = []  # whether the logits of each batch before learning it were, left on the device too
-        prequential = self.protocol.prequential and not self.cumulative
-        right = torch.zeros(len(self.stream.seeds), dtype=torch.int64, device=self.stream.device)
-        start = self.samples_seen
-        if every:
+        self.task, self.losses, self.finite = task, [], []
+        self.right = torch.zeros(len(self.stream.seeds), dtype=torch.int64, device=self.stream.device)
+        self.start = self.samples_seen
+        if self.every:
             yield from self._within(task - 1, range(1, task + 1))
         for number in range(self.protocol.passes):
             purpose = f"joint/{task}/{number}" if self.cumulative else f"{task}/{number}"
             order = self.stream.presentation(purpose, len(samples))
             clock = perf_counter()
-            for inputs, labels in samples.batches(order, self.batch):
-                self._show(task if self.reorders else 0)
-                observed = Batch(inputs, labels, classes, told)
-                if prequential:
-                    logits = self._predicted(inputs, observed.task)
-                    finite.append(_finite(logits))
-                    right += _right(logits, labels, classes)
-                self.losses.append(self.learner.observe(observed).detach())
-                before, self.samples_seen = self.samples_seen, self.samples_seen + inputs.shape[1]
-                if every is None:
-                    continue
-                if (self.samples_seen - start) // every > (before - start) // every:
-                    tasks = range(1, task + 1)
-                elif len(self.losses) <= LEARNING_CURVE_BATCHES:
-                    tasks = range(task, task + 1)
-                else:
-                    continue
-                self.seconds += perf_counter() - clock
-                yield from self._within(task - 1, tasks)
-                clock = perf_counter()
+            for size in self._observed(samples, order):
+                before, self.samples_seen = self.samples_seen, self.samples_seen + size
+                due = self._due(before)
+                if due:
+                    self.seconds += perf_counter() - clock
+                    yield from self._within(task - 1, due)
+                    clock = perf_counter()
             self.seconds += perf_counter() - clock
         if self.protocol.boundaries:
             self.learner.end_task()
@@ -143,11 +134,58 @@ class _Presentation:
             torch.cuda.synchronize(self.stream.device)
             self.seconds += perf_counter() - clock
         self._check_losses()
-        if prequential:
-            self._check_logits(torch.stack(finite))
+        if self.prequential:
+            self._check_logits(torch.stack(self.finite))
             count = len(samples) * self.protocol.passes
-            for seed, value in zip(self.stream.seeds, (right.double() / count).tolist(), strict=True):
+            for seed, value in zip(self.stream.seeds, (self.right.double() / count).tolist(), strict=True):
                 yield Row(seed, task, task, None, "prequential_accuracy", value, count)
+
+    def _observed(self, samples: Samples, order: Tensor) -> Iterator[int]:
+        """Let the learner observe the samples in the order (S, n); yield how many, before each time that something may be due."""
+        classes, told = self._revealed(self.task)
+        if self.takes_batches and not self.prequential and samples.orders is None:
+            yield from self._observed_at_once(samples, order, classes, told)
+            return
+        for inputs, labels in samples.batches(order, self.batch):
+            self._show(self.task if self.reorders else 0)
+            observed = Batch(inputs, labels, classes, told)
+            if self.prequential:
+                logits = self._predicted(inputs, told)
+                self.finite.append(_finite(logits))
+                self.right += _right(logits, labels, classes)
+            self.losses.append(self.learner.observe(observed).detach())
+            yield inputs.shape[1]
+
+    def _observed_at_once(self, samples: Samples, order: Tensor, classes: Tensor, told: int | None) -> Iterator[int]:
+        """As many batches at once as lie before the next measurement; the short last batch is by itself."""
+        rows, labels = samples.presented(order)
+        first = 0
+        while first < len(samples):
+            size = min(self.batch, len(samples) - first)
+            count = min(self._until_due(), (len(samples) - first) // size, AT_ONCE)
+            part = slice(first, first + count * size)
+            first = part.stop
+            self._show(self.task if self.reorders else 0)
+            shown, answers = (each[:, part].unflatten(1, (count, size)) for each in (rows, labels))
+            losses = self.learner.observe_batches(Batches(samples.inputs, shown, answers, classes, told))  # type: ignore[attr-defined]
+            self.losses.extend(losses.detach())
+            yield count * size
+
+    def _due(self, before: int) -> range:
+        """Return the tasks to measure on within the task, when `before` samples had been seen before the last batch."""
+        if not self.every:
+            return range(0)
+        if (self.samples_seen - self.start) // self.every > (before - self.start) // self.every:
+            return range(1, self.task + 1)
+        return range(self.task, self.task + 1) if len(self.losses) <= LEARNING_CURVE_BATCHES else range(0)
+
+    def _until_due(self) -> int:
+        """Return after how many batches something is measured."""
+        if not self.every:
+            return AT_ONCE
+        if len(self.losses) < LEARNING_CURVE_BATCHES:
+            return 1
+        return -(-(self.every - (self.samples_seen - self.start) % self.every) // self.batch)
 
     def _revealed(self, task: int) -> tuple[Tensor, int | None]:
         """Return what a training batch reveals: the competing logits, and the task's number in task-il."""
@@ -262,6 +300,15 @@ class _Presentation:
             order = back.gather(1, order) if order is not None else back
         self.learner.permute_inputs(order)  # type: ignore[attr-defined]
         self.shown = task
+
+
+def _takes_batches(learner: Learner) -> bool:
+    """Return whether the learner can observe many batches in one call; not where a subclass changed `observe` alone."""
+    hook = getattr(learner, "observe_batches", None)
+    if hook is None or "observe" in vars(learner):
+        return False
+    owner = next(kind for kind in type(learner).__mro__ if "observe" in vars(kind))
+    return getattr(hook, "__name__", "") in vars(owner)
 
 
 def _finite(logits: Tensor) -> Tensor:

@@ -81,6 +81,34 @@ def test_learners_see_byte_equal_streams(kind: str) -> None:
     assert bytes_digest(learner._seen) == second != first
 
 
+@pytest.mark.parametrize(("every", "passes"), [(None, 1), (50, 1), (64, 2)])
+@pytest.mark.parametrize("kind", ["split", "permuted"])
+def test_observing_many_batches_at_once_changes_no_row(kind: str, every: int | None, passes: int) -> None:
+    """A class that changes `observe` alone is shown one batch after another."""
+    stream = declared_stream(kind, [0, 3], tasks=2, protocol={"batch": 8, "evaluate_every": every, "passes": passes})
+    problem = replace(problem_of(stream), backend="numba")
+    calls: dict[str, list[int]] = {"batches": [], "batch": []}
+
+    class AtOnce(Mlp):
+        def observe(self, batch: Batch) -> Tensor:
+            raise AssertionError
+
+        def _observe_batches(self, batches: Any) -> Tensor:
+            calls["batches"].append(batches.rows.shape[1])
+            return super()._observe_batches(batches)
+
+    class OneByOne(Mlp):
+        def observe(self, batch: Batch) -> Tensor:
+            calls["batch"].append(batch.inputs.shape[1])
+            return super().observe(batch)
+
+    config = MlpConfig(kind="mlp", hidden=(8,))
+    rows = [untimed(rows_of(kind(config, problem), stream)) for kind in (AtOnce, OneByOne)]
+    assert rows[0] == rows[1]
+    assert sum(calls["batches"]) == len(calls["batch"])
+    assert max(calls["batches"]) > 1
+
+
 # evaluation leaves no trace
 
 

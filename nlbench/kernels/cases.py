@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from nlbench.kernels.backends import Backend
+from nlbench.kernels.batch_product import batch_product
 from nlbench.kernels.block_step import BlockWeights, block_step
 from nlbench.kernels.chain_step import Chain, Linear, chain_step
 from nlbench.kernels.continuum_step import continuum_step
@@ -125,6 +126,20 @@ def _run_logits(tensors: Tensors, **options: Any) -> Tensors:
 
 def _logits(name: str, sizes: Mapping[str, Any]) -> Case:
     return Case("mlp_logits", name, _mlp_inputs, _run_logits, sizes, differentiable=False)
+
+
+def _product_inputs(draw: Draw, S: int, B: int, D: int, V: int, upright: bool = True) -> Tensors:
+    return {"batch": draw.normal(S, B, D), "matrix": draw.normal(S, D, V) if upright else draw.normal(S, V, D)}
+
+
+def _run_product(tensors: Tensors, *, backend: Backend, upright: bool = True) -> Tensors:
+    matrix = tensors["matrix"] if upright else tensors["matrix"].mT
+    return {"product": batch_product(tensors["batch"], matrix, backend=backend)}
+
+
+def _product(name: str, *, upright: bool = True, **sizes: int) -> Case:
+    options = {"upright": upright}
+    return Case("batch_product", name, _product_inputs, _run_product, {**sizes, **options}, options, differentiable=False)
 
 
 def _run_mlp(tensors: Tensors, *, backend: Backend, steps: int = 3, **options: Any) -> Tensors:
@@ -354,6 +369,10 @@ CASES: Final = (
     _self("d64", {"S": 1, "H": 1, "L": 64, "d": 64}, chunk=16, outer_chunk=64),
     _self("d64-one-clock", {"S": 1, "H": 2, "L": 150, "d": 64}, chunk=64, outer_chunk=64),
     _logits("mnist", {"S": 2, "B": 100, "widths": (784, 64, 64, 10)}),
+    _product("upright", S=3, B=7, D=50, V=33),
+    _product("transposed", upright=False, S=3, B=7, D=50, V=33),
+    _product("several-shares", S=1, B=20, D=5, V=900),
+    _product("one-number", upright=False, S=2, B=1, D=1, V=1),
     _mlp("one-layer", {"S": 2, "B": 7, "widths": (5, 4)}),
     _mlp("digits", {"S": 3, "B": 32, "widths": (64, 128, 10)}),
     _mlp("momentum", {"S": 2, "B": 50, "widths": (20, 33, 17, 5), "momentum": True}, momentum=0.9),
@@ -388,6 +407,7 @@ CASES: Final = (
     _timed_mlp("1-seed-mnist", 1, 128, (784, 256, 256, 10)),
     _timed_mlp("10-seeds-mnist", 10, 128, (784, 256, 256, 10)),
     replace(_logits("10-seeds-mnist", {"S": 10, "B": 500, "widths": (784, 256, 256, 10)}), flops=2.7e9),
+    replace(_product("10-seeds-hope", upright=False, S=10, B=64, D=785, V=1000), flops=10 * 64 * 2 * 785 * 1000.0),
     _timed_chain("5-seeds-digits", 5, 16, (64, 128, 64, 10)),
     _timed_chain("1-seed-mnist", 1, 128, (784, 256, 256, 10)),
     replace(_metric("5-seeds-d512", {"S": 5, "L": 64, "D": 512, "V": 10}), flops=5 * 64 * 3 * 512.0**2),

@@ -23,6 +23,7 @@ _FEATURES: Final = llvmlite.binding.get_host_cpu_features()
 VECTOR_BYTES: Final = 64 if _FEATURES.get("avx512f") else 32 if _FEATURES.get("avx") else 16
 TILE_ROWS: Final = 8
 L1_BYTES: Final = 24 * 1024
+L2_BYTES: Final = 320 * 1024
 
 _I1, _I32, _I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
 
@@ -260,7 +261,8 @@ def _transpose_tile(context, a, a_row, b, b_row, rows, columns, one):  # type: i
 def _product(alpha, beta, a, a_row, a_column, b, b_row, c, c_row, m, n, k, size):  # type: ignore[no-untyped-def]
     """C (m, n) = alpha A (m, k) B (k, n) + beta C on addresses; the larger of A and B is the one that passes through L1 once."""
     lanes = VECTOR_BYTES // size
-    strip = n if k * n * size <= L1_BYTES or m * k > 4 * k * n else 2 * lanes
+    narrow = 2 * lanes * k * size
+    strip = n if n * k * size <= (L1_BYTES if narrow <= L1_BYTES else L2_BYTES) or m > 4 * n else 2 * lanes
     for left in range(0, n, strip):
         right = min(left + strip, n)
         for i in range(0, m, TILE_ROWS):

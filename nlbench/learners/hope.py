@@ -21,7 +21,8 @@ from torch import Tensor
 
 from nlbench import seeds as draws
 from nlbench.batch import Batch, Learner, Problem
-from nlbench.kernels.backends import resolve
+from nlbench.kernels.backends import Backend, resolve
+from nlbench.kernels.batch_product import batch_product
 from nlbench.kernels.branches import Branches
 from nlbench.kernels.metric_update import (
     accumulate,
@@ -32,6 +33,7 @@ from nlbench.kernels.metric_update import (
     protecting,
     protecting_all,
 )
+from nlbench.kernels.mlp_logits import mlp_logits
 from nlbench.kernels.softmax import cross_entropy
 from nlbench.learners.features import KEYS, Convolution, permuted_square
 from nlbench.learners.hope_self_reference import SelfReferences, Writes
@@ -69,6 +71,7 @@ class Hope(Learner):
         exact = self._readout.rule == "exact"
         if exact or any(self._protects):
             self.backend = resolve(metric_step.__module__, problem.backend, self.memories[0])
+        self._products: Backend = "numba" if self.backend == "numba" else "reference"
         if self.backend == "numba":
             _load_machine_code(exact, any(self._protects))
         self.metrics = [
@@ -112,10 +115,10 @@ class Hope(Learner):
             read = inputs[min(seed, len(inputs) - 1)].flatten(1)
             read = self._features.of_seed(seed, read) if self._features else read
             read = self._self_references.of_seed(seed, read) if self._self_references else read
-            for i, memory in enumerate(self.memories):
-                read = torch.addmm(memory[seed, :, -1], read.relu_() if i else read, memory[seed, :, :-1].T)
-            readings.append(read)
-        return torch.stack(readings)
+            own = [memory[seed : seed + 1] for memory in self.memories]
+            weights, biases = [each[..., :-1] for each in own], [each[..., -1] for each in own]
+            readings.append(mlp_logits(weights, biases, read[None], backend=self._products))
+        return torch.cat(readings)
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         super().load_state_dict(state)
@@ -152,7 +155,8 @@ class Hope(Learner):
             rates = rates * self._fade(self._self_references.write(slow))
         below = [surprises * (rates / rates.shape[1])]
         for memory, key in zip(reversed(self.memories[1:]), reversed(keys[1:]), strict=True):
-            below.append((below[-1] @ memory[..., :-1]).mul_(key[..., :-1] > 0))
+            errors = batch_product(below[-1], memory, backend=self._products)[..., :-1]
+            below.append(errors.where(key[..., :-1] > 0, 0.0))
         with self._branches.branch(len(keys) - 1):
             self._write_readout(keys[-1], directions[-1], readings, surprises, rates)
         for i, own in enumerate(reversed(below[1:])):
@@ -168,9 +172,9 @@ class Hope(Learner):
         keys = [with_constant(self._self_references.keys(slow) if self._self_references else slow)]
         directions = [self._directions(0, keys[0])]
         for i, memory in enumerate(self.memories[:-1], 1):
-            keys.append(with_constant((keys[-1] @ memory.mT).relu_()))
+            keys.append(with_constant(batch_product(keys[-1], memory.mT, backend=self._products).relu_()))
             directions.append(self._directions(i, keys[i]))
-        return keys, directions, keys[-1] @ self.memories[-1].mT
+        return keys, directions, batch_product(keys[-1], self.memories[-1].mT, backend=self._products)
 
     def _directions(self, i: int, keys: Tensor) -> Tensor | None:
         """Return keys projected by what memory i protects, made in its branch; None where its step makes them itself."""
@@ -321,10 +325,12 @@ def _load_machine_code(exact: bool, protects: bool) -> None:
     timed.
     """
     one = torch.ones(1, 1, 1)
+    mlp_logits([one], [one[0]], one, backend="numba")
     if exact:
         accumulate(one.clone(), one, backend="numba")
         least_squares(one, one, 1.0, backend="numba")
     if protects:
+        batch_product(one, one, backend="numba")
         metric_step(one.clone(), one.clone(), one, one, one, rate=0.0, backend="numba")
         protecting(one, 1.0, backend="numba")
 

@@ -11,10 +11,10 @@ from typing import ClassVar, Final
 import torch
 from torch import Tensor
 
-from nlbench.batch import Batch, Learner, Problem
+from nlbench.batch import Batch, Batches, Learner, Problem
 from nlbench.kernels.backends import Backend, resolve
 from nlbench.kernels.mlp_logits import mlp_logits
-from nlbench.kernels.mlp_step import mlp_step
+from nlbench.kernels.mlp_step import mlp_step, mlp_steps
 from nlbench.learners.initial import linear
 from nlbench.learners.replay import Replay, rehearse
 from nlbench.specs.learners import MlpConfig
@@ -44,6 +44,7 @@ class Mlp(Learner):
         self._momentum = config.momentum
         self._replay = Replay(self._step)
         if self.backend == "numba":
+            self.observe_batches = self._observe_batches
             _load_machine_code()
         rehearse(self, problem)
 
@@ -65,6 +66,22 @@ class Mlp(Learner):
             precision=self._precision,
             backend=self.backend,
         )
+
+    def _observe_batches(self, batches: Batches) -> Tensor:
+        losses = mlp_steps(
+            self.weights,
+            self.biases,
+            batches.inputs.flatten(1),
+            batches.rows,
+            batches.labels,
+            batches.classes,
+            rate=self._rate,
+            momentum=self._momentum,
+            weight_velocities=self.weight_velocities,
+            bias_velocities=self.bias_velocities,
+            backend=self.backend,
+        )
+        return losses.mT
 
     def predict(self, inputs: Tensor, task: int | None) -> Tensor:
         return mlp_logits(self.weights, self.biases, inputs.flatten(2), precision=self._precision, backend=self._predicts)

@@ -61,10 +61,13 @@ class Samples:
             else:
                 yield self.take(torch.arange(first, last, device=self.rows.device)[None])
 
+    def presented(self, order: Tensor) -> tuple[Tensor, Tensor]:
+        """Return rows and labels (S, n) in the presentation order (S, n)."""
+        return tuple(each.expand(len(order), -1).gather(1, order) for each in (self.rows, self.labels))  # type: ignore[return-value]
+
     def batches(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (inputs, labels) in the presentation order (S, n), `size` samples at a time; the short last batch is kept."""
-        rows = self.rows.expand(len(order), -1).gather(1, order)
-        labels = self.labels.expand(len(order), -1).gather(1, order)
+        rows, labels = self.presented(order)
         order_of = self.order_of[order] if self.order_of is not None else None
         ahead, start = AHEAD.get(self.inputs.device.type, 1) if order_of is None else 1, 0
         while start < len(self):

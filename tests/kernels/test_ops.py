@@ -1,13 +1,16 @@
 """Behaviour of the training-step ops that agreement between backends alone would not show."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
+from nlbench.kernels.batch_product import batch_product
 from nlbench.kernels.block_step import BlockWeights
 from nlbench.kernels.chain_step import Chain, Linear, chain_step
 from nlbench.kernels.continuum_step import continuum_step
 from nlbench.kernels.mlp_logits import mlp_logits
-from nlbench.kernels.mlp_step import mlp_step
+from nlbench.kernels.mlp_step import mlp_step, mlp_steps
 from nlbench.kernels.newton_schulz import newton_schulz
 
 BACKENDS = ("reference", "numba")
@@ -124,3 +127,67 @@ def test_samples_shown_to_all_seeds_give_the_logits_of_copies(backend: str) -> N
     torch.testing.assert_close(found[2], hidden @ weights[1][2].T + biases[1][2])
     with pytest.raises(ValueError, match="do not fit inputs"):
         mlp_logits(weights, biases, shared.expand(2, -1, -1), backend=backend)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_biases_in_the_last_column_of_the_weights_give_the_logits_of_copies(backend: str) -> None:
+    draw = torch.Generator().manual_seed(0)
+    both = [torch.randn(3, d_out, d_in + 1, generator=draw) for d_in, d_out in ((9, 6), (6, 4))]
+    weights, biases, inputs = (
+        [each[..., :-1] for each in both],
+        [each[..., -1] for each in both],
+        torch.randn(3, 70, 9, generator=draw),
+    )
+    copies = [[each.clone(memory_format=torch.contiguous_format) for each in kind] for kind in (weights, biases)]
+    found = mlp_logits(weights, biases, inputs, backend=backend)
+    torch.testing.assert_close(found, mlp_logits(*copies, inputs, backend=backend), rtol=1e-6, atol=1e-6)
+    with pytest.raises(ValueError, match="equally far apart"):
+        mlp_logits([weights[0].mT.contiguous().mT], [biases[0]], inputs, backend=backend)
+    with pytest.raises(ValueError, match="equally far apart"):
+        mlp_logits([weights[0][:, ::2][:, :2]], [biases[0][:, :2]], inputs, backend=backend)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("widths", [(9, 6, 4), (300, 300, 300, 4)])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_many_steps_at_once_are_the_steps_one_by_one_to_the_bit(backend: str, widths: tuple[int, ...], momentum: float) -> None:
+    """The wider network is shared out by blocks of samples and rows where three seeds do not share two threads evenly."""
+    draw = torch.Generator().manual_seed(0)
+    data, rows = torch.randn(50, widths[0], generator=draw), torch.randint(50, (3, 5, 40), generator=draw)
+    labels, classes = torch.randint(3, rows.shape, generator=draw), torch.tensor([True, True, True, False])
+    shapes = [(3, d_out, d_in) for d_in, d_out in pairwise(widths)]
+    made = [torch.randn(shape, generator=draw) / shape[2] ** 0.5 for shape in shapes]
+    states = []
+    for at_once in (True, False):
+        weights, biases = [each.clone() for each in made], [torch.zeros(shape[:2]) for shape in shapes]
+        velocities = [[torch.zeros_like(each) for each in kind] if momentum else [] for kind in (weights, biases)]
+        given = {"rate": 0.1, "momentum": momentum, "weight_velocities": velocities[0], "bias_velocities": velocities[1]}
+        if at_once:
+            losses = mlp_steps(weights, biases, data, rows, labels, classes, **given, backend=backend)
+        else:
+            shown = zip(rows.unbind(1), labels.unbind(1), strict=True)
+            steps = [mlp_step(weights, biases, data[row], own, classes, **given, backend=backend) for row, own in shown]
+            losses = torch.stack(steps, 1)
+        states.append([losses, *weights, *biases, *velocities[0], *velocities[1]])
+    assert states[0][0].shape == (3, 5)
+    assert all(torch.equal(one, other) for one, other in zip(*states, strict=True))
+
+
+def test_rows_that_the_data_lack_are_refused() -> None:
+    weights, biases, data = [torch.zeros(1, 2, 3)], [torch.zeros(1, 2)], torch.zeros(4, 3)
+    for row in (-1, 4):
+        rows = torch.tensor([[[0, row]]])
+        with pytest.raises(ValueError, match="rows must be 0 to 3"):
+            mlp_steps(weights, biases, data, rows, torch.zeros_like(rows), torch.tensor([True, True]), rate=0.1, backend="numba")
+
+
+@pytest.mark.parametrize("upright", [True, False])
+def test_a_seeds_product_does_not_depend_on_the_others(upright: bool) -> None:
+    draw = torch.Generator().manual_seed(0)
+    batch, matrix = torch.randn(3, 20, 70, generator=draw), torch.randn(3, 70, 900, generator=draw)
+    if not upright:
+        matrix = matrix.mT.contiguous().mT
+    found = batch_product(batch, matrix, backend="numba")
+    assert torch.equal(found[1:2], batch_product(batch[1:2], matrix[1:2], backend="numba"))
+    with pytest.raises(ValueError, match="must be contiguous"):
+        batch_product(batch, matrix[..., ::2])

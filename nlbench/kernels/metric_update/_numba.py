@@ -98,8 +98,8 @@ def whiten(R, A, wide, out):  # type: ignore[no-untyped-def]
 
 
 @Program
-def forward(p, memory, precision, keys, targets, chunk, memories, precisions, final, P_end, outputs):  # type: ignore[no-untyped-def]
-    """One seed's tokens; `memories` and `precisions` receive the (transposed) states at every chunk start if they have room."""
+def forward(p, memory, precision, keys, targets, chunk, memories, projected, final, P_end, outputs):  # type: ignore[no-untyped-def]
+    """One seed's tokens; `memories` and `projected` receive Mᵀ at every chunk start and K P if they have room."""
     tokens, width = keys.shape[1:]
     answers, kind, keep = targets.shape[2], keys.dtype, memories.shape[1] > 0
     MT, P = np.empty((width, answers), kind), P_end[p]
@@ -111,12 +111,12 @@ def forward(p, memory, precision, keys, targets, chunk, memories, precisions, fi
     for index in range((tokens + chunk - 1) // chunk):
         low, high = index * chunk, min(index * chunk + chunk, tokens)
         n = high - low
-        if keep:
-            copy(MT, memories[p, index])
-            copy(P, precisions[p, index])
         K, out, x, e, r = keys[p, low:high], outputs[p, low:high], X[:n], E[:n], R[:n, :n]
         gemm(1.0, K, MT, 0.0, out)
         gemm(1.0, K, P, 0.0, x)
+        if keep:
+            copy(MT, memories[p, index])
+            copy(x, projected[p, low:high])
         whitening(K, x, r)
         for t in range(n):
             for v in range(answers):
@@ -129,70 +129,64 @@ def forward(p, memory, precision, keys, targets, chunk, memories, precisions, fi
 
 
 @Program
-def backward(p, keys, targets, chunk, memories, precisions, d_outputs, D, DP, dK, dV):  # type: ignore[no-untyped-def]
+def backward(p, keys, targets, chunk, memories, projected, P_end, d_outputs, D, DP, dK, dV):  # type: ignore[no-untyped-def]
     """One seed's gradients, last chunk first; D (V, D) and DP enter as those of the end and leave as those of the start.
 
-    With G = (I + X Kᵀ)⁻¹, X = K P, E = V - K Mᵀ: M' = M + Eᵀ G X and P' = P - Xᵀ G X.
+    With G = (I + X Kᵀ)⁻¹ = Rᵀ R, X = K P, E = V - K Mᵀ: M' = M + Eᵀ G X and P' = P - (R X)ᵀ R X. Chunk by chunk what P lost is
+    added again: sums of squares, so nothing cancels.
     """
     tokens, width = keys.shape[1:]
     answers, kind = targets.shape[2], keys.dtype
-    M, PT, DPS = np.empty((answers, width), kind), np.empty((width, width), kind), np.empty((width, width), kind)
+    P, M, DT = P_end[p].copy(), np.empty((answers, width), kind), np.empty((width, answers), kind)
     for index in range((tokens + chunk - 1) // chunk - 1, -1, -1):
         low, high = index * chunk, min(index * chunk + chunk, tokens)
         n = high - low
-        MT, P, K, dO, dk, dE = (
-            memories[p, index],
-            precisions[p, index],
-            keys[p, low:high],
-            d_outputs[p, low:high],
-            dK[p, low:high],
-            dV[p, low:high],
-        )
-        X, E, GX, GE = (
-            np.empty((n, width), kind),
-            np.empty((n, answers), kind),
-            np.empty((n, width), kind),
-            np.empty((n, answers), kind),
-        )
+        MT, X, K, dO = memories[p, index], projected[p, low:high], keys[p, low:high], d_outputs[p, low:high]
+        dk, dE = dK[p, low:high], dV[p, low:high]
         R, G, wide = np.empty((n, n)), np.empty((n, n)), np.empty((2 * n, max(width, answers)))
-        DT, dX, wT = (
-            np.empty((width, answers), kind),
+        E, GE, x, GX = (
+            np.empty((n, answers), kind),
+            np.empty((n, answers), kind),
             np.empty((n, width), kind),
-            np.empty((width, n), kind),
+            np.empty((n, width), kind),
         )
+        dX, Y = np.empty((n, width), kind), np.empty((n, width), kind)
+        columns, found = np.empty((width, n), kind), np.empty((width, n), kind)
         dG, dS = np.empty((n, n), kind), np.empty((n, n), kind)
-        gemm(1.0, K, P, 0.0, X)
+        whitening(K, X, R)
+        whiten(R, X, wide[:, :width], x)
+        symmetric_update(1.0, x, 1.0, P)
         gemm(-1.0, K, MT, 0.0, E)
         for t in range(n):
             for v in range(answers):
                 E[t, v] += targets[p, low + t, v]
-        whitening(K, X, R)
         gemm(1.0, R.T, R, 0.0, G)
         whiten(G, X, wide[:, :width], GX)
         whiten(G, E, wide[:, :answers], GE)
         transpose(MT, M)
         transpose(D[p], DT)
-        transpose(DP[p], PT)
-        for i in range(width):
-            for j in range(width):
-                DPS[i, j] = DP[p, i, j] + PT[i, j]
         gemm(1.0, GX, DT, 0.0, dE)
+        # Half of -G X (dP' + dP'ᵀ) in Y; -G dG G with dG = E dM' Xᵀ - X dP' Xᵀ, made symmetric, is half of
+        # G (E dM' - X dP') (G X)ᵀ and its transpose.
+        transpose(GX, columns)
+        gemm(-0.5, DP[p], columns, 0.0, found)
+        transpose(found, Y)
+        gemm(-0.5, GX, DP[p], 1.0, Y)
         gemm(1.0, GE, D[p], 0.0, dX)
-        gemm(-1.0, GX, DPS, 1.0, dX)
-        # -G dG G, with dG = E dM' Xᵀ - X dP' Xᵀ, symmetric part: half of G (E dM' - X dP') (G X)ᵀ and its transpose.
-        Y = np.empty((n, width), kind)
-        gemm(1.0, GE, D[p], 0.0, Y)
-        gemm(-0.5, GX, DPS, 1.0, Y)
-        transpose(GX, wT)
-        gemm(-1.0, Y, wT, 0.0, dG)
+        for t in range(n):
+            for d in range(width):
+                own, half = dX[t, d], Y[t, d]
+                dX[t, d] = own + 2 * half
+                Y[t, d] = own + half
+        gemm(-1.0, Y, columns, 0.0, dG)
         for t in range(n):
             for i in range(n):
                 dS[t, i] = (dG[t, i] + dG[i, t]) / 2
         gemm(1.0, dS, K, 1.0, dX)
         gemm(1.0, dS, X, 0.0, dk)
-        transpose(P, PT)
-        gemm(1.0, dX, PT, 1.0, dk)
-        gemm(1.0, K.T, dX, 1.0, DP[p])
+        gemm(1.0, dX, P, 1.0, dk)
+        for row in range(0, width, ROWS):
+            gemm(1.0, K[:, row : row + ROWS].T, dX, 1.0, DP[p, row : row + ROWS])
         for t in range(n):
             for v in range(answers):
                 E[t, v] = dO[t, v] - dE[t, v]
@@ -333,11 +327,12 @@ class _Update(torch.autograd.Function):
         M, P, K, V = (array(each) for each in (memory, precision, keys, targets))
         chunks = -(-K.shape[1] // chunk) if any(ctx.needs_input_grad) else 0
         memories = empty((len(M), chunks, *M.shape[:0:-1]), M)
-        precisions = empty((len(M), chunks, *P.shape[1:]), M)
+        projected = empty((len(M), K.shape[1] if chunks else 0, K.shape[2]), M)
         final, P_end, outputs = empty(M.shape, M), empty(P.shape, M), empty(V.shape, M)
-        forward(len(M), M, P, K, V, chunk, memories, precisions, final, P_end, outputs)
-        ctx.saved = K, V, chunk, memories, precisions
-        return tensor(final, *M.shape), tensor(P_end, *P.shape), tensor(outputs, *V.shape)
+        forward(len(M), M, P, K, V, chunk, memories, projected, final, P_end, outputs)
+        ctx.saved, left = (K, V, chunk, memories, projected), tensor(P_end, *P.shape)
+        ctx.save_for_backward(left)
+        return tensor(final, *M.shape), left, tensor(outputs, *V.shape)
 
     @staticmethod
     @once_differentiable
@@ -345,7 +340,8 @@ class _Update(torch.autograd.Function):
         K, V = ctx.saved[:2]
         D, DP = array(d_memory).copy(), array(d_precision).copy()
         dK, dV = empty(K.shape, K), empty(V.shape, K)
-        backward(len(K), *ctx.saved, array(d_outputs), D, DP, dK, dV)
+        (left,) = ctx.saved_tensors
+        backward(len(K), *ctx.saved, array(left), array(d_outputs), D, DP, dK, dV)
         return (*(tensor(each, *each.shape) for each in (D, DP, dK, dV)), None)
 
 

@@ -16,8 +16,8 @@ from nlbench.kernels.tiles import gemm, matrix_at, transpose
 
 
 @Program
-def part(index, blocks, widths, weights, biases, inputs, out):  # type: ignore[no-untyped-def]
-    """One block of one seed's samples."""
+def part(index, blocks, widths, weights, biases, distances, inputs, out):  # type: ignore[no-untyped-def]
+    """One block of one seed's samples; distances (2, layers) are from row to row of weights and of biases."""
     p, low = index // blocks, index % blocks * BLOCK
     shown = inputs[p % inputs.shape[0], low : low + BLOCK]
     size = shown.shape[0]
@@ -26,8 +26,8 @@ def part(index, blocks, widths, weights, biases, inputs, out):  # type: ignore[n
     for i in range(widths.shape[0] - 1):
         d_in, d_out = widths[i], widths[i + 1]
         Z = np.empty((d_out, size), inputs.dtype)
-        gemm(1.0, matrix_at(weights[i], p, d_out, d_in, inputs), below, 0.0, Z)
-        add_bias(Z, matrix_at(biases[i], p, 1, d_out, inputs)[0])
+        gemm(1.0, matrix_at(weights[i], p, d_out, distances[0, i], inputs)[:, :d_in], below, 0.0, Z)
+        add_bias(Z, matrix_at(biases[i], p, d_out, distances[1, i], inputs)[:, 0])
         if i + 2 < widths.shape[0]:
             rectify(Z)
         below = Z
@@ -42,5 +42,6 @@ def logits(weights: Sequence[Tensor], biases: Sequence[Tensor], inputs: Tensor) 
     blocks = -(-count // BLOCK)
     out = empty((seeds, count, int(widths[-1])), X)
     work = seeds * count * int((widths[:-1] * widths[1:]).sum())
-    part(seeds * blocks, blocks, widths, addresses(weights), addresses(biases), X, out, work=work)
+    distances = np.array([[each.stride(1) for each in kind] for kind in (weights, biases)], np.int64)
+    part(seeds * blocks, blocks, widths, addresses(weights), addresses(biases), distances, X, out, work=work)
     return tensor(out, *out.shape)

@@ -1,12 +1,13 @@
-"""One training step of a ReLU multi-layer perceptron: forward, loss, backward and SGD in one call, all seeds at once."""
+"""Training steps of a ReLU multi-layer perceptron: forward, loss, backward and SGD in one call, all seeds at once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
-from nlbench.kernels.backends import Backend, implementation
+from nlbench.kernels.backends import Backend, implementation, resolve
 
 
 def mlp_step(
@@ -32,19 +33,67 @@ def mlp_step(
 
     Parameters must be contiguous. Cost: 6 B Σ d_in d_out floating-point operations a seed.
     """
-    _check(weights, biases, inputs, labels, classes)
-    velocities = (*weight_velocities, *bias_velocities)
-    if [each.shape for each in velocities] != [each.shape for each in (*weights, *biases) if momentum]:
-        raise ValueError("mlp_step: momentum needs one velocity for every parameter, and only momentum has use for them")
-    if not all(each.is_contiguous() for each in (*weights, *biases, *velocities)):
-        raise ValueError("mlp_step: parameters and velocities are changed in place and must be contiguous")
+    seeds, batch, _ = inputs.shape
+    _check(weights, biases, inputs, seeds, momentum, weight_velocities, bias_velocities)
+    if labels.shape != (seeds, batch) or classes.shape != biases[-1].shape[1:]:
+        raise ValueError(
+            f"mlp_step: labels {tuple(labels.shape)} or classes {tuple(classes.shape)} do not fit inputs and last layer"
+        )
     step = implementation(__name__, backend, inputs, precision).step
     return step(weights, biases, inputs, labels, classes, rate, momentum, weight_velocities, bias_velocities)
 
 
-def _check(weights: Sequence[Tensor], biases: Sequence[Tensor], inputs: Tensor, labels: Tensor, classes: Tensor) -> None:
-    """Raise `ValueError` for shapes, types or devices that do not fit; without names, as steps may last microseconds."""
-    seeds, batch, width = inputs.shape
+def mlp_steps(
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    data: Tensor,
+    rows: Tensor,
+    labels: Tensor,
+    classes: Tensor,
+    *,
+    rate: float,
+    momentum: float = 0.0,
+    weight_velocities: Sequence[Tensor] = (),
+    bias_velocities: Sequence[Tensor] = (),
+    backend: Backend = "auto",
+) -> Tensor:
+    """The mean softmax cross-entropy before each of K steps, (S, K): what as many calls of `mlp_step` return and change, to the
+    bit.
+
+    data  (N, d_in), the same for all seeds; rows (S, K, B), int64: which of them a batch shows; labels (S, K, B)
+
+    In Numba no step waits for Python, and where seeds are many each one's numbers stay in its core's cache from step to step.
+    """
+    _check(weights, biases, data, len(rows), momentum, weight_velocities, bias_velocities)
+    if rows.ndim != 3 or labels.shape != rows.shape or classes.shape != biases[-1].shape[1:]:
+        raise ValueError(
+            f"mlp_steps: rows {tuple(rows.shape)}, labels {tuple(labels.shape)} or classes {tuple(classes.shape)} do not fit each"
+            " other and the last layer"
+        )
+    velocities = weight_velocities, bias_velocities
+    if (chosen := resolve(__name__, backend, data)) == "numba":
+        numbers = rows.numpy()
+        if numbers.size and not (numbers.min() >= 0 and numbers.max() < len(data)):
+            raise ValueError(f"mlp_steps: rows must be 0 to {len(data) - 1}, got {numbers.min()} to {numbers.max()}")
+        return implementation(__name__, chosen, data).steps(
+            weights, biases, data, rows, labels, classes, rate, momentum, *velocities
+        )
+    step = implementation(__name__, chosen, data).step
+    each = zip(rows.unbind(1), labels.unbind(1), strict=True)
+    return torch.stack([step(weights, biases, data[row], own, classes, rate, momentum, *velocities) for row, own in each], 1)
+
+
+def _check(
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    inputs: Tensor,
+    seeds: int,
+    momentum: float,
+    weight_velocities: Sequence[Tensor],
+    bias_velocities: Sequence[Tensor],
+) -> None:
+    """Raise `ValueError` for parameters that do not fit inputs (…, d_in); without names, as steps may last microseconds."""
+    width = inputs.shape[-1]
     for i, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
         if weight.shape != (seeds, bias.shape[-1], width) or bias.shape != (seeds, bias.shape[-1]):
             raise ValueError(
@@ -56,7 +105,8 @@ def _check(weights: Sequence[Tensor], biases: Sequence[Tensor], inputs: Tensor, 
                 f"mlp_step: weights[{i}] is {weight.dtype} on {weight.device}, inputs {inputs.dtype} on {inputs.device}"
             )
         width = bias.shape[-1]
-    if labels.shape != (seeds, batch) or classes.shape != (width,):
-        raise ValueError(
-            f"mlp_step: labels {tuple(labels.shape)} or classes {tuple(classes.shape)} do not fit inputs and last layer"
-        )
+    velocities = (*weight_velocities, *bias_velocities)
+    if [each.shape for each in velocities] != [each.shape for each in (*weights, *biases) if momentum]:
+        raise ValueError("mlp_step: momentum needs one velocity for every parameter, and only momentum has use for them")
+    if not all(each.is_contiguous() for each in (*weights, *biases, *velocities)):
+        raise ValueError("mlp_step: parameters and velocities are changed in place and must be contiguous")

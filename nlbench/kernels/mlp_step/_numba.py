@@ -11,15 +11,19 @@ from itertools import pairwise
 from typing import Final
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from nlbench.kernels.elementary import exp
 from nlbench.kernels.programs import Program, array, empty, tensor
+from nlbench.kernels.threads import program_threads
 from nlbench.kernels.tiles import copy, gemm, kernel, matrix_at, row_sums, transpose
 
 SMALL_STEP: Final = 4_000_000
 """Multiply-adds of a step below which one program does it all: a second parallel launch would cost more than it gains."""
 BLOCK: Final = 32
+ENOUGH: Final = 3
+"""Seeds a thread from which no thread waits long for the last one."""
 WHOLE, SAMPLES, ROWS = 0, 1, 2
 
 
@@ -84,81 +88,128 @@ def replace_positive(Z, values):  # type: ignore[no-untyped-def]
 
 
 @kernel()
-def samples(p, low, high, widths, weights, biases, inputs, labels, classes, hidden, deltas, loss, index):  # type: ignore[no-untyped-def]
-    """Forward and backward of samples low … high: their part of `hidden` and `deltas`, (B, d_out) and (d_out, B) a layer."""
-    size, layers, batch = high - low, widths.shape[0] - 1, inputs.shape[1]
-    slopes = np.empty((hidden.shape[1] // batch, size), inputs.dtype)
-    below = np.empty((widths[0], size), inputs.dtype)
-    transpose(inputs[p, low:high], below)
+def gather(data, rows, low, high, X):  # type: ignore[no-untyped-def]
+    """X[low:high] becomes the rows of data that are named."""
+    for b in range(low, high):
+        row = data[rows[b]]
+        for d in range(X.shape[1]):
+            X[b, d] = row[d]
+
+
+@kernel()
+def samples(p, low, high, widths, weights, biases, X, labels, classes, hidden, deltas, loss, index):  # type: ignore[no-untyped-def]
+    """Forward and backward of samples low … high of X (B, d_in), seed p: their part of `hidden` and `deltas`, (B, d_out) and
+    (d_out, B) a layer.
+    """
+    size, layers, batch = high - low, widths.shape[0] - 1, X.shape[0]
+    slopes = np.empty((hidden.shape[0] // batch, size), X.dtype)
+    below = np.empty((widths[0], size), X.dtype)
+    transpose(X[low:high], below)
     row = 0
     for i in range(layers):
         d_in, d_out = widths[i], widths[i + 1]
         Z = slopes[row : row + d_out]
-        gemm(1.0, matrix_at(weights[i], p, d_out, d_in, inputs), below, 0.0, Z)
-        add_bias(Z, matrix_at(biases[i], p, 1, d_out, inputs)[0])
+        gemm(1.0, matrix_at(weights[i], p, d_out, d_in, X), below, 0.0, Z)
+        add_bias(Z, matrix_at(biases[i], p, 1, d_out, X)[0])
         if i + 1 < layers:
             rectify(Z)
-            transpose(Z, hidden[p, row * batch : (row + d_out) * batch].reshape(batch, d_out)[low:high])
+            transpose(Z, hidden[row * batch : (row + d_out) * batch].reshape(batch, d_out)[low:high])
         below = Z
         row += d_out
-    masked_softmax(below, labels[p, low:high], classes, batch, loss[p], index)
+    masked_softmax(below, labels[low:high], classes, batch, loss, index)
     for i in range(layers - 1, -1, -1):
         d_in, d_out = widths[i], widths[i + 1]
-        above, out = slopes[row - d_out : row], deltas[p, (row - d_out) * batch : row * batch].reshape(d_out, batch)
+        above, out = slopes[row - d_out : row], deltas[(row - d_out) * batch : row * batch].reshape(d_out, batch)
         row -= d_out
         copy(above, out[:, low:high])
         if i > 0:
-            Z, back = slopes[row - d_in : row], np.empty((d_in, size), inputs.dtype)
-            gemm(1.0, matrix_at(weights[i], p, d_out, d_in, inputs).T, above, 0.0, back)
+            Z, back = slopes[row - d_in : row], np.empty((d_in, size), X.dtype)
+            gemm(1.0, matrix_at(weights[i], p, d_out, d_in, X).T, above, 0.0, back)
             replace_positive(Z, back)
 
 
 @kernel()
-def rows(p, part, parts, widths, weights, biases, velocities, inputs, hidden, deltas, rate, momentum):  # type: ignore[no-untyped-def]
+def descend(p, part, parts, widths, weights, biases, velocities, X, hidden, deltas, rate, momentum):  # type: ignore[no-untyped-def]
     """The update of one of `parts` equal shares of the rows of every layer."""
-    batch, layers = inputs.shape[1], widths.shape[0] - 1
+    batch, layers = X.shape[0], widths.shape[0] - 1
     row = 0
     for i in range(layers):
         d_in, d_out = widths[i], widths[i + 1]
         low, high = part * d_out // parts, (part + 1) * d_out // parts
-        W, bias = matrix_at(weights[i], p, d_out, d_in, inputs)[low:high], matrix_at(biases[i], p, 1, d_out, inputs)
-        delta = deltas[p, row * batch : (row + d_out) * batch].reshape(d_out, batch)[low:high]
-        below = hidden[p, (row - d_in) * batch : row * batch].reshape(batch, d_in) if i > 0 else inputs[p]
+        W, bias = matrix_at(weights[i], p, d_out, d_in, X)[low:high], matrix_at(biases[i], p, 1, d_out, X)
+        delta = deltas[row * batch : (row + d_out) * batch].reshape(d_out, batch)[low:high]
+        below = hidden[(row - d_in) * batch : row * batch].reshape(batch, d_in) if i > 0 else X
         row += d_out
         if momentum > 0:
-            V = matrix_at(velocities[i], p, d_out, d_in, inputs)[low:high]
+            V = matrix_at(velocities[i], p, d_out, d_in, X)[low:high]
             gemm(1.0, delta, below, momentum, V)
             for d in range(high - low):
                 for k in range(d_in):
                     W[d, k] -= rate * V[d, k]
         else:
             gemm(-rate, delta, below, 1.0, W)
-        sums = np.empty(high - low, inputs.dtype)
+        sums = np.empty(high - low, X.dtype)
         row_sums(delta, sums)
         for d in range(low, high):
             change = sums[d - low]
             if momentum > 0:
-                v = matrix_at(velocities[layers + i], p, 1, d_out, inputs)
+                v = matrix_at(velocities[layers + i], p, 1, d_out, X)
                 v[0, d] = change = momentum * v[0, d] + change
             bias[0, d] -= rate * change
 
 
+@kernel()
+def whole(p, widths, weights, biases, velocities, data, rows, labels, classes, losses, rate, momentum):  # type: ignore[no-untyped-def]
+    """All steps of one seed, whose numbers stay in the cache."""
+    steps, batch = rows.shape[1:]
+    X, size = np.empty((batch, widths[0]), data.dtype), batch * widths[1:].sum()
+    hidden, deltas = np.empty(size, data.dtype), np.empty(size, data.dtype)
+    loss = np.empty((batch + BLOCK - 1) // BLOCK, data.dtype)
+    for step in range(steps):
+        gather(data, rows[p, step], 0, batch, X)
+        for block in range(len(loss)):
+            low, high = block * BLOCK, min(block * BLOCK + BLOCK, batch)
+            samples(p, low, high, widths, weights, biases, X, labels[p, step], classes, hidden, deltas, loss, block)
+        losses[p, step] = loss.sum()
+        descend(p, 0, 1, widths, weights, biases, velocities, X, hidden, deltas, rate, momentum)
+
+
 @Program
-def part(index, phase, widths, weights, biases, velocities, inputs, labels, classes, hidden, deltas, loss, rate, momentum):  # type: ignore[no-untyped-def]
-    """All of one seed's step; or, of a step in two phases, one block of one seed's samples, then one share of its rows."""
-    blocks = loss.shape[1]
-    p, first, last = index, 0, blocks
-    if phase != WHOLE:
-        p, first = index // blocks, index % blocks
-        last = first + 1
-    if phase != ROWS:
-        for block in range(first, last):
-            low, high = block * BLOCK, min(block * BLOCK + BLOCK, inputs.shape[1])
-            samples(p, low, high, widths, weights, biases, inputs, labels, classes, hidden, deltas, loss, block)
+def part(
+    index,
+    phase,
+    step,
+    widths,
+    weights,
+    biases,
+    velocities,
+    data,
+    rows,
+    labels,
+    classes,
+    losses,
+    rate,
+    momentum,
+    X,
+    hidden,
+    deltas,
+    loss,
+):  # type: ignore[no-untyped-def]
+    """All steps of one seed; or, of a step in two phases, one block of its samples, then one share of its rows."""
     if phase == WHOLE:
-        rows(p, 0, 1, widths, weights, biases, velocities, inputs, hidden, deltas, rate, momentum)
-    elif phase == ROWS:
-        rows(p, first, blocks, widths, weights, biases, velocities, inputs, hidden, deltas, rate, momentum)
+        whole(index, widths, weights, biases, velocities, data, rows, labels, classes, losses, rate, momentum)
+        return
+    parts, batch = loss.shape[1], rows.shape[2]
+    p, number = index // parts, index % parts
+    if phase == SAMPLES:
+        low, high = number * BLOCK, min(number * BLOCK + BLOCK, batch)
+        gather(data, rows[p, step], low, high, X[p])
+        shown = X[p], labels[p, step]
+        samples(p, low, high, widths, weights, biases, *shown, classes, hidden[p], deltas[p], loss[p], number)
+        return
+    if number == 0:
+        losses[p, step] = loss[p].sum()
+    descend(p, number, parts, widths, weights, biases, velocities, X[p], hidden[p], deltas[p], rate, momentum)
 
 
 def addresses(tensors: Sequence[Tensor]) -> np.ndarray:
@@ -178,18 +229,41 @@ def step(
     bias_velocities: Sequence[Tensor],
 ) -> Tensor:
     """The loss of every seed before the step; arguments as in `mlp_step`."""
-    seeds, batch, n_inputs = inputs.shape
-    X, Y, competing = array(inputs), array(labels), array(classes)
-    sizes = [n_inputs, *(each.shape[1] for each in weights)]
+    seeds, batch, _ = inputs.shape
+    rows = torch.arange(seeds * batch).view(seeds, 1, batch)
+    given = inputs.flatten(0, 1), rows, labels[:, None], classes
+    return steps(weights, biases, *given, rate, momentum, weight_velocities, bias_velocities)[:, 0]
+
+
+def steps(
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    data: Tensor,
+    rows: Tensor,
+    labels: Tensor,
+    classes: Tensor,
+    rate: float,
+    momentum: float,
+    weight_velocities: Sequence[Tensor],
+    bias_velocities: Sequence[Tensor],
+) -> Tensor:
+    """The loss of every seed before every step, (S, K); arguments as in `mlp_steps`."""
+    seeds, count, batch = rows.shape
+    sizes = [data.shape[1], *(each.shape[1] for each in weights)]
     widths, work = np.array(sizes, np.int64), batch * sum(d_in * d_out for d_in, d_out in pairwise(sizes))
     W, b, V = addresses(weights), addresses(biases), addresses((*weight_velocities, *bias_velocities))
-    hidden = empty((seeds, batch * sum(sizes[1:])), X)
-    deltas = empty(hidden.shape, X)
-    blocks = -(-batch // BLOCK)
-    loss = empty((seeds, blocks), X)
-    rate, momentum = X.dtype.type(rate), X.dtype.type(momentum)
-    phases = (WHOLE,) if work <= SMALL_STEP else (SAMPLES, ROWS)
-    for phase in phases:
-        count = seeds if phase == WHOLE else seeds * blocks
-        part(count, phase, widths, W, b, V, X, Y, competing, hidden, deltas, loss, rate, momentum, work=3 * seeds * work)
-    return tensor(loss.sum(1), seeds)
+    X, shown, Y, competing = array(data), array(rows), array(labels), array(classes)
+    losses = empty((seeds, count), X)
+    given = widths, W, b, V, X, shown, Y, competing, losses
+    rates = X.dtype.type(rate), X.dtype.type(momentum)
+    blocks, threads = -(-batch // BLOCK), program_threads()
+    if work <= SMALL_STEP or seeds >= ENOUGH * threads or seeds % threads == 0:
+        nothing = [empty((0,) * axes, X) for axes in (3, 2, 2, 2)]
+        part(seeds, WHOLE, 0, *given, *rates, *nothing, work=3 * seeds * count * work)
+    else:
+        shapes = (batch, sizes[0]), *((batch * sum(sizes[1:]),) for _ in range(2)), (blocks,)
+        shared = [empty((seeds, *shape), X) for shape in shapes]
+        for number in range(count):
+            for phase in (SAMPLES, ROWS):
+                part(seeds * blocks, phase, number, *given, *rates, *shared)
+    return tensor(losses, seeds, count)
