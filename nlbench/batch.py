@@ -55,17 +55,19 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Batches:
-    """K training batches of every seed, one after another, as rows of data that all seeds share.
+    """Training batches of every seed, one after another, as rows of data that all seeds share.
 
-    inputs   (N, *input_shape) float32; batch k of seed s shows inputs[rows[s, k]]
-    rows     (S, K, B) int64
-    labels   (S, K, B) int64
-    classes, task  as in `Batch`, the same for all K
+    inputs   (N, *input_shape) float32; sample i of seed s is inputs[rows[s, i]]
+    rows     (S, n) int64
+    labels   (S, n) int64
+    size     B: batch k shows samples k B … k B + B - 1, the last one those that are left
+    classes, task  as in `Batch`, the same for all
     """
 
     inputs: Tensor
     rows: Tensor
     labels: Tensor
+    size: int
     classes: Tensor
     task: int | None
 

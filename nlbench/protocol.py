@@ -157,19 +157,17 @@ class _Presentation:
             yield inputs.shape[1]
 
     def _observed_at_once(self, samples: Samples, order: Tensor, classes: Tensor, told: int | None) -> Iterator[int]:
-        """As many batches at once as lie before the next measurement; the short last batch is by itself."""
+        """As many batches at once as lie before the next measurement."""
         rows, labels = samples.presented(order)
         first = 0
         while first < len(samples):
-            size = min(self.batch, len(samples) - first)
-            count = min(self._until_due(), (len(samples) - first) // size, AT_ONCE)
-            part = slice(first, first + count * size)
-            first = part.stop
+            last = min(first + self._until_due() * self.batch, len(samples))
             self._show(self.task if self.reorders else 0)
-            shown, answers = (each[:, part].unflatten(1, (count, size)) for each in (rows, labels))
-            losses = self.learner.observe_batches(Batches(samples.inputs, shown, answers, classes, told))  # type: ignore[attr-defined]
+            given = rows[:, first:last], labels[:, first:last], self.batch, classes, told
+            losses = self.learner.observe_batches(Batches(samples.inputs, *given))  # type: ignore[attr-defined]
             self.losses.extend(losses.detach())
-            yield count * size
+            yield last - first
+            first = last
 
     def _due(self, before: int) -> range:
         """Return the tasks to measure on within the task, when `before` samples had been seen before the last batch."""
@@ -180,12 +178,12 @@ class _Presentation:
         return range(self.task, self.task + 1) if len(self.losses) <= LEARNING_CURVE_BATCHES else range(0)
 
     def _until_due(self) -> int:
-        """Return after how many batches something is measured."""
+        """Return after how many batches something is measured, or after how many to look again."""
         if not self.every:
             return AT_ONCE
         if len(self.losses) < LEARNING_CURVE_BATCHES:
             return 1
-        return -(-(self.every - (self.samples_seen - self.start) % self.every) // self.batch)
+        return min(AT_ONCE, -(-(self.every - (self.samples_seen - self.start) % self.every) // self.batch))
 
     def _revealed(self, task: int) -> tuple[Tensor, int | None]:
         """Return what a training batch reveals: the competing logits, and the task's number in task-il."""

@@ -115,7 +115,11 @@ def runs(report: RunReport, as_json: bool) -> None:
 
 def _case(case: Case) -> str:
     seeds = f"{case.seeds} seed{'s' if case.seeds > 1 else ''}"
-    return f"{case.model} {case.stream}, {seeds}" + (f", batch {case.batch}" if case.batch else "")
+    return (
+        f"{case.model} {case.stream}, {seeds}"
+        + (f", batch {case.batch}" if case.batch else "")
+        + ("" if case.within else ", at boundaries")
+    )
 
 
 def _grid(first: str, *columns: str) -> Table:

@@ -75,6 +75,7 @@ class Mlp(Learner):
             batches.rows,
             batches.labels,
             batches.classes,
+            batch=batches.size,
             rate=self._rate,
             momentum=self._momentum,
             weight_velocities=self.weight_velocities,

@@ -153,7 +153,7 @@ def test_biases_in_the_last_column_of_the_weights_give_the_logits_of_copies(back
 def test_many_steps_at_once_are_the_steps_one_by_one_to_the_bit(backend: str, widths: tuple[int, ...], momentum: float) -> None:
     """The wider network is shared out by blocks of samples and rows where three seeds do not share two threads evenly."""
     draw = torch.Generator().manual_seed(0)
-    data, rows = torch.randn(50, widths[0], generator=draw), torch.randint(50, (3, 5, 40), generator=draw)
+    data, rows = torch.randn(50, widths[0], generator=draw), torch.randint(50, (3, 190), generator=draw)
     labels, classes = torch.randint(3, rows.shape, generator=draw), torch.tensor([True, True, True, False])
     shapes = [(3, d_out, d_in) for d_in, d_out in pairwise(widths)]
     made = [torch.randn(shape, generator=draw) / shape[2] ** 0.5 for shape in shapes]
@@ -163,9 +163,9 @@ def test_many_steps_at_once_are_the_steps_one_by_one_to_the_bit(backend: str, wi
         velocities = [[torch.zeros_like(each) for each in kind] if momentum else [] for kind in (weights, biases)]
         given = {"rate": 0.1, "momentum": momentum, "weight_velocities": velocities[0], "bias_velocities": velocities[1]}
         if at_once:
-            losses = mlp_steps(weights, biases, data, rows, labels, classes, **given, backend=backend)
+            losses = mlp_steps(weights, biases, data, rows, labels, classes, batch=40, **given, backend=backend)
         else:
-            shown = zip(rows.unbind(1), labels.unbind(1), strict=True)
+            shown = zip(rows.split(40, 1), labels.split(40, 1), strict=True)
             steps = [mlp_step(weights, biases, data[row], own, classes, **given, backend=backend) for row, own in shown]
             losses = torch.stack(steps, 1)
         states.append([losses, *weights, *biases, *velocities[0], *velocities[1]])
@@ -176,9 +176,19 @@ def test_many_steps_at_once_are_the_steps_one_by_one_to_the_bit(backend: str, wi
 def test_rows_that_the_data_lack_are_refused() -> None:
     weights, biases, data = [torch.zeros(1, 2, 3)], [torch.zeros(1, 2)], torch.zeros(4, 3)
     for row in (-1, 4):
-        rows = torch.tensor([[[0, row]]])
+        rows = torch.tensor([[0, row]])
         with pytest.raises(ValueError, match="rows must be 0 to 3"):
-            mlp_steps(weights, biases, data, rows, torch.zeros_like(rows), torch.tensor([True, True]), rate=0.1, backend="numba")
+            mlp_steps(
+                weights,
+                biases,
+                data,
+                rows,
+                torch.zeros_like(rows),
+                torch.tensor([True, True]),
+                batch=2,
+                rate=0.1,
+                backend="numba",
+            )
 
 
 @pytest.mark.parametrize("upright", [True, False])

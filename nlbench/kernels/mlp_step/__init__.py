@@ -51,6 +51,7 @@ def mlp_steps(
     labels: Tensor,
     classes: Tensor,
     *,
+    batch: int,
     rate: float,
     momentum: float = 0.0,
     weight_velocities: Sequence[Tensor] = (),
@@ -60,26 +61,27 @@ def mlp_steps(
     """The mean softmax cross-entropy before each of K steps, (S, K): what as many calls of `mlp_step` return and change, to the
     bit.
 
-    data  (N, d_in), the same for all seeds; rows (S, K, B), int64: which of them a batch shows; labels (S, K, B)
+    data   (N, d_in), the same for all seeds
+    rows   (S, n), int64: the samples as rows of the data, one batch after another; labels (S, n)
+    batch  B: samples of a batch; the last one holds what is left, and K = ⌈n / B⌉
 
     In Numba no step waits for Python, and where seeds are many each one's numbers stay in its core's cache from step to step.
     """
     _check(weights, biases, data, len(rows), momentum, weight_velocities, bias_velocities)
-    if rows.ndim != 3 or labels.shape != rows.shape or classes.shape != biases[-1].shape[1:]:
+    if rows.ndim != 2 or labels.shape != rows.shape or classes.shape != biases[-1].shape[1:] or batch < 1:
         raise ValueError(
             f"mlp_steps: rows {tuple(rows.shape)}, labels {tuple(labels.shape)} or classes {tuple(classes.shape)} do not fit each"
-            " other and the last layer"
+            f" other and the last layer, or batch {batch} is not positive"
         )
     velocities = weight_velocities, bias_velocities
     if (chosen := resolve(__name__, backend, data)) == "numba":
         numbers = rows.numpy()
         if numbers.size and not (numbers.min() >= 0 and numbers.max() < len(data)):
             raise ValueError(f"mlp_steps: rows must be 0 to {len(data) - 1}, got {numbers.min()} to {numbers.max()}")
-        return implementation(__name__, chosen, data).steps(
-            weights, biases, data, rows, labels, classes, rate, momentum, *velocities
-        )
+        steps = implementation(__name__, chosen, data).steps
+        return steps(weights, biases, data, rows, labels, classes, batch, rate, momentum, *velocities)
     step = implementation(__name__, chosen, data).step
-    each = zip(rows.unbind(1), labels.unbind(1), strict=True)
+    each = zip(rows.split(batch, 1), labels.split(batch, 1), strict=True)
     return torch.stack([step(weights, biases, data[row], own, classes, rate, momentum, *velocities) for row, own in each], 1)
 
 

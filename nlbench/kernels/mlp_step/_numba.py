@@ -159,19 +159,36 @@ def descend(p, part, parts, widths, weights, biases, velocities, X, hidden, delt
 
 
 @kernel()
-def whole(p, widths, weights, biases, velocities, data, rows, labels, classes, losses, rate, momentum):  # type: ignore[no-untyped-def]
+def add_up(numbers, out, index):  # type: ignore[no-untyped-def]
+    """out[index] becomes the sum, one after another: NumPy's `sum` would make Numba import its linear algebra, 0.2 s."""
+    out[index] = 0
+    for number in numbers:
+        out[index] += number
+
+
+@kernel()
+def whole(p, batch, widths, weights, biases, velocities, data, rows, labels, classes, losses, rate, momentum):  # type: ignore[no-untyped-def]
     """All steps of one seed, whose numbers stay in the cache."""
-    steps, batch = rows.shape[1:]
-    X, size = np.empty((batch, widths[0]), data.dtype), batch * widths[1:].sum()
-    hidden, deltas = np.empty(size, data.dtype), np.empty(size, data.dtype)
+    width = 0
+    for each in widths[1:]:
+        width += each
+    X, hidden, deltas = (
+        np.empty((batch, widths[0]), data.dtype),
+        np.empty(batch * width, data.dtype),
+        np.empty(batch * width, data.dtype),
+    )
     loss = np.empty((batch + BLOCK - 1) // BLOCK, data.dtype)
-    for step in range(steps):
-        gather(data, rows[p, step], 0, batch, X)
-        for block in range(len(loss)):
-            low, high = block * BLOCK, min(block * BLOCK + BLOCK, batch)
-            samples(p, low, high, widths, weights, biases, X, labels[p, step], classes, hidden, deltas, loss, block)
-        losses[p, step] = loss.sum()
-        descend(p, 0, 1, widths, weights, biases, velocities, X, hidden, deltas, rate, momentum)
+    for step in range(losses.shape[1]):
+        first, last = step * batch, min(step * batch + batch, rows.shape[1])
+        n = last - first
+        x, h, d, y = X[:n], hidden[: n * width], deltas[: n * width], labels[p, first:last]
+        gather(data, rows[p, first:last], 0, n, x)
+        blocks = (n + BLOCK - 1) // BLOCK
+        for block in range(blocks):
+            low, high = block * BLOCK, min(block * BLOCK + BLOCK, n)
+            samples(p, low, high, widths, weights, biases, x, y, classes, h, d, loss, block)
+        add_up(loss[:blocks], losses[p], step)
+        descend(p, 0, 1, widths, weights, biases, velocities, x, h, d, rate, momentum)
 
 
 @Program
@@ -179,6 +196,7 @@ def part(
     index,
     phase,
     step,
+    batch,
     widths,
     weights,
     biases,
@@ -197,19 +215,21 @@ def part(
 ):  # type: ignore[no-untyped-def]
     """All steps of one seed; or, of a step in two phases, one block of its samples, then one share of its rows."""
     if phase == WHOLE:
-        whole(index, widths, weights, biases, velocities, data, rows, labels, classes, losses, rate, momentum)
+        whole(index, batch, widths, weights, biases, velocities, data, rows, labels, classes, losses, rate, momentum)
         return
-    parts, batch = loss.shape[1], rows.shape[2]
+    first, last = step * batch, min(step * batch + batch, rows.shape[1])
+    n = last - first
+    parts, size = (n + BLOCK - 1) // BLOCK, hidden.shape[1] // batch * n
     p, number = index // parts, index % parts
+    x, h, d = X[p, :n], hidden[p, :size], deltas[p, :size]
     if phase == SAMPLES:
-        low, high = number * BLOCK, min(number * BLOCK + BLOCK, batch)
-        gather(data, rows[p, step], low, high, X[p])
-        shown = X[p], labels[p, step]
-        samples(p, low, high, widths, weights, biases, *shown, classes, hidden[p], deltas[p], loss[p], number)
+        low, high = number * BLOCK, min(number * BLOCK + BLOCK, n)
+        gather(data, rows[p, first:last], low, high, x)
+        samples(p, low, high, widths, weights, biases, x, labels[p, first:last], classes, h, d, loss[p], number)
         return
     if number == 0:
-        losses[p, step] = loss[p].sum()
-    descend(p, number, parts, widths, weights, biases, velocities, X[p], hidden[p], deltas[p], rate, momentum)
+        add_up(loss[p, :parts], losses[p], step)
+    descend(p, number, parts, widths, weights, biases, velocities, x, h, d, rate, momentum)
 
 
 def addresses(tensors: Sequence[Tensor]) -> np.ndarray:
@@ -230,8 +250,8 @@ def step(
 ) -> Tensor:
     """The loss of every seed before the step; arguments as in `mlp_step`."""
     seeds, batch, _ = inputs.shape
-    rows = torch.arange(seeds * batch).view(seeds, 1, batch)
-    given = inputs.flatten(0, 1), rows, labels[:, None], classes
+    rows = torch.arange(seeds * batch).view(seeds, batch)
+    given = inputs.flatten(0, 1), rows, labels, classes, batch
     return steps(weights, biases, *given, rate, momentum, weight_velocities, bias_velocities)[:, 0]
 
 
@@ -242,28 +262,30 @@ def steps(
     rows: Tensor,
     labels: Tensor,
     classes: Tensor,
+    batch: int,
     rate: float,
     momentum: float,
     weight_velocities: Sequence[Tensor],
     bias_velocities: Sequence[Tensor],
 ) -> Tensor:
     """The loss of every seed before every step, (S, K); arguments as in `mlp_steps`."""
-    seeds, count, batch = rows.shape
+    seeds, samples_each = rows.shape
     sizes = [data.shape[1], *(each.shape[1] for each in weights)]
-    widths, work = np.array(sizes, np.int64), batch * sum(d_in * d_out for d_in, d_out in pairwise(sizes))
+    widths, products = np.array(sizes, np.int64), sum(d_in * d_out for d_in, d_out in pairwise(sizes))
     W, b, V = addresses(weights), addresses(biases), addresses((*weight_velocities, *bias_velocities))
     X, shown, Y, competing = array(data), array(rows), array(labels), array(classes)
+    count = -(-samples_each // batch)
     losses = empty((seeds, count), X)
-    given = widths, W, b, V, X, shown, Y, competing, losses
-    rates = X.dtype.type(rate), X.dtype.type(momentum)
-    blocks, threads = -(-batch // BLOCK), program_threads()
-    if work <= SMALL_STEP or seeds >= ENOUGH * threads or seeds % threads == 0:
+    given = batch, widths, W, b, V, X, shown, Y, competing, losses, X.dtype.type(rate), X.dtype.type(momentum)
+    threads = program_threads()
+    if batch * products <= SMALL_STEP or seeds >= ENOUGH * threads or seeds % threads == 0:
         nothing = [empty((0,) * axes, X) for axes in (3, 2, 2, 2)]
-        part(seeds, WHOLE, 0, *given, *rates, *nothing, work=3 * seeds * count * work)
-    else:
-        shapes = (batch, sizes[0]), *((batch * sum(sizes[1:]),) for _ in range(2)), (blocks,)
-        shared = [empty((seeds, *shape), X) for shape in shapes]
-        for number in range(count):
-            for phase in (SAMPLES, ROWS):
-                part(seeds * blocks, phase, number, *given, *rates, *shared)
+        part(seeds, WHOLE, 0, *given, *nothing, work=3 * seeds * samples_each * products)
+        return tensor(losses, seeds, count)
+    shapes = (batch, sizes[0]), *((batch * sum(sizes[1:]),) for _ in range(2)), (-(-batch // BLOCK),)
+    shared = [empty((seeds, *shape), X) for shape in shapes]
+    for number in range(count):
+        blocks = -(-min(batch, samples_each - number * batch) // BLOCK)
+        for phase in (SAMPLES, ROWS):
+            part(seeds * blocks, phase, number, *given, *shared)
     return tensor(losses, seeds, count)
