@@ -25,13 +25,13 @@ def moved(index, tables, first, rates, like):  # type: ignore[no-untyped-def]
     low = (index - first[which]) * BLOCK
     high = min(low + BLOCK, tables[3, which])
     rate = rates[which]
-    parameter = matrix_at(tables[0, which], 0, 1, high, like)[0, low:]
-    gradient = matrix_at(tables[1, which], 0, 1, high, like)[0, low:]
+    parameter = matrix_at(tables[0, which], 0, 1, high, like)[0][low:]
+    gradient = matrix_at(tables[1, which], 0, 1, high, like)[0][low:]
     if tables[2, which] == 0:
         for i in range(parameter.shape[0]):
             parameter[i] -= rate * gradient[i]
         return
-    gathered = matrix_at(tables[2, which], 0, 1, high, like)[0, low:]
+    gathered = matrix_at(tables[2, which], 0, 1, high, like)[0][low:]
     if rate < 0:
         for i in range(parameter.shape[0]):
             gathered[i] += gradient[i]
