@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nlbench.api import Run, check, compare, load, resolve, run, stream_from_arrays
-    from nlbench.batch import Batch, Learner, Problem
+    from nlbench.batch import Batch, Batches, Learner, Problem
     from nlbench.errors import NlbenchError
 
 __version__ = "0.1.0"
 
 _PLACES = {
     "Batch": "batch",
+    "Batches": "batch",
     "Learner": "batch",
     "Problem": "batch",
     "NlbenchError": "errors",
@@ -28,6 +29,7 @@ _PLACES = {
 
 __all__ = [
     "Batch",
+    "Batches",
     "Learner",
     "NlbenchError",
     "Problem",
