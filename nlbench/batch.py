@@ -80,8 +80,8 @@ class Learner:
     state: the defaults of `state_dict`, `load_state_dict` and `memory_bytes` read those; nothing else survives a resume.
     Optional, found by name: `permute_inputs(order)`, where `order` is (S, n_inputs), replaces every tensor's input axis by
     `tensor[..., order]` (first-layer weights, momenta, input statistics), exactly; the harness then permutes the learner
-    instead of every image. `observe_batches(batches)` learns from `Batches` exactly as `observe` from one after another and
-    returns their losses (K, S); the harness uses it between two measurements, where both are of one class.
+    instead of every image. `observe_batches(batches)`, used where `takes_batches` is true, learns from `Batches` exactly as
+    `observe` does from one after another and returns their losses (K, S).
     """
 
     single_seed: ClassVar[bool] = False
@@ -89,6 +89,10 @@ class Learner:
 
     precisions: ClassVar[tuple[str, ...]] = ("float32",)
     """What `Problem.precision` may be: "bf16" too where the learner makes its matrix products in bfloat16 when asked."""
+
+    takes_batches: bool = False
+    """Whether the batches between two measurements go to `observe_batches`: a method of the learner's own class, as one that is
+    inherited may know less than an overridden `observe`."""
 
     backend: Backend = "reference"
     """The implementation of the kernels that trains it, for the record: plain torch, unless a subclass says otherwise."""

@@ -76,7 +76,7 @@ class _Presentation:
         self.task = 0  # the task being learned, or last learned
         self.every = self.protocol.evaluate_every if not self.cumulative else None
         self.prequential = self.protocol.prequential and not self.cumulative
-        self.takes_batches = _takes_batches(learner)
+        self.takes_batches = learner.takes_batches and "observe_batches" in vars(type(learner))
         self.losses: list[Tensor] = []  # of that task, left on the device
         self.finite: list[Tensor] = []  # whether the logits of each batch before learning it were, left there too
         self.right = torch.zeros(0)  # samples of that task predicted right before learning them
@@ -298,15 +298,6 @@ class _Presentation:
             order = back.gather(1, order) if order is not None else back
         self.learner.permute_inputs(order)  # type: ignore[attr-defined]
         self.shown = task
-
-
-def _takes_batches(learner: Learner) -> bool:
-    """Return whether the learner can observe many batches in one call; not where a subclass changed `observe` alone."""
-    hook = getattr(learner, "observe_batches", None)
-    if hook is None or "observe" in vars(learner):
-        return False
-    owner = next(kind for kind in type(learner).__mro__ if "observe" in vars(kind))
-    return getattr(hook, "__name__", "") in vars(owner)
 
 
 def _finite(logits: Tensor) -> Tensor:

@@ -386,6 +386,7 @@ CASES: Final = (
     _metric("identical-keys", {"S": 1, "L": 32, "D": 24, "V": 3}, edit=_identical_metric_keys),
     _metric("zero-keys", {"S": 1, "L": 20, "D": 24, "V": 3}, edit=_zero_keys),
     _metric("weak-ridge", {"S": 1, "L": 64, "D": 32, "V": 3, "ridge": 0.01}, chunk=64),
+    _metric("many-keys-weak-ridge", {"S": 1, "L": 300, "D": 16, "V": 5, "ridge": 1e-4}),
     _protected("protected-step", {"S": 2, "B": 32, "D": 70, "V": 12}),
     _protected("protected-step-bounded", {"S": 2, "B": 8, "D": 150, "V": 12}, bound=0.5),
     _newton_schulz("wide", (3, 20, 33)),

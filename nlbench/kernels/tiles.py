@@ -263,7 +263,7 @@ def _product(alpha, beta, a, a_row, a_column, b, b_row, c, c_row, m, n, k, size)
     lanes = VECTOR_BYTES // size
     narrow = 2 * lanes * k * size
     strip = n if n * k * size <= (L1_BYTES if narrow <= L1_BYTES else L2_BYTES) or m > 4 * n else 2 * lanes
-    for left in range(0, n, strip):
+    for left in range(0, n, max(strip, 1)):
         right = min(left + strip, n)
         for i in range(0, m, TILE_ROWS):
             rows, first, out = m - i, a + i * a_row * size, c + i * c_row * size
@@ -383,6 +383,14 @@ def solve_unit_lower_transposed(A, X):  # type: ignore[no-untyped-def]
                 factor = A[j, i]
                 for n in range(X.shape[1]):
                     X[i, n] -= factor * X[j, n]
+
+
+@kernel()
+def add(A, out):  # type: ignore[no-untyped-def]
+    """out += A."""
+    for i in range(A.shape[0]):
+        for j in range(A.shape[1]):
+            out[i, j] += A[i, j]
 
 
 @kernel(fastmath={"reassoc", "contract"})

@@ -44,7 +44,7 @@ class Mlp(Learner):
         self._momentum = config.momentum
         self._replay = Replay(self._step)
         if self.backend == "numba":
-            self.observe_batches = self._observe_batches
+            self.takes_batches = True
             _load_machine_code()
         rehearse(self, problem)
 
@@ -67,7 +67,7 @@ class Mlp(Learner):
             backend=self.backend,
         )
 
-    def _observe_batches(self, batches: Batches) -> Tensor:
+    def observe_batches(self, batches: Batches) -> Tensor:
         losses = mlp_steps(
             self.weights,
             self.biases,

@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from nlbench.kernels.metric_update.reference import RAISES
 from nlbench.kernels.programs import Program, array, empty, tensor
-from nlbench.kernels.tiles import copy, gemm, inner_product, kernel, transpose
+from nlbench.kernels.tiles import add, copy, gemm, inner_product, kernel, transpose
 
 PANEL: Final = 64
 """Rows that are computed at once above the diagonal of a symmetric matrix, and columns of a blocked factorisation."""
@@ -98,8 +98,8 @@ def whiten(R, A, wide, out):  # type: ignore[no-untyped-def]
 
 
 @Program
-def forward(p, memory, precision, keys, targets, chunk, memories, projected, final, P_end, outputs):  # type: ignore[no-untyped-def]
-    """One seed's tokens; `memories` and `projected` receive Mᵀ at every chunk start and K P if they have room."""
+def forward(p, memory, precision, keys, targets, chunk, memories, precisions, projected, final, P_end, outputs):  # type: ignore[no-untyped-def]
+    """One seed's tokens. If they have room, `memories` and `precisions` receive Mᵀ and P as chunks start, `projected` K P."""
     tokens, width = keys.shape[1:]
     answers, kind, keep = targets.shape[2], keys.dtype, memories.shape[1] > 0
     MT, P = np.empty((width, answers), kind), P_end[p]
@@ -116,6 +116,7 @@ def forward(p, memory, precision, keys, targets, chunk, memories, projected, fin
         gemm(1.0, K, P, 0.0, x)
         if keep:
             copy(MT, memories[p, index])
+            copy(P, precisions[p, index])
             copy(x, projected[p, low:high])
         whitening(K, x, r)
         for t in range(n):
@@ -129,33 +130,26 @@ def forward(p, memory, precision, keys, targets, chunk, memories, projected, fin
 
 
 @Program
-def backward(p, keys, targets, chunk, memories, projected, P_end, d_outputs, D, DP, dK, dV):  # type: ignore[no-untyped-def]
+def backward(p, keys, targets, chunk, memories, precisions, projected, d_outputs, D, DP, dK, dV):  # type: ignore[no-untyped-def]
     """One seed's gradients, last chunk first; D (V, D) and DP enter as those of the end and leave as those of the start.
 
-    With G = (I + X Kᵀ)⁻¹ = Rᵀ R, X = K P, E = V - K Mᵀ: M' = M + Eᵀ G X and P' = P - (R X)ᵀ R X. Chunk by chunk what P lost is
-    added again: sums of squares, so nothing cancels.
+    With G = (I + X Kᵀ)⁻¹, X = K P, E = V - K Mᵀ: M' = M + Eᵀ G X and P' = P - Xᵀ G X.
     """
     tokens, width = keys.shape[1:]
     answers, kind = targets.shape[2], keys.dtype
-    P, M, DT = P_end[p].copy(), np.empty((answers, width), kind), np.empty((width, answers), kind)
+    M, DT = np.empty((answers, width), kind), np.empty((width, answers), kind)
+    panel = np.empty((min(PANEL, width), width), kind)
     for index in range((tokens + chunk - 1) // chunk - 1, -1, -1):
         low, high = index * chunk, min(index * chunk + chunk, tokens)
         n = high - low
-        MT, X, K, dO = memories[p, index], projected[p, low:high], keys[p, low:high], d_outputs[p, low:high]
-        dk, dE = dK[p, low:high], dV[p, low:high]
+        MT, P, X = memories[p, index], precisions[p, index], projected[p, low:high]
+        K, dO, dk, dE = keys[p, low:high], d_outputs[p, low:high], dK[p, low:high], dV[p, low:high]
         R, G, wide = np.empty((n, n)), np.empty((n, n)), np.empty((2 * n, max(width, answers)))
-        E, GE, x, GX = (
-            np.empty((n, answers), kind),
-            np.empty((n, answers), kind),
-            np.empty((n, width), kind),
-            np.empty((n, width), kind),
-        )
-        dX, Y = np.empty((n, width), kind), np.empty((n, width), kind)
-        columns, found = np.empty((width, n), kind), np.empty((width, n), kind)
+        E, GE = np.empty((n, answers), kind), np.empty((n, answers), kind)
+        GX, dX, Y = np.empty((n, width), kind), np.empty((n, width), kind), np.empty((n, width), kind)
+        columns = np.empty((width, n), kind)
         dG, dS = np.empty((n, n), kind), np.empty((n, n), kind)
         whitening(K, X, R)
-        whiten(R, X, wide[:, :width], x)
-        symmetric_update(1.0, x, 1.0, P)
         gemm(-1.0, K, MT, 0.0, E)
         for t in range(n):
             for v in range(answers):
@@ -166,18 +160,21 @@ def backward(p, keys, targets, chunk, memories, projected, P_end, d_outputs, D, 
         transpose(MT, M)
         transpose(D[p], DT)
         gemm(1.0, GX, DT, 0.0, dE)
-        # Half of -G X (dP' + dP'ᵀ) in Y; -G dG G with dG = E dM' Xᵀ - X dP' Xᵀ, made symmetric, is half of
-        # G (E dM' - X dP') (G X)ᵀ and its transpose.
-        transpose(GX, columns)
-        gemm(-0.5, DP[p], columns, 0.0, found)
-        transpose(found, Y)
-        gemm(-0.5, GX, DP[p], 1.0, Y)
+        # Half of -G X (dP' + dP'ᵀ) in Y: the sum first, as the two cancel. -G dG G with dG = E dM' Xᵀ - X dP' Xᵀ, made
+        # symmetric, is half of G (E dM' - X dP') (G X)ᵀ and its transpose.
+        for row in range(0, width, PANEL):
+            high_row = min(row + PANEL, width)
+            both = panel[: high_row - row]
+            transpose(DP[p, :, row:high_row], both)
+            add(DP[p, row:high_row], both)
+            gemm(-0.5, GX[:, row:high_row], both, 0.0 if row == 0 else 1.0, Y)
         gemm(1.0, GE, D[p], 0.0, dX)
         for t in range(n):
             for d in range(width):
                 own, half = dX[t, d], Y[t, d]
                 dX[t, d] = own + 2 * half
                 Y[t, d] = own + half
+        transpose(GX, columns)
         gemm(-1.0, Y, columns, 0.0, dG)
         for t in range(n):
             for i in range(n):
@@ -327,12 +324,12 @@ class _Update(torch.autograd.Function):
         M, P, K, V = (array(each) for each in (memory, precision, keys, targets))
         chunks = -(-K.shape[1] // chunk) if any(ctx.needs_input_grad) else 0
         memories = empty((len(M), chunks, *M.shape[:0:-1]), M)
+        precisions = empty((len(M), chunks, *P.shape[1:]), M)
         projected = empty((len(M), K.shape[1] if chunks else 0, K.shape[2]), M)
         final, P_end, outputs = empty(M.shape, M), empty(P.shape, M), empty(V.shape, M)
-        forward(len(M), M, P, K, V, chunk, memories, projected, final, P_end, outputs)
-        ctx.saved, left = (K, V, chunk, memories, projected), tensor(P_end, *P.shape)
-        ctx.save_for_backward(left)
-        return tensor(final, *M.shape), left, tensor(outputs, *V.shape)
+        forward(len(M), M, P, K, V, chunk, memories, precisions, projected, final, P_end, outputs)
+        ctx.saved = K, V, chunk, memories, precisions, projected
+        return tensor(final, *M.shape), tensor(P_end, *P.shape), tensor(outputs, *V.shape)
 
     @staticmethod
     @once_differentiable
@@ -340,8 +337,7 @@ class _Update(torch.autograd.Function):
         K, V = ctx.saved[:2]
         D, DP = array(d_memory).copy(), array(d_precision).copy()
         dK, dV = empty(K.shape, K), empty(V.shape, K)
-        (left,) = ctx.saved_tensors
-        backward(len(K), *ctx.saved, array(left), array(d_outputs), D, DP, dK, dV)
+        backward(len(K), *ctx.saved, array(d_outputs), D, DP, dK, dV)
         return (*(tensor(each, *each.shape) for each in (D, DP, dK, dV)), None)
 
 

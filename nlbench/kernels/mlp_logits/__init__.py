@@ -19,8 +19,8 @@ def mlp_logits(
 ) -> Tensor:
     """The logits (S, N, n_classes); nothing is changed.
 
-    weights  one (S, d_out, d_in) a layer, biases (S, d_out); ReLU between layers. Rows are contiguous, and all rows of all seeds
-             lie equally far apart: a matrix whose last column is the bias gives both
+    weights  one (S, d_out, d_in) a layer, biases (S, d_out); ReLU between layers. Slices of a matrix that has the
+             biases as its last column are used where they lie
     inputs   (1 or S, N, d_in); 1 where all seeds are shown the same
     precision  as in `mlp_step`
 
@@ -39,11 +39,4 @@ def mlp_logits(
                 f"mlp_logits: weights[{i}] is {weight.dtype} on {weight.device}, inputs {inputs.dtype} on {inputs.device}"
             )
         width = d_out
-    if not all(each.stride(-1) == 1 or each.shape[-1] == 1 for each in weights) or not all(map(_even, (*weights, *biases))):
-        raise ValueError("mlp_logits: rows of weights must be contiguous, and rows and seeds lie equally far apart")
     return implementation(__name__, backend, inputs, precision).logits(weights, biases, inputs)
-
-
-def _even(parameter: Tensor) -> bool:
-    """Whether seed follows seed as far as row follows row; parameter (S, d_out, …)."""
-    return len(parameter) == 1 or parameter.stride(0) == parameter.shape[1] * parameter.stride(1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from nlbench.kernels.mlp_step._numba import BLOCK, add_bias, addresses, rectify
@@ -34,6 +35,17 @@ def part(index, blocks, widths, weights, biases, distances, inputs, out):  # typ
     transpose(below, out[p, low : low + size])
 
 
+def evenly(parameter: Tensor) -> tuple[Tensor, int]:
+    """The parameter (S, d_out, …), and how far it is from row to row and from seed to seed; a copy if rows do not lie evenly."""
+    seeds, rows = parameter.shape[:2]
+    width = parameter.shape[2] if parameter.ndim == 3 else 1
+    distance = parameter.stride(1) if rows > 1 else parameter.stride(0) if seeds > 1 else width
+    even = seeds == 1 or rows == 1 or parameter.stride(0) == rows * distance
+    if even and distance >= width and (width == 1 or parameter.stride(2) == 1):
+        return parameter, distance
+    return parameter.clone(memory_format=torch.contiguous_format), width
+
+
 def logits(weights: Sequence[Tensor], biases: Sequence[Tensor], inputs: Tensor) -> Tensor:
     """(S, N, n_classes); arguments as in `mlp_logits`."""
     X = array(inputs)
@@ -42,6 +54,8 @@ def logits(weights: Sequence[Tensor], biases: Sequence[Tensor], inputs: Tensor) 
     blocks = -(-count // BLOCK)
     out = empty((seeds, count, int(widths[-1])), X)
     work = seeds * count * int((widths[:-1] * widths[1:]).sum())
-    distances = np.array([[each.stride(1) for each in kind] for kind in (weights, biases)], np.int64)
-    part(seeds * blocks, blocks, widths, addresses(weights), addresses(biases), distances, X, out, work=work)
+    rows = [[evenly(each) for each in kind] for kind in (weights, biases)]
+    distances = np.array([[distance for _, distance in kind] for kind in rows], np.int64)
+    places = (addresses([parameter for parameter, _ in kind]) for kind in rows)
+    part(seeds * blocks, blocks, widths, *places, distances, X, out, work=work)
     return tensor(out, *out.shape)

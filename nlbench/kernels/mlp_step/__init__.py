@@ -35,9 +35,10 @@ def mlp_step(
     """
     seeds, batch, _ = inputs.shape
     _check(weights, biases, inputs, seeds, momentum, weight_velocities, bias_velocities)
-    if labels.shape != (seeds, batch) or classes.shape != biases[-1].shape[1:]:
+    if labels.shape != (seeds, batch) or classes.shape != biases[-1].shape[1:] or not batch:
         raise ValueError(
-            f"mlp_step: labels {tuple(labels.shape)} or classes {tuple(classes.shape)} do not fit inputs and last layer"
+            f"mlp_step: labels {tuple(labels.shape)} or classes {tuple(classes.shape)} do not fit inputs and last layer,"
+            " or are none"
         )
     step = implementation(__name__, backend, inputs, precision).step
     return step(weights, biases, inputs, labels, classes, rate, momentum, weight_velocities, bias_velocities)
@@ -73,11 +74,12 @@ def mlp_steps(
             f"mlp_steps: rows {tuple(rows.shape)}, labels {tuple(labels.shape)} or classes {tuple(classes.shape)} do not fit each"
             f" other and the last layer, or batch {batch} is not positive"
         )
+    if rows.device.type == "cpu" and rows.numel() and not 0 <= int(rows.min()) <= int(rows.max()) < len(data):
+        raise ValueError(f"mlp_steps: rows must be 0 to {len(data) - 1}, got {int(rows.min())} to {int(rows.max())}")
+    if not rows.shape[1]:
+        return data.new_zeros(len(rows), 0)
     velocities = weight_velocities, bias_velocities
     if (chosen := resolve(__name__, backend, data)) == "numba":
-        numbers = rows.numpy()
-        if numbers.size and not (numbers.min() >= 0 and numbers.max() < len(data)):
-            raise ValueError(f"mlp_steps: rows must be 0 to {len(data) - 1}, got {numbers.min()} to {numbers.max()}")
         steps = implementation(__name__, chosen, data).steps
         return steps(weights, biases, data, rows, labels, classes, batch, rate, momentum, *velocities)
     step = implementation(__name__, chosen, data).step

@@ -270,10 +270,13 @@ def steps(
 ) -> Tensor:
     """The loss of every seed before every step, (S, K); arguments as in `mlp_steps`."""
     seeds, samples_each = rows.shape
+    batch = min(batch, samples_each)
     sizes = [data.shape[1], *(each.shape[1] for each in weights)]
     widths, products = np.array(sizes, np.int64), sum(d_in * d_out for d_in, d_out in pairwise(sizes))
     W, b, V = addresses(weights), addresses(biases), addresses((*weight_velocities, *bias_velocities))
     X, shown, Y, competing = array(data), array(rows), array(labels), array(classes)
+    if Y.size and not (Y.min() >= 0 and Y.max() < sizes[-1]):
+        raise ValueError(f"mlp_step: labels must be 0 to {sizes[-1] - 1}, got {Y.min()} to {Y.max()}")
     count = -(-samples_each // batch)
     losses = empty((seeds, count), X)
     given = batch, widths, W, b, V, X, shown, Y, competing, losses, X.dtype.type(rate), X.dtype.type(momentum)

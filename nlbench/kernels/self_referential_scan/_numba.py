@@ -17,17 +17,9 @@ from nlbench.kernels.memory_scan._chunk import RESIDUALS, chunk_backward, new_re
 from nlbench.kernels.programs import Program, array, empty, tensor
 from nlbench.kernels.self_referential_scan import Memories
 from nlbench.kernels.self_referential_scan.reference import TINY
-from nlbench.kernels.tiles import copy, fill_zero, gemm, kernel, transpose
+from nlbench.kernels.tiles import add, copy, fill_zero, gemm, kernel, transpose
 
 GIVEN = RESIDUALS["given"]
-
-
-@kernel()
-def add(A, out):  # type: ignore[no-untyped-def]
-    """out += A."""
-    for i in range(A.shape[0]):
-        for j in range(A.shape[1]):
-            out[i, j] += A[i, j]
 
 
 @kernel(fastmath={"reassoc", "contract"})
