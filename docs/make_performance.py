@@ -196,7 +196,7 @@ def neighbour() -> str:
                 time.sleep(0.5)
                 beside.append(runs.run(plan, KERNELS).train)
         quiet, crowded = median(alone), median(beside)
-        name = f"{case.model} {case.stream}, {case.seeds} seeds"
+        name = f"{case.model} {case.stream}, {case.seeds} seeds" + ("" if case.within else ", at boundaries")
         lines.append(f"| {name} | {quiet:.3g} | {crowded:.3g} | {crowded / quiet:.2f} |")
     return "\n".join(lines)
 
@@ -210,7 +210,8 @@ def token_loops() -> str:
 
     lines = ["| case | direction | kernel ms | token loop, times | chunked torch, times |", "|---|---|---|---|---|"]
     turns, limits = kernels.Turns("cpu", torch.float32, 3, 1.0, token_loop=True, peers=False), kernels.measure_limits()
-    for case in (case for case in CASES if case.op == "memory_scan" and case.timed and case.options["chunk"] == 64):
+    timed = (case for case in CASES if case.op == "memory_scan" and case.timed and case.device == "cpu")
+    for case in (case for case in timed if case.options["chunk"] == 64):
         timings = kernels.time_case(case, ["reference", "numba"], turns, limits)
         seconds = {(each.direction, each.implementation): each.seconds for each in timings}
         for direction in ("forward", "forward+backward"):
