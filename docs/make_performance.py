@@ -1,6 +1,6 @@
 """Measure what docs/performance.md shows, on this machine, and write it there.
 
-    python docs/make_performance.py                    all parts, about half an hour
+    python docs/make_performance.py                    all parts, about twenty minutes
     python docs/make_performance.py kernels growth     these parts
 
 MNIST is looked for as `nlbench run` does. Keep the machine quiet meanwhile: every ratio is taken in turns, but no turn is immune.
