@@ -97,6 +97,14 @@ def whiten(R, A, wide, out):  # type: ignore[no-untyped-def]
     copy(wide[size : 2 * size], out)
 
 
+@kernel()
+def times_symmetric(A, S, AT, found, out):  # type: ignore[no-untyped-def]
+    """out = A S for A (n, D) and symmetric S (D, D), which passes through the cache once; AT and found (D, n) are workspace."""
+    transpose(A, AT)
+    gemm(1.0, S, AT, 0.0, found)
+    transpose(found, out)
+
+
 @Program
 def forward(p, memory, precision, keys, targets, chunk, memories, precisions, projected, final, P_end, outputs):  # type: ignore[no-untyped-def]
     """One seed's tokens. If they have room, `memories` and `precisions` receive Mᵀ and P as chunks start, `projected` K P."""
@@ -113,7 +121,7 @@ def forward(p, memory, precision, keys, targets, chunk, memories, precisions, pr
         n = high - low
         K, out, x, e, r = keys[p, low:high], outputs[p, low:high], X[:n], E[:n], R[:n, :n]
         gemm(1.0, K, MT, 0.0, out)
-        gemm(1.0, K, P, 0.0, x)
+        times_symmetric(K, P, np.empty((width, n), kind), np.empty((width, n), kind), x)
         if keep:
             copy(MT, memories[p, index])
             copy(P, precisions[p, index])
@@ -147,7 +155,7 @@ def backward(p, keys, targets, chunk, memories, precisions, projected, d_outputs
         R, G, wide = np.empty((n, n)), np.empty((n, n)), np.empty((2 * n, max(width, answers)))
         E, GE = np.empty((n, answers), kind), np.empty((n, answers), kind)
         GX, dX, Y = np.empty((n, width), kind), np.empty((n, width), kind), np.empty((n, width), kind)
-        columns = np.empty((width, n), kind)
+        columns, found = np.empty((width, n), kind), np.empty((width, n), kind)
         dG, dS = np.empty((n, n), kind), np.empty((n, n), kind)
         whitening(K, X, R)
         gemm(-1.0, K, MT, 0.0, E)
@@ -162,26 +170,28 @@ def backward(p, keys, targets, chunk, memories, precisions, projected, d_outputs
         gemm(1.0, GX, DT, 0.0, dE)
         # Half of -G X (dP' + dP'ᵀ) in Y: the sum first, as the two cancel. -G dG G with dG = E dM' Xᵀ - X dP' Xᵀ, made
         # symmetric, is half of G (E dM' - X dP') (G X)ᵀ and its transpose.
+        transpose(GX, columns)
         for row in range(0, width, PANEL):
             high_row = min(row + PANEL, width)
             both = panel[: high_row - row]
             transpose(DP[p, :, row:high_row], both)
             add(DP[p, row:high_row], both)
-            gemm(-0.5, GX[:, row:high_row], both, 0.0 if row == 0 else 1.0, Y)
+            gemm(-0.5, both, columns, 0.0, found[row:high_row])
+        transpose(found, Y)
         gemm(1.0, GE, D[p], 0.0, dX)
         for t in range(n):
             for d in range(width):
                 own, half = dX[t, d], Y[t, d]
                 dX[t, d] = own + 2 * half
                 Y[t, d] = own + half
-        transpose(GX, columns)
         gemm(-1.0, Y, columns, 0.0, dG)
         for t in range(n):
             for i in range(n):
                 dS[t, i] = (dG[t, i] + dG[i, t]) / 2
         gemm(1.0, dS, K, 1.0, dX)
         gemm(1.0, dS, X, 0.0, dk)
-        gemm(1.0, dX, P, 1.0, dk)
+        times_symmetric(dX, P, columns, found, Y)
+        add(Y, dk)
         for row in range(0, width, ROWS):
             gemm(1.0, K[:, row : row + ROWS].T, dX, 1.0, DP[p, row : row + ROWS])
         for t in range(n):
