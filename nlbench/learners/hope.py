@@ -156,7 +156,7 @@ class Hope(Learner):
         below = [surprises * (rates / rates.shape[1])]
         for memory, key in zip(reversed(self.memories[1:]), reversed(keys[1:]), strict=True):
             errors = batch_product(below[-1], memory, backend=self._products)[..., :-1]
-            below.append(errors.where(key[..., :-1] > 0, 0.0))
+            below.append(errors * (key[..., :-1] > 0))
         with self._branches.branch(len(keys) - 1):
             self._write_readout(keys[-1], directions[-1], readings, surprises, rates)
         for i, own in enumerate(reversed(below[1:])):
