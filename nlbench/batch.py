@@ -80,8 +80,7 @@ class Learner:
     state: the defaults of `state_dict`, `load_state_dict` and `memory_bytes` read those; nothing else survives a resume.
     Optional, found by name: `permute_inputs(order)`, where `order` is (S, n_inputs), replaces every tensor's input axis by
     `tensor[..., order]` (first-layer weights, momenta, input statistics), exactly; the harness then permutes the learner
-    instead of every image. `observe_batches(batches)`, used where `takes_batches` is true, learns from `Batches` exactly as
-    `observe` does from one after another and returns their losses (K, S).
+    instead of every image.
     """
 
     single_seed: ClassVar[bool] = False
@@ -91,8 +90,7 @@ class Learner:
     """What `Problem.precision` may be: "bf16" too where the learner makes its matrix products in bfloat16 when asked."""
 
     takes_batches: bool = False
-    """Whether the batches between two measurements go to `observe_batches`: a method of the learner's own class, as one that is
-    inherited may know less than an overridden `observe`."""
+    """True for a learner that is faster with `observe_batches` than with `observe`, such as one whose kernels run many steps."""
 
     backend: Backend = "reference"
     """The implementation of the kernels that trains it, for the record: plain torch, unless a subclass says otherwise."""
@@ -105,6 +103,10 @@ class Learner:
 
         Gradients are off: a learner that uses autograd wraps its forward pass in `torch.enable_grad()`.
         """
+        raise NotImplementedError
+
+    def observe_batches(self, batches: Batches) -> Tensor:
+        """Learn exactly as `observe` does from one batch after another; return their losses (K, S), fresh tensors too."""
         raise NotImplementedError
 
     def predict(self, inputs: Tensor, task: int | None) -> Tensor:
@@ -143,6 +145,14 @@ class Learner:
     def diagnostics(self) -> dict[str, Tensor]:
         """Return named (S,) values to record at each task boundary, such as `level.16.updates`."""
         return {}
+
+
+def observes_batches(learner: Learner) -> bool:
+    """Return whether `observe_batches` stands for `observe`: the learner says so, and the class that defines the one defines the
+    other. One that is inherited may know less than an overridden `observe`.
+    """
+    owner = next(kind for kind in type(learner).__mro__ if "observe" in vars(kind))
+    return learner.takes_batches and "observe_batches" in vars(owner)
 
 
 def _tensors(value: object) -> dict[str, Tensor]:

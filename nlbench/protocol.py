@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from nlbench import seeds as draws
-from nlbench.batch import Batch, Batches, Learner
+from nlbench.batch import Batch, Batches, Learner, observes_batches
 from nlbench.errors import NlbenchError, NotFiniteError
 from nlbench.records import Row
 from nlbench.streams import Samples, Stream
@@ -76,7 +76,7 @@ class _Presentation:
         self.task = 0  # the task being learned, or last learned
         self.every = self.protocol.evaluate_every if not self.cumulative else None
         self.prequential = self.protocol.prequential and not self.cumulative
-        self.takes_batches = learner.takes_batches and "observe_batches" in vars(type(learner))
+        self.observes_batches = observes_batches(learner)
         self.losses: list[Tensor] = []  # of that task, left on the device
         self.finite: list[Tensor] = []  # whether the logits of each batch before learning it were, left there too
         self.right = torch.zeros(0)  # samples of that task predicted right before learning them
@@ -143,7 +143,7 @@ class _Presentation:
     def _observed(self, samples: Samples, order: Tensor) -> Iterator[int]:
         """Let the learner observe the samples in the order (S, n); yield how many, before each time that something may be due."""
         classes, told = self._revealed(self.task)
-        if self.takes_batches and not self.prequential and samples.orders is None:
+        if self.observes_batches and not self.prequential and samples.orders is None:
             yield from self._observed_at_once(samples, order, classes, told)
             return
         for inputs, labels in samples.batches(order, self.batch):
@@ -164,7 +164,7 @@ class _Presentation:
             last = min(first + self._until_due() * self.batch, len(samples))
             self._show(self.task if self.reorders else 0)
             given = rows[:, first:last], labels[:, first:last], self.batch, classes, told
-            losses = self.learner.observe_batches(Batches(samples.inputs, *given))  # type: ignore[attr-defined]
+            losses = self.learner.observe_batches(Batches(samples.inputs, *given))
             self.losses.extend(losses.detach())
             yield last - first
             first = last

@@ -84,7 +84,7 @@ def test_learners_see_byte_equal_streams(kind: str) -> None:
 @pytest.mark.parametrize(("every", "passes"), [(None, 1), (50, 1), (64, 2)])
 @pytest.mark.parametrize("kind", ["split", "permuted"])
 def test_observing_many_batches_at_once_changes_no_row(kind: str, every: int | None, passes: int) -> None:
-    """A class that has no `observe_batches` of its own is shown one batch after another."""
+    """A class that changes `observe` alone is shown one batch after another."""
     stream = declared_stream(kind, [0, 3], tasks=2, protocol={"batch": 8, "evaluate_every": every, "passes": passes})
     problem = replace(problem_of(stream), backend="numba")
     calls: dict[str, list[int]] = {"batches": [], "batch": []}

@@ -14,7 +14,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from nlbench.batch import Batch, Learner, Problem
+from nlbench.batch import Batch, Batches, Learner, Problem, observes_batches
 from nlbench.errors import NlbenchError
 
 _WAY_OUT: Final = "No record was written. Mend the learner."
@@ -54,6 +54,7 @@ class External(Learner):
         with Blamed(f"{place}.__init__", self._file):
             self.learner = kind(config, problem)
         self.backend = self.learner.backend
+        self.takes_batches = bool(self._seeds) and observes_batches(self.learner)
         if hasattr(kind, "permute_inputs"):
             self.permute_inputs = partial(self._call, "permute_inputs")
 
@@ -62,6 +63,10 @@ class External(Learner):
         if self._seeds == () and isinstance(loss, float):
             return torch.tensor(loss)
         return self._tensor("observe", loss, self._seeds, "the loss before the update")
+
+    def observe_batches(self, batches: Batches) -> Tensor:
+        losses, count = self._call("observe_batches", batches), -(-batches.rows.shape[1] // batches.size)
+        return self._tensor("observe_batches", losses, (count, *self._seeds), "the losses before each update, (K, S)")
 
     def predict(self, inputs: Tensor, task: int | None) -> Tensor:
         logits = self._call("predict", inputs, task)

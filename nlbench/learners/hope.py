@@ -71,7 +71,7 @@ class Hope(Learner):
         exact = self._readout.rule == "exact"
         if exact or any(self._protects):
             self.backend = resolve(metric_step.__module__, problem.backend, self.memories[0])
-        self._products: Backend = "numba" if self.backend == "numba" else "reference"
+        self._product_backend: Backend = "numba" if self.backend == "numba" else "reference"
         if self.backend == "numba":
             _load_machine_code(exact, any(self._protects))
         self.metrics = [
@@ -117,7 +117,7 @@ class Hope(Learner):
             read = self._self_references.of_seed(seed, read) if self._self_references else read
             own = [memory[seed : seed + 1] for memory in self.memories]
             weights, biases = [each[..., :-1] for each in own], [each[..., -1] for each in own]
-            readings.append(mlp_logits(weights, biases, read[None], backend=self._products))
+            readings.append(mlp_logits(weights, biases, read[None], backend=self._product_backend))
         return torch.cat(readings)
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
@@ -155,7 +155,7 @@ class Hope(Learner):
             rates = rates * self._fade(self._self_references.write(slow))
         below = [surprises * (rates / rates.shape[1])]
         for memory, key in zip(reversed(self.memories[1:]), reversed(keys[1:]), strict=True):
-            errors = batch_product(below[-1], memory, backend=self._products)[..., :-1]
+            errors = batch_product(below[-1], memory, backend=self._product_backend)[..., :-1]
             below.append(errors * (key[..., :-1] > 0))
         with self._branches.branch(len(keys) - 1):
             self._write_readout(keys[-1], directions[-1], readings, surprises, rates)
@@ -172,9 +172,9 @@ class Hope(Learner):
         keys = [with_constant(self._self_references.keys(slow) if self._self_references else slow)]
         directions = [self._directions(0, keys[0])]
         for i, memory in enumerate(self.memories[:-1], 1):
-            keys.append(with_constant(batch_product(keys[-1], memory.mT, backend=self._products).relu_()))
+            keys.append(with_constant(batch_product(keys[-1], memory.mT, backend=self._product_backend).relu_()))
             directions.append(self._directions(i, keys[i]))
-        return keys, directions, batch_product(keys[-1], self.memories[-1].mT, backend=self._products)
+        return keys, directions, batch_product(keys[-1], self.memories[-1].mT, backend=self._product_backend)
 
     def _directions(self, i: int, keys: Tensor) -> Tensor | None:
         """Return keys projected by what memory i protects, made in its branch; None where its step makes them itself."""

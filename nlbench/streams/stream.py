@@ -63,7 +63,8 @@ class Samples:
 
     def presented(self, order: Tensor) -> tuple[Tensor, Tensor]:
         """Return rows and labels (S, n) in the presentation order (S, n)."""
-        return tuple(each.expand(len(order), -1).gather(1, order) for each in (self.rows, self.labels))  # type: ignore[return-value]
+        rows, labels = (each.expand(len(order), -1).gather(1, order) for each in (self.rows, self.labels))
+        return rows, labels
 
     def batches(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (inputs, labels) in the presentation order (S, n), `size` samples at a time; the short last batch is kept."""

@@ -94,6 +94,30 @@ class BadDiagnostics(Fine):
         return {"speed": torch.zeros(3, 3)}
 
 
+class AtOnce(Fine):
+    takes_batches = True
+
+    def observe(self, batch):
+        raise RuntimeError("one by one")
+
+    def observe_batches(self, batches):
+        count = -(-batches.rows.shape[1] // batches.size)
+        self.steps += count
+        return torch.zeros(count, len(batches.rows))
+
+
+class Again(AtOnce):
+    def observe(self, batch):
+        return Fine.observe(self, batch) + 1
+
+
+class OneLossForAll(AtOnce):
+    observe = AtOnce.observe
+
+    def observe_batches(self, batches):
+        return super().observe_batches(batches)[:1]
+
+
 class NoPredict(nlbench.Learner):
     def __init__(self, config, problem):
         pass
@@ -177,3 +201,17 @@ def test_a_run_of_it_leaves_no_record(tmp_path: Path) -> None:
         nlbench.run("./mine.py:Exits", stream, seeds=2, results=tmp_path / "r")
     assert not list((tmp_path / "r").glob("*.parquet"))
     assert nlbench.run("./mine.py:Fine", stream, seeds=2, results=tmp_path / "r").metric("average_accuracy")
+
+
+@pytest.mark.usefixtures("mine")
+def test_it_may_observe_batches_at_once_unless_observe_alone_was_changed(tmp_path: Path) -> None:
+    x = np.zeros((40, 4), dtype=np.float32)
+    tasks = [(x, np.arange(40) % 3, x, np.arange(40) % 3)] * 2
+    stream = nlbench.stream_from_arrays("small", tasks, scenario="domain-il", batch=16)
+    rows = [
+        nlbench.run(f"./mine.py:{name}", stream, seeds=2, results=tmp_path / name).metric("average_accuracy")
+        for name in ("AtOnce", "Again", "Fine")
+    ]
+    assert rows[0] == rows[1] == rows[2]
+    with pytest.raises(NlbenchError, match=r"OneLossForAll\.observe_batches must return the losses .* shape \(3, 2\).* \(1, 2\)"):
+        nlbench.run("./mine.py:OneLossForAll", stream, seeds=2, results=tmp_path / "r")

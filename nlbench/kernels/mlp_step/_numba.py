@@ -22,8 +22,8 @@ from nlbench.kernels.tiles import copy, gemm, kernel, matrix_at, row_sums, trans
 SMALL_STEP: Final = 4_000_000
 """Multiply-adds of a step below which one program does it all: a second parallel launch would cost more than it gains."""
 BLOCK: Final = 32
-ENOUGH: Final = 3
-"""Seeds a thread from which no thread waits long for the last one."""
+SEEDS_A_THREAD: Final = 3
+"""From so many on, no thread waits long for the last seed."""
 WHOLE, SAMPLES, ROWS = 0, 1, 2
 
 
@@ -281,7 +281,7 @@ def steps(
     losses = empty((seeds, count), X)
     given = batch, widths, W, b, V, X, shown, Y, competing, losses, X.dtype.type(rate), X.dtype.type(momentum)
     threads = program_threads()
-    if batch * products <= SMALL_STEP or seeds >= ENOUGH * threads or seeds % threads == 0:
+    if batch * products <= SMALL_STEP or seeds >= SEEDS_A_THREAD * threads or seeds % threads == 0:
         nothing = [empty((0,) * axes, X) for axes in (3, 2, 2, 2)]
         part(seeds, WHOLE, 0, *given, *nothing, work=3 * seeds * samples_each * products)
         return tensor(losses, seeds, count)
