@@ -162,9 +162,8 @@ def gate_products(gates, C: tl.constexpr, LOW: tl.constexpr):
     lower = token[:, None] > token[None, :]
     if LOW:
         logs = tl.log2(tl.maximum(gates, 1e-30))
-        before = tl.sum(tl.where(lower, logs[None, :], 0.0), 1)
-        through = tl.sum(tl.where(token[:, None] <= token[None, :], logs[:, None], 0.0), 0)
-        whole = tl.sum(logs, 0)
+        through = tl.cumsum(logs, 0)
+        before, whole = through - logs, tl.sum(logs, 0)
         between = tl.where(lower, tl.exp2(before[:, None] - through[None, :]), 0.0)
         return between, tl.exp2(before), tl.exp2(whole - through), tl.exp2(whole)
     else:
@@ -175,24 +174,6 @@ def gate_products(gates, C: tl.constexpr, LOW: tl.constexpr):
         factors = tl.where(token[:, None] > token[None, :] + 1, previous[:, None], 1.0)
         between = tl.where(lower, tl.cumprod(factors, 0), 0.0)
         return between, tl.cumprod(previous, 0), after, tl.sum(tl.where(token == 0, gates * after, 0.0), 0)
-
-
-@triton.jit
-def running_products(gates, C: tl.constexpr, LOW: tl.constexpr):
-    """As `gate_products`; LOW takes each logarithm once and adds them up one after the other, a third of the instructions.
-
-    Kernels come here as they have been verified with it on a GPU.
-    """
-    token = tl.arange(0, C)
-    lower = token[:, None] > token[None, :]
-    if LOW:
-        logs = tl.log2(tl.maximum(gates, 1e-30))
-        through = tl.cumsum(logs, 0)
-        before, whole = through - logs, tl.sum(logs, 0)
-        between = tl.where(lower, tl.exp2(before[:, None] - through[None, :]), 0.0)
-        return between, tl.exp2(before), tl.exp2(whole - through), tl.exp2(whole)
-    else:
-        return gate_products(gates, C, LOW)
 
 
 @triton.jit
@@ -234,38 +215,37 @@ def couples(rows, columns, size: tl.constexpr):
 
 @triton.jit
 def block_inverse(A, LOW: tl.constexpr):
-    """(I + A)⁻¹ for A (16, 16) given below its diagonal, by blocks that double, as `unit_lower_inverse`."""
-    row = tl.arange(0, 16)
-    inverse = tl.where(row[:, None] == row[None, :], 1.0, 0.0) - tl.where(couples(row[:, None], row[None, :], 1), A, 0.0)
+    """(I + A)⁻¹ for A (16, 16), or each of (N, 16, 16), given below the diagonal, by blocks that double.
+
+    Of [[X, 0], [B, Y]] it is [[X⁻¹, 0], [-Y⁻¹ B X⁻¹, Y⁻¹]]. No powers of A: with similar keys those grow far beyond the inverse.
+    """
+    row, column = tl.arange(0, 16)[:, None], tl.arange(0, 16)[None, :]
+    inverse = tl.where(row == column, 1.0, 0.0) - tl.where(couples(row, column, 1), A, 0.0)
     for level in tl.static_range(1, 4):
-        coupling = tl.where(couples(row[:, None], row[None, :], 2**level), A, 0.0)
+        coupling = tl.where(couples(row, column, 2**level), A, 0.0)
         inverse -= mask_product(inverse, mask_product(coupling, inverse, LOW), LOW)
     return inverse
 
 
 @triton.jit
-def unit_lower_inverse(A, C: tl.constexpr, LOW: tl.constexpr):
-    """(I + A)⁻¹ for A (C, C) given below its diagonal, by substitution in blocks that double.
+def tile_inverse(A, place, C: tl.constexpr, LOW: tl.constexpr):
+    """(I + A)⁻¹ for A (C, C) given below its diagonal, as `block_inverse`; by way of `place`, (C, C) in memory, where it stays.
 
-    Of [[X, 0], [B, Y]] it is [[X⁻¹, 0], [-Y⁻¹ B X⁻¹, Y⁻¹]]; up to 16 all diagonal blocks of 16 × 16 at once. No powers of A: with
-    similar keys those grow far beyond the inverse.
+    Blocks of other shapes come from memory: a program cannot take them out of its registers.
     """
-    N: tl.constexpr = C // 16
-    block = tl.arange(0, N)
-    row = tl.arange(0, 16)
-    same = (block[:, None] == block[None, :])[:, None, :, None]
-    diagonal = tl.sum(tl.where(same, tl.reshape(A, (N, 16, N, 16)), 0.0), 2)
-    identity = tl.where(row[:, None] == row[None, :], 1.0, 0.0)[None, :, :]
-    inverse = identity - tl.where(couples(row[:, None], row[None, :], 1)[None, :, :], diagonal, 0.0)
-    for level in tl.static_range(1, 4):
-        coupling = tl.where(couples(row[:, None], row[None, :], 2**level)[None, :, :], diagonal, 0.0)
-        inverse -= mask_product(inverse, mask_product(coupling, inverse, LOW), LOW)
-    found = tl.reshape(tl.where(same, inverse[:, :, None, :], 0.0), (C, C))
-    token = tl.arange(0, C)
+    store_rows(place, A, 0, C, 0, C, C, C)
+    tl.debug_barrier()
+    row, column = tl.arange(0, 16)[None, :, None], tl.arange(0, 16)[None, None, :]
+    block = place + tl.arange(0, C // 16)[:, None, None] * (16 * C + 16) + row * C + column
+    tl.store(block, block_inverse(tl.load(block), LOW))
+    tl.debug_barrier()
     if C > 16:
-        coupling = tl.where(couples(token[:, None], token[None, :], 16), A, 0.0)
-        found -= mask_product(found, mask_product(coupling, found, LOW), LOW)
+        first = place + tl.arange(0, C // 32)[:, None, None] * (32 * C + 32) + row * C + column
+        coupled = mask_product(tl.load(first + 16 * C), tl.load(first), LOW)
+        tl.store(first + 16 * C, -mask_product(tl.load(first + 16 * C + 16), coupled, LOW))
+        tl.debug_barrier()
     if C > 32:
-        coupling = tl.where(couples(token[:, None], token[None, :], 32), A, 0.0)
-        found -= mask_product(found, mask_product(coupling, found, LOW), LOW)
-    return found
+        coupled = mask_product(load_rows(place, 32, 64, 0, C, 32, 32), load_rows(place, 0, 32, 0, C, 32, 32), LOW)
+        store_rows(place, -mask_product(load_rows(place, 32, 64, 32, C, 32, 32), coupled, LOW), 32, 64, 0, C, 32, 32)
+        tl.debug_barrier()
+    return load_rows(place, 0, C, 0, C, C, C)

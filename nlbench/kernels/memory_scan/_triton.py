@@ -142,7 +142,7 @@ class _Scan(torch.autograd.Function):
             plan.launch(
                 query_gradients, tiles, k, t, n, q, eta, alpha, mu, e, c_before, memories, velocities, d_o, d_k, d_q, d_tokens,
             )  # fmt: skip
-        d_t, d_eta, d_alpha = empty(t.shape, k), empty(eta.shape, k), empty(eta.shape, k)
+        d_t, d_eta, d_alpha = empty(t.shape, k), empty(eta.shape, eta), empty(alpha.shape, alpha)
         plan.launch(
             gradients, tiles, k, t, n, eta, e, errors, memories, velocities, ends, velocity_ends, writes, befores, afters,
             crossed, c_before, written, mu, d_k, d_t, k if d_n is None else d_n, d_tokens, d_tiles,
@@ -177,6 +177,24 @@ def scan(
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Memory, outputs and velocity after all tokens; arguments as in `memory_scan`."""
     probes = None if values is None else values - keys
+    return scan_probes(memory, keys, targets, probes, rate, retain, chunk, residual, queries, read, momentum, velocity)
+
+
+def scan_probes(
+    memory: Tensor,
+    keys: Tensor,
+    targets: Tensor,
+    probes: Tensor | None,
+    rate: Tensor,
+    retain: Tensor,
+    chunk: int,
+    residual: str,
+    queries: Tensor | None,
+    read: str,
+    momentum: Tensor | None = None,
+    velocity: Tensor | None = None,
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """As `scan`, which is given values = probes + keys; rates and retentions may be float32 where keys are bfloat16."""
     S, H, L, K = keys.shape
     wanted = residual, None if queries is None else read, momentum is not None
     plan = planned(S * H, L, K, targets.shape[3], keys.dtype == torch.bfloat16, chunk, *wanted)

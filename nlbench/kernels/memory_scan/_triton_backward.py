@@ -16,12 +16,12 @@ from nlbench.kernels.gpu_tiles import (
     NO_READ,
     SELF_GENERATED,
     STALE,
+    gate_products,
     gates_backward,
     load_gates,
     load_rows,
     mask_product,
     product,
-    running_products,
     store_gates,
     store_rows,
     tile_span,
@@ -51,7 +51,7 @@ def momentum_gradients(
     """
     token = tl.arange(0, C)
     gate = load_gates(momentum, start, stop, 1.0, C)
-    mu_between, mu_before, mu_after, _ = running_products(gate, C, LOW)
+    mu_between, mu_before, mu_after, _ = gate_products(gate, C, LOW)
     carry, column = carried(momentum, start, stop, C, LOW)
     d_between = mask_product(d_excess, tl.trans(carry), LOW) - d_excess + d_c_before[:, None] * column[None, :]
     d_after = tl.sum(carry * d_speed_after[None, :], 1) - d_speed_after + column * d_c_total
@@ -148,7 +148,7 @@ def reverse(
             if READ == EXACT:
                 to_ds += load_rows(velocity_ends + number * K * V, 0, K, v, V, BK, BV)
             store_rows(velocity_ends + number * K * V, ds, 0, K, v, V, BK, BV)
-            _, _, mu_after, mu_total = running_products(load_gates(momentum + rows, start, stop, 1.0, C), C, LOW)
+            _, _, mu_after, mu_total = gate_products(load_gates(momentum + rows, start, stop, 1.0, C), C, LOW)
             da = load_gates(speed_after + rows, start, stop, 0.0, C)[:, None] * z + mu_after[:, None] * product(k, ds, LOW)
             da -= product(tl.trans(load_rows(crossed + number * C * C, 0, C, 0, C, C, C)), dr, LOW)
             _, column = carried(momentum + rows, start, stop, C, LOW)
@@ -238,7 +238,7 @@ def gradients(
         P = load_rows(crossed + number * C * C, 0, C, 0, C, C, C)
         c_before = load_gates(speed_before + rows, start, stop, 0.0, C)
         written = load_gates(speed_after + rows, start, stop, 0.0, C)
-        _, _, mu_after, _ = running_products(load_gates(momentum + rows, start, stop, 1.0, C), C, LOW)
+        _, _, mu_after, _ = gate_products(load_gates(momentum + rows, start, stop, 1.0, C), C, LOW)
         d_c_before, d_written, d_mu_after = d_eta, d_eta, d_eta
         d_c_total, d_mu_total = d_total, d_total
     for v in range(0, V, BV):
@@ -360,7 +360,7 @@ def mask_gradients(
             a = eta[:, None] * residual_rows(target, k, probe, f, RESIDUAL, LOW)
             d_mask -= product(eta[:, None] * dy, tl.trans(a), LOW)
     alpha = load_gates(retain + rows, start, stop, 1.0, C)
-    between, before, after, _ = running_products(alpha, C, LOW)
+    between, before, after, _ = gate_products(alpha, C, LOW)
     similarity = product(k, tl.trans(k), LOW)
     d_between, d_similarity = tl.where(lower, d_system * similarity, 0.0), d_system * between
     held = d_similarity * similarity

@@ -19,11 +19,11 @@ from nlbench.kernels.gpu_tiles import (
     SELF_GENERATED,
     STALE,
     block_inverse,
+    gate_products,
     load_gates,
     load_rows,
     mask_product,
     product,
-    running_products,
     store_gates,
     store_rows,
     tile_span,
@@ -37,7 +37,7 @@ def carried(momentum, start, stop, C: tl.constexpr, LOW: tl.constexpr):
     """Γ_μ on and below the diagonal and its column before the tile; zero in the rows of padding, which carries nothing."""
     token = tl.arange(0, C)
     gate = load_gates(momentum, start, stop, 1.0, C)
-    between, before, _, _ = running_products(gate, C, LOW)
+    between, before, _, _ = gate_products(gate, C, LOW)
     carry = tl.where(token[:, None] == token[None, :], 1.0, gate[:, None] * between)
     valid = start + token < stop
     return tl.where(valid[:, None], carry, 0.0), tl.where(valid, gate * before, 0.0)
@@ -67,7 +67,7 @@ def solved_block(keys, rate, retain, start, stop, K: tl.constexpr, BK: tl.conste
     """K, η diag(γ̄), γ̄, s, γ_C and T of 16 tokens."""
     k = load_rows(keys, start, stop, 0, K, 16, BK)
     eta = load_gates(rate, start, stop, 0.0, 16)
-    between, before, after, total = running_products(load_gates(retain, start, stop, 1.0, 16), 16, LOW)
+    between, before, after, total = gate_products(load_gates(retain, start, stop, 1.0, 16), 16, LOW)
     inverse = block_inverse(eta[:, None] * between * product(k, tl.trans(k), LOW), LOW)
     return k, eta * before, before, after, total, inverse
 
@@ -175,7 +175,7 @@ def carry(
     start, stop = tile_span(tl.program_id(0) % tiles, tokens, chunk, per_chunk, C)
     rows = program * tokens
     k = load_rows(keys + rows * K, start, stop, 0, K, C, BK)
-    between, _, after, _ = running_products(load_gates(retain + rows, start, stop, 1.0, C), C, LOW)
+    between, _, after, _ = gate_products(load_gates(retain + rows, start, stop, 1.0, C), C, LOW)
     mask, column = carried(momentum + rows, start, stop, C, LOW)
     store_gates(speed_before + rows, tl.sum(between * column[None, :], 1), start, stop, C)
     store_gates(speed_after + rows, tl.sum(after[:, None] * mask, 0) - after, start, stop, C)
@@ -253,7 +253,7 @@ def states(
         if MOMENTUM:
             write += load_gates(speed_after + rows, start, stop, 0.0, C)[:, None] * a
             _, column = carried(momentum + rows, start, stop, C, LOW)
-            _, _, mu_after, mu_total = running_products(load_gates(momentum + rows, start, stop, 1.0, C), C, LOW)
+            _, _, mu_after, mu_total = gate_products(load_gates(momentum + rows, start, stop, 1.0, C), C, LOW)
             m = total * m + tl.sum(after * column, 0) * s + product(tl.trans(k), write, LOW)
             s = mu_total * s + product(tl.trans(k), mu_after[:, None] * a, LOW)
         else:
@@ -304,7 +304,7 @@ def read(
         out = product(q, load_rows(memories + frozen, 0, K, v, V, BK, BV), LOW)
     else:
         k = load_rows(keys + rows * K, start, stop, 0, K, C, BK)
-        between, before, _, _ = running_products(load_gates(retain + rows, start, stop, 1.0, C), C, LOW)
+        between, before, _, _ = gate_products(load_gates(retain + rows, start, stop, 1.0, C), C, LOW)
         overlap = product(q, tl.trans(k), LOW)
         e = load_rows(E + rows * V, start, stop, v, V, C, BV)
         out = before[:, None] * product(q, load_rows(memories + block, 0, K, v, V, BK, BV), LOW)

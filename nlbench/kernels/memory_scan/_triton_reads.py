@@ -11,12 +11,12 @@ import triton.language as tl
 from nlbench.kernels.gpu_tiles import (
     SELF_GENERATED,
     STALE,
+    gate_products,
     gates_backward,
     load_gates,
     load_rows,
     mask_product,
     product,
-    running_products,
     store_gates,
     store_rows,
     tile_span,
@@ -65,7 +65,7 @@ def read_backward(
         store_rows(ends + number * K * V, product(tl.trans(q), do, LOW), 0, K, v, V, BK, BV)
     else:
         k = load_rows(keys + rows * K, start, stop, 0, K, C, BK)
-        between, before, _, _ = running_products(load_gates(retain + rows, start, stop, 1.0, C), C, LOW)
+        between, before, _, _ = gate_products(load_gates(retain + rows, start, stop, 1.0, C), C, LOW)
         store_rows(ends + number * K * V, product(tl.trans(q), before[:, None] * do, LOW), 0, K, v, V, BK, BV)
         overlap = product(k, tl.trans(q), LOW)
         store_rows(errors + rows * V, product(tl.trans(between) * overlap, do, LOW), start, stop, v, V, C, BV)
@@ -145,7 +145,7 @@ def query_gradients(
         lower = token[:, None] > token[None, :]
         q = load_rows(queries + rows * K, start, stop, 0, K, C, BK)
         alpha = load_gates(retain + rows, start, stop, 1.0, C)
-        between, before, after, _ = running_products(alpha, C, LOW)
+        between, before, after, _ = gate_products(alpha, C, LOW)
         overlap = product(q, tl.trans(k), LOW)
         d_between, d_overlap = tl.where(lower, d_weights * overlap, 0.0), between * d_weights
         held = d_overlap * overlap

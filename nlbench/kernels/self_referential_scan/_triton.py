@@ -1,4 +1,4 @@
-"""The self-referential block on a GPU: shapes, saved states and launches of the kernels in the files beside this one."""
+"""The self-referential block on a GPU: keys, values and gates by the kernels in the files beside this one, then a memory scan."""
 
 from __future__ import annotations
 
@@ -10,66 +10,76 @@ from torch.autograd.function import once_differentiable
 
 from nlbench.errors import BackendError
 from nlbench.kernels.gpu_tiles import empty, flat, padded
+from nlbench.kernels.memory_scan._triton import scan_probes
 from nlbench.kernels.self_referential_scan import LONGEST_SEGMENT, Memories
 from nlbench.kernels.self_referential_scan._triton_backward import backward
 from nlbench.kernels.self_referential_scan._triton_forward import forward
 from nlbench.kernels.self_referential_scan._triton_segments import inputs_backward, prepare
 
+PARALLEL = ("outer_chunk", "D", "BD", "C", "LOW", "num_warps", "num_stages")
+"""What kernels that take segments one by one need of the sizes."""
 
-class _Scan(torch.autograd.Function):
+
+class _Project(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, inputs, queries, squares, gates, biases, homes, home_gates, limits, sizes):  # type: ignore[no-untyped-def]
-        x, q, w, rows, bias = (flat(each, 2, each) for each in (inputs, queries, squares, gates, biases))
+    def forward(ctx, inputs, squares, gates, biases, homes, home_gates, limits, sizes):  # type: ignore[no-untyped-def]
+        x, w, rows, bias = (flat(each, 2, each) for each in (inputs, squares, gates, biases))
         h, h_rows = flat(homes, 2, w), flat(home_gates, 2, rows)
-        programs, tokens, d = x.shape
-        segments, chunks = -(-tokens // sizes["outer_chunk"]), -(-tokens // sizes["chunk"])
-        states = empty((programs, segments, 2, d, d), x), empty((programs, segments, 2, d), x), empty((programs, chunks, d, d), x)
-        outputs, final, final_rows = empty(x.shape, x), empty(w.shape, x), empty(rows.shape, x)
-        forward[(programs,)](x, q, w, rows, h, h_rows, bias, outputs, *states, final, final_rows, *limits, tokens, **sizes)
-        ctx.save_for_backward(x, q, h, h_rows, bias, *states)
-        ctx.options, ctx.shapes = (limits, sizes), [each.shape for each in (inputs, squares, gates, biases)]
-        return outputs.view(inputs.shape), final.view(squares.shape), final_rows.view(gates.shape)
+        (programs, tokens, d), C = x.shape, sizes["C"]
+        segments = -(-tokens // sizes["outer_chunk"])
+        keys, probes = empty(x.shape, x), empty(x.shape, x)
+        shares, scales = (empty((programs, 2, tokens), x, torch.float32) for _ in range(2))
+        solved = empty((programs, segments, C, C), x, torch.float32)
+        errors = empty((programs, segments, 2, C, d), x), empty((programs, segments, C, 2), x)
+        states = empty((programs, segments, 2, d, d), x), empty((programs, segments, d, 2), x)
+        final, final_rows = empty(w.shape, x), empty(rows.shape, x)
+        made = keys, probes, shares, scales
+        forward[(programs,)](
+            x, w, rows, h, h_rows, bias, *made, solved, *errors, *states, final, final_rows, *limits, tokens, **sizes
+        )  # fmt: skip
+        ctx.save_for_backward(x, *made, *errors, *states, h, h_rows, solved)
+        ctx.options, ctx.shapes = (limits, sizes), (inputs.shape, squares.shape, gates.shape, biases.shape)
+        return tuple(each.unflatten(0, inputs.shape[:2]) for each in (keys, probes, shares, final, final_rows))
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, d_outputs, d_final, d_final_rows):  # type: ignore[no-untyped-def]
-        x, q, h, h_rows, bias, *states = ctx.saved_tensors
+    def backward(ctx, *given):  # type: ignore[no-untyped-def]
+        x, *made, h, h_rows, solved = ctx.saved_tensors
+        keys, probes, shares, *_, square_states, gate_states = made
         limits, sizes = ctx.options
-        d_o, d_w, d_rows = (flat(each, 2, each) for each in (d_outputs, d_final, d_final_rows))
-        segments, tile = states[0].shape[1], sizes["CO"]
-        (programs, tokens, d), low = x.shape, x.dtype
-        d_x, d_inner, d_q, g_rows = (empty(each.shape, x) for each in (x, x, q, d_rows))
-        g_w, base = d_w.to(torch.float32, copy=True), torch.zeros_like(d_w, dtype=torch.float32)
-        base_rows, d_bias = empty(d_rows.shape, x), empty(bias.shape, x, torch.float32)
-        k, probes, d_e, d_k = (empty(x.shape, x) for _ in range(4))
-        solved, d_masks = (empty((programs, segments, tile, tile), x) for _ in range(2))
-        written, gaps, predictions = (empty((programs, segments, 3, tile, d), x) for _ in range(3))
-        d_before = empty((programs, tokens), x, torch.float32)
-        to_states, to_homes = (empty((programs, segments, d, d), x) for _ in range(2))
-        d_raw_k, d_raw_v = empty(x.shape, x), empty(x.shape, x)
-        scales, d_raw_gates = (empty((programs, 2, tokens), x, torch.float32) for _ in range(2))
-        made = k, probes, scales, solved, written, gaps, predictions, d_e, d_k, d_masks, d_before, to_states, to_homes
-        shared = {name: value for name, value in sizes.items() if name != "CI"}
-        prepare[(programs * segments,)](x, q, h, bias, *states, d_o, d_q, *made, *limits[1:], tokens, **shared)
+        d_keys, d_probes, d_shares, d_final, d_rows = (flat(each, 2, each) for each in given)
+        (programs, tokens, d), segments = x.shape, solved.shape[1]
+        masks = empty(solved.shape, x), empty(solved.shape, x)
+        reach, totals = empty(x.shape, x), empty((programs, segments), x, torch.float32)
+        befores, afters = (empty((programs, tokens), x, torch.float32) for _ in range(2))
+        linear = *masks, reach, befores, afters, totals
+        parallel = {name: sizes[name] for name in PARALLEL}
+        prepare[(programs * segments,)](keys, shares, solved, *linear, limits[1], tokens, **parallel)
+        d_raw, d_raw_gates = empty((programs, tokens, 2 * d), x), empty((programs, tokens, 2), x)
+        rights = (empty(each.shape, x) for each in (d_raw, d_raw_gates))
+        rights, gate_rights = rights if sizes["HOME"] else (d_raw, d_raw_gates)
+        d_w, d_gates, d_x = empty(d_final.shape, x), empty(d_rows.shape, x), empty(x.shape, x)
         backward[(programs,)](
-            x, q, h, h_rows, bias, *states, *made, d_o, d_rows, d_raw_k, d_raw_v, d_raw_gates, d_inner, d_q, g_w, g_rows, base,
-            base_rows, d_bias, *limits, tokens, **sizes,
+            x, *made, h, h_rows, *linear, d_keys, d_probes, d_shares, d_final, d_rows, d_raw, d_raw_gates, rights, gate_rights,
+            d_w, d_gates, *limits, tokens, **sizes,
         )  # fmt: skip
-        outer = {name: sizes[name] for name in ("outer_chunk", "D", "BD", "CO", "LOW", "num_warps", "num_stages")}
-        inputs_backward[(programs * segments,)](d_raw_k, d_raw_v, d_raw_gates, *states[:2], d_x, tokens, **outer)
-        g_w, base = g_w.to(low), base.to(low)
-        if not sizes["SHARED"]:
-            d_x = d_x + d_inner
-        tokens, squares, gates, biases = ctx.shapes
-        homes = ((d_w + base - g_w).view(squares), (d_rows + base_rows - g_rows).view(gates)) if sizes["HOME"] else (None, None)
-        given = d_x.view(tokens), d_q.view(tokens), g_w.view(squares), g_rows.view(gates), d_bias.to(x.dtype).view(biases)
-        return (*given, *homes, None, None)
+        inputs_backward[(programs * segments,)](
+            d_raw, d_raw_gates, square_states, gate_states, h, h_rows, d_x, tokens, **parallel, HOME=sizes["HOME"]
+        )
+        of_inputs, of_squares, of_gates, of_biases = ctx.shapes
+        d_biases = d_raw_gates.sum(1, dtype=torch.float32).to(x.dtype)
+        found = d_x.view(of_inputs), d_w.view(of_squares), d_gates.view(of_gates), d_biases.view(of_biases)
+        if not sizes["HOME"]:
+            return *found, None, None, None, None
+        base = torch.baddbmm(probes.mT @ rights, x.mT, d_raw).unflatten(2, (2, d)).transpose(1, 2)
+        base_gates = torch.baddbmm(probes.mT @ gate_rights, x.mT, d_raw_gates)
+        homes = (d_final - d_w + base).view(of_squares), (d_rows - d_gates + base_gates).view(of_gates)
+        return *found, *homes, None, None
 
 
 def stacked(memories: Memories) -> tuple[Tensor, Tensor]:
-    """The square memories transposed (S, H, 3, d, d), and the gates' rows (S, H, 2, d)."""
-    keys, values, rate, retain, memory = memories
-    return torch.stack([keys.mT, values.mT, memory.mT], 2), torch.stack([rate, retain], 2)
+    """The memories of keys and values transposed (S, H, 2, d, d), and the gates as columns (S, H, d, 2)."""
+    return torch.stack([memories.keys.mT, memories.values.mT], 2), torch.stack([memories.rate, memories.retain], -1)
 
 
 def scan(
@@ -93,19 +103,24 @@ def scan(
     Raises `BackendError` for segments longer than one program solves for.
     """
     tokens, d = inputs.shape[2:]
-    outer_chunk, chunk = max(1, min(outer_chunk, tokens)), max(1, min(chunk, tokens))
+    outer_chunk = max(1, min(outer_chunk, tokens))
     if outer_chunk > LONGEST_SEGMENT:
         raise BackendError(
             f"backend 'triton' cannot run self_referential_scan with outer_chunk {outer_chunk}: at most {LONGEST_SEGMENT}.",
             "Use --backend reference, or a smaller outer_chunk.",
         )
-    sizes: dict[str, Any] = {"chunk": chunk, "outer_chunk": outer_chunk, "D": d, "BD": padded(d)}
-    sizes |= {"CI": padded(chunk), "CO": padded(outer_chunk), "SHARED": chunk == outer_chunk and rate_max == outer_rate_max}
-    sizes |= {"L2": objective == "l2", "EXACT": read == "exact", "NORMALIZE": normalize_values, "HOME": initial is not None}
+    sizes: dict[str, Any] = {"outer_chunk": outer_chunk, "D": d, "BD": padded(d), "C": padded(outer_chunk)}
+    sizes |= {"L2": objective == "l2", "NORMALIZE": normalize_values, "HOME": initial is not None}
     sizes |= {"LOW": inputs.dtype == torch.bfloat16, "num_warps": 8 if d > 32 else 4, "num_stages": 1}
     homes = (None, None) if initial is None else stacked(initial)
-    biases = torch.stack([rate_bias, retain_bias], -1)
-    limits = rate_max, outer_rate_max, retain_min
-    outputs, squares, gates = _Scan.apply(inputs, queries, *stacked(memories), biases, *homes, limits, sizes)
-    keys, values, memory = (each.mT for each in squares.unbind(2))
-    return Memories(keys, values, *gates.unbind(2), memory), outputs
+    biases, limits = torch.stack([rate_bias, retain_bias], -1), (outer_rate_max, retain_min)
+    keys, probes, shares, squares, gates = _Project.apply(inputs, *stacked(memories), biases, *homes, limits, sizes)
+    rate, retain = rate_max * shares[:, :, 0], retain_min + (1 - retain_min) * shares[:, :, 1]
+    memory, targets, outputs = memories.memory, probes, queries
+    if initial is not None:
+        memory, targets, outputs = (
+            memory - initial.memory, probes + probes @ initial.memory.mT, queries + queries @ initial.memory.mT
+        )  # fmt: skip
+    memory, answers, _ = scan_probes(memory, keys, targets, probes, rate, retain, chunk, "self_generated", queries, read)
+    memory = memory if initial is None else memory + initial.memory
+    return Memories(squares[:, :, 0].mT, squares[:, :, 1].mT, gates[..., 0], gates[..., 1], memory), outputs + answers
