@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
 
 class Branches:
@@ -16,21 +17,31 @@ class Branches:
 
     def __init__(self, count: int, device: torch.device) -> None:
         self._streams = [torch.cuda.Stream(device) for _ in range(count)] if device.type == "cuda" else []
-
-    def __bool__(self) -> bool:
-        return bool(self._streams)
+        self._open: set[int] = set()
+        self._used: list[Tensor] = []
 
     @contextmanager
-    def branch(self, number: int) -> Iterator[None]:
-        """What is launched inside waits for everything launched before it outside, and for this branch's own earlier parts."""
+    def branch(self, number: int, *used: Tensor) -> Iterator[None]:
+        """What is launched inside waits for everything launched before it outside, and for this branch's own earlier parts. The
+        tensors `used` are kept until `join`.
+        """
         if not self._streams:
             yield
             return
+        self._open.add(number)
+        self._used.extend(used)
         self._streams[number].wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._streams[number]):
             yield
 
+    def wait(self, number: int) -> None:
+        """What is launched from here on waits for what was launched in the branch."""
+        if number in self._open:
+            torch.cuda.current_stream().wait_stream(self._streams[number])
+
     def join(self) -> None:
         """What is launched from here on waits for all branches."""
-        for stream in self._streams:
-            torch.cuda.current_stream().wait_stream(stream)
+        for number in self._open:
+            torch.cuda.current_stream().wait_stream(self._streams[number])
+        self._open.clear()
+        self._used.clear()

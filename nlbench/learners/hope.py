@@ -10,7 +10,7 @@ Source: Behrouz et al. 2025 (arXiv 2512.24695), eq. 59 with an accumulated metri
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Final
@@ -20,21 +20,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nlbench import seeds as draws
-from nlbench.batch import Batch, Learner, Problem
+from nlbench.batch import Batch, Batches, Learner, Problem
 from nlbench.kernels.backends import Backend, resolve
 from nlbench.kernels.batch_product import batch_product
 from nlbench.kernels.branches import Branches
 from nlbench.kernels.metric_update import (
     accumulate,
     bounded,
-    directed_step,
     least_squares,
     metric_step,
+    own_rates,
     protecting,
     protecting_all,
+    token_errors,
 )
 from nlbench.kernels.mlp_logits import mlp_logits
-from nlbench.kernels.softmax import cross_entropy
 from nlbench.learners.features import KEYS, Convolution, permuted_square
 from nlbench.learners.hope_self_reference import SelfReferences, Writes
 from nlbench.learners.replay import Replay, rehearse
@@ -44,6 +44,9 @@ from nlbench.specs.hope import HopeConfig
 
 READOUT_GAIN: Final = 0.1
 """A read-out that learns by steps starts at this share of the usual scale, so that its first readings are nearly even."""
+
+AT_ONCE: Final = 8
+"""Chunks learned at once, at most."""
 
 
 class Hope(Learner):
@@ -57,7 +60,7 @@ class Hope(Learner):
 
     def __init__(self, config: HopeConfig, problem: Problem) -> None:
         check_all_fire([level.period for level in config.levels], problem.steps)
-        self._config, self._readout = config, config.readout
+        self._config, self._levels, self._readout = config, config.levels, config.readout
         self._features = None if config.keys.kind == "inputs" else KEYS[config.keys.kind](config.keys, problem)
         self.features = self._features.tensors if self._features else []  # the same list: saved and restored with the learner
         seeds, n, device = len(problem.seeds), problem.n_inputs, problem.device
@@ -85,8 +88,16 @@ class Hope(Learner):
             for level, memory in zip(config.levels, self.memories, strict=False)
         ]
         self.step = torch.zeros((), dtype=torch.int64)
+        self._rates = [*(level.rate for level in config.levels), self._readout.rate]
+        self._retains = [*(level.retain for level in config.levels), self._readout.retain]
+        self._periods = [*(level.period for level in config.levels), 1]
+        self._fast = self._periods.index(1)
+        self._fast_steps = self._fast < len(config.levels) or self._readout.rule == "protected"
+        self._warm_up = config.keys.warm_up if config.keys.kind == "random" else 0
+        self._captured = not (self._self_references or self._readout.rule == "dgd")  # torch's solver cannot be
+        self.takes_batches = self._captured and self.backend != "numba"
         self._replay = Replay(self._learn)
-        self._branches = Branches(len(self.memories), device)
+        self._branches = Branches(2 * len(self.memories), device)
         self.owed_order = torch.arange(n, device=device).repeat(seeds, 1)
         self._owes = False
         if not (isinstance(self._features, Convolution) or (self._self_references and not self._features)):
@@ -94,19 +105,44 @@ class Hope(Learner):
         rehearse(self, problem)
 
     def observe(self, batch: Batch) -> Tensor:
-        self.step = self.step + 1
+        return self._observe(batch.inputs.flatten(2)[:, None], batch.labels[:, None], batch.classes)[0]
+
+    def observe_batches(self, batches: Batches) -> Tensor:
+        images, rows, labels = batches.inputs.flatten(1), batches.rows, batches.labels
+        losses, start = [], 0
+        while start < rows.shape[1]:
+            chunks = self._at_once((rows.shape[1] - start) // batches.size)
+            own = slice(start, start + chunks * batches.size)
+            shown = rows[:, own].unflatten(1, (chunks, -1))
+            inputs = images.index_select(0, shown.flatten()).view(*shown.shape, -1)
+            losses.append(self._observe(inputs, labels[:, own].unflatten(1, (chunks, -1)), batches.classes))
+            start = own.stop
+        return torch.cat(losses)
+
+    def _at_once(self, most: int) -> int:
+        """Return how many chunks can be learned at once, 1 at least: no slow level steps before the last, and nothing is
+        refreshed.
+        """
+        step, every = int(self.step), self._config.refresh
+        if step < self._warm_up:
+            return 1
+        refresh = min(every - step % every, (1 << step.bit_length()) - step if step < every else every)
+        return max(1, min(most, AT_ONCE, refresh, *(period - step % period for period in self._periods[: self._fast])))
+
+    def _observe(self, inputs: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
+        """Learn n chunks, inputs (S, n, B, D_in) and labels (S, n, B); return their losses (n, S)."""
+        before = int(self.step)
+        self.step = self.step + labels.shape[1]
         self._settle_order()
-        inputs = batch.inputs.flatten(2)
-        if self._features and self._features.gather(inputs):
+        if self._features and self._features.gather(inputs.flatten(1, 2)):
             self._forget()
         held = [*self.features, *self.memories, *self.metrics, *self.inverses, *self.pending, self.products]
-        step, levels = int(self.step), self._config.levels
-        kind = (due(step, self._config.share), *(due(step, level.period) for level in levels))
-        solves = self._self_references or self._readout.rule == "dgd"  # torch's solver cannot be captured
-        learn = self._learn if solves else partial(self._replay, held, kind=kind)
-        loss = learn(inputs, batch.labels, batch.classes)
+        periods = (self._config.share, *self._periods)
+        kind = tuple(due(step, period) for step in range(before + 1, int(self.step) + 1) for period in periods)
+        learn = partial(self._replay, held, kind=kind) if self._captured else self._learn
+        losses = learn(inputs, labels, classes)
         self._refresh()
-        return loss
+        return losses
 
     def predict(self, inputs: Tensor, task: int | None) -> Tensor:
         """Seed by seed: what lies between two memories stays in the cache."""
@@ -147,109 +183,187 @@ class Hope(Learner):
         return found
 
     def _learn(self, inputs: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
-        """Predict, then write: return the loss (S,) before it."""
-        slow = self._features(inputs) if self._features else inputs.expand(len(self.memories[0]), -1, -1)
-        keys, directions, readings = self._read(slow)
-        loss, surprises, rates = self._surprises(readings, labels, classes)
-        if self._self_references:
-            rates = rates * self._fade(self._self_references.write(slow))
-        below = [surprises * (rates / rates.shape[1])]
-        for memory, key in zip(reversed(self.memories[1:]), reversed(keys[1:]), strict=True):
-            errors = batch_product(below[-1], memory, backend=self._product_backend)[..., :-1]
-            below.append(errors * (key[..., :-1] > 0))
-        with self._branches.branch(len(keys) - 1):
-            self._write_readout(keys[-1], directions[-1], readings, surprises, rates)
-        for i, own in enumerate(reversed(below[1:])):
-            with self._branches.branch(i):
-                self._write_level(i, keys[i], directions[i], own)
-        self._branches.join()
-        return loss
+        """Predict, then write, chunk after chunk: return the losses (n, S) before each.
 
-    def _read(self, slow: Tensor) -> tuple[list[Tensor], list[Tensor | None], Tensor]:
-        """Return the key of every memory, (S, N, D) with the constant 1 last, the directions of their steps, and what the
-        read-out reads, (S, N, C), for slow keys (S, N, D).
+        The slow levels, which do not step before the last chunk, read all chunks at once. So does the fast memory after them, as
+        it is before the first: its step -rate Δᵀ X by a chunk's errors Δ and directions X adds -rate K Xᵀ Δ to what later keys K
+        read.
+        """
+        (chunks, size), fast, last = labels.shape[1:], self._fast, len(self._levels)
+        slow = inputs.flatten(1, 2).expand(len(self.memories[0]), -1, -1)
+        if self._features:
+            slow = torch.cat([self._features(chunk) for chunk in inputs.unbind(1)], 1)
+        keys, directions, answers = self._read(slow)
+        at_once = chunks if fast == last and self._readout.rule == "exact" else 1
+        parts = [slice(first, first + at_once * size) for first in range(0, chunks * size, at_once * size)]
+        with self._branches.branch(fast):
+            overlaps = [[keys[fast][:, own] @ directions[fast][:, past].mT for past in parts[:i]] for i, own in enumerate(parts)]
+        losses, errors, read_out, moves = [], [], [], list[Tensor]()
+        for own, overlap, labelled in zip(parts, overlaps, labels.split(at_once, 1), strict=True):
+            key, direction, answer = keys[fast][:, own], directions[fast][:, own], answers[:, own]
+            for products, move in zip(overlap, moves, strict=True):
+                self._branches.wait(fast)
+                answer = torch.baddbmm(answer, products, move, alpha=-self._rates[fast])
+            if fast < last:
+                key = with_constant(answer.relu_())
+                self._branches.wait(last)  # for what the chunk before has written
+                direction = self._directions(last, key)
+                answer = self._product(key, self.memories[last].mT)
+            loss, error = self._write_readout(key, direction, answer, labelled, classes, slow)
+            losses.append(loss)
+            errors.append(error)
+            read_out.append(key)
+            if self._fast_steps:
+                with self._branches.branch(fast):
+                    moves.append(self._bounded(fast, error, directions[fast][:, own], size))
+        self._write_levels(keys, directions, errors, moves)
+        for i, own in enumerate([*(key.split(size, 1) for key in keys), read_out][: last + 1]):
+            self._gather(i, own)
+        self._branches.join()
+        return torch.cat(losses)
+
+    def _read(self, slow: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
+        """Return the keys, (S, N, D) with the constant 1 last, of the slow levels and the fast memory, the directions of their
+        steps, and what the fast memory answers, (S, N, V), for slow keys (S, N, D).
         """
         keys = [with_constant(self._self_references.keys(slow) if self._self_references else slow)]
         directions = [self._directions(0, keys[0])]
-        for i, memory in enumerate(self.memories[:-1], 1):
-            keys.append(with_constant(batch_product(keys[-1], memory.mT, backend=self._product_backend).relu_()))
+        for i, memory in enumerate(self.memories[: self._fast], 1):
+            keys.append(with_constant(self._product(keys[-1], memory.mT).relu_()))
             directions.append(self._directions(i, keys[i]))
-        return keys, directions, batch_product(keys[-1], self.memories[-1].mT, backend=self._product_backend)
+        return keys, directions, self._product(keys[-1], self.memories[self._fast].mT)
 
-    def _directions(self, i: int, keys: Tensor) -> Tensor | None:
-        """Return keys projected by what memory i protects, made in its branch; None where its step makes them itself."""
-        if not (self._branches and self._protects[i]):
-            return None
-        with self._branches.branch(i):
-            return keys @ self.inverses[i]
-
-    def _surprises(self, readings: Tensor, labels: Tensor, classes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the loss (S,), how far each reading is from the value written for it (S, B, C), and each token's rate (S, B, 1).
-
-        Values and rates are the read-out's own: they depend on what it reads now.
+    def _directions(self, i: int, keys: Tensor) -> Tensor:
+        """Return keys projected by what memory i protects, made in its branch; the keys where it protects nothing, or its step is
+        one program.
         """
-        one_hot = F.one_hot(labels, readings.shape[-1]).to(readings.dtype)
+        if not self._protects[i] or self.backend == "numba":
+            return keys
+        with self._branches.branch(i, keys):
+            return self._product(keys, self.inverses[i])
+
+    def _product(self, batch: Tensor, matrix: Tensor) -> Tensor:
+        return batch_product(batch, matrix, backend=self._product_backend)
+
+    def _bounded(self, i: int, errors: Tensor, directions: Tensor, size: int) -> Tensor:
+        """Return each chunk's errors (S, N, V), less where memory i's step by them would be too long."""
+        if self._protects[i] and self.backend == "numba":
+            return errors  # its step bounds them
+        return bounded(errors, directions, self._config.bound, chunk=size, backend=self.backend)
+
+    def _write_readout(
+        self, keys: Tensor, directions: Tensor, readings: Tensor, labels: Tensor, classes: Tensor, slow: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the losses (n, S), and the errors of what the fast memory answered; write the read-out, unless it is the fast
+        memory and steps.
+        """
+        last, size = len(self._levels), labels.shape[2]
+        fade = self._fade(self._self_references.write(slow)) if self._self_references else 1.0
+        losses, errors, pairs = self._errors(readings, labels, classes, fade)
+        below = errors
+        if self._fast < last:
+            below = self._product(errors, self.memories[last])[..., :-1] * (keys[..., :-1] > 0)
+        with self._branches.branch(last, keys, errors, *pairs):
+            if pairs:
+                self._write_pairs(keys, *pairs, size)
+            elif self._fast < last:
+                self._step(last, keys, directions, self._bounded(last, errors, directions, size), 1)
+        return losses, below
+
+    def _errors(
+        self, readings: Tensor, labels: Tensor, classes: Tensor, fade: Tensor | float
+    ) -> tuple[Tensor, Tensor, tuple[()] | tuple[Tensor, Tensor, Tensor]]:
+        """Return the losses (n, S) and the errors of the readings (S, N, C) for labels (S, n, B), and, if not by steps along the
+        errors, what is to be written: values (S, N, C), how far readings are from them, and each token's rate (S, N, 1).
+
+        Values and rates are the read-out's own: they depend on what it reads now. `fade` multiplies the rates.
+        """
         if self._readout.rule == "protected":
-            loss, gradient = cross_entropy(readings, labels, classes)
-            surprises = gradient * readings.shape[1]
-            answers = one_hot + surprises  # the softmax
-        else:
-            loss = (readings - one_hot).square().sum(-1).mean(1) / 2
-            surprises = readings - own_values(readings, one_hot, self._readout.slack)
-            answers = readings
-        return loss, surprises, own_rates(answers, one_hot, classes, self._readout.surprise)
+            surprise = self._readout.surprise
+            loss, errors = token_errors(readings, labels.flatten(1), classes, surprise=surprise, backend=self.backend)
+            return loss[None], errors * fade if self._self_references else errors, ()
+        one_hot = F.one_hot(labels.flatten(1), readings.shape[-1]).to(readings.dtype)
+        values = own_values(readings, one_hot, self._readout.slack)
+        surprises, rates = readings - values, own_rates(readings, one_hot, classes, self._readout.surprise) * fade
+        losses = (readings - one_hot).square().sum(-1).unflatten(1, labels.shape[1:]).mean(2).mT / 2
+        return losses, surprises * (rates / labels.shape[2]), (values, surprises, rates)
 
-    def _write_readout(self, keys: Tensor, directions: Tensor | None, readings: Tensor, surprises: Tensor, rates: Tensor) -> None:
-        readout = self._readout
-        if readout.rule == "exact":
-            accumulate(self.metrics[-1], rates.sqrt() * keys, retain=readout.retain, backend=self.backend)
-            self.products.mul_(readout.retain).baddbmm_(keys.mT, rates * (readings - surprises))
-        elif readout.rule == "protected":
-            own = surprises * (rates / rates.shape[1])
-            self._step(-1, self.memories[-1], keys, directions, own, -readout.rate, readout.retain)
-        else:
-            per_length = readout.rate / keys.shape[-1]  # keys are as long as the root of their width
-            self.memories[-1].copy_(dgd(self.memories[-1], keys, surprises, per_length * rates[..., 0]).weights)
-
-    def _write_level(self, i: int, keys: Tensor, directions: Tensor | None, surprises: Tensor) -> None:
-        """Make a level's step, or add it to those pending and make their mean when the level's period ends."""
-        level = self._config.levels[i]
-        if level.period == 1:
-            self._step(i, self.memories[i], keys, directions, surprises, -level.rate, level.retain)
-        else:
-            self._step(i, self.pending[i], keys, directions, surprises, 1.0, level.retain)
-            if due(int(self.step), level.period):
-                self.memories[i].sub_(self.pending[i], alpha=level.rate / level.period)
-                self.pending[i].zero_()
-
-    def _step(
-        self,
-        i: int,
-        target: Tensor,
-        keys: Tensor,
-        directions: Tensor | None,
-        surprises: Tensor,
-        rate: float,
-        retain: float,
-    ) -> None:
-        """Add `rate` times the gradient step of memory i to `target`, projected by what its metric protects, and take the keys of
-        every `share`-th chunk into the metric, as many times; a chunk counts one, whatever its length.
+    def _write_levels(self, keys: list[Tensor], directions: list[Tensor], errors: list[Tensor], moves: list[Tensor]) -> None:
+        """Step the fast memory, where it steps, and the slow levels: errors and their bounded `moves` are those of every chunk of
+        what the fast memory answered.
         """
-        share, bound = self._config.share, self._config.bound
-        if not self._protects[i]:
-            target.baddbmm_(bounded(surprises, keys, bound).mT, keys, alpha=rate)
-            return
-        gathers = due(int(self.step), share)
-        options: dict[str, float] = {
-            "rate": -rate,
-            "bound": bound,
-            "share": share / keys.shape[1] if gathers else 0.0,
-            "retain": retain if gathers else 1.0,
-        }
-        if directions is None:
-            metric_step(target, self.metrics[i], self.inverses[i], keys, surprises, **options, backend=self.backend)
+        fast, chunks, size, below = self._fast, len(errors), errors[0].shape[1], torch.cat(errors, 1)
+        for i in range(fast, -1, -1):
+            above = below
+            if i > 0:
+                product = self._product(above, self.memories[i])
+                for chunk, own in enumerate(product.split(size, 1) if i == fast else ()):
+                    for past in range(chunk):
+                        found = directions[fast][:, past * size : (past + 1) * size]
+                        own.baddbmm_(errors[chunk] @ moves[past].mT, found, alpha=-self._rates[fast])
+                below = product[..., :-1] * (keys[i][..., :-1] > 0)
+            with self._branches.branch(i, above):
+                if i < fast:
+                    self._step(i, keys[i], directions[i], self._bounded(i, above, directions[i], size), chunks)
+                elif self._fast_steps:
+                    self._step(i, keys[i], directions[i], torch.cat(moves, 1), chunks)
+
+    def _step(self, i: int, keys: Tensor, directions: Tensor, moves: Tensor, chunks: int) -> None:
+        """Step memory i by moves (S, N, V) along directions (S, N, D); a slow level adds them to those pending, and makes their
+        mean when its period ends.
+        """
+        memory, period, rate = self.memories[i], self._periods[i], self._rates[i] / self._periods[i]
+        ends = due(int(self.step), period)
+        at_once = ends and chunks == period
+        target = memory if at_once or period == 1 else self.pending[i]
+        factor = -rate if target is memory else 1.0
+        if self._protects[i] and self.backend == "numba":
+            gathers, share = due(int(self.step), self._config.share), self._config.share / keys.shape[1]
+            options = {"share": share, "retain": self._retains[i]} if gathers else {"share": 0.0}
+            metric_step(
+                target,
+                self.metrics[i],
+                self.inverses[i],
+                keys,
+                moves,
+                rate=-factor,
+                bound=self._config.bound,
+                **options,
+                backend="numba",
+            )
         else:
-            directed_step(target, self.metrics[i], keys, directions, surprises, **options, backend=self.backend)
+            target.baddbmm_(moves.mT, directions, alpha=factor)
+        if ends and target is not memory:
+            memory.sub_(target, alpha=rate)
+            target.zero_()
+
+    def _gather(self, i: int, chunks: Sequence[Tensor]) -> None:
+        """Take the keys (S, B, D) of every `share`-th chunk into what memory i protects, as many times; a chunk counts one,
+        whatever its length.
+        """
+        share, retain = self._config.share, self._retains[i]
+        due_now = [keys for back, keys in enumerate(reversed(chunks)) if due(int(self.step) - back, share)]
+        if not (due_now and self._protects[i]) or self.backend == "numba":
+            return
+        weights = [retain**after * share / keys.shape[1] for after, keys in enumerate(due_now)]
+        with self._branches.branch(len(self.memories) + i, *due_now):
+            rows = torch.cat([weight**0.5 * keys for weight, keys in zip(weights, due_now, strict=True)], 1)
+            accumulate(self.metrics[i], rows, retain=retain ** len(due_now), backend=self.backend)
+
+    def _write_pairs(self, keys: Tensor, values: Tensor, surprises: Tensor, rates: Tensor, size: int) -> None:
+        """Write what chunks of `size` tokens say, (S, N, ...) as in `_errors`, into the sums of an exact read-out, or one chunk
+        into one that learns by delta gradient descent.
+        """
+        if self._readout.rule == "dgd":
+            per_length = self._readout.rate / keys.shape[-1]  # keys are as long as the root of their width
+            self.memories[-1].copy_(dgd(self.memories[-1], keys, surprises, per_length * rates[..., 0]).weights)
+            return
+        retain, chunks = self._readout.retain, keys.shape[1] // size
+        if retain < 1 and chunks > 1:
+            kept = retain ** torch.arange(chunks - 1, -1, -1, device=rates.device)
+            rates = rates * kept.repeat_interleave(size)[:, None]
+        accumulate(self.metrics[-1], rates.sqrt() * keys, retain=retain**chunks, backend=self.backend)
+        self.products.mul_(retain**chunks).baddbmm_(keys.mT, rates * values)
 
     def _refresh(self) -> None:
         """Every `refresh` steps bring up to date what the metrics protect, and the memory that an exact read-out solves for.
@@ -341,16 +455,6 @@ def own_values(readings: Tensor, labels: Tensor, slack: float) -> Tensor:
     A reading may exceed its label's 1, or fall below another's 0, by up to `slack` without being an error; 0 writes the labels.
     """
     return torch.where(labels > 0, readings.clamp(1.0, 1.0 + slack), readings.clamp(-slack, 0.0))
-
-
-def own_rates(answers: Tensor, labels: Tensor, classes: Tensor, gain: float) -> Tensor:
-    """Return each token's rate (S, B, 1), 1 + gain * surprise: what it lacks of a margin of 1 over the best wrong class.
-
-    answers and labels (S, B, C), labels of 0 and 1; classes (C,) are those that compete.
-    """
-    right = (answers * labels).sum(-1, keepdim=True)
-    wrong = answers.masked_fill(labels.bool() | ~classes, -torch.inf).amax(-1, keepdim=True)
-    return 1.0 + gain * (1.0 - right + wrong).clamp(0.0, 1.0)
 
 
 def _initial(problem: Problem, name: str, d_in: int, d_out: int) -> Tensor:

@@ -9,11 +9,10 @@ from small_streams import CPU, declared_stream, problem_of, rows_of, values
 from torch import Tensor
 from torch.nn import functional as F
 
-from nlbench import Batch, NlbenchError, Problem
-from nlbench.kernels.branches import Branches
-from nlbench.kernels.metric_update import least_squares
+from nlbench import Batch, Batches, NlbenchError, Problem
+from nlbench.kernels.metric_update import least_squares, own_rates
 from nlbench.learners import replay
-from nlbench.learners.hope import Hope, own_rates, own_values
+from nlbench.learners.hope import Hope, own_values
 from nlbench.specs.hope import HopeConfig
 
 S, B, C = 2, 5, 4
@@ -35,6 +34,15 @@ IMAGES: dict[str, Any] = {**EXACT, "keys": {"kind": "convolution", "filters": [3
 DGD: dict[str, Any] = {"keys": {"kind": "random", "width": 20}, "readout": {"rule": "dgd"}}
 SELF: dict[str, Any] = {"self_reference": {"makes": ["keys", "rates", "retentions"], "forget": 0.3}}
 WARM_SELF, LEVELS_SELF, DGD_SELF = {**WARM, **SELF}, {**LEVELS, **SELF}, {**DGD, **SELF}
+AT_ONCE: list[dict[str, Any]] = [
+    {**LEVELS, "levels": [{**LEVELS["levels"][0], "period": 2}, LEVELS["levels"][1]], "share": 3, "refresh": 16},
+    {**LEVELS, "levels": [{"width": 9, "period": 4}, {"width": 8, "period": 2, "retain": 0.8}, {"width": 7}], "refresh": 10},
+    {"levels": [{"width": 9, "period": 3}], "readout": {"rule": "exact", "retain": 0.9}, "refresh": 7},
+    {**EXACT, "readout": {"rule": "exact", "retain": 0.9, "slack": 0.3, "surprise": 1.0}, "refresh": 7},
+    {"readout": {"rule": "protected", "retain": 0.9}, "refresh": 7},
+    {**LEVELS, "metric": False, "bound": 0.1, "refresh": 16},
+]
+AT_ONCE_NAMES = ["slow-fast", "slower-slow-fast", "slow-exact", "fading-exact", "read-out", "plain"]
 ALL = pytest.mark.parametrize(
     "table",
     [EXACT, LEVELS, WARM, IMAGES, DGD, WARM_SELF, LEVELS_SELF, DGD_SELF],
@@ -112,14 +120,51 @@ def test_each_level_steps_along_its_projected_gradient_in_its_own_period() -> No
             torch.testing.assert_close(made.memories[i], weights[i], atol=2e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("table", [LEVELS, LEVELS_SELF], ids=["levels", "levels-self"])
-def test_directions_made_in_branches_lead_to_the_same_steps(table: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a GPU, here one after the other."""
-    whole = taught(table)
-    monkeypatch.setattr(Branches, "__bool__", lambda self: True)
-    branched = taught(table)
-    for one, other in zip([*whole.memories, *whole.metrics], [*branched.memories, *branched.metrics], strict=True):
-        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+def together(made: Hope, calls: tuple[int, ...]) -> Tensor:
+    """Let a learner observe what `given` shows, so many samples a call; return its losses."""
+    images, rows, labels = given()
+    losses, start = [], 0
+    for size in calls:
+        own = slice(start, start + size)
+        classes = torch.ones(C, dtype=torch.bool)
+        losses.append(made.observe_batches(Batches(images, rows[:, own], labels[:, own], B, classes, None)))
+        start = own.stop
+    return torch.cat(losses)
+
+
+def given() -> tuple[Tensor, Tensor, Tensor]:
+    draw = torch.Generator().manual_seed(11)
+    shape = S, 40 * B - 2
+    return (
+        torch.randn(60, *SHAPE, generator=draw),
+        torch.randint(60, shape, generator=draw),
+        torch.randint(C, shape, generator=draw),
+    )
+
+
+@pytest.mark.parametrize(
+    "table", [*AT_ONCE, EXACT, LEVELS, WARM, IMAGES], ids=[*AT_ONCE_NAMES, "exact", "levels", "warm", "images"]
+)
+def test_chunks_learned_at_once_lead_where_one_after_the_other_does(table: dict[str, Any]) -> None:
+    """Across refreshes, periods begun and ended within a call, chunks gathered and not, and a last chunk that is short."""
+    alone, whole = learner(table, backend="reference"), learner(table, backend="reference")
+    images, rows, labels = given()
+    losses = []
+    for own in zip(rows.split(B, 1), labels.split(B, 1), strict=True):
+        losses.append(alone.observe(Batch(images[own[0]], own[1], torch.ones(C, dtype=torch.bool), None)))
+    torch.testing.assert_close(together(whole, (3 * B, B, 17 * B, 19 * B - 2)), torch.stack(losses), atol=1e-5, rtol=1e-5)
+    found = whole.state_dict()
+    for name, value in alone.state_dict().items():
+        torch.testing.assert_close(found[name], value, atol=1e-5, rtol=1e-4)
+
+
+def test_as_many_chunks_are_learned_at_once_as_nothing_changes_for() -> None:
+    made, seen = learner(AT_ONCE[0]), []
+    observe = made._observe
+    made._observe = lambda inputs, *others: seen.append(inputs.shape[1]) or observe(inputs, *others)  # type: ignore[method-assign]
+    together(made, (20 * B, 20 * B - 2))
+    assert seen == [1, 1, *(2,) * 18, 1, 1]  # the last one is short
+    assert made.pending[0].abs().max() == 0
 
 
 @pytest.mark.parametrize(

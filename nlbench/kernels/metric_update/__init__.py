@@ -19,19 +19,20 @@ from torch import Tensor
 from nlbench.errors import NlbenchError
 from nlbench.kernels.backends import Backend, implementation, resolve
 from nlbench.kernels.metric_update import batched
-from nlbench.kernels.metric_update.reference import bounded
+from nlbench.kernels.metric_update.reference import own_rates
 from nlbench.kernels.shapes import check_shapes
 
 __all__ = [
     "MetricUpdate",
     "accumulate",
     "bounded",
-    "directed_step",
     "least_squares",
     "metric_step",
     "metric_update",
+    "own_rates",
     "protecting",
     "protecting_all",
+    "token_errors",
 ]
 
 
@@ -115,34 +116,35 @@ def metric_step(
         kernel.directed_step(weights, gram, keys, keys @ projector, surprises, rate, bound, share, retain)
 
 
-def directed_step(
-    weights: Tensor,
-    gram: Tensor,
-    keys: Tensor,
-    directions: Tensor,
-    surprises: Tensor,
-    *,
-    rate: float,
-    bound: float = float("inf"),
-    share: float = 1.0,
-    retain: float = 1.0,
-    backend: Backend = "auto",
-) -> None:
-    """`metric_step` for directions K P (S, B, D) that were made before the surprises were known, as a GPU can beside other work.
+def bounded(surprises: Tensor, directions: Tensor, bound: float, *, chunk: int, backend: Backend = "auto") -> Tensor:
+    """The surprises Δ (S, N, V), those of every `chunk` rows made smaller where their step Δᵀ X along directions X (S, N, D)
+    would exceed `bound` in the Frobenius norm.
 
-    In plain torch on a CPU. Cost: `B D² / 2 + B D V` multiply-adds a seed.
+    In plain torch on a CPU. Cost: N C (D + V) multiply-adds a seed for chunks of C rows.
     """
-    check_shapes(
-        "directed_step",
-        weights=(weights, "S V D"),
-        gram=(gram, "S D D"),
-        keys=(keys, "S B D"),
-        directions=(directions, "S B D"),
-        surprises=(surprises, "S B V"),
-    )
-    chosen: Backend = "triton" if resolve(__name__, backend, weights) == "triton" else "reference"
-    step = implementation(__name__, chosen, weights).directed_step
-    step(weights, gram, keys, directions, surprises, rate, bound, share, retain)
+    check_shapes("bounded", surprises=(surprises, "S N V"), directions=(directions, "S N D"))
+    if surprises.shape[1] % chunk:
+        raise ValueError(f"bounded: chunks of {chunk} do not make {surprises.shape[1]} rows")
+    chosen: Backend = "triton" if resolve(__name__, backend, surprises) == "triton" else "reference"
+    of_chunks = (each.unflatten(1, (-1, chunk)).flatten(0, 1) for each in (surprises, directions))
+    return implementation(__name__, chosen, surprises).bounded(*of_chunks, bound).view(surprises.shape)
+
+
+def token_errors(
+    readings: Tensor, labels: Tensor, classes: Tensor, *, surprise: float, backend: Backend = "auto"
+) -> tuple[Tensor, Tensor]:
+    """The mean softmax cross-entropy (S,) of readings (S, B, C), over the competing ones of `classes` (C,), and its gradient with
+    respect to them, that of each token times its rate (`own_rates` of the softmax).
+
+    labels (S, B). In plain torch on a CPU. Not differentiable.
+    """
+    check_shapes("token_errors", readings=(readings, "S B C"))
+    if (labels.shape, classes.shape) != (readings.shape[:2], readings.shape[2:]):
+        raise ValueError(
+            f"token_errors: labels {tuple(labels.shape)} and classes {tuple(classes.shape)} must be (S, B) and (C,) of readings"
+        )
+    chosen: Backend = "triton" if resolve(__name__, backend, readings) == "triton" else "reference"
+    return implementation(__name__, chosen, readings).token_errors(readings, labels, classes, surprise)
 
 
 def accumulate(gram: Tensor, keys: Tensor, *, retain: float = 1.0, backend: Backend = "auto") -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from nlbench.kernels.softmax import cross_entropy
 
 RAISES: Final = (1, 9, 90, 900, 9000)
 """By how many times its rounding errors a metric's diagonal is raised, one after the other, until it is positive definite."""
@@ -54,6 +57,24 @@ def bounded(surprises: Tensor, directions: Tensor, bound: float) -> Tensor:
     squared = ((surprises @ surprises.mT) * (directions @ directions.mT)).sum((1, 2))
     smaller = (bound * squared.clamp_min(torch.finfo(squared.dtype).tiny).rsqrt()).clamp_max(1.0)
     return surprises * smaller[:, None, None]
+
+
+def token_errors(readings: Tensor, labels: Tensor, classes: Tensor, surprise: float) -> tuple[Tensor, Tensor]:
+    """The loss and every token's errors at its own rate; arguments as in `token_errors` of the op."""
+    loss, gradient = cross_entropy(readings, labels, classes)
+    one_hot = F.one_hot(labels, readings.shape[-1]).to(readings.dtype)
+    softmax = one_hot + gradient * readings.shape[1]
+    return loss, gradient * own_rates(softmax, one_hot, classes, surprise)
+
+
+def own_rates(answers: Tensor, labels: Tensor, classes: Tensor, surprise: float) -> Tensor:
+    """Each token's rate (S, B, 1), 1 + surprise * what it lacks of a margin of 1 over the best wrong class.
+
+    answers and labels (S, B, C), labels of 0 and 1; classes (C,) are those that compete.
+    """
+    right = (answers * labels).sum(-1, keepdim=True)
+    wrong = answers.masked_fill(labels.bool() | ~classes, -torch.inf).amax(-1, keepdim=True)
+    return 1.0 + surprise * (1.0 - right + wrong).clamp(0.0, 1.0)
 
 
 def accumulate(gram: Tensor, keys: Tensor, retain: float) -> None:
