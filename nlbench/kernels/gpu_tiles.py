@@ -121,6 +121,15 @@ def load_rows(pointer, start, stop, first, WIDTH: tl.constexpr, ROWS: tl.constex
 
 
 @triton.jit
+def load_transposed(pointer, start, stop, first, WIDTH: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    """The transpose of what `load_rows` loads, (COLUMNS, ROWS): products take it as it lies in memory, `tl.trans` moves it."""
+    row = start + tl.arange(0, ROWS)
+    column = first + tl.arange(0, COLUMNS)
+    inside = (row < stop)[None, :] & (column < WIDTH)[:, None]
+    return tl.load(pointer + row[None, :] * WIDTH + column[:, None], mask=inside, other=0.0).to(tl.float32)
+
+
+@triton.jit
 def store_rows(pointer, values, start, stop, first, WIDTH: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """The inverse of `load_rows`."""
     row = start + tl.arange(0, ROWS)

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from nlbench.errors import BackendError
-from nlbench.kernels.gpu_tiles import empty, flat, padded
+from nlbench.kernels.gpu_tiles import empty, flat, padded, within_warps
 from nlbench.kernels.memory_scan._triton import scan_probes
 from nlbench.kernels.self_referential_scan import LONGEST_SEGMENT, Memories
 from nlbench.kernels.self_referential_scan._triton_backward import backward
 from nlbench.kernels.self_referential_scan._triton_forward import forward
 from nlbench.kernels.self_referential_scan._triton_segments import inputs_backward, prepare
 
-PARALLEL = ("outer_chunk", "D", "BD", "C", "LOW", "num_warps", "num_stages")
+PARALLEL: Final = ("outer_chunk", "D", "BD", "C", "LOW", "num_warps", "num_stages", "maxnreg")
 """What kernels that take segments one by one need of the sizes."""
+
+
+STAGED: Final = 200 * 1024
+"""Bytes of shared memory that the tiles of two segments of the chain back take at most, in bfloat16."""
+
+
+def launch(kernel: Any, programs: int, *arguments: object, **sizes: object) -> None:
+    """Run so many programs on the current stream."""
+    with within_warps():
+        kernel[(programs,)](*arguments, **sizes)
 
 
 class _Project(torch.autograd.Function):
@@ -33,10 +44,8 @@ class _Project(torch.autograd.Function):
         errors = empty((programs, segments, 2, C, d), x), empty((programs, segments, C, 2), x)
         states = empty((programs, segments, 2, d, d), x), empty((programs, segments, d, 2), x)
         final, final_rows = empty(w.shape, x), empty(rows.shape, x)
-        made = keys, probes, shares, scales
-        forward[(programs,)](
-            x, w, rows, h, h_rows, bias, *made, solved, *errors, *states, final, final_rows, *limits, tokens, **sizes
-        )  # fmt: skip
+        made, ends = (keys, probes, shares, scales), (final, final_rows)
+        launch(forward, programs, x, w, rows, h, h_rows, bias, *made, solved, *errors, *states, *ends, *limits, tokens, **sizes)
         ctx.save_for_backward(x, *made, *errors, *states, h, h_rows, solved)
         ctx.options, ctx.shapes = (limits, sizes), (inputs.shape, squares.shape, gates.shape, biases.shape)
         return tuple(each.unflatten(0, inputs.shape[:2]) for each in (keys, probes, shares, final, final_rows))
@@ -50,22 +59,21 @@ class _Project(torch.autograd.Function):
         d_keys, d_probes, d_shares, d_final, d_rows = (flat(each, 2, each) for each in given)
         (programs, tokens, d), segments = x.shape, solved.shape[1]
         masks = empty(solved.shape, x), empty(solved.shape, x)
-        reach, totals = empty(x.shape, x), empty((programs, segments), x, torch.float32)
+        reaches, pulls, totals = empty(x.shape, x), empty(x.shape, x), empty((programs, segments), x, torch.float32)
         befores, afters = (empty((programs, tokens), x, torch.float32) for _ in range(2))
-        linear = *masks, reach, befores, afters, totals
+        linear = *masks, reaches, pulls, befores, afters, totals
         parallel = {name: sizes[name] for name in PARALLEL}
-        prepare[(programs * segments,)](keys, shares, solved, *linear, limits[1], tokens, **parallel)
+        launch(prepare, programs * segments, keys, probes, shares, solved, *linear, *limits, tokens, **parallel)
         d_raw, d_raw_gates = empty((programs, tokens, 2 * d), x), empty((programs, tokens, 2), x)
         rights = (empty(each.shape, x) for each in (d_raw, d_raw_gates))
         rights, gate_rights = rights if sizes["HOME"] else (d_raw, d_raw_gates)
         d_w, d_gates, d_x = empty(d_final.shape, x), empty(d_rows.shape, x), empty(x.shape, x)
-        backward[(programs,)](
-            x, *made, h, h_rows, *linear, d_keys, d_probes, d_shares, d_final, d_rows, d_raw, d_raw_gates, rights, gate_rights,
-            d_w, d_gates, *limits, tokens, **sizes,
+        launch(
+            backward, programs, x, *made, h, h_rows, *linear, d_keys, d_probes, d_shares, d_final, d_rows, d_raw, d_raw_gates,
+            rights, gate_rights, d_w, d_gates, *limits, tokens, **sizes | {"num_stages": stages(x, sizes["LOW"])},
         )  # fmt: skip
-        inputs_backward[(programs * segments,)](
-            d_raw, d_raw_gates, square_states, gate_states, h, h_rows, d_x, tokens, **parallel, HOME=sizes["HOME"]
-        )
+        others = square_states, gate_states, h, h_rows, d_x
+        launch(inputs_backward, programs * segments, d_raw, d_raw_gates, *others, tokens, **parallel, HOME=sizes["HOME"])
         of_inputs, of_squares, of_gates, of_biases = ctx.shapes
         d_biases = d_raw_gates.sum(1, dtype=torch.float32).to(x.dtype)
         found = d_x.view(of_inputs), d_w.view(of_squares), d_gates.view(of_gates), d_biases.view(of_biases)
@@ -75,6 +83,17 @@ class _Project(torch.autograd.Function):
         base_gates = torch.baddbmm(probes.mT @ gate_rights, x.mT, d_raw_gates)
         homes = (d_final - d_w + base).view(of_squares), (d_rows - d_gates + base_gates).view(of_gates)
         return *found, *homes, None, None
+
+
+@lru_cache
+def shared_bytes(device: torch.device) -> int:
+    """What one program may take of a multiprocessor's shared memory; 0 where there is no GPU."""
+    return torch.cuda.get_device_properties(device).shared_memory_per_block_optin if device.type == "cuda" else 0
+
+
+def stages(tokens: Tensor, low: bool) -> int:
+    """2 where the chain back has room to load a segment's tiles while it works on the one after, otherwise 1."""
+    return 2 if low and shared_bytes(tokens.device) >= STAGED else 1
 
 
 def stacked(memories: Memories) -> tuple[Tensor, Tensor]:
@@ -111,7 +130,8 @@ def scan(
         )
     sizes: dict[str, Any] = {"outer_chunk": outer_chunk, "D": d, "BD": padded(d), "C": padded(outer_chunk)}
     sizes |= {"L2": objective == "l2", "NORMALIZE": normalize_values, "HOME": initial is not None}
-    sizes |= {"LOW": inputs.dtype == torch.bfloat16, "num_warps": 8 if d > 32 else 4, "num_stages": 1}
+    sizes |= {"LOW": inputs.dtype == torch.bfloat16, "num_stages": 1, "maxnreg": 255}
+    sizes["num_warps"] = 8 if d > 32 and not sizes["LOW"] else 4
     homes = (None, None) if initial is None else stacked(initial)
     biases, limits = torch.stack([rate_bias, retain_bias], -1), (outer_rate_max, retain_min)
     keys, probes, shares, squares, gates = _Project.apply(inputs, *stacked(memories), biases, *homes, limits, sizes)

@@ -1,8 +1,10 @@
 """Gradients of the memories that make keys, values and gates: the chain of a program per seed and head back over its segments.
 
-g is the gradient of a memory's D at the end of a segment, transposed as D is, Z that of T's right side: Z = Tᵀ (s K) g and
-g ← γ_C g + (η (probes - γ̄ K))ᵀ Z + Xᵀ ∂raw. What only sums over memories is summed by products: all that reaches keys, probes and
-the system through one kind of product adds up in one tile.
+g is the gradient of a memory's D at the end of a segment, transposed as D is, η Z that of its gaps: Z = Tᵀ (s K) g and
+g ← γ_C g + (η (probes - γ̄ K))ᵀ Z + Xᵀ ∂raw. What reaches keys, probes and the system adds up over the memories in one tile each.
+
+Per segment and program: `5 C d² + 3 C² d` multiply-adds for each of two memories, in a chain of four dependent products and two
+sums over rows; the tiles of the next segment are loaded meanwhile.
 """
 
 from __future__ import annotations
@@ -10,15 +12,22 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from nlbench.kernels.gpu_tiles import gates_backward, load_gates, load_rows, product, store_rows
+from nlbench.kernels.gpu_tiles import gates_backward, load_gates, load_rows, load_transposed, product, store_rows
 from nlbench.kernels.self_referential_scan._triton_forward import GATES, LENGTHS, columns, load_memories, store_memories
 
 
 @triton.jit
-def through(first, of_first, second, of_second, gates, of_gates, LOW: tl.constexpr):
-    """A Bᵀ added up over the three memories."""
-    both = product(first, tl.trans(of_first), LOW) + product(second, tl.trans(of_second), LOW)
-    return both + product(gates, tl.trans(of_gates), LOW)
+def memory_backward(
+    g, errors, states, reach, pull, total, D: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BD: tl.constexpr,
+    BV: tl.constexpr, LOW: tl.constexpr,
+):  # fmt: skip
+    """One memory's update: g at its start but for what X adds, Z, what reaches writes, system and states, and ∂γ_C by rows."""
+    z = product(reach, g, LOW)
+    of_writes = product(load_rows(errors, 0, C, 0, V, C, BV), tl.trans(g), LOW)
+    of_system = product(z, load_transposed(errors, 0, C, 0, V, C, BV), LOW)
+    of_states = product(z, load_transposed(states, 0, D, 0, V, BD, BV), LOW)
+    d_total = tl.sum(load_rows(states, 0, D, 0, V, BD, BV) * g, 1)
+    return total * g + product(pull, z, LOW), z, of_writes, of_system, of_states, d_total
 
 
 @triton.jit
@@ -46,7 +55,8 @@ def backward(
     home_gates,
     betweens,
     similarities,
-    drawn,
+    reaches,
+    pulls,
     befores,
     afters,
     totals,
@@ -86,46 +96,49 @@ def backward(
         share = load_gates(shares + 2 * row, first, last, 0.0, C)
         before, after = load_gates(befores + row, first, last, 0.0, C), load_gates(afters + row, first, last, 0.0, C)
         eta, total = outer_rate_max * share, tl.load(totals + place)
-        reach = load_rows(drawn + row * D, first, last, 0, D, C, BD)
-        z_keys, z_values, z_gates = product(reach, g_keys, LOW), product(reach, g_values, LOW), product(reach, g_gates, LOW)
-        e = square_errors + place * 2 * C * D
-        e_keys, e_values = load_rows(e, 0, C, 0, D, C, BD), load_rows(e + C * D, 0, C, 0, D, C, BD)
-        e_gates = load_rows(gate_errors + place * 2 * C, 0, C, 0, 2, C, GATES)
-        of_writes = through(e_keys, g_keys, e_values, g_values, e_gates, g_gates, LOW)
-        of_system = -through(z_keys, e_keys, z_values, e_values, z_gates, e_gates, LOW)
-        s_keys, s_values, s_gates = load_memories(square_states + place * 2 * D * D, gate_states + place * 2 * D, D, BD)
-        of_states = through(z_keys, s_keys, z_values, s_values, z_gates, s_gates, LOW)
-        d_total = tl.sum(tl.sum(s_keys * g_keys + s_values * g_values, 1), 0) + tl.sum(tl.sum(s_gates * g_gates, 1), 0)
-        k, probe = load_rows(keys + row * D, first, last, 0, D, C, BD), load_rows(probes + row * D, first, last, 0, D, C, BD)
-        moved = probe - before[:, None] * k
-        pull = tl.trans(eta[:, None] * moved)
-        g_keys = total * g_keys + product(pull, z_keys, LOW)
-        g_values = total * g_values + product(pull, z_values, LOW)
-        g_gates = total * g_gates + product(pull, z_gates, LOW)
+        reach = load_rows(reaches + row * D, first, last, 0, D, C, BD)
+        pull = load_transposed(pulls + row * D, first, last, 0, D, C, BD)
+        e, state = square_errors + place * 2 * C * D, square_states + place * 2 * D * D
+        g_keys, z_keys, of_writes, of_system, of_states, d_total = memory_backward(
+            g_keys, e, state, reach, pull, total, D, D, C, BD, BD, LOW
+        )
+        g_values, z_values, t_writes, t_system, t_states, t_total = memory_backward(
+            g_values, e + C * D, state + D * D, reach, pull, total, D, D, C, BD, BD, LOW
+        )
+        of_writes, of_system, of_states = of_writes + t_writes, of_system + t_system, of_states + t_states
+        d_total += t_total
+        g_gates, z_gates, t_writes, t_system, t_states, t_total = memory_backward(
+            g_gates, gate_errors + place * 2 * C, gate_states + place * 2 * D, reach, pull, total, D, 2, C, BD, GATES, LOW
+        )
+        of_writes, of_system, of_states = of_writes + t_writes, of_system + t_system, of_states + t_states
+        d_total += t_total
         of_probes = z_keys + z_values
         if HOME:
             h_keys, h_values, h_gates = load_memories(homes + square, home_gates + pair, D, BD)
-            of_probes += through(z_keys, h_keys, z_values, h_values, z_gates, h_gates, LOW)
+            of_probes += product(z_keys, tl.trans(h_keys), LOW) + product(z_values, tl.trans(h_values), LOW)
+            of_probes += product(z_gates, tl.trans(h_gates), LOW)
             right = eta[:, None]
             store_pair(rights + row * 2 * D, right * z_keys, right * z_values, first, last, D, C, BD)
             store_rows(gate_rights + row * 2, right * z_gates, first, last, 0, 2, C, GATES)
-        d_eta = tl.sum(probe * of_probes + moved * of_states, 1)
-        d_before, d_after = -eta * tl.sum(k * of_states, 1), tl.sum(k * of_writes, 1)
+        of_probes += of_states
+        k, probe = load_rows(keys + row * D, first, last, 0, D, C, BD), load_rows(probes + row * D, first, last, 0, D, C, BD)
+        pulled, d_after = tl.sum(k * of_states, 1), tl.sum(k * of_writes, 1)
+        d_eta, d_before = tl.sum(probe * of_probes, 1) - before * pulled, -eta * pulled
         d_k = load_rows(d_keys + row * D, first, last, 0, D, C, BD) + after[:, None] * of_writes
         d_k -= (eta * before)[:, None] * of_states
-        d_probe = load_rows(d_probes + row * D, first, last, 0, D, C, BD) + eta[:, None] * (of_probes + of_states)
+        d_probe = load_rows(d_probes + row * D, first, last, 0, D, C, BD) + eta[:, None] * of_probes
         between, similarity = load_rows(betweens + tile, 0, C, 0, C, C, C), load_rows(similarities + tile, 0, C, 0, C, C, C)
         token = tl.arange(0, C)
-        of_system = tl.where(token[:, None] > token[None, :], of_system, 0.0)
-        d_eta += tl.sum(of_system * between * similarity, 1)
-        of_system = eta[:, None] * of_system
         d_similarity = between * of_system
-        d_k += product(d_similarity + tl.trans(d_similarity), k, LOW)
+        held = similarity * d_similarity
+        d_eta -= tl.sum(held, 1)
+        d_similarity, held = -eta[:, None] * d_similarity, -eta[:, None] * held
+        d_between = tl.where(token[:, None] > token[None, :], -eta[:, None] * similarity * of_system, 0.0)
+        d_k += product(d_similarity, k, LOW) + product(tl.trans(d_similarity), k, LOW)
         inside = first + token < last
         kept = load_gates(shares + 2 * row + tokens, first, last, 1.0, C)
         alpha = tl.where(inside, retain_min + (1 - retain_min) * kept, 1.0)
-        held = similarity * d_similarity
-        d_alpha = gates_backward(alpha, between, before, after, similarity * of_system, held, d_before, d_after, d_total, C, LOW)
+        d_alpha = gates_backward(alpha, between, before, after, d_between, held, d_before, d_after, tl.sum(d_total, 0), C, LOW)
         if L2:
             d_k -= d_probe
             probe += k
@@ -138,7 +151,7 @@ def backward(
         d_kept = load_gates(d_shares + 2 * row + tokens, first, last, 0.0, C) + (1 - retain_min) * d_alpha
         d_made = columns(d_share * share * (1 - share), tl.where(inside, d_kept * kept * (1 - kept), 0.0))
         store_rows(d_raw_gates + row * 2, d_made, first, last, 0, 2, C, GATES)
-        x = tl.trans(load_rows(inputs + row * D, first, last, 0, D, C, BD))
+        x = load_transposed(inputs + row * D, first, last, 0, D, C, BD)
         g_keys, g_values = g_keys + product(x, d_k, LOW), g_values + product(x, d_probe, LOW)
         g_gates += product(x, d_made, LOW)
     store_memories(d_squares + square, d_gates + pair, g_keys, g_values, g_gates, D, BD)

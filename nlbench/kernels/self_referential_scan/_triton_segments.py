@@ -12,14 +12,17 @@ from nlbench.kernels.self_referential_scan._triton_forward import GATES, LENGTHS
 @triton.jit(do_not_specialize=LENGTHS)
 def prepare(
     keys,
+    probes,
     shares,
     solved,
     betweens,
     similarities,
-    drawn,
+    reaches,
+    pulls,
     befores,
     afters,
     totals,
+    outer_rate_max,
     retain_min,
     tokens,
     outer_chunk,
@@ -28,7 +31,9 @@ def prepare(
     C: tl.constexpr,
     LOW: tl.constexpr,
 ):
-    """Λ, K Kᵀ, γ̄, s and γ_C of one segment, and Tᵀ s K, by which the gradient of D at its end reaches the solve."""
+    """Λ, K Kᵀ, γ̄, s and γ_C of one segment; Tᵀ s K, by which the gradient of D at its end reaches the solve, and
+    η (probes - γ̄ K), by which it reaches D at its start from there.
+    """
     segments = tl.cdiv(tokens, outer_chunk)
     program, place = (tl.program_id(0) // segments).to(tl.int64), tl.program_id(0).to(tl.int64)
     first = tl.program_id(0) % segments * outer_chunk
@@ -41,7 +46,10 @@ def prepare(
     store_rows(betweens + tile, between, 0, C, 0, C, C, C)
     store_rows(similarities + tile, product(k, tl.trans(k), LOW), 0, C, 0, C, C, C)
     solve = load_rows(solved + tile, 0, C, 0, C, C, C)
-    store_rows(drawn + row * D, product(tl.trans(solve), after[:, None] * k, LOW), first, last, 0, D, C, BD)
+    store_rows(reaches + row * D, product(tl.trans(solve), after[:, None] * k, LOW), first, last, 0, D, C, BD)
+    moved = load_rows(probes + row * D, first, last, 0, D, C, BD) - before[:, None] * k
+    eta = outer_rate_max * load_gates(shares + 2 * row, first, last, 0.0, C)
+    store_rows(pulls + row * D, eta[:, None] * moved, first, last, 0, D, C, BD)
     store_gates(befores + row, before, first, last, C)
     store_gates(afters + row, after, first, last, C)
     tl.store(totals + place, total)
