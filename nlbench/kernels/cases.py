@@ -17,7 +17,7 @@ from nlbench.kernels.chain_step import Chain, Linear, chain_step
 from nlbench.kernels.continuum_step import continuum_step
 from nlbench.kernels.judging import Case, Draw, Edit, Tensors
 from nlbench.kernels.memory_scan import memory_scan
-from nlbench.kernels.metric_update import metric_step, metric_update, protecting
+from nlbench.kernels.metric_update import bounded, metric_step, metric_update, protecting, read_out
 from nlbench.kernels.mlp_logits import mlp_logits
 from nlbench.kernels.mlp_step import mlp_step
 from nlbench.kernels.newton_schulz import CUBIC, newton_schulz
@@ -239,6 +239,30 @@ def _protected(name: str, sizes: Mapping[str, Any], **options: Any) -> Case:
     return Case("metric_update", name, _protected_inputs, _run_protected, sizes, options, differentiable=False)
 
 
+def _read_out_inputs(draw: Draw, S: int, B: int, D: int, V: int) -> Tensors:
+    return {
+        "keys": torch.cat([draw.normal(S, 2 * B, D - 1).relu(), torch.ones(S, 2 * B, 1, dtype=torch.float64)], -1),
+        "memory": draw.normal(S, V, D) * D**-0.5,
+        "labels": draw.integers(V - 1, S, B),
+        "classes": torch.arange(V) < V - 1,
+        "directions": draw.normal(S, 2 * B, D),
+    }
+
+
+def _run_read_out(tensors: Tensors, *, backend: Backend, surprise: float, bound: float) -> Tensors:
+    """The second of two chunks, whose rows lie apart from seed to seed."""
+    memory, labels, classes = (tensors[name] for name in ("memory", "labels", "classes"))
+    (_, keys), (_, directions) = (tensors[name].chunk(2, 1) for name in ("keys", "directions"))
+    losses, errors, below = read_out(keys, memory, labels, classes, surprise=surprise, backend=backend)
+    shorter = bounded(below, directions, bound, chunk=below.shape[1], backend=backend)
+    return {"losses": losses, "errors": errors, "below": below, "shorter": shorter}
+
+
+def _read_out(name: str, sizes: Mapping[str, Any], **options: Any) -> Case:
+    options = {"surprise": 0.7, "bound": 0.05, **options}
+    return Case("metric_update", name, _read_out_inputs, _run_read_out, sizes, options, differentiable=False)
+
+
 def _matrix_inputs(draw: Draw, shape: tuple[int, ...]) -> Tensors:
     return {"matrices": draw.normal(*shape)}
 
@@ -389,6 +413,7 @@ CASES: Final = (
     _metric("many-keys-weak-ridge", {"S": 1, "L": 300, "D": 16, "V": 5, "ridge": 1e-4}),
     _protected("protected-step", {"S": 2, "B": 32, "D": 70, "V": 12}),
     _protected("protected-step-bounded", {"S": 2, "B": 8, "D": 150, "V": 12}, bound=0.5),
+    _read_out("read-out", {"S": 2, "B": 37, "D": 150, "V": 12}),
     _newton_schulz("wide", (3, 20, 33)),
     _newton_schulz("tall", (2, 40, 24)),
     _newton_schulz("cubic", (2, 2, 16, 16), coefficients=CUBIC, steps=10),

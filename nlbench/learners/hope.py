@@ -19,7 +19,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nlbench import seeds as draws
 from nlbench.batch import Batch, Batches, Learner, Problem
 from nlbench.kernels.backends import Backend, resolve
 from nlbench.kernels.batch_product import batch_product
@@ -31,11 +30,14 @@ from nlbench.kernels.metric_update import (
     metric_step,
     own_rates,
     protecting,
-    protecting_all,
+    protecting_at_once,
+    read_out,
+    through_relu,
     token_errors,
 )
 from nlbench.kernels.mlp_logits import mlp_logits
 from nlbench.learners.features import KEYS, Convolution, permuted_square
+from nlbench.learners.hope_memories import initial, joined, kept_widths, load_machine_code, own_values, with_constant, with_last
 from nlbench.learners.hope_self_reference import SelfReferences, Writes
 from nlbench.learners.replay import Replay, rehearse
 from nlbench.nested.clocks import check_all_fire, due
@@ -68,7 +70,7 @@ class Hope(Learner):
         self._self_references = SelfReferences(config.self_reference, slow, problem) if config.self_reference else None
         self.self_references = self._self_references.tensors if self._self_references else []
         widths = [slow, *(level.width for level in config.levels), problem.n_classes]
-        self.memories = [_initial(problem, f"memory{i}", *sizes) for i, sizes in enumerate(pairwise(widths))]
+        self.memories = [initial(problem, f"memory{i}", *sizes) for i, sizes in enumerate(pairwise(widths))]
         self.memories[-1] *= READOUT_GAIN if self._readout.rule == "protected" else 0.0
         self._protects = [config.metric] * len(config.levels) + [self._readout.rule == "protected"]
         exact = self._readout.rule == "exact"
@@ -76,12 +78,12 @@ class Hope(Learner):
             self.backend = resolve(metric_step.__module__, problem.backend, self.memories[0])
         self._product_backend: Backend = "numba" if self.backend == "numba" else "reference"
         if self.backend == "numba":
-            _load_machine_code(exact, any(self._protects))
+            load_machine_code(exact, any(self._protects))
         self.metrics = [
             torch.zeros(seeds, size, size, device=device)
-            for size in _kept(widths, [*self._protects[:-1], self._protects[-1] or exact])
+            for size in kept_widths(widths, [*self._protects[:-1], self._protects[-1] or exact])
         ]
-        self.inverses = [torch.eye(size, device=device).repeat(seeds, 1, 1) for size in _kept(widths, self._protects)]
+        self.inverses = [torch.eye(size, device=device).repeat(seeds, 1, 1) for size in kept_widths(widths, self._protects)]
         self.products = torch.zeros(seeds, widths[-2] + 1 if exact else 0, problem.n_classes, device=device)
         self.pending = [
             torch.zeros_like(memory) if level.period > 1 else memory[:, :0].clone()
@@ -92,11 +94,13 @@ class Hope(Learner):
         self._retains = [*(level.retain for level in config.levels), self._readout.retain]
         self._periods = [*(level.period for level in config.levels), 1]
         self._fast = self._periods.index(1)
-        self._fast_steps = self._fast < len(config.levels) or self._readout.rule == "protected"
+        self._ridges = [*(level.ridge for level in config.levels), self._readout.ridge]
+        self._kept = [i for i, inverse in enumerate(self.inverses) if inverse.numel()]
+        self._now = 0  # the step of the last of the chunks being learned at once
         self._warm_up = config.keys.warm_up if config.keys.kind == "random" else 0
         self._captured = not (self._self_references or self._readout.rule == "dgd")  # torch's solver cannot be
         self.takes_batches = self._captured and self.backend != "numba"
-        self._replay = Replay(self._learn)
+        self._replay, self._replay_protection = Replay(self._learn), Replay(self._protect_at_once)
         self._branches = Branches(2 * len(self.memories), device)
         self.owed_order = torch.arange(n, device=device).repeat(seeds, 1)
         self._owes = False
@@ -120,14 +124,14 @@ class Hope(Learner):
         return torch.cat(losses)
 
     def _at_once(self, most: int) -> int:
-        """Return how many chunks can be learned at once, 1 at least: no slow level steps before the last, and nothing is
-        refreshed.
-        """
-        step, every = int(self.step), self._config.refresh
+        """Return how many chunks to learn in one call: none but the last is followed by a refresh, and calls are of few kinds."""
+        step, every, chunks = int(self.step), self._config.refresh, AT_ONCE
         if step < self._warm_up:
             return 1
         refresh = min(every - step % every, (1 << step.bit_length()) - step if step < every else every)
-        return max(1, min(most, AT_ONCE, refresh, *(period - step % period for period in self._periods[: self._fast])))
+        while chunks > 1 and (step % chunks or chunks > min(most, refresh)):
+            chunks //= 2
+        return chunks
 
     def _observe(self, inputs: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
         """Learn n chunks, inputs (S, n, B, D_in) and labels (S, n, B); return their losses (n, S)."""
@@ -183,55 +187,145 @@ class Hope(Learner):
         return found
 
     def _learn(self, inputs: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
-        """Predict, then write, chunk after chunk: return the losses (n, S) before each.
-
-        The slow levels, which do not step before the last chunk, read all chunks at once. So does the fast memory after them, as
-        it is before the first: its step -rate Δᵀ X by a chunk's errors Δ and directions X adds -rate K Xᵀ Δ to what later keys K
-        read.
-        """
-        (chunks, size), fast, last = labels.shape[1:], self._fast, len(self._levels)
+        """Predict, then write, chunk after chunk: return the losses (n, S) before each."""
+        chunks, size = labels.shape[1:]
+        before = int(self.step) - chunks
         slow = inputs.flatten(1, 2).expand(len(self.memories[0]), -1, -1)
         if self._features:
-            slow = torch.cat([self._features(chunk) for chunk in inputs.unbind(1)], 1)
-        keys, directions, answers = self._read(slow)
-        at_once = chunks if fast == last and self._readout.rule == "exact" else 1
-        parts = [slice(first, first + at_once * size) for first in range(0, chunks * size, at_once * size)]
+            slow = joined([self._features(chunk) for chunk in inputs.unbind(1)])
+        ends = [i for i in range(1, chunks) if any(due(before + i, period) for period in self._periods[: self._fast])]
+        parts = list(pairwise([0, *ends, chunks]))
+        keys = with_constant(self._self_references.keys(slow) if self._self_references else slow)
+        directions = self._directions(0, keys)
+        with self._branches.branch(0):
+            along = [directions[:, first * size : last * size].contiguous() for first, last in parts]
+        losses = []
+        for (first, last), own in zip(parts, along, strict=True):
+            self._now = before + last
+            shown = slow[:, first * size : last * size], keys[:, first * size : last * size], own
+            losses.append(self._learn_at_once(*shown, labels[:, first:last], classes))
+        return joined(losses).unflatten(1, (chunks, size)).mean(2).mT
+
+    def _learn_at_once(self, slow: Tensor, first: Tensor, along: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
+        """Learn n chunks, of which only the last is followed by a step of a slow level, from slow keys, the first memory's keys
+        and its directions: return the losses (S, n B) before each.
+
+        The slow levels read all chunks at once. So does the fast memory after them, as it is before the first: its step -rate Δᵀ
+        X by a chunk's errors Δ and directions X adds -rate K Xᵀ Δ to what later keys K read, and -rate E Δᵀ X to what their
+        errors E are below.
+        """
+        (chunks, size), fast, last = labels.shape[1:], self._fast, len(self._levels)
+        keys, directions, answers = self._read(first, along)
+        steps = fast < last or self._readout.rule == "protected"
+        parts = [slice(start, start + size) for start in range(0, chunks * size, size)] if steps else [slice(None)]
         with self._branches.branch(fast):
             overlaps = [[keys[fast][:, own] @ directions[fast][:, past].mT for past in parts[:i]] for i, own in enumerate(parts)]
-        losses, errors, read_out, moves = [], [], [], list[Tensor]()
-        for own, overlap, labelled in zip(parts, overlaps, labels.split(at_once, 1), strict=True):
-            key, direction, answer = keys[fast][:, own], directions[fast][:, own], answers[:, own]
+        losses, errors, read, moves, effects = [], [], [], list[Tensor](), []
+        for own, overlap, labelled in zip(parts, overlaps, labels.split(1 if steps else chunks, 1), strict=True):
+            answer = answers[:, own]
             for products, move in zip(overlap, moves, strict=True):
                 self._branches.wait(fast)
-                answer = torch.baddbmm(answer, products, move, alpha=-self._rates[fast])
+                answer[..., :-1].baddbmm_(products, move, alpha=-self._rates[fast])
             if fast < last:
-                key = with_constant(answer.relu_())
-                self._branches.wait(last)  # for what the chunk before has written
-                direction = self._directions(last, key)
-                answer = self._product(key, self.memories[last].mT)
-            loss, error = self._write_readout(key, direction, answer, labelled, classes, slow)
+                answer[..., :-1].relu_()
+                loss, error = self._learn_readout(answer, labelled, classes, slow)
+            else:
+                loss, error, pairs = self._errors(answer[..., :-1], labelled, classes, slow)
+                self._write_pairs(keys[last][:, own], pairs, size)
             losses.append(loss)
             errors.append(error)
-            read_out.append(key)
-            if self._fast_steps:
+            read.append(answer)
+            if steps:
+                with self._branches.branch(len(self.memories) + fast):
+                    effects.append([error @ move.mT for move in moves])
                 with self._branches.branch(fast):
                     moves.append(self._bounded(fast, error, directions[fast][:, own], size))
-        self._write_levels(keys, directions, errors, moves)
-        for i, own in enumerate([*(key.split(size, 1) for key in keys), read_out][: last + 1]):
-            self._gather(i, own)
+        self._write(keys, directions, errors, moves, effects)
+        for i, chunk_keys in enumerate([*(key.split(size, 1) for key in keys), read][: last + 1]):
+            self._gather(i, chunk_keys)
         self._branches.join()
-        return torch.cat(losses)
+        return joined(losses)
 
-    def _read(self, slow: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
+    def _read(self, first: Tensor, along: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
         """Return the keys, (S, N, D) with the constant 1 last, of the slow levels and the fast memory, the directions of their
-        steps, and what the fast memory answers, (S, N, V), for slow keys (S, N, D).
+        steps, and what the fast memory answers, (S, N, V + 1) with a constant 1 too, for the first memory's keys and directions.
         """
-        keys = [with_constant(self._self_references.keys(slow) if self._self_references else slow)]
-        directions = [self._directions(0, keys[0])]
+        keys, directions = [first], [along]
         for i, memory in enumerate(self.memories[: self._fast], 1):
-            keys.append(with_constant(self._product(keys[-1], memory.mT).relu_()))
+            keys.append(self._answers(keys[-1], memory))
+            keys[i][..., :-1].relu_()
             directions.append(self._directions(i, keys[i]))
-        return keys, directions, self._product(keys[-1], self.memories[self._fast].mT)
+        return keys, directions, self._answers(keys[-1], self.memories[self._fast])
+
+    def _answers(self, keys: Tensor, memory: Tensor) -> Tensor:
+        """Return what a memory (S, V, D) answers to keys (S, N, D), and a constant 1: (S, N, V + 1)."""
+        if self.backend == "numba":
+            return with_constant(self._product(keys, memory.mT))
+        answers = keys.new_ones(*keys.shape[:2], memory.shape[1] + 1)
+        torch.bmm(keys, memory.mT, out=answers[..., :-1])
+        return answers
+
+    def _learn_readout(self, keys: Tensor, labels: Tensor, classes: Tensor, slow: Tensor) -> tuple[Tensor, Tensor]:
+        """Write a read-out that is not the fast memory: return the losses (S, B), and the errors of what its keys were before the
+        ReLU.
+        """
+        last, pairs = len(self._levels), tuple[Tensor, ...]()
+        self._branches.wait(last)  # for what the chunk before has written
+        memory, directions = self.memories[last], self._directions(last, keys)
+        if self._readout.rule == "protected" and not self._self_references:
+            surprise = self._readout.surprise
+            losses, errors, below = read_out(keys, memory, labels.flatten(1), classes, surprise=surprise, backend=self.backend)
+        else:
+            losses, errors, pairs = self._errors(self._product(keys, memory.mT), labels, classes, slow)
+            below = through_relu(self._product(errors, memory), keys)
+        with self._branches.branch(last, keys, errors, *pairs):
+            self._write_pairs(keys, pairs, labels.shape[2])
+            if not pairs:
+                self._step(last, keys, directions, self._bounded(last, errors, directions, labels.shape[2]), 1)
+        return losses, below
+
+    def _errors(
+        self, answers: Tensor, labels: Tensor, classes: Tensor, slow: Tensor
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """Return the losses (S, N) and the errors of the read-out's answers (S, N, C) for labels (S, n, B), and, unless it steps
+        along the errors, what it is to be told: values (S, N, C), how far answers are from them, and each token's rate (S, N, 1).
+
+        Values and rates are the read-out's own: they depend on what it reads now.
+        """
+        fade = self._fade(self._self_references.write(slow)) if self._self_references else 1.0
+        if self._readout.rule == "protected":
+            losses, errors = token_errors(answers, labels.flatten(1), classes, self._readout.surprise)
+            return losses, errors * fade, ()
+        one_hot = F.one_hot(labels.flatten(1), answers.shape[-1]).to(answers.dtype)
+        values = own_values(answers, one_hot, self._readout.slack)
+        surprises, rates = answers - values, own_rates(answers, one_hot, classes, self._readout.surprise) * fade
+        losses = (answers - one_hot).square().sum(-1) / 2
+        return losses, surprises * (rates / labels.shape[2]), (values, surprises, rates)
+
+    def _write(
+        self, keys: list[Tensor], directions: list[Tensor], errors: list[Tensor], moves: list[Tensor], effects: list[list[Tensor]]
+    ) -> None:
+        """Step the fast memory by its moves, and the slow levels, for the errors of every chunk of what the fast memory answered;
+        `effects` are the products of each chunk's errors with the moves before.
+        """
+        fast, below, size = self._fast, joined(errors), errors[0].shape[1]
+        for i in range(fast, -1, -1):
+            above = below
+            if i > 0:
+                product = self._product(above, self.memories[i])
+            if i == fast > 0:
+                self._branches.wait(len(self.memories) + fast)
+                for chunk, on in zip(product.split(size, 1), effects, strict=False):
+                    for past, effect in enumerate(on):
+                        along = directions[fast][:, past * size : (past + 1) * size]
+                        chunk.baddbmm_(effect, along, alpha=-self._rates[fast])
+            if i > 0:
+                below = through_relu(product, keys[i])
+            with self._branches.branch(i, above):
+                if i < fast:
+                    moves = [self._bounded(i, above, directions[i], size)]
+                if moves:
+                    self._step(i, keys[i], directions[i], joined(moves), len(errors))
 
     def _directions(self, i: int, keys: Tensor) -> Tensor:
         """Return keys projected by what memory i protects, made in its branch; the keys where it protects nothing, or its step is
@@ -251,74 +345,17 @@ class Hope(Learner):
             return errors  # its step bounds them
         return bounded(errors, directions, self._config.bound, chunk=size, backend=self.backend)
 
-    def _write_readout(
-        self, keys: Tensor, directions: Tensor, readings: Tensor, labels: Tensor, classes: Tensor, slow: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return the losses (n, S), and the errors of what the fast memory answered; write the read-out, unless it is the fast
-        memory and steps.
-        """
-        last, size = len(self._levels), labels.shape[2]
-        fade = self._fade(self._self_references.write(slow)) if self._self_references else 1.0
-        losses, errors, pairs = self._errors(readings, labels, classes, fade)
-        below = errors
-        if self._fast < last:
-            below = self._product(errors, self.memories[last])[..., :-1] * (keys[..., :-1] > 0)
-        with self._branches.branch(last, keys, errors, *pairs):
-            if pairs:
-                self._write_pairs(keys, *pairs, size)
-            elif self._fast < last:
-                self._step(last, keys, directions, self._bounded(last, errors, directions, size), 1)
-        return losses, below
-
-    def _errors(
-        self, readings: Tensor, labels: Tensor, classes: Tensor, fade: Tensor | float
-    ) -> tuple[Tensor, Tensor, tuple[()] | tuple[Tensor, Tensor, Tensor]]:
-        """Return the losses (n, S) and the errors of the readings (S, N, C) for labels (S, n, B), and, if not by steps along the
-        errors, what is to be written: values (S, N, C), how far readings are from them, and each token's rate (S, N, 1).
-
-        Values and rates are the read-out's own: they depend on what it reads now. `fade` multiplies the rates.
-        """
-        if self._readout.rule == "protected":
-            surprise = self._readout.surprise
-            loss, errors = token_errors(readings, labels.flatten(1), classes, surprise=surprise, backend=self.backend)
-            return loss[None], errors * fade if self._self_references else errors, ()
-        one_hot = F.one_hot(labels.flatten(1), readings.shape[-1]).to(readings.dtype)
-        values = own_values(readings, one_hot, self._readout.slack)
-        surprises, rates = readings - values, own_rates(readings, one_hot, classes, self._readout.surprise) * fade
-        losses = (readings - one_hot).square().sum(-1).unflatten(1, labels.shape[1:]).mean(2).mT / 2
-        return losses, surprises * (rates / labels.shape[2]), (values, surprises, rates)
-
-    def _write_levels(self, keys: list[Tensor], directions: list[Tensor], errors: list[Tensor], moves: list[Tensor]) -> None:
-        """Step the fast memory, where it steps, and the slow levels: errors and their bounded `moves` are those of every chunk of
-        what the fast memory answered.
-        """
-        fast, chunks, size, below = self._fast, len(errors), errors[0].shape[1], torch.cat(errors, 1)
-        for i in range(fast, -1, -1):
-            above = below
-            if i > 0:
-                product = self._product(above, self.memories[i])
-                for chunk, own in enumerate(product.split(size, 1) if i == fast else ()):
-                    for past in range(chunk):
-                        found = directions[fast][:, past * size : (past + 1) * size]
-                        own.baddbmm_(errors[chunk] @ moves[past].mT, found, alpha=-self._rates[fast])
-                below = product[..., :-1] * (keys[i][..., :-1] > 0)
-            with self._branches.branch(i, above):
-                if i < fast:
-                    self._step(i, keys[i], directions[i], self._bounded(i, above, directions[i], size), chunks)
-                elif self._fast_steps:
-                    self._step(i, keys[i], directions[i], torch.cat(moves, 1), chunks)
-
     def _step(self, i: int, keys: Tensor, directions: Tensor, moves: Tensor, chunks: int) -> None:
         """Step memory i by moves (S, N, V) along directions (S, N, D); a slow level adds them to those pending, and makes their
         mean when its period ends.
         """
         memory, period, rate = self.memories[i], self._periods[i], self._rates[i] / self._periods[i]
-        ends = due(int(self.step), period)
+        ends = due(self._now, period)
         at_once = ends and chunks == period
         target = memory if at_once or period == 1 else self.pending[i]
         factor = -rate if target is memory else 1.0
         if self._protects[i] and self.backend == "numba":
-            gathers, share = due(int(self.step), self._config.share), self._config.share / keys.shape[1]
+            gathers, share = due(self._now, self._config.share), self._config.share / keys.shape[1]
             options = {"share": share, "retain": self._retains[i]} if gathers else {"share": 0.0}
             metric_step(
                 target,
@@ -342,7 +379,7 @@ class Hope(Learner):
         whatever its length.
         """
         share, retain = self._config.share, self._retains[i]
-        due_now = [keys for back, keys in enumerate(reversed(chunks)) if due(int(self.step) - back, share)]
+        due_now = [keys for back, keys in enumerate(reversed(chunks)) if due(self._now - back, share)]
         if not (due_now and self._protects[i]) or self.backend == "numba":
             return
         weights = [retain**after * share / keys.shape[1] for after, keys in enumerate(due_now)]
@@ -350,10 +387,13 @@ class Hope(Learner):
             rows = torch.cat([weight**0.5 * keys for weight, keys in zip(weights, due_now, strict=True)], 1)
             accumulate(self.metrics[i], rows, retain=retain ** len(due_now), backend=self.backend)
 
-    def _write_pairs(self, keys: Tensor, values: Tensor, surprises: Tensor, rates: Tensor, size: int) -> None:
+    def _write_pairs(self, keys: Tensor, pairs: tuple[Tensor, ...], size: int) -> None:
         """Write what chunks of `size` tokens say, (S, N, ...) as in `_errors`, into the sums of an exact read-out, or one chunk
         into one that learns by delta gradient descent.
         """
+        if not pairs:
+            return
+        values, surprises, rates = pairs
         if self._readout.rule == "dgd":
             per_length = self._readout.rate / keys.shape[-1]  # keys are as long as the root of their width
             self.memories[-1].copy_(dgd(self.memories[-1], keys, surprises, per_length * rates[..., 0]).weights)
@@ -372,14 +412,26 @@ class Hope(Learner):
         """
         step, every = int(self.step), self._config.refresh
         if due(step, every) or (step < every and step.bit_count() == 1):
-            ridges = [*(level.ridge for level in self._config.levels), self._readout.ridge]
-            kept = [i for i, inverse in enumerate(self.inverses) if inverse.numel()]
-            found = protecting_all([self.metrics[i] for i in kept], [ridges[i] for i in kept], backend=self.backend)
-            for i, inverse in zip(kept, found, strict=True):
-                self.inverses[i].copy_(inverse)
+            self._protect()
         if self._readout.rule == "exact" and due(step, every):
             solved = least_squares(self.metrics[-1], self.products, self._readout.ridge, backend=self.backend)
             self.memories[-1].copy_(solved)
+
+    def _protect(self) -> None:
+        """Bring up to date what the metrics protect."""
+        missing = self._kept
+        if missing and self.metrics[missing[0]].device.type == "cuda":
+            failed = self._replay_protection([each[i] for each in (self.metrics, self.inverses) for i in self._kept])
+            missing = [i for i, minor in zip(self._kept, failed.tolist(), strict=True) if minor]
+        for i in missing:
+            self.inverses[i].copy_(protecting(self.metrics[i], self._ridges[i], backend=self.backend))
+
+    def _protect_at_once(self) -> Tensor:
+        """Bring up to date what the metrics protect, on a GPU: return where each failed, or 0."""
+        found, failed = protecting_at_once([self.metrics[i] for i in self._kept], [self._ridges[i] for i in self._kept])
+        for i, inverse in zip(self._kept, found, strict=True):
+            self.inverses[i].copy_(inverse)
+        return failed
 
     def _fade(self, writes: Writes) -> Tensor:
         """Let metrics and sums, and a memory that has none, keep what the chunk leaves of them; return its tokens' rates
@@ -405,7 +457,7 @@ class Hope(Learner):
         if self._features:
             self._features.permute_inputs(order)
             return
-        columns = _with_last(order)[:, None]
+        columns = with_last(order)[:, None]
         for tensors in (self.memories, self.pending):
             if tensors and tensors[0].numel():
                 tensors[0].copy_(tensors[0].gather(2, columns.expand_as(tensors[0])))
@@ -420,54 +472,10 @@ class Hope(Learner):
         home = torch.arange(self.owed_order.shape[1], device=self.owed_order.device).expand_as(self.owed_order)
         if torch.equal(self.owed_order, home):
             return
-        order = _with_last(self.owed_order)
+        order = with_last(self.owed_order)
         for tensors in (self.metrics, self.inverses):
             if tensors[0].numel():
                 tensors[0].copy_(permuted_square(tensors[0], order))
         if len(self.memories) == 1 and self.products.numel():
             self.products.copy_(self.products.gather(1, order[..., None].expand_as(self.products)))
         self.owed_order = home.clone()
-
-
-def with_constant(inputs: Tensor) -> Tensor:
-    """Return keys (..., D + 1): the inputs (..., D) and a constant 1, so that a bias is one more weight."""
-    return torch.cat([inputs, torch.ones_like(inputs[..., :1])], -1)
-
-
-def _load_machine_code(exact: bool, protects: bool) -> None:
-    """Use each kernel needed once, on one number: code is loaded, or compiled where this version never ran, before a batch is
-    timed.
-    """
-    one = torch.ones(1, 1, 1)
-    mlp_logits([one], [one[0]], one, backend="numba")
-    if exact:
-        accumulate(one.clone(), one, backend="numba")
-        least_squares(one, one, 1.0, backend="numba")
-    if protects:
-        batch_product(one, one, backend="numba")
-        metric_step(one.clone(), one.clone(), one, one, one, rate=0.0, backend="numba")
-        protecting(one, 1.0, backend="numba")
-
-
-def own_values(readings: Tensor, labels: Tensor, slack: float) -> Tensor:
-    """Return the values (S, B, C) that a memory writes for labels (S, B, C) of 0 and 1: its readings, brought within the labels.
-
-    A reading may exceed its label's 1, or fall below another's 0, by up to `slack` without being an error; 0 writes the labels.
-    """
-    return torch.where(labels > 0, readings.clamp(1.0, 1.0 + slack), readings.clamp(-slack, 0.0))
-
-
-def _initial(problem: Problem, name: str, d_in: int, d_out: int) -> Tensor:
-    """Return a memory (S, d_out, d_in + 1) drawn from N(0, 2 / d_in), the scale that ReLUs keep (He et al. 2015); no bias."""
-    weight = torch.from_numpy(draws.normal(problem.seeds, f"init/{name}", (d_out, d_in))).to(problem.device) * (2.0 / d_in) ** 0.5
-    return torch.cat([weight, weight.new_zeros(*weight.shape[:-1], 1)], -1)
-
-
-def _kept(widths: list[int], wanted: list[bool]) -> list[int]:
-    """Return the width of each memory's keys, or 0 where nothing is wanted."""
-    return [width + 1 if keep else 0 for width, keep in zip(widths, wanted, strict=False)]
-
-
-def _with_last(order: Tensor) -> Tensor:
-    """Return the order (S, n) of the inputs as one of n + 1 columns: the constant stays last."""
-    return torch.cat([order, torch.full_like(order[:, :1], order.shape[1])], 1)

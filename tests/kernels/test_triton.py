@@ -37,6 +37,7 @@ HALF = (
     "memory_scan-edge-gates",
     "mlp_step-momentum",
     "metric_update-ragged",
+    "metric_update-read-out",
     "newton_schulz-tall",
     "continuum_step-sum",
     "block_step-gelu",

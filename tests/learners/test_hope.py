@@ -12,7 +12,9 @@ from torch.nn import functional as F
 from nlbench import Batch, Batches, NlbenchError, Problem
 from nlbench.kernels.metric_update import least_squares, own_rates
 from nlbench.learners import replay
-from nlbench.learners.hope import Hope, own_values
+from nlbench.learners.hope import Hope
+from nlbench.learners.hope_memories import own_values
+from nlbench.nested.rules import dgd
 from nlbench.specs.hope import HopeConfig
 
 S, B, C = 2, 5, 4
@@ -163,7 +165,7 @@ def test_as_many_chunks_are_learned_at_once_as_nothing_changes_for() -> None:
     observe = made._observe
     made._observe = lambda inputs, *others: seen.append(inputs.shape[1]) or observe(inputs, *others)  # type: ignore[method-assign]
     together(made, (20 * B, 20 * B - 2))
-    assert seen == [1, 1, *(2,) * 18, 1, 1]  # the last one is short
+    assert seen == [1, 1, 2, 4, 8, 4, 4, 8, 4, 2, 1, 1]  # refreshed after 1, 2, 4, 8, 16, 32; the last one is short
     assert made.pending[0].abs().max() == 0
 
 
@@ -178,6 +180,21 @@ def test_a_rehearsal_leaves_nothing_behind(table: dict[str, Any]) -> None:
     for step in range(5):
         assert torch.equal(made.observe(batch(step)), fresh.observe(batch(step)))
     assert all(torch.equal(one, other) for one, other in zip(made.memories, fresh.memories, strict=True))
+
+
+def test_metrics_inverted_beside_each_other_protect_the_same_and_one_that_fails_is_known() -> None:
+    """As on a GPU."""
+    made = taught({**LEVELS, "refresh": 100}, steps=9)
+    failed = made._protect_at_once()
+    found = [inverse.clone() for inverse in made.inverses]
+    made._protect()
+    assert failed.tolist() == [0, 0, 0]
+    for own, expected in zip(found, made.inverses, strict=True):
+        torch.testing.assert_close(own, expected, atol=1e-6, rtol=1e-5)
+    made.metrics[1][1, 4, 4] = torch.nan
+    assert made._protect_at_once()[1] > 0
+    with pytest.raises(NlbenchError, match="not positive definite"):
+        made._protect()
 
 
 def test_the_metric_keeps_old_readings_where_plain_steps_lose_them() -> None:
@@ -228,6 +245,17 @@ def test_what_a_token_is_written_with_reaches_an_exact_read_out() -> None:
     torch.testing.assert_close(
         made.predict(shown.inputs, None), keys @ least_squares(metric, products, 1.0).mT, atol=1e-4, rtol=1e-4
     )
+
+
+def test_a_read_out_that_learns_by_the_delta_rule_is_written_once_a_batch() -> None:
+    made, shown = taught(DGD, steps=2), batch(2)
+    weight, bias, *_ = made.features
+    features = torch.relu(shown.inputs.flatten(2) @ weight.mT + bias[:, None])
+    keys = F.pad(features / features.square().mean(-1, keepdim=True).sqrt(), (0, 1), value=1.0)
+    memory, labels = made.memories[0].clone(), F.one_hot(shown.labels, C).float()
+    expected = dgd(memory, keys, keys @ memory.mT - labels, torch.full((S, B), 0.5 / 21)).weights
+    made.observe(shown)
+    torch.testing.assert_close(made.memories[0], expected, atol=1e-5, rtol=1e-4)
 
 
 def self_made(made: Hope, shown: Batch) -> tuple[Tensor, Tensor, Tensor]:

@@ -53,6 +53,13 @@ def test_moved_tensors_and_other_kinds_or_shapes_are_captured_anew(events: list[
     assert events == ["captured", "replayed", "run", "run"]
 
 
+def test_what_needs_no_input_is_captured_by_the_places_of_its_state(events: list[str]) -> None:
+    step = Replay(lambda: events.append("run"))
+    for place in (1, 1, 1, 2):
+        step([tensor_at(place)])
+    assert events == ["run", "captured", "replayed", "replayed", "captured", "replayed"]
+
+
 def test_off_a_gpu_every_call_runs_as_written() -> None:
     step = Replay(lambda each: each + 1)
     assert [float(step([], torch.tensor(float(i)))) for i in range(3)] == [1.0, 2.0, 3.0]
@@ -83,14 +90,19 @@ def test_replayed_steps_learn_the_same_to_the_bit(model: str, precision: str, mo
 @pytest.mark.parametrize("model", ["mlp", "hope", "random-features"])
 @pytest.mark.parametrize("stream", ["split-digits", "permuted-digits"])
 def test_a_gpu_learns_what_the_cpu_learns(model: str, stream: str) -> None:
+    """Before and after tasks were learned: on a task yet to come readings are nearly even, and rounding decides by up to 0.04."""
+
     def accuracy(device: str) -> torch.Tensor:
         plan = nlbench.resolve(model, stream, seeds=2)
         built, learner = runner.prepare(plan, Machine(device=device))
         with torch.no_grad():
             rows = list(evaluate_stream(learner, built, batch=plan.batch))
-        return torch.tensor([row.value for row in rows if row.metric == "accuracy"])
+        cells = [row for row in rows if row.metric == "accuracy" and (not row.after_task or row.on_task <= row.after_task)]
+        return torch.tensor([row.value for row in cells], dtype=torch.float64)
 
-    torch.testing.assert_close(accuracy("cuda"), accuracy("cpu"), atol=0.02, rtol=0.0)
+    there, here = accuracy("cuda"), accuracy("cpu")
+    torch.testing.assert_close(there, here, atol=0.02, rtol=0.0)
+    torch.testing.assert_close(there.mean(), here.mean(), atol=0.001, rtol=0.0)
 
 
 @pytest.mark.gpu

@@ -19,7 +19,7 @@ from torch import Tensor
 from nlbench.errors import NlbenchError
 from nlbench.kernels.backends import Backend, implementation, resolve
 from nlbench.kernels.metric_update import batched
-from nlbench.kernels.metric_update.reference import own_rates
+from nlbench.kernels.metric_update.reference import own_rates, through_relu, token_errors
 from nlbench.kernels.shapes import check_shapes
 
 __all__ = [
@@ -31,7 +31,9 @@ __all__ = [
     "metric_update",
     "own_rates",
     "protecting",
-    "protecting_all",
+    "protecting_at_once",
+    "read_out",
+    "through_relu",
     "token_errors",
 ]
 
@@ -130,21 +132,25 @@ def bounded(surprises: Tensor, directions: Tensor, bound: float, *, chunk: int, 
     return implementation(__name__, chosen, surprises).bounded(*of_chunks, bound).view(surprises.shape)
 
 
-def token_errors(
-    readings: Tensor, labels: Tensor, classes: Tensor, *, surprise: float, backend: Backend = "auto"
-) -> tuple[Tensor, Tensor]:
-    """The mean softmax cross-entropy (S,) of readings (S, B, C), over the competing ones of `classes` (C,), and its gradient with
-    respect to them, that of each token times its rate (`own_rates` of the softmax).
+def read_out(
+    keys: Tensor, memory: Tensor, labels: Tensor, classes: Tensor, *, surprise: float, backend: Backend = "auto"
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Every token's softmax cross-entropy (S, B) of what a memory answers to keys, the gradient of their mean with respect to the
+    answers, each token's times its rate (S, B, C), and the product of that with the memory, but its last column, where keys are
+    positive (S, B, D - 1).
 
-    labels (S, B). In plain torch on a CPU. Not differentiable.
+    keys     (S, B, D), rectified but for the constant at the end
+    memory   (S, C, D)
+    labels   (S, B), indices among C; classes (C,) bool are those that compete
+    surprise by how much a token's rate exceeds 1 where it lacks the whole margin, as in `own_rates` of the softmax
+
+    In plain torch on a CPU. Not differentiable. Cost: 2 B C D multiply-adds a seed.
     """
-    check_shapes("token_errors", readings=(readings, "S B C"))
-    if (labels.shape, classes.shape) != (readings.shape[:2], readings.shape[2:]):
-        raise ValueError(
-            f"token_errors: labels {tuple(labels.shape)} and classes {tuple(classes.shape)} must be (S, B) and (C,) of readings"
-        )
-    chosen: Backend = "triton" if resolve(__name__, backend, readings) == "triton" else "reference"
-    return implementation(__name__, chosen, readings).token_errors(readings, labels, classes, surprise)
+    check_shapes("read_out", keys=(keys, "S B D"), memory=(memory, "S C D"))
+    if (labels.shape, classes.shape) != (keys.shape[:2], memory.shape[1:2]):
+        raise ValueError(f"read_out: labels {tuple(labels.shape)} and classes {tuple(classes.shape)} must be (S, B) and (C,)")
+    chosen: Backend = "triton" if resolve(__name__, backend, keys) == "triton" else "reference"
+    return implementation(__name__, chosen, keys).read_out(keys, memory, labels, classes, surprise)
 
 
 def accumulate(gram: Tensor, keys: Tensor, *, retain: float = 1.0, backend: Backend = "auto") -> None:
@@ -171,14 +177,13 @@ def protecting(gram: Tensor, ridge: float, *, backend: Backend = "auto") -> Tens
     return inverse
 
 
-def protecting_all(grams: Sequence[Tensor], ridges: Sequence[float], *, backend: Backend = "auto") -> list[Tensor]:
-    """`protecting` of each; on a GPU they are factorised beside each other, and what failed is known after all of them."""
-    if not grams or grams[0].device.type != "cuda":
-        return [protecting(gram, ridge, backend=backend) for gram, ridge in zip(grams, ridges, strict=True)]
-    found = batched.inverses(grams, ridges)
-    for gram, (_, failed) in zip(grams, found, strict=True):
-        _check_definite(failed, gram)
-    return [inverse for inverse, _ in found]
+def protecting_at_once(grams: Sequence[Tensor], ridges: Sequence[float]) -> tuple[list[Tensor], Tensor]:
+    """`protecting` of each on a GPU, and the leading minors (n,) that were not positive, or 0: where one was not, the inverse is
+    of no use, and `protecting` may find one.
+
+    Factorised beside each other. The host waits for nothing, so all may be captured in a CUDA graph.
+    """
+    return batched.inverses(grams, ridges)
 
 
 def least_squares(gram: Tensor, products: Tensor, ridge: float, *, backend: Backend = "auto") -> Tensor:

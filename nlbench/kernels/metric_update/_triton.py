@@ -104,27 +104,60 @@ def shorten(
     tl.store(shorter + seed * B * width + place, factor * given, mask=inside)
 
 
-@triton.jit(do_not_specialize=("B", "apart"))
-def surprised(readings, labels, classes, losses, errors, surprise, B, apart, C: tl.constexpr, BC: tl.constexpr, BM: tl.constexpr):
-    """BM tokens' softmax cross-entropy over the competing classes, and its gradient divided by the batch, times their rates."""
+@triton.jit(do_not_specialize=("B", "apart", "labels_apart"))
+def read(
+    keys,
+    memory,
+    labels,
+    classes,
+    losses,
+    errors,
+    below,
+    surprise,
+    B,
+    apart,
+    labels_apart,
+    D: tl.constexpr,
+    C: tl.constexpr,
+    BC: tl.constexpr,
+    BM: tl.constexpr,
+    BK: tl.constexpr,
+):
+    """BM tokens' softmax cross-entropy over the competing classes, its gradient divided by the batch, times the tokens' rates,
+    and the product of that with the memory where keys are positive. Seeds' keys lie `apart` numbers apart, labels `labels_apart`.
+    """
     blocks = tl.cdiv(B, BM)
     seed = (tl.program_id(0) // blocks).to(tl.int64)
     row, column = tl.program_id(0) % blocks * BM + tl.arange(0, BM), tl.arange(0, BC)
-    inside = (row < B)[:, None] & (column < C)[None, :]
-    competes = (tl.load(classes + column, mask=column < C, other=0) != 0)[None, :]
-    chosen = column[None, :] == tl.load(labels + seed * B + row, mask=row < B, other=0)[:, None]
-    read = tl.load(readings + seed * apart + row[:, None] * C + column[None, :], mask=inside, other=0.0).to(tl.float32)
-    read = tl.where(competes, read, float("-inf"))
-    read -= tl.max(read, 1)[:, None]
-    share = tl.exp(read)
+    inside, competes = (row < B)[:, None], (tl.load(classes + column, mask=column < C, other=0) != 0)[None, :]
+    chosen = column[None, :] == tl.load(labels + seed * labels_apart + row, mask=row < B, other=0)[:, None]
+    memory += seed * C * D
+    keys += seed * apart
+    answers = tl.zeros((BM, BC), tl.float32)
+    for start in range(0, D, BK):
+        k = start + tl.arange(0, BK)
+        key = tl.load(keys + row[:, None] * D + k[None, :], mask=inside & (k < D)[None, :], other=0.0).to(tl.float32)
+        own = tl.load(memory + column[:, None] * D + k[None, :], mask=(column < C)[:, None] & (k < D)[None, :], other=0.0)
+        answers += tl.dot(key, tl.trans(own.to(tl.float32)), input_precision="tf32x3")
+    answers = tl.where(competes, answers, float("-inf"))
+    answers -= tl.max(answers, 1)[:, None]
+    share = tl.exp(answers)
     total = tl.sum(share, 1)
     share /= total[:, None]
-    tl.store(losses + seed * B + row, tl.log(total) - tl.sum(tl.where(chosen, read, 0.0), 1), mask=row < B)
+    tl.store(losses + seed * B + row, tl.log(total) - tl.sum(tl.where(chosen, answers, 0.0), 1), mask=row < B)
     right = tl.sum(tl.where(chosen, share, 0.0), 1)
     wrong = tl.max(tl.where(competes & (chosen == 0), share, float("-inf")), 1)
     rate = 1.0 + surprise * tl.minimum(tl.maximum(1.0 - right + wrong, 0.0), 1.0)
     error = (share - tl.where(chosen, 1.0, 0.0)) * (rate / B)[:, None]
-    tl.store(errors + seed * B * C + row[:, None] * C + column[None, :], error, mask=inside)
+    place = seed * B * C + row[:, None] * C + column[None, :]
+    tl.store(errors + place, error, mask=inside & (column < C)[None, :])
+    for start in range(0, D - 1, BK):
+        k = start + tl.arange(0, BK)
+        valid = inside & (k < D - 1)[None, :]
+        key = tl.load(keys + row[:, None] * D + k[None, :], mask=valid, other=0.0).to(tl.float32)
+        own = tl.load(memory + column[:, None] * D + k[None, :], mask=(column < C)[:, None] & (k < D - 1)[None, :], other=0.0)
+        change = tl.where(key > 0, tl.dot(error, own.to(tl.float32), input_precision="tf32x3"), 0.0)
+        tl.store(below + seed * B * (D - 1) + row[:, None] * (D - 1) + k[None, :], change, mask=valid)
 
 
 def directed_step(
@@ -144,15 +177,17 @@ def directed_step(
         gram.baddbmm_(keys.mT, keys, alpha=share, beta=retain)
 
 
-def token_errors(readings: Tensor, labels: Tensor, classes: Tensor, surprise: float) -> tuple[Tensor, Tensor]:
-    """The loss and every token's errors at its own rate; arguments as in `token_errors` of the op."""
-    (seeds, batch, width), readings = readings.shape, _of_whole_rows(readings)
-    losses, errors = empty((seeds, batch), readings, torch.float32), empty(readings.shape, readings)
-    surprised[(seeds * triton.cdiv(batch, 16),)](
-        readings, labels.contiguous(), classes.contiguous(), losses, errors, surprise, batch, readings.stride(0),
-        C=width, BC=padded(width), BM=16, num_warps=1,
+def read_out(keys: Tensor, memory: Tensor, labels: Tensor, classes: Tensor, surprise: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Losses, errors and the errors below; arguments as in `read_out` of the op."""
+    (seeds, batch, width), n_classes, keys = keys.shape, memory.shape[1], _of_whole_rows(keys)
+    labels = labels if labels.stride(1) == 1 else labels.contiguous()
+    losses, errors = empty((seeds, batch), keys, torch.float32), empty((seeds, batch, n_classes), keys)
+    below = empty((seeds, batch, width - 1), keys)
+    read[(seeds * triton.cdiv(batch, 16),)](
+        keys, memory.contiguous(), labels, classes.contiguous(), losses, errors, below, surprise, batch, keys.stride(0),
+        labels.stride(0), D=width, C=n_classes, BC=padded(n_classes), BM=16, BK=64, num_warps=4,
     )  # fmt: skip
-    return losses.mean(1).to(readings.dtype), errors
+    return losses.to(keys.dtype), errors, below
 
 
 def bounded(surprises: Tensor, directions: Tensor, bound: float) -> Tensor:

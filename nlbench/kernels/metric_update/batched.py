@@ -27,21 +27,21 @@ def inverse(gram: Tensor, ridge: float) -> tuple[Tensor, int]:
     return _inverted(factor).to(gram.dtype), failed
 
 
-def inverses(grams: Sequence[Tensor], ridges: Sequence[float]) -> list[tuple[Tensor, int]]:
-    """`inverse` of each, beside each other on a GPU; a diagonal that must be raised more than once is, one after the other."""
+def inverses(grams: Sequence[Tensor], ridges: Sequence[float]) -> tuple[list[Tensor], Tensor]:
+    """`inverse` of each, and the leading minors (n,) that are not positive or 0: where one is not, the diagonal must be raised
+    more than once, as `inverse` does. Beside each other on a GPU; nothing is read on the host, so it may be captured.
+    """
     branches = _branches(len(grams), grams[0].device)
-    found = []
+    found, failed = [], []
     for number, (gram, ridge) in enumerate(zip(grams, ridges, strict=True)):
         with branches.branch(number):
             shifted = _shifted(gram, ridge)
             shifted.diagonal(dim1=1, dim2=2).add_(_rounding(shifted, gram.dtype))
             factor, minors = _factor(shifted)
-            found.append((_inverted(factor).to(gram.dtype), minors.amax()))
+            found.append(_inverted(factor).to(gram.dtype))
+            failed.append(minors.amax())
     branches.join()
-    failed = torch.stack([minor for _, minor in found]).tolist()
-    return [
-        inverse(gram, ridge) if bad else (own, 0) for gram, ridge, (own, _), bad in zip(grams, ridges, found, failed, strict=True)
-    ]
+    return found, torch.stack(failed)
 
 
 @lru_cache

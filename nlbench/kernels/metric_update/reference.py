@@ -8,8 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nlbench.kernels.softmax import cross_entropy
-
 RAISES: Final = (1, 9, 90, 900, 9000)
 """By how many times its rounding errors a metric's diagonal is raised, one after the other, until it is positive definite."""
 
@@ -59,12 +57,20 @@ def bounded(surprises: Tensor, directions: Tensor, bound: float) -> Tensor:
     return surprises * smaller[:, None, None]
 
 
-def token_errors(readings: Tensor, labels: Tensor, classes: Tensor, surprise: float) -> tuple[Tensor, Tensor]:
-    """The loss and every token's errors at its own rate; arguments as in `token_errors` of the op."""
-    loss, gradient = cross_entropy(readings, labels, classes)
-    one_hot = F.one_hot(labels, readings.shape[-1]).to(readings.dtype)
-    softmax = one_hot + gradient * readings.shape[1]
-    return loss, gradient * own_rates(softmax, one_hot, classes, surprise)
+def read_out(keys: Tensor, memory: Tensor, labels: Tensor, classes: Tensor, surprise: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Losses, errors and the errors below; arguments as in `read_out` of the op."""
+    losses, errors = token_errors(keys @ memory.mT, labels, classes, surprise)
+    return losses, errors, through_relu(errors @ memory, keys)
+
+
+def token_errors(answers: Tensor, labels: Tensor, classes: Tensor, surprise: float) -> tuple[Tensor, Tensor]:
+    """Every token's softmax cross-entropy (S, B) for answers (S, B, C), and the gradient of their mean, each token's times its
+    rate; the others as in `read_out` of the op.
+    """
+    logs = answers.masked_fill(~classes, -torch.inf).log_softmax(-1)
+    softmax, one_hot = logs.exp(), F.one_hot(labels, answers.shape[-1]).to(answers.dtype)
+    losses = -logs.gather(-1, labels[..., None])[..., 0]
+    return losses, (softmax - one_hot) * (own_rates(softmax, one_hot, classes, surprise) / answers.shape[1])
 
 
 def own_rates(answers: Tensor, labels: Tensor, classes: Tensor, surprise: float) -> Tensor:
@@ -75,6 +81,11 @@ def own_rates(answers: Tensor, labels: Tensor, classes: Tensor, surprise: float)
     right = (answers * labels).sum(-1, keepdim=True)
     wrong = answers.masked_fill(labels.bool() | ~classes, -torch.inf).amax(-1, keepdim=True)
     return 1.0 + surprise * (1.0 - right + wrong).clamp(0.0, 1.0)
+
+
+def through_relu(errors: Tensor, keys: Tensor) -> Tensor:
+    """Errors of keys (S, B, D) as those of what was rectified to make them, (S, B, D - 1): the last key is a constant."""
+    return torch.ops.aten.threshold_backward(errors[..., :-1], keys[..., :-1], 0.0)
 
 
 def accumulate(gram: Tensor, keys: Tensor, retain: float) -> None:

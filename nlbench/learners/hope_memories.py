@@ -1,0 +1,66 @@
+"""The memories of a HOPE learner: matrices whose last column is their bias, which the last key, a constant 1, multiplies.
+
+Shapes: S seeds, B tokens of a chunk, D width of a key, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from nlbench import seeds as draws
+from nlbench.batch import Problem
+from nlbench.kernels.batch_product import batch_product
+from nlbench.kernels.metric_update import accumulate, least_squares, metric_step, protecting
+from nlbench.kernels.mlp_logits import mlp_logits
+
+
+def with_constant(inputs: Tensor) -> Tensor:
+    """Return keys (..., D + 1): the inputs (..., D) and a constant 1, so that a bias is one more weight."""
+    return torch.cat([inputs, torch.ones_like(inputs[..., :1])], -1)
+
+
+def joined(chunks: Sequence[Tensor]) -> Tensor:
+    """Return chunks (S, B, ...) as one (S, n B, ...); a single one as it is."""
+    return torch.cat(list(chunks), 1) if len(chunks) > 1 else chunks[0]
+
+
+def load_machine_code(exact: bool, protects: bool) -> None:
+    """Use each kernel needed once, on one number: code is loaded, or compiled where this version never ran, before a batch is
+    timed.
+    """
+    one = torch.ones(1, 1, 1)
+    mlp_logits([one], [one[0]], one, backend="numba")
+    if exact:
+        accumulate(one.clone(), one, backend="numba")
+        least_squares(one, one, 1.0, backend="numba")
+    if protects:
+        batch_product(one, one, backend="numba")
+        metric_step(one.clone(), one.clone(), one, one, one, rate=0.0, backend="numba")
+        protecting(one, 1.0, backend="numba")
+
+
+def own_values(readings: Tensor, labels: Tensor, slack: float) -> Tensor:
+    """Return the values (S, B, C) that a memory writes for labels (S, B, C) of 0 and 1: its readings, brought within the labels.
+
+    A reading may exceed its label's 1, or fall below another's 0, by up to `slack` without being an error; 0 writes the labels.
+    """
+    return torch.where(labels > 0, readings.clamp(1.0, 1.0 + slack), readings.clamp(-slack, 0.0))
+
+
+def initial(problem: Problem, name: str, d_in: int, d_out: int) -> Tensor:
+    """Return a memory (S, d_out, d_in + 1) drawn from N(0, 2 / d_in), the scale that ReLUs keep (He et al. 2015); no bias."""
+    weight = torch.from_numpy(draws.normal(problem.seeds, f"init/{name}", (d_out, d_in))).to(problem.device) * (2.0 / d_in) ** 0.5
+    return torch.cat([weight, weight.new_zeros(*weight.shape[:-1], 1)], -1)
+
+
+def kept_widths(widths: list[int], wanted: list[bool]) -> list[int]:
+    """Return the width of each memory's keys, or 0 where nothing is wanted."""
+    return [width + 1 if keep else 0 for width, keep in zip(widths, wanted, strict=False)]
+
+
+def with_last(order: Tensor) -> Tensor:
+    """Return the order (S, n) of the inputs as one of n + 1 columns: the constant stays last."""
+    return torch.cat([order, torch.full_like(order[:, :1], order.shape[1])], 1)
