@@ -1,11 +1,15 @@
-"""The self-referential block on CPU cores: one program per seed and head, its five memories in cache.
+"""The self-referential block on CPU cores: one program per seed and head, its memories in cache.
 
-All memories share keys and gates, so those that share a chunk too are one memory with rows side by side, and one solve serves
-them: `outer` (key, value, rate, retain: 2 d + 2 rows) and, where C_mem differs from C_o, `inner` (d rows). D = W - W_initial is
-what is learned, base = W_initial, plus the identity for memories that read `z + W z`. Everything is read from base + D.
+All memories share keys and gates, so they are one memory with rows side by side, and one solve serves them: keys, values, rate,
+retain (2 d + 2 rows) and, where it shares their chunk and reads from its start, the fifth (3 d + 2); elsewhere that one is a
+`memory_scan`. D = W - W_initial is what is learned, base = W_initial, plus the identity for memories that read `z + W z`. With
+p the probes: E = (I + A)⁻¹ η (p baseᵀ + (p - γ̄ K) Dᵀ), D_C = γ_C D + Eᵀ (s K); backward, Z = ∂E after the solve reaches D at the
+start by Zᵀ η (p - γ̄ K), and what reaches keys and gates is summed over the rows of all memories by products with D and base.
 """
 
 from __future__ import annotations
+
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,144 +17,291 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from nlbench.kernels.elementary import sigmoid
-from nlbench.kernels.memory_scan._chunk import RESIDUALS, chunk_backward, new_reverse, new_work, read_exact, solve_chunk, write
-from nlbench.kernels.programs import Program, array, empty, tensor
+from nlbench.kernels.memory_scan._chunk import add_product, decay_products, decay_products_backward, masked, weighted_rows
+from nlbench.kernels.memory_scan._numba import scan_probes
+from nlbench.kernels.programs import Program, array, empty, optional, tensor
 from nlbench.kernels.self_referential_scan import Memories
+from nlbench.kernels.self_referential_scan.memory import learn_and_read
 from nlbench.kernels.self_referential_scan.reference import TINY
-from nlbench.kernels.tiles import add, copy, fill_zero, gemm, kernel, transpose
+from nlbench.kernels.tiles import (
+    add,
+    copy,
+    fill_zero,
+    gemm,
+    inner_product,
+    kernel,
+    solve_unit_lower,
+    solve_unit_lower_transposed,
+    transpose,
+)
 
-GIVEN = RESIDUALS["given"]
 
+class Segment(NamedTuple):
+    """What the memories of a segment of C tokens share: (d, C), (C, C), (C + 1, C + 1), (C,) and (C, d)."""
 
-@kernel(fastmath={"reassoc", "contract"})
-def scales(raw, low, high, out):  # type: ignore[no-untyped-def]
-    """out[t] = 1 / length of raw[t, low:high]."""
-    for t in range(raw.shape[0]):
-        total = raw.dtype.type(TINY)
-        for i in range(low, high):
-            total += raw[t, i] * raw[t, i]
-        out[t] = raw.dtype.type(1) / np.sqrt(total)
+    KT: Any
+    similarity: Any
+    decay: Any
+    mask: Any
+    system: Any
+    eta: Any
+    alpha: Any
+    scaled: Any
+    moved: Any
 
 
 @kernel()
-def project(X, UT, gates, l2, normalize, raw, scale, K, probes, rate, retain, outer_rate):  # type: ignore[no-untyped-def]
-    """Keys, probes and gates of the tokens X (n, d) from UT (d, 2 d + 2, …), the transposed base + D; keeps what was read.
+def new_segment(C, d, like):  # type: ignore[no-untyped-def]
+    """A workspace for segments of C tokens."""
+    kind = like.dtype
+    return Segment(
+        np.empty((d, C), kind),
+        np.empty((C, C), kind),
+        np.empty((C + 1, C + 1), kind),
+        np.empty((C, C), kind),
+        np.empty((C, C), kind),
+        np.empty(C, kind),
+        np.empty(C, kind),
+        np.empty((C, d), kind),
+        np.empty((C, d), kind),
+    )
 
-    gates  rate_max, outer_rate_max, retain_min, and the biases of rate and retention; scale (2, n) of keys and values
+
+@kernel()
+def prepare(K, probes, share, limits, s):  # type: ignore[no-untyped-def]
+    """Fill the workspace: η and α from their sigmoids, the system A below its diagonal, s K and p - γ̄ K."""
+    size, d = K.shape
+    for t in range(size):
+        s.eta[t] = limits[0] * share[0, t]
+        s.alpha[t] = limits[1] + (K.dtype.type(1) - limits[1]) * share[1, t]
+    transpose(K, s.KT)
+    gemm(1.0, K, s.KT, 0.0, s.similarity)
+    decay_products(s.alpha, s.decay)
+    masked(s.decay, s.similarity, s.mask)
+    weighted_rows(s.eta, s.mask, s.system)
+    weighted_rows(s.decay[size, 1:], K, s.scaled)
+    for t in range(size):
+        before = s.decay[t, 0]
+        for i in range(d):
+            s.moved[t, i] = probes[t, i] - before * K[t, i]
+
+
+@kernel(fastmath={"reassoc", "contract"})
+def row_dot(A, B, t):  # type: ignore[no-untyped-def]
+    """Σ_i A[t, i] B[t, i]."""
+    total = A.dtype.type(0)
+    for i in range(A.shape[1]):
+        total += A[t, i] * B[t, i]
+    return total
+
+
+@kernel(fastmath={"reassoc", "contract"})
+def scale_of(raw, t, first, d):  # type: ignore[no-untyped-def]
+    """1 / length of raw[t, first : first + d]."""
+    total = raw.dtype.type(TINY)
+    for i in range(first, first + d):
+        total += raw[t, i] * raw[t, i]
+    return raw.dtype.type(1) / np.sqrt(total)
+
+
+@kernel()
+def project(X, UT, bias, l2, normalize, raw, K, probes, scale, share):  # type: ignore[no-untyped-def]
+    """Keys, probes and the gates' sigmoids of the tokens X (C, d) from UT (d, 2 d + 2, …), the transposed base + D.
+
+    scale (C, 2) of keys and values, share (2, C)
     """
     tokens, d = X.shape
     one = X.dtype.type(1)
     gemm(1.0, X, UT[:, : 2 * d + 2], 0.0, raw)
-    scales(raw, 0, d, scale[0])
-    scales(raw, d, 2 * d, scale[1])
     subtract = X.dtype.type(1 if l2 else 0)
     for t in range(tokens):
-        if not normalize:
-            scale[1, t] = one
+        of_key = scale_of(raw, t, 0, d)
+        of_value = scale_of(raw, t, d, d) if normalize else one
+        scale[t, 0], scale[t, 1] = of_key, of_value
         for i in range(d):
-            K[t, i] = scale[0, t] * raw[t, i]
+            K[t, i] = of_key * raw[t, i]
         for i in range(d):
-            probes[t, i] = scale[1, t] * raw[t, d + i] - subtract * K[t, i]
-        share = sigmoid(raw[t, 2 * d] + gates[3])
-        rate[t], outer_rate[t] = gates[0] * share, gates[1] * share
-        retain[t] = gates[2] + (one - gates[2]) * sigmoid(raw[t, 2 * d + 1] + gates[4])
-
-
-@kernel(fastmath={"reassoc", "contract"})
-def unit_backward(raw, first, scale, d_unit, normalized):  # type: ignore[no-untyped-def]
-    """The columns first … of raw (n, …), of which scale raw was made, become the gradient with respect to them."""
-    d = d_unit.shape[1]
-    for t in range(d_unit.shape[0]):
-        along = raw.dtype.type(0)
-        for i in range(d):
-            along += d_unit[t, i] * raw[t, first + i]
-        along *= scale[t] * scale[t] if normalized else raw.dtype.type(0)
-        for i in range(d):
-            raw[t, first + i] = scale[t] * (d_unit[t, i] - along * raw[t, first + i])
+            probes[t, i] = of_value * raw[t, d + i] - subtract * K[t, i]
+        share[0, t], share[1, t] = sigmoid(raw[t, 2 * d] + bias[0]), sigmoid(raw[t, 2 * d + 1] + bias[1])
 
 
 @kernel()
-def project_backward(X, U, gates, l2, normalize, raw, scale, dK, d_probes, d_rate, d_outer, d_retain, dX, dW, d_bias):  # type: ignore[no-untyped-def]
-    """Take the gradients of `project`'s results back to X, to base + D (added to dW) and to the biases. Uses up raw and dK."""
-    tokens, d = X.shape
-    one = X.dtype.type(1)
-    if l2:
-        for t in range(tokens):
-            for i in range(d):
-                dK[t, i] -= d_probes[t, i]
-    unit_backward(raw, 0, scale[0], dK, True)
-    unit_backward(raw, d, scale[1], d_probes, normalize)
+def raw_backward(K, probes, scale, share, l2, normalize, dK, d_probes, d_share, v, raw):  # type: ignore[no-untyped-def]
+    """raw (C, 2 d + 2) becomes what reaches it through `project`, v the values; d_share (2, C). Uses up dK."""
+    tokens, d = K.shape
+    one = K.dtype.type(1)
     for t in range(tokens):
-        share, kept = sigmoid(raw[t, 2 * d] + gates[3]), sigmoid(raw[t, 2 * d + 1] + gates[4])
-        raw[t, 2 * d] = (gates[0] * d_rate[t] + gates[1] * d_outer[t]) * share * (one - share)
-        raw[t, 2 * d + 1] = d_retain[t] * (one - gates[2]) * kept * (one - kept)
-        d_bias[0] += raw[t, 2 * d]
-        d_bias[1] += raw[t, 2 * d + 1]
-    gemm(1.0, raw, U[: 2 * d + 2], 0.0, dX)
-    gemm(1.0, raw.T, X, 1.0, dW[: 2 * d + 2])
+        add = one if l2 else one - one
+        for i in range(d):
+            dK[t, i] -= add * d_probes[t, i]
+        for i in range(d):
+            v[t, i] = probes[t, i] + add * K[t, i]
+        of_key, of_value, along = scale[t, 0], scale[t, 1], row_dot(dK, K, t)
+        for i in range(d):
+            raw[t, i] = of_key * (dK[t, i] - along * K[t, i])
+        along = row_dot(d_probes, v, t) if normalize else K.dtype.type(0)
+        for i in range(d):
+            raw[t, d + i] = of_value * (d_probes[t, i] - along * v[t, i])
+        raw[t, 2 * d] = d_share[0, t] * share[0, t] * (one - share[0, t])
+        raw[t, 2 * d + 1] = d_share[1, t] * share[1, t] * (one - share[1, t])
+
+
+@kernel()
+def answers(probes, out):  # type: ignore[no-untyped-def]
+    """p Iᵀ of every memory: the probes themselves, zero for the two gates."""
+    d = probes.shape[1]
+    for t in range(probes.shape[0]):
+        for i in range(d):
+            out[t, i] = probes[t, i]
+        for i in range(d):
+            out[t, d + i] = probes[t, i]
+        out[t, 2 * d] = out[t, 2 * d + 1] = 0
+        for i in range(out.shape[1] - 2 * d - 2):
+            out[t, 2 * d + 2 + i] = probes[t, i]
+
+
+@kernel()
+def answers_backward(Z, out):  # type: ignore[no-untyped-def]
+    """out = Z I, summed over the memories."""
+    d = out.shape[1]
+    for t in range(out.shape[0]):
+        for i in range(d):
+            out[t, i] = Z[t, i] + Z[t, d + i]
+        for i in range(Z.shape[1] - 2 * d - 2):
+            out[t, i] += Z[t, 2 * d + 2 + i]
 
 
 @kernel()
 def sum_of(A, B, out):  # type: ignore[no-untyped-def]
-    """out = A + B over the columns of B."""
-    for i in range(B.shape[0]):
-        for j in range(B.shape[1]):
+    """out = A + B over the rows and columns of out."""
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
             out[i, j] = A[i, j] + B[i, j]
 
 
 @Program
 def forward(  # type: ignore[no-untyped-def]
-    p, X, Q, D, base, bias, limits, chunk, outer_chunk, shared, l2, exact, normalize, outer_states, inner_states, final, outputs
+    p, X, Q, D, base, bias, limits, segment, homed, shared, l2, normalize, states, K, probes, scale, share, E, final, outputs
 ):
-    """One program's tokens; the state arrays receive the transposed states at segment and chunk starts if they have room."""
+    """One program's tokens: K, probes, scale, share and E of all of them, and Dᵀ at the start of every segment."""
     tokens, d = X.shape[1:]
-    outer = 3 * d + 2 if shared else 2 * d + 2
-    none, none_2d, keep, kind = np.empty(0, X.dtype), np.empty((0, d), X.dtype), outer_states.shape[1] > 0, X.dtype
-    gates = np.array([limits[0], limits[1], limits[2], bias[p, 0], bias[p, 1]], kind)
-    baseT, DT, MT = np.empty((d, 3 * d + 2), kind), np.empty((d, outer), kind), np.empty((d, d), kind)
-    UT, WT = np.empty((d, outer), kind), np.empty((d, d), kind)
-    transpose(D[p, :outer], DT)
-    transpose(D[p, 2 * d + 2 :], MT)
+    rows, size, kind = D.shape[1], min(segment, tokens), X.dtype
+    baseT, DT, UT = np.empty((d, rows), kind), np.empty((d, rows), kind), np.empty((d, rows), kind)
+    transpose(D[p], DT)
     transpose(base[p], baseT)
-    size = min(outer_chunk, tokens)
-    w, inner = new_work(size, d, outer, False, X), new_work(min(chunk, tokens), d, d, False, X)
-    K, probes, raw = np.empty((size, d), kind), np.empty((size, d), kind), np.empty((size, 2 * d + 2), kind)
-    gate, scale, targets = np.empty((3, size), kind), np.empty((2, size), kind), np.empty((size, outer), kind)
-    for segment in range((tokens + outer_chunk - 1) // outer_chunk):
-        low, high = segment * outer_chunk, min(segment * outer_chunk + outer_chunk, tokens)
+    raw, one, s = np.empty((size, 2 * d + 2), kind), kind.type(1), new_segment(size, d, X)
+    for index in range((tokens + segment - 1) // segment):
+        low, high = index * segment, min(index * segment + segment, tokens)
         n = high - low
-        if n != w.P.shape[0]:
-            w = new_work(n, d, outer, False, X)
-        if keep:
-            copy(DT, outer_states[p, segment])
+        if n != s.eta.shape[0]:
+            s = new_segment(n, d, X)
+        copy(DT, states[p, index])
         sum_of(baseT, DT, UT)
-        k, probe, eta, outer_eta, alpha = K[:n], probes[:n], gate[0, :n], gate[1, :n], gate[2, :n]
-        project(X[p, low:high], UT, gates, l2, normalize, raw[:n], scale[:, :n], k, probe, eta, alpha, outer_eta)
+        x, k, probe, gates, e = X[p, low:high], K[p, low:high], probes[p, low:high], share[p, :, low:high], E[p, low:high]
+        project(x, UT, bias[p], l2, normalize, raw[:n], k, probe, scale[p, low:high], gates)
         if shared:
             gemm(1.0, Q[p, low:high], UT[:, 2 * d + 2 :], 0.0, outputs[p, low:high])
+        prepare(k, probe, gates, limits, s)
+        if homed:
+            gemm(1.0, probe, baseT, 0.0, e)
         else:
-            for start in range(0, n, chunk):
-                stop = min(start + chunk, n)
-                if stop - start != inner.P.shape[0]:
-                    inner = new_work(stop - start, d, d, False, X)
-                if keep:
-                    copy(MT, inner_states[p, (low + start) // chunk])
-                sum_of(baseT[:, 2 * d + 2 :], MT, WT)
-                q, out, some = Q[p, low + start : low + stop], outputs[p, low + start : low + stop], k[start:stop]
-                gemm(1.0, probe[start:stop], WT, 0.0, out)
-                solve_chunk(some, out, none_2d, eta[start:stop], alpha[start:stop], none, MT, MT, GIVEN, inner)
-                if exact:
-                    read_exact(q, MT, MT, False, inner, out)
-                    gemm(1.0, q, baseT[:, 2 * d + 2 :], 1.0, out)
-                else:
-                    gemm(1.0, q, WT, 0.0, out)
-                write(some, False, inner, MT, MT)
-        gemm(1.0, probe, UT, 0.0, targets[:n])
-        solve_chunk(k, targets[:n], none_2d, outer_eta, alpha, none, DT, DT, GIVEN, w)
-        write(k, False, w, DT, DT)
-    transpose(DT, final[p, :outer])
-    if not shared:
-        transpose(MT, final[p, 2 * d + 2 :])
+            answers(probe, e)
+        gemm(1.0, s.moved, DT, 1.0, e)
+        weighted_rows(s.eta, e, e)
+        solve_unit_lower(s.system, e)
+        gemm(one, s.scaled.T, e, s.decay[n, 0], DT)
+    transpose(DT, final[p])
+
+
+class Reverse(NamedTuple):
+    """The backward pass's own intermediates of a segment."""
+
+    Z: Any
+    ET: Any
+    d_decay: Any
+    square: Any
+    of_states: Any
+    of_base: Any
+    pull: Any
+    d_k: Any
+    d_probes: Any
+    d_share: Any
+    raw: Any
+
+
+@kernel()
+def new_reverse(C, d, rows, like):  # type: ignore[no-untyped-def]
+    """A workspace for the backward pass of segments of C tokens."""
+    kind = like.dtype
+    return Reverse(
+        np.empty((C, rows), kind),
+        np.empty((rows, C), kind),
+        np.empty((C + 1, C + 1), kind),
+        np.empty((C, C), kind),
+        np.empty((C, d), kind),
+        np.empty((C, d), kind),
+        np.empty((C, d), kind),
+        np.empty((C, d), kind),
+        np.empty((C, d), kind),
+        np.empty((2, C), kind),
+        np.empty((C, 2 * d + 2), kind),
+    )
+
+
+@kernel()
+def update_backward(K, probes, e, state, base, homed, limits, G, GT, d_base, s, r):  # type: ignore[no-untyped-def]
+    """Take G, the gradient of D (rows, d) at the segment's end, to that at its start, but for what the inputs add; starts dK,
+    d_probes and d_share, and adds to d_base.
+    """
+    size, d = K.shape
+    one = K.dtype.type(1)
+    last = s.decay[size]
+    transpose(G, GT)
+    gemm(1.0, s.scaled, GT, 0.0, r.Z)
+    gemm(1.0, e, G, 0.0, r.d_k)
+    fill_zero(r.d_decay)
+    r.d_decay[size, 0] = inner_product(G, state)
+    for t in range(size):
+        r.d_decay[size, 1 + t] = row_dot(K, r.d_k, t)
+    weighted_rows(last[1:], r.d_k, r.d_k)
+    solve_unit_lower_transposed(s.system, r.Z)
+    transpose(e, r.ET)
+    gemm(-1.0, r.Z, r.ET, 0.0, r.square)
+    gemm(1.0, r.Z, state, 0.0, r.of_states)
+    if homed:
+        gemm(1.0, r.Z, base, 0.0, r.of_base)
+    else:
+        answers_backward(r.Z, r.of_base)
+    for t in range(size):
+        eta, before = s.eta[t], s.decay[t, 0]
+        pulled = row_dot(K, r.of_states, t)
+        r.d_decay[t, 0] -= eta * pulled
+        for i in range(d):
+            r.of_base[t, i] += r.of_states[t, i]
+        r.d_share[0, t] = limits[0] * (row_dot(probes, r.of_base, t) - before * pulled + row_dot(r.square, s.mask, t))
+        for i in range(d):
+            r.d_k[t, i] -= eta * before * r.of_states[t, i]
+        for i in range(d):
+            r.d_probes[t, i] = eta * r.of_base[t, i]
+        for i in range(d):
+            r.pull[t, i] = eta * s.moved[t, i]
+        for i in range(size):
+            r.square[t, i] *= eta
+    gemm(one, r.Z.T, r.pull, last[0], G)
+    if homed:
+        weighted_rows(s.eta, probes, r.pull)
+        gemm(1.0, r.Z.T, r.pull, 1.0, d_base)
+    add_product(r.square, s.similarity, r.d_decay)
+    masked(s.decay, r.square, s.mask)
+    for t in range(size):
+        for i in range(t):
+            s.mask[i, t] = s.mask[t, i]
+    gemm(1.0, s.mask, K, 1.0, r.d_k)
+    for t in range(size):
+        r.d_share[1, t] = 0
+    decay_products_backward(s.alpha, s.decay, r.d_decay, r.d_share[1])
+    for t in range(size):
+        r.d_share[1, t] *= one - limits[1]
 
 
 @Program
@@ -159,16 +310,21 @@ def backward(  # type: ignore[no-untyped-def]
     X,
     Q,
     base,
-    bias,
     limits,
-    chunk,
-    outer_chunk,
+    segment,
+    homed,
     shared,
     l2,
-    exact,
     normalize,
-    outer_states,
-    inner_states,
+    states,
+    K,
+    probes,
+    scale,
+    share,
+    E,
+    d_keys,
+    d_probes,
+    d_share,
     dO,
     D,
     dX,
@@ -176,195 +332,110 @@ def backward(  # type: ignore[no-untyped-def]
     d_base,
     d_bias,
 ):
-    """One program's gradients, last segment first; D enters as dD of the end and leaves as that of the start."""
+    """One program's gradients, last segment first; D enters as dD of the end and leaves as that of the start.
+
+    d_keys, d_probes, d_share  what reaches the results from elsewhere; empty where nothing does
+    """
     tokens, d = X.shape[1:]
-    outer = 3 * d + 2 if shared else 2 * d + 2
-    none, none_2d, kind = np.empty(0, X.dtype), np.empty((0, d), X.dtype), X.dtype
-    gates = np.array([limits[0], limits[1], limits[2], bias[p, 0], bias[p, 1]], kind)
-    baseT, UT, U, dW = (
-        np.empty((d, 3 * d + 2), kind),
-        np.empty((d, outer), kind),
-        np.empty((outer, d), kind),
-        np.empty((outer, d), kind),
-    )
-    WT, W, dM = np.empty((d, d), kind), np.empty((d, d), kind), np.empty((d, d), kind)
-    transpose(base[p], baseT)
+    rows, size, kind = D.shape[1], min(segment, tokens), X.dtype
+    G, learned = D[p], slice(0, 2 * d + 2)
     fill_zero(d_base[p])
     d_bias[p, 0] = d_bias[p, 1] = 0
-    size, small = min(outer_chunk, tokens), min(chunk, tokens)
-    w, r = new_work(size, d, outer, False, X), new_reverse(size, d, outer, False, X)
-    inner, reverse = new_work(small, d, d, False, X), new_reverse(small, d, d, False, X)
-    K, probes, raw = np.empty((size, d), kind), np.empty((size, d), kind), np.empty((size, 2 * d + 2), kind)
-    gate, scale, d_gate, more = (
-        np.empty((3, size), kind),
-        np.empty((2, size), kind),
-        np.zeros((3, size), kind),
-        np.empty(size, kind),
+    state, U, GT, dW = (
+        np.empty((rows, d), kind),
+        np.empty((rows, d), kind),
+        np.empty((d, rows), kind),
+        np.empty((2 * d + 2, d), kind),
     )
-    T, t, dK, d_probes, dk = (
-        np.empty((size, outer), kind),
-        np.empty((small, d), kind),
-        np.empty_like(K),
-        np.empty_like(K),
-        np.empty_like(K),
-    )
-    memory = slice(2 * d + 2, 3 * d + 2)
-    for segment in range((tokens + outer_chunk - 1) // outer_chunk - 1, -1, -1):
-        low, high = segment * outer_chunk, min(segment * outer_chunk + outer_chunk, tokens)
+    s, r = new_segment(size, d, X), new_reverse(size, d, rows, X)
+    for index in range((tokens + segment - 1) // segment - 1, -1, -1):
+        low, high = index * segment, min(index * segment + segment, tokens)
         n = high - low
-        if n != w.P.shape[0]:
-            w, r = new_work(n, d, outer, False, X), new_reverse(n, d, outer, False, X)
-        x, k, probe, eta, outer_eta, alpha, all_dk, dp = (
-            X[p, low:high],
-            K[:n],
-            probes[:n],
-            gate[0, :n],
-            gate[1, :n],
-            gate[2, :n],
-            dK[:n],
-            d_probes[:n],
-        )
-        d_eta, d_outer, d_alpha, DT, targets = d_gate[0, :n], d_gate[1, :n], d_gate[2, :n], outer_states[p, segment], T[:n]
-        sum_of(baseT, DT, UT)
-        transpose(UT, U)
-        project(x, UT, gates, l2, normalize, raw[:n], scale[:, :n], k, probe, eta, alpha, outer_eta)
-        gemm(1.0, probe, UT, 0.0, targets)
-        solve_chunk(k, targets, none_2d, outer_eta, alpha, none, DT, DT, GIVEN, w)
-        chunk_backward(
-            k,
-            none_2d,
-            outer_eta,
-            alpha,
-            none,
-            none_2d,
-            DT,
-            DT,
-            T,
-            GIVEN,
-            False,
-            w,
-            r,
-            all_dk,
-            targets,
-            none_2d,
-            d_outer,
-            d_alpha,
-            none,
-            none_2d,
-            D[p, :outer],
-            U,
-        )
-        gemm(1.0, targets, U, 0.0, dp)
-        gemm(1.0, targets.T, probe, 0.0, dW)
+        if n != s.eta.shape[0]:
+            s, r = new_segment(n, d, X), new_reverse(n, d, rows, X)
+        x, k, probe, gates, do = X[p, low:high], K[p, low:high], probes[p, low:high], share[p, :, low:high], dO[p, low:high]
+        prepare(k, probe, gates, limits, s)
+        transpose(states[p, index], state)
+        sum_of(base[p], state, U)
+        update_backward(k, probe, E[p, low:high], state, base[p], homed, limits, G, GT, d_base[p], s, r)
+        if d_keys.shape[1] > 0:
+            add(d_keys[p, low:high], r.d_k)
+            add(d_probes[p, low:high], r.d_probes)
+            add(d_share[p, :, low:high], r.d_share)
         if shared:
-            gemm(1.0, dO[p, low:high], U[memory], 0.0, dQ[p, low:high])
-            gemm(1.0, dO[p, low:high].T, Q[p, low:high], 1.0, dW[memory])
-        else:
-            for start in range((n - 1) // chunk * chunk, -1, -chunk):
-                stop = min(start + chunk, n)
-                m = stop - start
-                if m != inner.P.shape[0]:
-                    inner, reverse = new_work(m, d, d, False, X), new_reverse(m, d, d, False, X)
-                MT = inner_states[p, (low + start) // chunk]
-                sum_of(baseT[:, memory], MT, WT)
-                transpose(WT, W)
-                q, do, dq = Q[p, low + start : low + stop], dO[p, low + start : low + stop], dQ[p, low + start : low + stop]
-                some, probed, rates, kept, part = k[start:stop], probe[start:stop], eta[start:stop], alpha[start:stop], dk[:m]
-                gemm(1.0, probed, WT, 0.0, t[:m])
-                solve_chunk(some, t[:m], none_2d, rates, kept, none, MT, MT, GIVEN, inner)
-                chunk_backward(
-                    some,
-                    none_2d,
-                    rates,
-                    kept,
-                    none,
-                    q if exact else none_2d,
-                    MT,
-                    MT,
-                    do,
-                    GIVEN,
-                    exact,
-                    inner,
-                    reverse,
-                    part,
-                    t[:m],
-                    none_2d,
-                    d_eta[start:stop],
-                    more[:m],
-                    none,
-                    dq,
-                    D[p, memory],
-                    U,
-                )
-                if exact:
-                    gemm(1.0, do, base[p, memory], 1.0, dq)
-                    gemm(1.0, do.T, q, 1.0, d_base[p, memory])
-                else:
-                    gemm(1.0, do, W, 0.0, dq)
-                gemm(1.0, t[:m].T, probed, 0.0, dM)
-                if not exact:
-                    gemm(1.0, do.T, q, 1.0, dM)
-                add(dM, D[p, memory])
-                add(dM, d_base[p, memory])
-                gemm(1.0, t[:m], W, 1.0, dp[start:stop])
-                add(part, all_dk[start:stop])
-                for i in range(m):
-                    d_alpha[start + i] += more[i]
-        dx = dX[p, low:high]
-        project_backward(
-            x, U, gates, l2, normalize, raw[:n], scale[:, :n], all_dk, dp, d_eta, d_outer, d_alpha, dx, dW, d_bias[p]
-        )
-        add(dW, D[p, :outer])
-        add(dW, d_base[p, :outer])
+            gemm(1.0, do, U[2 * d + 2 :], 0.0, dQ[p, low:high])
+            gemm(1.0, do.T, Q[p, low:high], 1.0, G[2 * d + 2 :])
+            if homed:
+                gemm(1.0, do.T, Q[p, low:high], 1.0, d_base[p, 2 * d + 2 :])
+        raw_backward(k, probe, scale[p, low:high], gates, l2, normalize, r.d_k, r.d_probes, r.d_share, r.of_base, r.raw)
+        for t in range(n):
+            d_bias[p, 0] += r.raw[t, 2 * d]
+            d_bias[p, 1] += r.raw[t, 2 * d + 1]
+        gemm(1.0, r.raw, U[learned], 0.0, dX[p, low:high])
+        gemm(1.0, r.raw.T, x, 0.0, dW)
+        add(dW, G[learned])
+        if homed:
+            add(dW, d_base[p, learned])
 
 
 class _Scan(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, inputs, queries, rate_bias, retain_bias, limits, chunk, outer_chunk, shared, l2, exact, normalize, *states):  # type: ignore[no-untyped-def]
+    def forward(ctx, inputs, queries, rate_bias, retain_bias, limits, segment, shared, l2, normalize, *states):  # type: ignore[no-untyped-def]
         X, Q = array(inputs, 2), array(queries, 2)
         count, tokens, d = X.shape
-        difference = side_by_side(states[:5], count, d)
-        home = side_by_side(states[5:], count, d) if states[5:] else np.zeros_like(difference)
+        used = 5 if shared else 4
+        difference, homed = side_by_side(states[:used], count, d), len(states) > used
+        home = side_by_side(states[used:], count, d) if homed else np.zeros_like(difference)
         difference -= home
+        rows = difference.shape[1]
+        alike = np.r_[: 2 * d, 2 * d + 2 : rows]
         base = home.copy()
-        base[:, np.r_[:d, d : 2 * d, 2 * d + 2 : 3 * d + 2], np.r_[:d, :d, :d]] += 1
+        base[:, alike, np.resize(np.arange(d), len(alike))] += 1
         bias = np.stack([array(rate_bias).ravel(), array(retain_bias).ravel()], -1)
-        keep = any(ctx.needs_input_grad)
-        outer_states = empty((count, -(-tokens // outer_chunk) if keep else 0, d, (3 if shared else 2) * d + 2), X)
-        inner_states = empty((count, -(-tokens // chunk) if keep and not shared else 0, d, d), X)
-        final, outputs = empty(base.shape, X), empty(X.shape, X)
-        options = (np.array(limits, X.dtype), chunk, outer_chunk, shared, l2, exact, normalize)
-        forward(count, X, Q, difference, base, bias, *options, outer_states, inner_states, final, outputs)
+        starts = empty((count, -(-tokens // segment), d, rows), X)
+        keys, probes, scale = empty(X.shape, X), empty(X.shape, X), empty((count, tokens, 2), X)
+        share, errors = empty((count, 2, tokens), X), empty((count, tokens, rows), X)
+        final, outputs = empty(base.shape, X), empty((count, tokens if shared else 0, d), X)
+        options, made = (
+            (np.array(limits, X.dtype), segment, homed, shared, l2, normalize),
+            (starts, keys, probes, scale, share, errors),
+        )
+        forward(count, X, Q, difference, base, bias, *options, *made, final, outputs)
         final += home
-        ctx.saved, ctx.options, ctx.states = (X, Q, base, bias), options, (outer_states, inner_states)
-        ctx.shape, ctx.returns_home = inputs.shape[:2], bool(states[5:])
-        return tensor(outputs, *inputs.shape), *apart(final, *ctx.shape)
+        ctx.saved, ctx.options, ctx.made, ctx.shape = (X, Q, base), options, made, inputs.shape[:2]
+        found = [tensor(each, *ctx.shape, *each.shape[1:]) for each in (outputs, keys, probes, share)]
+        found = [found[0], None, None, None] if shared else [None, *found[1:]]
+        return *found, *apart(final, *ctx.shape)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, d_outputs, *d_states):  # type: ignore[no-untyped-def]
-        X, Q, base, bias = ctx.saved
+    def backward(ctx, d_outputs, d_keys, d_probes, d_share, *d_states):  # type: ignore[no-untyped-def]
+        X, Q, base = ctx.saved
+        given = [optional(each, like) for each, like in ((d_keys, X), (d_probes, X), (d_share, ctx.made[4]), (d_outputs, X))]
         D = side_by_side(d_states, *X.shape[::2])
         d_end = D.copy()
-        dX, dQ, dB, db = (empty(each.shape, X) for each in (X, Q, base, bias))
-        backward(len(X), X, Q, base, bias, *ctx.options, *ctx.states, array(d_outputs, 2), D, dX, dQ, dB, db)
-        tokens, (d_rate_bias, d_retain_bias) = (*ctx.shape, *X.shape[1:]), np.ascontiguousarray(db.T)
-        found = tensor(dX, *tokens), tensor(dQ, *tokens), tensor(d_rate_bias, *ctx.shape), tensor(d_retain_bias, *ctx.shape)
-        homes = apart(d_end + dB - D, *ctx.shape) if ctx.returns_home else ()
-        return (*found, *(None,) * 7, *apart(D, *ctx.shape), *homes)
+        dX, dQ, d_base, d_bias = empty(X.shape, X), empty(given[3].shape, X), empty(base.shape, X), empty((len(X), 2), X)
+        backward(len(X), X, Q, base, *ctx.options, *ctx.made, *given, D, dX, dQ, d_base, d_bias)
+        tokens, biases = (*ctx.shape, *X.shape[1:]), np.ascontiguousarray(d_bias.T)
+        d_queries = tensor(dQ, *tokens) if d_outputs is not None else None
+        homes = apart(d_end + d_base - D, *ctx.shape) if ctx.options[2] else ()
+        found = tensor(dX, *tokens), d_queries, *(tensor(each, *ctx.shape) for each in biases)
+        return *found, *(None,) * 5, *apart(D, *ctx.shape), *homes
 
 
 def side_by_side(memories: tuple[Tensor, ...], count: int, d: int) -> np.ndarray:
-    """All rows of all memories, (count, 3 d + 2, d), in the order of `Memories`."""
+    """All rows of all memories, (count, 2 d + 2 or 3 d + 2, d), in the order of `Memories`."""
     return np.concatenate([array(each).reshape(count, -1, d) for each in memories], 1)
 
 
 def apart(rows: np.ndarray, seeds: int, heads: int) -> tuple[Tensor, ...]:
-    """The five memories whose rows lie side by side, each in its own shape."""
+    """The memories whose rows lie side by side, each in its own shape: four, or five."""
     d = rows.shape[-1]
     parts = np.split(rows, [d, 2 * d, 2 * d + 1, 2 * d + 2], 1)
     shapes = [(d, d), (d, d), (d,), (d,), (d, d)]
-    return tuple(tensor(np.ascontiguousarray(part), seeds, heads, *shape) for part, shape in zip(parts, shapes, strict=True))
+    return tuple(
+        tensor(np.ascontiguousarray(part), seeds, heads, *shape) for part, shape in zip(parts, shapes, strict=True) if part.size
+    )
 
 
 def scan(
@@ -385,14 +456,13 @@ def scan(
 ) -> tuple[Memories, Tensor]:
     """Memories and outputs after all tokens; arguments as in `self_referential_scan`."""
     shared = chunk == outer_chunk and rate_max == outer_rate_max and read == "stale"
-    options = (
-        (rate_max, outer_rate_max, retain_min),
-        chunk,
-        outer_chunk,
-        shared,
-        objective == "l2",
-        read == "exact",
-        normalize_values,
-    )
-    outputs, *states = _Scan.apply(inputs, queries, rate_bias, retain_bias, *options, *memories, *(initial or ()))
+    options = (outer_rate_max, retain_min), outer_chunk, shared, objective == "l2", normalize_values
+    used = 5 if shared else 4
+    states = *memories[:used], *(initial or ())[:used]
+    outputs, keys, probes, share, *states = _Scan.apply(inputs, queries, rate_bias, retain_bias, *options, *states)
+    if not shared:
+        rate, retain = rate_max * share[:, :, 0], retain_min + (1 - retain_min) * share[:, :, 1]
+        gates = rate, retain
+        memory, outputs = learn_and_read(scan_probes, memories.memory, initial, queries, keys, probes, *gates, chunk, read)
+        states.append(memory)
     return Memories(*states), outputs

@@ -16,6 +16,7 @@ from nlbench.kernels.self_referential_scan import LONGEST_SEGMENT, Memories
 from nlbench.kernels.self_referential_scan._triton_backward import backward
 from nlbench.kernels.self_referential_scan._triton_forward import forward
 from nlbench.kernels.self_referential_scan._triton_segments import inputs_backward, prepare
+from nlbench.kernels.self_referential_scan.memory import learn_and_read
 
 PARALLEL: Final = ("outer_chunk", "D", "BD", "C", "LOW", "num_warps", "num_stages", "maxnreg")
 """What kernels that take segments one by one need of the sizes."""
@@ -136,11 +137,5 @@ def scan(
     biases, limits = torch.stack([rate_bias, retain_bias], -1), (outer_rate_max, retain_min)
     keys, probes, shares, squares, gates = _Project.apply(inputs, *stacked(memories), biases, *homes, limits, sizes)
     rate, retain = rate_max * shares[:, :, 0], retain_min + (1 - retain_min) * shares[:, :, 1]
-    memory, targets, outputs = memories.memory, probes, queries
-    if initial is not None:
-        memory, targets, outputs = (
-            memory - initial.memory, probes + probes @ initial.memory.mT, queries + queries @ initial.memory.mT
-        )  # fmt: skip
-    memory, answers, _ = scan_probes(memory, keys, targets, probes, rate, retain, chunk, "self_generated", queries, read)
-    memory = memory if initial is None else memory + initial.memory
-    return Memories(squares[:, :, 0].mT, squares[:, :, 1].mT, gates[..., 0], gates[..., 1], memory), outputs + answers
+    memory, outputs = learn_and_read(scan_probes, memories.memory, initial, queries, keys, probes, rate, retain, chunk, read)
+    return Memories(squares[:, :, 0].mT, squares[:, :, 1].mT, gates[..., 0], gates[..., 1], memory), outputs
