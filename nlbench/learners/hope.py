@@ -240,7 +240,7 @@ class Hope(Learner):
                     effects.append([error @ move.mT for move in moves])
                 with self._branches.branch(fast):
                     moves.append(self._bounded(fast, error, directions[fast][:, own], size))
-        self._write(keys, directions, errors, moves, effects)
+        self._write(keys, directions, errors, moves, effects, size)
         for i, chunk_keys in enumerate([*(key.split(size, 1) for key in keys), read][: last + 1]):
             self._gather(i, chunk_keys)
         self._branches.join()
@@ -303,12 +303,18 @@ class Hope(Learner):
         return losses, surprises * (rates / labels.shape[2]), (values, surprises, rates)
 
     def _write(
-        self, keys: list[Tensor], directions: list[Tensor], errors: list[Tensor], moves: list[Tensor], effects: list[list[Tensor]]
+        self,
+        keys: list[Tensor],
+        directions: list[Tensor],
+        errors: list[Tensor],
+        moves: list[Tensor],
+        effects: list[list[Tensor]],
+        size: int,
     ) -> None:
-        """Step the fast memory by its moves, and the slow levels, for the errors of every chunk of what the fast memory answered;
-        `effects` are the products of each chunk's errors with the moves before.
+        """Step the fast memory by its moves, and the slow levels, for the errors of what the fast memory answered to chunks of
+        `size` tokens; `effects` are the products of each chunk's errors with the moves before.
         """
-        fast, below, size = self._fast, joined(errors), errors[0].shape[1]
+        fast, below = self._fast, joined(errors)
         for i in range(fast, -1, -1):
             above = below
             if i > 0:
@@ -325,7 +331,7 @@ class Hope(Learner):
                 if i < fast:
                     moves = [self._bounded(i, above, directions[i], size)]
                 if moves:
-                    self._step(i, keys[i], directions[i], joined(moves), len(errors))
+                    self._step(i, keys[i], directions[i], joined(moves), above.shape[1] // size)
 
     def _directions(self, i: int, keys: Tensor) -> Tensor:
         """Return keys projected by what memory i protects, made in its branch; the keys where it protects nothing, or its step is

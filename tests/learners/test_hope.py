@@ -39,7 +39,7 @@ WARM_SELF, LEVELS_SELF, DGD_SELF = {**WARM, **SELF}, {**LEVELS, **SELF}, {**DGD,
 AT_ONCE: list[dict[str, Any]] = [
     {**LEVELS, "levels": [{**LEVELS["levels"][0], "period": 2}, LEVELS["levels"][1]], "share": 3, "refresh": 16},
     {**LEVELS, "levels": [{"width": 9, "period": 4}, {"width": 8, "period": 2, "retain": 0.8}, {"width": 7}], "refresh": 10},
-    {"levels": [{"width": 9, "period": 3}], "readout": {"rule": "exact", "retain": 0.9}, "refresh": 7},
+    {"levels": [{"width": 9, "period": 3}], "readout": {"rule": "exact", "retain": 0.9}, "refresh": 7, "bound": 0.01},
     {**EXACT, "readout": {"rule": "exact", "retain": 0.9, "slack": 0.3, "surprise": 1.0}, "refresh": 7},
     {"readout": {"rule": "protected", "retain": 0.9}, "refresh": 7},
     {**LEVELS, "metric": False, "bound": 0.1, "refresh": 16},
