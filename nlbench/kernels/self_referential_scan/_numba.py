@@ -9,6 +9,7 @@ start by Zᵀ η (p - γ̄ K), and what reaches keys and gates is summed over th
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -384,13 +385,11 @@ class _Scan(torch.autograd.Function):
         X, Q = array(inputs, 2), array(queries, 2)
         count, tokens, d = X.shape
         used = 5 if shared else 4
-        difference, homed = side_by_side(states[:used], count, d), len(states) > used
-        home = side_by_side(states[used:], count, d) if homed else np.zeros_like(difference)
+        difference, homed = side_by_side(states[:used]), len(states) > used
+        home = side_by_side(states[used:]) if homed else np.zeros_like(difference)
         difference -= home
         rows = difference.shape[1]
-        alike = np.r_[: 2 * d, 2 * d + 2 : rows]
-        base = home.copy()
-        base[:, alike, np.resize(np.arange(d), len(alike))] += 1
+        base = home + identities(rows, d).astype(X.dtype)
         bias = np.stack([array(rate_bias).ravel(), array(retain_bias).ravel()], -1)
         starts = empty((count, -(-tokens // segment), d, rows), X)
         keys, probes, scale = empty(X.shape, X), empty(X.shape, X), empty((count, tokens, 2), X)
@@ -412,7 +411,7 @@ class _Scan(torch.autograd.Function):
     def backward(ctx, d_outputs, d_keys, d_probes, d_share, *d_states):  # type: ignore[no-untyped-def]
         X, Q, base = ctx.saved
         given = [optional(each, like) for each, like in ((d_keys, X), (d_probes, X), (d_share, ctx.made[4]), (d_outputs, X))]
-        D = side_by_side(d_states, *X.shape[::2])
+        D = side_by_side(d_states)
         d_end = D.copy()
         dX, dQ, d_base, d_bias = empty(X.shape, X), empty(given[3].shape, X), empty(base.shape, X), empty((len(X), 2), X)
         backward(len(X), X, Q, base, *ctx.options, *ctx.made, *given, D, dX, dQ, d_base, d_bias)
@@ -423,19 +422,24 @@ class _Scan(torch.autograd.Function):
         return *found, *(None,) * 5, *apart(D, *ctx.shape), *homes
 
 
-def side_by_side(memories: tuple[Tensor, ...], count: int, d: int) -> np.ndarray:
-    """All rows of all memories, (count, 2 d + 2 or 3 d + 2, d), in the order of `Memories`."""
-    return np.concatenate([array(each).reshape(count, -1, d) for each in memories], 1)
+@lru_cache
+def identities(rows: int, d: int) -> np.ndarray:
+    """What every memory answers beside W z, (rows, d): the identity of all that are square."""
+    square = np.eye(d)
+    return np.concatenate([square, square, np.zeros((2, d)), *[square] * (rows > 2 * d + 2)])
 
 
-def apart(rows: np.ndarray, seeds: int, heads: int) -> tuple[Tensor, ...]:
+def side_by_side(memories: tuple[Tensor, ...]) -> np.ndarray:
+    """All rows of all memories, (S H, 2 d + 2 or 3 d + 2, d), in the order of `Memories`."""
+    return array(torch.cat([each if each.dim() == 4 else each[:, :, None] for each in memories], 2), 2)
+
+
+def apart(rows: np.ndarray, seeds: int, heads: int) -> list[Tensor]:
     """The memories whose rows lie side by side, each in its own shape: four, or five."""
     d = rows.shape[-1]
-    parts = np.split(rows, [d, 2 * d, 2 * d + 1, 2 * d + 2], 1)
-    shapes = [(d, d), (d, d), (d,), (d,), (d, d)]
-    return tuple(
-        tensor(np.ascontiguousarray(part), seeds, heads, *shape) for part, shape in zip(parts, shapes, strict=True) if part.size
-    )
+    sizes = [d, d, 1, 1, d][: 4 + (rows.shape[1] > 2 * d + 2)]
+    keys, values, rate, retain, *memory = tensor(rows, seeds, heads, *rows.shape[1:]).split_with_sizes(sizes, 2)
+    return [keys, values, rate[:, :, 0], retain[:, :, 0], *memory]
 
 
 def scan(
