@@ -38,7 +38,7 @@ from nlbench.kernels.tiles import (
 
 
 class Segment(NamedTuple):
-    """What the memories of a segment of C tokens share: (d, C), (C, C), (C + 1, C + 1), (C,) and (C, d)."""
+    """What the memories of a segment of C tokens share: (d, C), (C, C), (C + 1, C + 1), (C,), (C, d) and (C, 2 d)."""
 
     KT: Any
     similarity: Any
@@ -48,7 +48,7 @@ class Segment(NamedTuple):
     eta: Any
     alpha: Any
     scaled: Any
-    moved: Any
+    asked: Any
 
 
 @kernel()
@@ -64,13 +64,15 @@ def new_segment(C, d, like):  # type: ignore[no-untyped-def]
         np.empty(C, kind),
         np.empty(C, kind),
         np.empty((C, d), kind),
-        np.empty((C, d), kind),
+        np.empty((C, 2 * d), kind),
     )
 
 
 @kernel()
 def prepare(K, probes, share, limits, s):  # type: ignore[no-untyped-def]
-    """Fill the workspace: η and α from their sigmoids, the system A below its diagonal, s K and p - γ̄ K."""
+    """Fill the workspace: η and α from their sigmoids, the system A below its diagonal, s K, and what D and base are asked:
+    p - γ̄ K and p.
+    """
     size, d = K.shape
     for t in range(size):
         s.eta[t] = limits[0] * share[0, t]
@@ -84,7 +86,9 @@ def prepare(K, probes, share, limits, s):  # type: ignore[no-untyped-def]
     for t in range(size):
         before = s.decay[t, 0]
         for i in range(d):
-            s.moved[t, i] = probes[t, i] - before * K[t, i]
+            s.asked[t, i] = probes[t, i] - before * K[t, i]
+        for i in range(d):
+            s.asked[t, d + i] = probes[t, i]
 
 
 @kernel(fastmath={"reassoc", "contract"})
@@ -148,31 +152,6 @@ def raw_backward(K, probes, scale, share, l2, normalize, dK, d_probes, d_share, 
 
 
 @kernel()
-def answers(probes, out):  # type: ignore[no-untyped-def]
-    """p Iᵀ of every memory: the probes themselves, zero for the two gates."""
-    d = probes.shape[1]
-    for t in range(probes.shape[0]):
-        for i in range(d):
-            out[t, i] = probes[t, i]
-        for i in range(d):
-            out[t, d + i] = probes[t, i]
-        out[t, 2 * d] = out[t, 2 * d + 1] = 0
-        for i in range(out.shape[1] - 2 * d - 2):
-            out[t, 2 * d + 2 + i] = probes[t, i]
-
-
-@kernel()
-def answers_backward(Z, out):  # type: ignore[no-untyped-def]
-    """out = Z I, summed over the memories."""
-    d = out.shape[1]
-    for t in range(out.shape[0]):
-        for i in range(d):
-            out[t, i] = Z[t, i] + Z[t, d + i]
-        for i in range(Z.shape[1] - 2 * d - 2):
-            out[t, i] += Z[t, 2 * d + 2 + i]
-
-
-@kernel()
 def sum_of(A, B, out):  # type: ignore[no-untyped-def]
     """out = A + B over the rows and columns of out."""
     for i in range(out.shape[0]):
@@ -182,15 +161,16 @@ def sum_of(A, B, out):  # type: ignore[no-untyped-def]
 
 @Program
 def forward(  # type: ignore[no-untyped-def]
-    p, X, Q, D, base, bias, limits, segment, homed, shared, l2, normalize, states, K, probes, scale, share, E, final, outputs
+    p, X, Q, D, base, bias, limits, segment, shared, l2, normalize, states, K, probes, scale, share, E, final, outputs
 ):
     """One program's tokens: K, probes, scale, share and E of all of them, and Dᵀ at the start of every segment."""
     tokens, d = X.shape[1:]
     rows, size, kind = D.shape[1], min(segment, tokens), X.dtype
-    baseT, DT, UT = np.empty((d, rows), kind), np.empty((d, rows), kind), np.empty((d, rows), kind)
+    both, UT = np.empty((2 * d, rows), kind), np.empty((d, rows), kind)
+    DT, baseT = both[:d], both[d:]
     transpose(D[p], DT)
     transpose(base[p], baseT)
-    raw, one, s = np.empty((size, 2 * d + 2), kind), kind.type(1), new_segment(size, d, X)
+    raw, s = np.empty((size, 2 * d + 2), kind), new_segment(size, d, X)
     for index in range((tokens + segment - 1) // segment):
         low, high = index * segment, min(index * segment + segment, tokens)
         n = high - low
@@ -203,14 +183,10 @@ def forward(  # type: ignore[no-untyped-def]
         if shared:
             gemm(1.0, Q[p, low:high], UT[:, 2 * d + 2 :], 0.0, outputs[p, low:high])
         prepare(k, probe, gates, limits, s)
-        if homed:
-            gemm(1.0, probe, baseT, 0.0, e)
-        else:
-            answers(probe, e)
-        gemm(1.0, s.moved, DT, 1.0, e)
+        gemm(1.0, s.asked, both, 0.0, e)
         weighted_rows(s.eta, e, e)
         solve_unit_lower(s.system, e)
-        gemm(one, s.scaled.T, e, s.decay[n, 0], DT)
+        gemm(1.0, s.scaled.T, e, s.decay[n, 0], DT)
     transpose(DT, final[p])
 
 
@@ -221,11 +197,12 @@ class Reverse(NamedTuple):
     ET: Any
     d_decay: Any
     square: Any
-    of_states: Any
-    of_base: Any
+    found: Any
     pull: Any
+    twice: Any
     d_k: Any
     d_probes: Any
+    values: Any
     d_share: Any
     raw: Any
 
@@ -239,8 +216,9 @@ def new_reverse(C, d, rows, like):  # type: ignore[no-untyped-def]
         np.empty((rows, C), kind),
         np.empty((C + 1, C + 1), kind),
         np.empty((C, C), kind),
-        np.empty((C, d), kind),
-        np.empty((C, d), kind),
+        np.empty((C, 2 * d), kind),
+        np.empty((C, 2 * d), kind),
+        np.empty((C, 2 * d), kind),
         np.empty((C, d), kind),
         np.empty((C, d), kind),
         np.empty((C, d), kind),
@@ -250,48 +228,40 @@ def new_reverse(C, d, rows, like):  # type: ignore[no-untyped-def]
 
 
 @kernel()
-def update_backward(K, probes, e, state, base, homed, limits, G, GT, d_base, s, r):  # type: ignore[no-untyped-def]
-    """Take G, the gradient of D (rows, d) at the segment's end, to that at its start, but for what the inputs add; starts dK,
-    d_probes and d_share, and adds to d_base.
+def update_backward(K, probes, e, DT, both, limits, G, GT, s, r):  # type: ignore[no-untyped-def]
+    """Take G (rows, 2 d), the gradients of D at the segment's end and of base, to those at its start, but for what the inputs
+    add; starts d_k, d_probes and d_share. `both` (rows, 2 d) is D at the start beside base.
     """
     size, d = K.shape
-    one = K.dtype.type(1)
     last = s.decay[size]
-    transpose(G, GT)
+    transpose(G[:, :d], GT)
     gemm(1.0, s.scaled, GT, 0.0, r.Z)
-    gemm(1.0, e, G, 0.0, r.d_k)
+    gemm(1.0, e, G[:, :d], 0.0, r.d_k)
     fill_zero(r.d_decay)
-    r.d_decay[size, 0] = inner_product(G, state)
-    for t in range(size):
-        r.d_decay[size, 1 + t] = row_dot(K, r.d_k, t)
-    weighted_rows(last[1:], r.d_k, r.d_k)
+    r.d_decay[size, 0] = inner_product(GT, DT)
     solve_unit_lower_transposed(s.system, r.Z)
     transpose(e, r.ET)
     gemm(-1.0, r.Z, r.ET, 0.0, r.square)
-    gemm(1.0, r.Z, state, 0.0, r.of_states)
-    if homed:
-        gemm(1.0, r.Z, base, 0.0, r.of_base)
-    else:
-        answers_backward(r.Z, r.of_base)
+    gemm(1.0, r.Z, both, 0.0, r.found)
     for t in range(size):
         eta, before = s.eta[t], s.decay[t, 0]
-        pulled = row_dot(K, r.of_states, t)
+        r.d_decay[size, 1 + t] = row_dot(K, r.d_k, t)
+        pulled = row_dot(K, r.found, t)
         r.d_decay[t, 0] -= eta * pulled
         for i in range(d):
-            r.of_base[t, i] += r.of_states[t, i]
-        r.d_share[0, t] = limits[0] * (row_dot(probes, r.of_base, t) - before * pulled + row_dot(r.square, s.mask, t))
+            r.d_k[t, i] = last[1 + t] * r.d_k[t, i] - eta * before * r.found[t, i]
         for i in range(d):
-            r.d_k[t, i] -= eta * before * r.of_states[t, i]
+            r.d_probes[t, i] = r.found[t, i] + r.found[t, d + i]
+        r.d_share[0, t] = limits[0] * (row_dot(probes, r.d_probes, t) - before * pulled + row_dot(r.square, s.mask, t))
         for i in range(d):
-            r.d_probes[t, i] = eta * r.of_base[t, i]
-        for i in range(d):
-            r.pull[t, i] = eta * s.moved[t, i]
+            r.d_probes[t, i] *= eta
         for i in range(size):
             r.square[t, i] *= eta
-    gemm(one, r.Z.T, r.pull, last[0], G)
-    if homed:
-        weighted_rows(s.eta, probes, r.pull)
-        gemm(1.0, r.Z.T, r.pull, 1.0, d_base)
+    weighted_rows(s.eta, s.asked, r.pull)
+    for v in range(G.shape[0]):
+        for i in range(d):
+            G[v, i] *= last[0]
+    gemm(1.0, r.Z.T, r.pull, 1.0, G)
     add_product(r.square, s.similarity, r.d_decay)
     masked(s.decay, r.square, s.mask)
     for t in range(size):
@@ -302,7 +272,18 @@ def update_backward(K, probes, e, state, base, homed, limits, G, GT, d_base, s, 
         r.d_share[1, t] = 0
     decay_products_backward(s.alpha, s.decay, r.d_decay, r.d_share[1])
     for t in range(size):
-        r.d_share[1, t] *= one - limits[1]
+        r.d_share[1, t] *= K.dtype.type(1) - limits[1]
+
+
+@kernel()
+def side_by_side_twice(A, out):  # type: ignore[no-untyped-def]
+    """out = [A, A]."""
+    d = A.shape[1]
+    for t in range(A.shape[0]):
+        for i in range(d):
+            out[t, i] = A[t, i]
+        for i in range(d):
+            out[t, d + i] = A[t, i]
 
 
 @Program
@@ -313,7 +294,6 @@ def backward(  # type: ignore[no-untyped-def]
     base,
     limits,
     segment,
-    homed,
     shared,
     l2,
     normalize,
@@ -339,44 +319,43 @@ def backward(  # type: ignore[no-untyped-def]
     """
     tokens, d = X.shape[1:]
     rows, size, kind = D.shape[1], min(segment, tokens), X.dtype
-    G, learned = D[p], slice(0, 2 * d + 2)
-    fill_zero(d_base[p])
+    G, both = np.zeros((rows, 2 * d), kind), np.empty((rows, 2 * d), kind)
+    U, GT = np.empty((rows, d), kind), np.empty((d, rows), kind)
+    for v in range(rows):
+        for i in range(d):
+            G[v, i], both[v, d + i] = D[p, v, i], base[p, v, i]
     d_bias[p, 0] = d_bias[p, 1] = 0
-    state, U, GT, dW = (
-        np.empty((rows, d), kind),
-        np.empty((rows, d), kind),
-        np.empty((d, rows), kind),
-        np.empty((2 * d + 2, d), kind),
-    )
     s, r = new_segment(size, d, X), new_reverse(size, d, rows, X)
     for index in range((tokens + segment - 1) // segment - 1, -1, -1):
         low, high = index * segment, min(index * segment + segment, tokens)
         n = high - low
         if n != s.eta.shape[0]:
             s, r = new_segment(n, d, X), new_reverse(n, d, rows, X)
-        x, k, probe, gates, do = X[p, low:high], K[p, low:high], probes[p, low:high], share[p, :, low:high], dO[p, low:high]
+        k, probe, gates, do = K[p, low:high], probes[p, low:high], share[p, :, low:high], dO[p, low:high]
         prepare(k, probe, gates, limits, s)
-        transpose(states[p, index], state)
-        sum_of(base[p], state, U)
-        update_backward(k, probe, E[p, low:high], state, base[p], homed, limits, G, GT, d_base[p], s, r)
+        transpose(states[p, index], both[:, :d])
+        for v in range(rows):
+            for i in range(d):
+                U[v, i] = both[v, i] + both[v, d + i]
+        update_backward(k, probe, E[p, low:high], states[p, index], both, limits, G, GT, s, r)
         if d_keys.shape[1] > 0:
             add(d_keys[p, low:high], r.d_k)
             add(d_probes[p, low:high], r.d_probes)
             add(d_share[p, :, low:high], r.d_share)
         if shared:
             gemm(1.0, do, U[2 * d + 2 :], 0.0, dQ[p, low:high])
-            gemm(1.0, do.T, Q[p, low:high], 1.0, G[2 * d + 2 :])
-            if homed:
-                gemm(1.0, do.T, Q[p, low:high], 1.0, d_base[p, 2 * d + 2 :])
-        raw_backward(k, probe, scale[p, low:high], gates, l2, normalize, r.d_k, r.d_probes, r.d_share, r.of_base, r.raw)
+            side_by_side_twice(Q[p, low:high], r.twice)
+            gemm(1.0, do.T, r.twice, 1.0, G[2 * d + 2 :])
+        raw_backward(k, probe, scale[p, low:high], gates, l2, normalize, r.d_k, r.d_probes, r.d_share, r.values, r.raw)
         for t in range(n):
             d_bias[p, 0] += r.raw[t, 2 * d]
             d_bias[p, 1] += r.raw[t, 2 * d + 1]
-        gemm(1.0, r.raw, U[learned], 0.0, dX[p, low:high])
-        gemm(1.0, r.raw.T, x, 0.0, dW)
-        add(dW, G[learned])
-        if homed:
-            add(dW, d_base[p, learned])
+        gemm(1.0, r.raw, U[: 2 * d + 2], 0.0, dX[p, low:high])
+        side_by_side_twice(X[p, low:high], r.twice)
+        gemm(1.0, r.raw.T, r.twice, 1.0, G[: 2 * d + 2])
+    for v in range(rows):
+        for i in range(d):
+            D[p, v, i], d_base[p, v, i] = G[v, i], G[v, d + i]
 
 
 class _Scan(torch.autograd.Function):
@@ -396,12 +375,13 @@ class _Scan(torch.autograd.Function):
         share, errors = empty((count, 2, tokens), X), empty((count, tokens, rows), X)
         final, outputs = empty(base.shape, X), empty((count, tokens if shared else 0, d), X)
         options, made = (
-            (np.array(limits, X.dtype), segment, homed, shared, l2, normalize),
+            (np.array(limits, X.dtype), segment, shared, l2, normalize),
             (starts, keys, probes, scale, share, errors),
         )
         forward(count, X, Q, difference, base, bias, *options, *made, final, outputs)
         final += home
         ctx.saved, ctx.options, ctx.made, ctx.shape = (X, Q, base), options, made, inputs.shape[:2]
+        ctx.homed = homed
         found = [tensor(each, *ctx.shape, *each.shape[1:]) for each in (outputs, keys, probes, share)]
         found = [found[0], None, None, None] if shared else [None, *found[1:]]
         return *found, *apart(final, *ctx.shape)
@@ -417,7 +397,7 @@ class _Scan(torch.autograd.Function):
         backward(len(X), X, Q, base, *ctx.options, *ctx.made, *given, D, dX, dQ, d_base, d_bias)
         tokens, biases = (*ctx.shape, *X.shape[1:]), np.ascontiguousarray(d_bias.T)
         d_queries = tensor(dQ, *tokens) if d_outputs is not None else None
-        homes = apart(d_end + d_base - D, *ctx.shape) if ctx.options[2] else ()
+        homes = apart(d_end + d_base - D, *ctx.shape) if ctx.homed else ()
         found = tensor(dX, *tokens), d_queries, *(tensor(each, *ctx.shape) for each in biases)
         return *found, *(None,) * 5, *apart(D, *ctx.shape), *homes
 
