@@ -388,6 +388,7 @@ CASES: Final = (
     _self("to-zero", {"S": 2, "H": 2, "L": 40, "d": 12, "to_initial": False}, retain_min=0.5),
     _self("dot", {"S": 2, "H": 2, "L": 40, "d": 12}, objective="dot", read="exact"),
     _self("free-values", {"S": 1, "H": 2, "L": 21, "d": 12}, normalize_values=False),
+    _self("ragged-segments-of-32", {"S": 1, "H": 2, "L": 70, "d": 20}, outer_chunk=32),
     _self("shorter-than-a-chunk", {"S": 2, "H": 2, "L": 5, "d": 16}),
     _self("token-by-token", {"S": 1, "H": 2, "L": 9, "d": 16}, chunk=1, outer_chunk=1),
     _self("d64", {"S": 1, "H": 1, "L": 64, "d": 64}, chunk=16, outer_chunk=64),
