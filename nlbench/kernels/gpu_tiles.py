@@ -186,13 +186,13 @@ def gate_products(gates, C: tl.constexpr, LOW: tl.constexpr):
 
 
 @triton.jit
-def products_backward(between, before, after, d_between, d_before, d_after, d_total, LOW: tl.constexpr):
-    """The gradient of every gate from those of its `between_products`, prefix and suffix products and γ_C.
+def products_backward(between, before, after, d_between, d_before, d_after, d_total):
+    """The gradient of every gate from those of what `gate_products` makes of them.
 
     A gate l stands between i and t where Λ[t, i] holds Λ[t, l] α_l Λ[l, i]: no division, so a gate may be 0.
     """
     later = tl.sum(between * d_before[:, None], 0)
-    through = mask_product(tl.trans(between), d_between, LOW) + after[:, None] * d_after[None, :]
+    through = mask_product(tl.trans(between), d_between, False) + after[:, None] * d_after[None, :]
     return tl.sum(between * through, 1) + before * (later + d_total * after)
 
 
@@ -213,7 +213,7 @@ def gates_backward(
         reached = tl.sum(tl.where(token[:, None] > token[None, :], through, ending), 0)
         return reached / tl.maximum(gates, 1e-30) + d_total * before * after
     else:
-        return products_backward(between, before, after, d_between, d_before, d_after, d_total, LOW)
+        return products_backward(between, before, after, d_between, d_before, d_after, d_total)
 
 
 @triton.jit

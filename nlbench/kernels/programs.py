@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import inf
+from math import inf, prod
 from typing import Any, Final
 
 import numba
@@ -83,7 +83,7 @@ _run = compiled(_in_parallel, parallel=True)
 def array(tensor: Tensor, axes: int = 0) -> np.ndarray:
     """The tensor's values as a C-contiguous array, its first `axes` axes as one; shares memory where the tensor is contiguous."""
     values = tensor.detach().contiguous().numpy()
-    return values.reshape(-1, *values.shape[axes:]) if axes else values
+    return values.reshape(prod(values.shape[:axes]), *values.shape[axes:]) if axes else values
 
 
 def optional(tensor: Tensor | None, like: np.ndarray) -> np.ndarray:

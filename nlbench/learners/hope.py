@@ -126,7 +126,7 @@ class Hope(Learner):
     def _at_once(self, most: int) -> int:
         """Return how many chunks to learn in one call: none but the last is followed by a refresh, and calls are of few kinds."""
         step, every, chunks = int(self.step), self._config.refresh, AT_ONCE
-        if step < self._warm_up:
+        if not self.takes_batches or step < self._warm_up:
             return 1
         refresh = min(every - step % every, (1 << step.bit_length()) - step if step < every else every)
         while chunks > 1 and (step % chunks or chunks > min(most, refresh)):
@@ -220,7 +220,7 @@ class Hope(Learner):
         parts = [slice(start, start + size) for start in range(0, chunks * size, size)] if steps else [slice(None)]
         with self._branches.branch(fast):
             overlaps = [[keys[fast][:, own] @ directions[fast][:, past].mT for past in parts[:i]] for i, own in enumerate(parts)]
-        losses, errors, read, moves, effects = [], [], [], list[Tensor](), []
+        losses, errors, read, moves, effects, told = [], [], [], list[Tensor](), [], tuple[Tensor, ...]()
         for own, overlap, labelled in zip(parts, overlaps, labels.split(1 if steps else chunks, 1), strict=True):
             answer = answers[:, own]
             for products, move in zip(overlap, moves, strict=True):
@@ -230,8 +230,7 @@ class Hope(Learner):
                 answer[..., :-1].relu_()
                 loss, error = self._learn_readout(answer, labelled, classes, slow)
             else:
-                loss, error, pairs = self._errors(answer[..., :-1], labelled, classes, slow)
-                self._write_pairs(keys[last][:, own], pairs, size)
+                loss, error, told = self._errors(answer[..., :-1], labelled, classes, slow)
             losses.append(loss)
             errors.append(error)
             read.append(answer)
@@ -241,6 +240,7 @@ class Hope(Learner):
                 with self._branches.branch(fast):
                     moves.append(self._bounded(fast, error, directions[fast][:, own], size))
         self._write(keys, directions, errors, moves, effects, size)
+        self._write_pairs(keys[-1], told, size)
         for i, chunk_keys in enumerate([*(key.split(size, 1) for key in keys), read][: last + 1]):
             self._gather(i, chunk_keys)
         self._branches.join()

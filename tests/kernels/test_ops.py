@@ -1,11 +1,13 @@
 """Behaviour of the training-step ops that agreement between backends alone would not show."""
 
+import math
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import pytest
 import torch
 
+from nlbench.kernels.backends import implementation
 from nlbench.kernels.batch_product import batch_product
 from nlbench.kernels.block_step import BlockWeights
 from nlbench.kernels.chain_step import Chain, Linear, chain_step
@@ -13,6 +15,7 @@ from nlbench.kernels.continuum_step import continuum_step
 from nlbench.kernels.mlp_logits import mlp_logits
 from nlbench.kernels.mlp_step import mlp_step, mlp_steps
 from nlbench.kernels.newton_schulz import newton_schulz
+from nlbench.kernels.self_referential_scan import Memories, self_referential_scan
 
 BACKENDS = ("reference", "numba")
 
@@ -252,3 +255,38 @@ def test_a_seeds_product_does_not_depend_on_the_others(upright: bool) -> None:
     assert batch_product(batch[:, :0], matrix, backend="numba").shape == (3, 0, 900)
     with pytest.raises(ValueError, match="must be contiguous"):
         batch_product(batch, matrix[..., ::2])
+
+
+@pytest.mark.parametrize("backend", [*BACKENDS, *(["triton"] if torch.cuda.is_available() else [])])
+@pytest.mark.parametrize("chunk", [4, 2], ids=["one-clock", "two-clocks"])
+def test_no_tokens_leave_memories_as_they_are(chunk: int, backend: str) -> None:
+    device = "cuda" if backend == "triton" else "cpu"
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, device=device).requires_grad_()
+
+    x, square, gate = draw(1, 2, 0, 4), (1, 2, 4, 4), (1, 2, 4)
+    memories = Memories(draw(*square), draw(*square), draw(*gate), draw(*gate), draw(*square))
+    biases = draw(1, 2), draw(1, 2)
+    after, outputs = self_referential_scan(x, x, memories, *biases, chunk=chunk, outer_chunk=4, rate_max=0.1, backend=backend)
+    gradients = torch.autograd.grad(list(after), list(memories), [torch.ones_like(each) for each in after])
+    assert outputs.shape == x.shape
+    assert all(torch.equal(new, old) for new, old in zip(after, memories, strict=True))
+    assert all(torch.equal(each, torch.ones_like(each)) for each in gradients)
+
+
+def test_a_scan_without_gradients_keeps_nothing_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, kept = implementation("nlbench.kernels.self_referential_scan", "numba", torch.zeros(1)), []
+    empty = module.empty
+    monkeypatch.setattr(module, "empty", lambda shape, like: kept.append(math.prod(shape)) or empty(shape, like))
+    x = torch.randn(1, 1, 400, 8)
+    memories = Memories(*(0.3 * torch.randn(shape) for shape in [(1, 1, 8, 8)] * 2 + [(1, 1, 8)] * 2 + [(1, 1, 8, 8)]))
+    options = {"chunk": 4, "outer_chunk": 4, "rate_max": 0.1, "backend": "numba"}
+    gates = torch.zeros(1, 1), torch.zeros(1, 1)
+    plain, outputs = self_referential_scan(x, x, memories, *gates, **options)
+    without, few = sum(kept), x.numel() * 2
+    leaves = Memories(*(each.requires_grad_() for each in memories))
+    differentiable, same = self_referential_scan(x, x, leaves, *gates, **options)
+    assert without < few < sum(kept) - without
+    assert torch.equal(outputs, same)
+    assert all(torch.equal(a, b) for a, b in zip(plain, differentiable, strict=True))

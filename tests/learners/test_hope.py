@@ -145,7 +145,9 @@ def given() -> tuple[Tensor, Tensor, Tensor]:
 
 
 @pytest.mark.parametrize(
-    "table", [*AT_ONCE, EXACT, LEVELS, WARM, IMAGES], ids=[*AT_ONCE_NAMES, "exact", "levels", "warm", "images"]
+    "table",
+    [*AT_ONCE, EXACT, LEVELS, {**WARM, "refresh": 16}, IMAGES, DGD, LEVELS_SELF],
+    ids=[*AT_ONCE_NAMES, "exact", "levels", "warm", "images", "dgd", "levels-self"],
 )
 def test_chunks_learned_at_once_lead_where_one_after_the_other_does(table: dict[str, Any]) -> None:
     """Across refreshes, periods begun and ended within a call, chunks gathered and not, and a last chunk that is short."""
@@ -154,14 +156,37 @@ def test_chunks_learned_at_once_lead_where_one_after_the_other_does(table: dict[
     losses = []
     for own in zip(rows.split(B, 1), labels.split(B, 1), strict=True):
         losses.append(alone.observe(Batch(images[own[0]], own[1], torch.ones(C, dtype=torch.bool), None)))
-    torch.testing.assert_close(together(whole, (3 * B, B, 17 * B, 19 * B - 2)), torch.stack(losses), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(together(whole, (17 * B, B, 3 * B, 19 * B - 2)), torch.stack(losses), atol=1e-5, rtol=1e-5)
     found = whole.state_dict()
     for name, value in alone.state_dict().items():
         torch.testing.assert_close(found[name], value, atol=1e-5, rtol=1e-4)
 
 
+def test_errors_reach_a_slow_level_through_the_read_out_that_made_them() -> None:
+    """A delta-rule read-out starts at zero: what its first step writes must not send the first errors on."""
+    made = learner({"levels": [{"width": 9, "period": 4}], "readout": {"rule": "dgd"}})
+    made.observe(batch(1))
+    assert made.memories[-1].abs().max() > 0
+    assert made.pending[0].abs().max() == 0
+    made.observe(batch(2))
+    assert made.pending[0].abs().max() > 0
+
+
+def test_a_learner_loaded_between_tasks_owes_its_metric_the_order_of_its_inputs() -> None:
+    order = torch.stack([torch.randperm(N, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)])
+    table = {"levels": [{"width": 9}], "readout": {"rule": "protected"}}
+    made, other = learner(table), learner(table)
+    for step in range(1, 4):
+        made.observe(batch(step))
+    made.permute_inputs(order)
+    other.load_state_dict({name: value.clone() for name, value in made.state_dict().items()})
+    for each in (made, other):
+        each.observe(batch(4))
+    assert all(torch.equal(other.state_dict()[name], value) for name, value in made.state_dict().items())
+
+
 def test_as_many_chunks_are_learned_at_once_as_nothing_changes_for() -> None:
-    made, seen = learner(AT_ONCE[0]), []
+    made, seen = learner(AT_ONCE[0], backend="reference"), []
     observe = made._observe
     made._observe = lambda inputs, *others: seen.append(inputs.shape[1]) or observe(inputs, *others)  # type: ignore[method-assign]
     together(made, (20 * B, 20 * B - 2))

@@ -115,10 +115,12 @@ def reverse(
     ds = waiting
     if MOMENTUM:
         ds = tl.trans(load_rows(d_velocity + first, v, V, 0, K, BV, BK))
-    next_k, next_eta = ahead(keys + rows * K, rate + rows, tiles - 1, tokens, chunk, per_chunk, K, C, BK)
+    last = tl.maximum(tiles - 1, 0)
+    next_k, next_eta = ahead(keys + rows * K, rate + rows, last, tokens, chunk, per_chunk, K, C, BK)
     next_read = tl.zeros((BK, BV), ends.dtype.element_ty)
     if READ != NO_READ:
-        next_read = load_rows(ends + (program * tiles + tiles - 1) * K * V, 0, K, v, V, BK, BV).to(ends.dtype.element_ty)
+        found = tl.minimum(tiles, 1) * K  # none of no tiles
+        next_read = load_rows(ends + (program * tiles + last) * K * V, 0, found, v, V, BK, BV).to(ends.dtype.element_ty)
     for back in range(tiles):
         tile = tiles - 1 - back
         start, stop = tile_span(tile, tokens, chunk, per_chunk, C)

@@ -45,14 +45,14 @@ def scan(
 
 def split(tokens: Tensor | None, chunk: int, *, like: Tensor) -> tuple[Tensor, ...] | list[None]:
     """The chunks of (S, H, L, …) along the tokens; as many times None for no tensor."""
-    return [None] * -(-like.shape[2] // chunk) if tokens is None else tokens.split(chunk, 2)
+    return [None] * max(1, -(-like.shape[2] // chunk)) if tokens is None else tokens.split(chunk, 2)
 
 
 def decay_products(factors: Tensor) -> Tensor:
     """Γ[t, i] = Π_{i<l≤t} factors_l for 0 ≤ i ≤ t ≤ C, zero above the diagonal: (..., C) -> (..., C + 1, C + 1)."""
     size = factors.shape[-1] + 1
     below = torch.ones(size, size, dtype=torch.bool, device=factors.device).tril(-1)
-    shifted = torch.cat([torch.ones_like(factors[..., :1]), factors], -1)
+    shifted = torch.cat([factors.new_ones(*factors.shape[:-1], 1), factors], -1)
     return torch.where(below, shifted[..., :, None], 1.0).cumprod(-2).tril()
 
 

@@ -171,7 +171,7 @@ def directed_step(
     share: float,
     retain: float,
 ) -> None:
-    """The step along directions K P and the metric's new keys, in place; arguments as in `directed_step` of the op."""
+    """The step of `metric_step` along its directions K P (S, B, D), and the metric's new keys, in place."""
     weights.baddbmm_(bounded(surprises, directions, bound).mT, directions, alpha=-rate)
     if share or retain != 1:
         gram.baddbmm_(keys.mT, keys, alpha=share, beta=retain)

@@ -163,8 +163,11 @@ def sum_of(A, B, out):  # type: ignore[no-untyped-def]
 def forward(  # type: ignore[no-untyped-def]
     p, X, Q, D, base, bias, limits, segment, shared, l2, normalize, states, K, probes, scale, share, E, final, outputs
 ):
-    """One program's tokens: K, probes, scale, share and E of all of them, and Dᵀ at the start of every segment."""
+    """One program's tokens: K, probes, scale, share and E of all of them, and Dᵀ at the start of every segment; those of the last
+    segment alone where the arrays hold no more.
+    """
     tokens, d = X.shape[1:]
+    keep_keys, keep_errors, keep_states = K.shape[1] == tokens, E.shape[1] == tokens, states.shape[1] != 1
     rows, size, kind = D.shape[1], min(segment, tokens), X.dtype
     both, UT = np.empty((2 * d, rows), kind), np.empty((d, rows), kind)
     DT, baseT = both[:d], both[d:]
@@ -176,9 +179,11 @@ def forward(  # type: ignore[no-untyped-def]
         n = high - low
         if n != s.eta.shape[0]:
             s = new_segment(n, d, X)
-        copy(DT, states[p, index])
+        copy(DT, states[p, index if keep_states else 0])
         sum_of(baseT, DT, UT)
-        x, k, probe, gates, e = X[p, low:high], K[p, low:high], probes[p, low:high], share[p, :, low:high], E[p, low:high]
+        at, place = low if keep_keys else 0, low if keep_errors else 0
+        x, k, probe, e = X[p, low:high], K[p, at : at + n], probes[p, at : at + n], E[p, place : place + n]
+        gates = share[p, :, low:high]
         project(x, UT, bias[p], l2, normalize, raw[:n], k, probe, scale[p, low:high], gates)
         if shared:
             gemm(1.0, Q[p, low:high], UT[:, 2 * d + 2 :], 0.0, outputs[p, low:high])
@@ -370,9 +375,11 @@ class _Scan(torch.autograd.Function):
         rows = difference.shape[1]
         base = home + identities(rows, d).astype(X.dtype)
         bias = np.stack([array(rate_bias).ravel(), array(retain_bias).ravel()], -1)
-        starts = empty((count, -(-tokens // segment), d, rows), X)
-        keys, probes, scale = empty(X.shape, X), empty(X.shape, X), empty((count, tokens, 2), X)
-        share, errors = empty((count, 2, tokens), X), empty((count, tokens, rows), X)
+        keep, size = any(ctx.needs_input_grad), min(segment, tokens)
+        kept, seen = tokens if keep else size, tokens if keep or not shared else size
+        starts, errors = empty((count, -(-kept // segment), d, rows), X), empty((count, kept, rows), X)
+        keys, probes = (empty((count, seen, d), X) for _ in range(2))
+        scale, share = empty((count, tokens, 2), X), empty((count, 2, tokens), X)
         final, outputs = empty(base.shape, X), empty((count, tokens if shared else 0, d), X)
         options, made = (
             (np.array(limits, X.dtype), segment, shared, l2, normalize),
