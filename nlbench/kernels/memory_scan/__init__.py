@@ -88,15 +88,16 @@ def memory_scan(
     if backend == "auto" and memory.is_cuda and keys.shape[-1] > WIDEST:
         backend = "reference"
     scan = implementation(__name__, backend, memory).scan
+    probes = None if values is None else values - keys
     if initial is None:
-        return MemoryScan(*scan(memory, keys, targets, rate, retain, chunk, residual, values, queries, read, momentum, velocity))
+        return MemoryScan(*scan(memory, keys, targets, rate, retain, chunk, residual, probes, queries, read, momentum, velocity))
     # M_c = initial + D_c enters r and the reads linearly: a scan of D with shifted targets and outputs.
     if residual == "minus_prediction":
         targets = targets - keys @ initial.mT
-    elif values is not None:
-        targets = targets + (values - keys) @ initial.mT
+    elif probes is not None:
+        targets = targets + probes @ initial.mT
     difference, outputs, velocity = scan(
-        memory - initial, keys, targets, rate, retain, chunk, residual, values, queries, read, momentum, velocity
+        memory - initial, keys, targets, rate, retain, chunk, residual, probes, queries, read, momentum, velocity
     )
     if outputs is not None and queries is not None:
         outputs = outputs + queries @ initial.mT

@@ -169,32 +169,16 @@ def scan(
     retain: Tensor,
     chunk: int,
     residual: str,
-    values: Tensor | None,
-    queries: Tensor | None,
-    read: str,
-    momentum: Tensor | None,
-    velocity: Tensor | None,
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Memory, outputs and velocity after all tokens; arguments as in `memory_scan`."""
-    probes = None if values is None else values - keys
-    return scan_probes(memory, keys, targets, probes, rate, retain, chunk, residual, queries, read, momentum, velocity)
-
-
-def scan_probes(
-    memory: Tensor,
-    keys: Tensor,
-    targets: Tensor,
     probes: Tensor | None,
-    rate: Tensor,
-    retain: Tensor,
-    chunk: int,
-    residual: str,
     queries: Tensor | None,
     read: str,
     momentum: Tensor | None = None,
     velocity: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """As `scan`, which is given values = probes + keys; rates and retentions may be float32 where keys are bfloat16."""
+    """Memory, outputs and velocity after all tokens; arguments as in `memory_scan`, but for probes: its values less the keys.
+
+    Rates and retentions may be float32 where keys are bfloat16.
+    """
     S, H, L, K = keys.shape
     wanted = residual, None if queries is None else read, momentum is not None
     plan = planned(S * H, L, K, targets.shape[3], keys.dtype == torch.bfloat16, chunk, *wanted)

@@ -18,20 +18,20 @@ def scan(
     retain: Tensor,
     chunk: int,
     residual: str,
-    values: Tensor | None,
+    probes: Tensor | None,
     queries: Tensor | None,
     read: str,
     momentum: Tensor | None,
     velocity: Tensor | None,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Memory, outputs and velocity after all tokens; arguments as in `memory_scan`."""
+    """Memory, outputs and velocity after all tokens; arguments as in `memory_scan`, but for probes: its values less the keys."""
     outputs = []
-    tokens = (keys, targets, rate, retain, values, queries, momentum)
-    for k, r, eta, alpha, v, q, mu in zip(*(split(each, chunk, like=rate) for each in tokens), strict=True):
+    tokens = (keys, targets, rate, retain, probes, queries, momentum)
+    for k, r, eta, alpha, p, q, mu in zip(*(split(each, chunk, like=rate) for each in tokens), strict=True):
         if residual == "minus_prediction":
             r = r - k @ memory.mT
-        elif v is not None:
-            r = r + (v - k) @ memory.mT
+        elif p is not None:
+            r = r + p @ memory.mT
         if q is not None and read == "stale":
             outputs.append(q @ memory.mT)
         if mu is None or velocity is None:

@@ -19,7 +19,7 @@ from torch.autograd.function import once_differentiable
 
 from nlbench.kernels.elementary import sigmoid
 from nlbench.kernels.memory_scan._chunk import add_product, decay_products, decay_products_backward, masked, weighted_rows
-from nlbench.kernels.memory_scan._numba import scan_probes
+from nlbench.kernels.memory_scan._numba import scan as scan_memory
 from nlbench.kernels.programs import Program, array, empty, optional, tensor
 from nlbench.kernels.self_referential_scan import Memories
 from nlbench.kernels.self_referential_scan.memory import learn_and_read
@@ -204,7 +204,7 @@ class Reverse(NamedTuple):
     square: Any
     found: Any
     pull: Any
-    twice: Any
+    doubled: Any
     d_k: Any
     d_probes: Any
     values: Any
@@ -281,7 +281,7 @@ def update_backward(K, probes, e, DT, both, limits, G, GT, s, r):  # type: ignor
 
 
 @kernel()
-def side_by_side_twice(A, out):  # type: ignore[no-untyped-def]
+def doubled(A, out):  # type: ignore[no-untyped-def]
     """out = [A, A]."""
     d = A.shape[1]
     for t in range(A.shape[0]):
@@ -349,15 +349,15 @@ def backward(  # type: ignore[no-untyped-def]
             add(d_share[p, :, low:high], r.d_share)
         if shared:
             gemm(1.0, do, U[2 * d + 2 :], 0.0, dQ[p, low:high])
-            side_by_side_twice(Q[p, low:high], r.twice)
-            gemm(1.0, do.T, r.twice, 1.0, G[2 * d + 2 :])
+            doubled(Q[p, low:high], r.doubled)
+            gemm(1.0, do.T, r.doubled, 1.0, G[2 * d + 2 :])
         raw_backward(k, probe, scale[p, low:high], gates, l2, normalize, r.d_k, r.d_probes, r.d_share, r.values, r.raw)
         for t in range(n):
             d_bias[p, 0] += r.raw[t, 2 * d]
             d_bias[p, 1] += r.raw[t, 2 * d + 1]
         gemm(1.0, r.raw, U[: 2 * d + 2], 0.0, dX[p, low:high])
-        side_by_side_twice(X[p, low:high], r.twice)
-        gemm(1.0, r.raw.T, r.twice, 1.0, G[: 2 * d + 2])
+        doubled(X[p, low:high], r.doubled)
+        gemm(1.0, r.raw.T, r.doubled, 1.0, G[: 2 * d + 2])
     for v in range(rows):
         for i in range(d):
             D[p, v, i], d_base[p, v, i] = G[v, i], G[v, d + i]
@@ -454,6 +454,6 @@ def scan(
     if not shared:
         rate, retain = rate_max * share[:, :, 0], retain_min + (1 - retain_min) * share[:, :, 1]
         gates = rate, retain
-        memory, outputs = learn_and_read(scan_probes, memories.memory, initial, queries, keys, probes, *gates, chunk, read)
+        memory, outputs = learn_and_read(scan_memory, memories.memory, initial, queries, keys, probes, *gates, chunk, read)
         states.append(memory)
     return Memories(*states), outputs

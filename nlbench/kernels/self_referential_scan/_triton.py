@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from nlbench.errors import BackendError
 from nlbench.kernels.gpu_tiles import empty, flat, padded, within_warps
-from nlbench.kernels.memory_scan._triton import scan_probes
+from nlbench.kernels.memory_scan._triton import scan as scan_memory
 from nlbench.kernels.self_referential_scan import LONGEST_SEGMENT, Memories
 from nlbench.kernels.self_referential_scan._triton_backward import backward
 from nlbench.kernels.self_referential_scan._triton_forward import forward
@@ -137,5 +137,5 @@ def scan(
     biases, limits = torch.stack([rate_bias, retain_bias], -1), (outer_rate_max, retain_min)
     keys, probes, shares, squares, gates = _Project.apply(inputs, *stacked(memories), biases, *homes, limits, sizes)
     rate, retain = rate_max * shares[:, :, 0], retain_min + (1 - retain_min) * shares[:, :, 1]
-    memory, outputs = learn_and_read(scan_probes, memories.memory, initial, queries, keys, probes, rate, retain, chunk, read)
+    memory, outputs = learn_and_read(scan_memory, memories.memory, initial, queries, keys, probes, rate, retain, chunk, read)
     return Memories(squares[:, :, 0].mT, squares[:, :, 1].mT, gates[..., 0], gates[..., 1], memory), outputs

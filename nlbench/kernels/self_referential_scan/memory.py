@@ -11,7 +11,7 @@ from nlbench.kernels.self_referential_scan import Memories
 
 
 def learn_and_read(
-    scan_probes: Callable[..., tuple[Tensor, Any, Any]],
+    scan_memory: Callable[..., tuple[Tensor, Any, Any]],
     memory: Tensor,
     initial: Memories | None,
     queries: Tensor,
@@ -24,11 +24,11 @@ def learn_and_read(
 ) -> tuple[Tensor, Tensor]:
     """The memory after all tokens and `y = q + W q` of each: it learns its own answers, p + W p, to the probes p.
 
-    scan_probes  that of a backend of `memory_scan`
+    scan_memory  the scan of a backend of `memory_scan`
     """
     targets, outputs = probes, queries
     if initial is not None:
         memory, targets = memory - initial.memory, probes + probes @ initial.memory.mT
         outputs = queries + queries @ initial.memory.mT
-    memory, answers, _ = scan_probes(memory, keys, targets, probes, rate, retain, chunk, "self_generated", queries, read)
+    memory, answers, _ = scan_memory(memory, keys, targets, rate, retain, chunk, "self_generated", probes, queries, read)
     return memory if initial is None else memory + initial.memory, outputs + answers
