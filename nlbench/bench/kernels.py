@@ -153,7 +153,7 @@ def bench_kernels(
     checks = check_cases(cases, dtypes, device, 1 if kind == "cpu" else _processes(device), tell)
     limits = measure_limits(device)
     timings: list[Timing] = []
-    timed = [(case, dtype) for case in cases if case.timed for dtype in dtypes]
+    timed = [(case, dtype) for case in cases if case.timed for dtype in dtypes if dtype in case.dtypes]
     for done, (case, dtype) in enumerate(timed):
         key = _key(case, dtype)
         tell(Progress("timed", done, len(timed), str(case), key[2], peer=peer_name(case) if peers else ""))
@@ -170,7 +170,7 @@ def check_cases(
 
     Raises what a check raises, in whichever process.
     """
-    jobs = [(case, device, dtype) for case in cases for dtype in dtypes]
+    jobs = [(case, device, dtype) for case in cases for dtype in dtypes if dtype in case.dtypes]
     found: dict[int, list[Check]] = {}
     for number, checks in _carried_out(jobs, processes):
         found[number] = checks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ class Branches:
     """
 
     def __init__(self, count: int, device: torch.device) -> None:
-        self._streams = [torch.cuda.Stream(device) for _ in range(count)] if device.type == "cuda" else []
+        self._streams = [_stream(device, number) for number in range(count)] if device.type == "cuda" else []
         self._open: set[int] = set()
         self._used: list[Tensor] = []
 
@@ -35,9 +36,14 @@ class Branches:
             yield
 
     def wait(self, number: int) -> None:
-        """What is launched from here on waits for what was launched in the branch."""
+        """What is launched from here on, outside or in the branch that is open, waits for what was launched in this one."""
         if number in self._open:
             torch.cuda.current_stream().wait_stream(self._streams[number])
+
+    def keep(self, *used: Tensor | None) -> None:
+        """Keep the tensors until `join`."""
+        if self._streams:
+            self._used.extend(each for each in used if each is not None)
 
     def join(self) -> None:
         """What is launched from here on waits for all branches."""
@@ -45,3 +51,11 @@ class Branches:
             torch.cuda.current_stream().wait_stream(self._streams[number])
         self._open.clear()
         self._used.clear()
+
+
+@cache
+def _stream(device: torch.device, number: int) -> torch.cuda.Stream:
+    """One stream for every number: torch has 32, and hands them out again when they are used up, so that branches with streams of
+    their own in every learner would end up waiting for each other.
+    """
+    return torch.cuda.Stream(device)

@@ -10,18 +10,20 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from nlbench.kernels import batch_product
 from nlbench.kernels.backends import Backend
-from nlbench.kernels.batch_product import batch_product
 from nlbench.kernels.block_step import BlockWeights, block_step
 from nlbench.kernels.chain_step import Chain, Linear, chain_step
 from nlbench.kernels.continuum_step import continuum_step
 from nlbench.kernels.judging import Case, Draw, Edit, Tensors
 from nlbench.kernels.memory_scan import memory_scan
-from nlbench.kernels.metric_update import bounded, metric_step, metric_update, protecting, read_out
+from nlbench.kernels.metric_update import accumulate, bounded, metric_step, metric_update, protecting, read_out
 from nlbench.kernels.mlp_logits import mlp_logits
 from nlbench.kernels.mlp_step import mlp_step
 from nlbench.kernels.newton_schulz import CUBIC, newton_schulz
 from nlbench.kernels.self_referential_scan import Memories, self_referential_scan
+
+SINGLE: Final = (torch.float32,)
 
 
 def _scan_inputs(draw: Draw, S: int, H: int, L: int, d: int, d_v: int = 0, extras: tuple[str, ...] = ()) -> Tensors:
@@ -128,18 +130,31 @@ def _logits(name: str, sizes: Mapping[str, Any]) -> Case:
     return Case("mlp_logits", name, _mlp_inputs, _run_logits, sizes, differentiable=False)
 
 
-def _product_inputs(draw: Draw, S: int, B: int, D: int, V: int, upright: bool = True) -> Tensors:
-    return {"batch": draw.normal(S, B, D), "matrix": draw.normal(S, D, V) if upright else draw.normal(S, V, D)}
+def _product_inputs(draw: Draw, S: int, B: int, V: int, D: int) -> Tensors:
+    return {"matrix": draw.normal(S, V, D), "keys": draw.normal(S, B, D), "errors": draw.normal(S, B, V)}
 
 
-def _run_product(tensors: Tensors, *, backend: Backend, upright: bool = True) -> Tensors:
-    matrix = tensors["matrix"] if upright else tensors["matrix"].mT
-    return {"product": batch_product(tensors["batch"], matrix, backend=backend)}
+def _large_and_tiny(tensors: Tensors) -> None:
+    tensors["keys"] *= 10.0 ** torch.linspace(-12, 12, tensors["keys"].shape[2], dtype=torch.float64)
+    tensors["matrix"] *= 10.0 ** torch.linspace(12, -12, tensors["matrix"].shape[2], dtype=torch.float64)
 
 
-def _product(name: str, *, upright: bool = True, **sizes: int) -> Case:
-    options = {"upright": upright}
-    return Case("batch_product", name, _product_inputs, _run_product, {**sizes, **options}, options, differentiable=False)
+def _run_product(tensors: Tensors, *, backend: Backend) -> Tensors:
+    """Products before and after a step, which must change the parts too."""
+    keys, errors = tensors["keys"], tensors["errors"]
+    made = batch_product.factor(tensors["matrix"].clone(), below=True, backend=backend)
+    before = {"answer": batch_product.answer(keys, made), "below": batch_product.below(errors, made)}
+    batch_product.step(made, errors, batch_product.lay(keys, made), scale=-0.3)
+    after = {"answer after": batch_product.answer(keys, made), "below after": batch_product.below(errors, made)}
+    return before | after | {"matrix": made.matrix, "inner": batch_product.inner(keys, keys, made)}
+
+
+def _product(name: str, sizes: Mapping[str, Any], *, edit: Edit | None = None) -> Case:
+    return Case("batch_product", name, _product_inputs, _run_product, sizes, {}, edit, differentiable=False, dtypes=SINGLE)
+
+
+def _run_answer(tensors: Tensors, *, backend: Backend) -> Tensors:
+    return {"answer": batch_product.answer(tensors["keys"], batch_product.factor(tensors["matrix"], backend=backend))}
 
 
 def _run_mlp(tensors: Tensors, *, backend: Backend, steps: int = 3, **options: Any) -> Tensors:
@@ -212,8 +227,8 @@ def _run_metric(tensors: Tensors, *, backend: Backend, **options: Any) -> Tensor
     return metric_update(**tensors, **options, backend=backend)._asdict()  # type: ignore[arg-type]
 
 
-def _metric(name: str, sizes: Mapping[str, Any], *, edit: Edit | None = None, chunk: int = 16) -> Case:
-    return Case("metric_update", name, _metric_inputs, _run_metric, sizes, {"chunk": chunk}, edit)
+def _metric(name: str, sizes: Mapping[str, Any], *, edit: Edit | None = None, chunk: int = 16, **others: Any) -> Case:
+    return Case("metric_update", name, _metric_inputs, _run_metric, sizes, {"chunk": chunk}, edit, **others)
 
 
 def _protected_inputs(draw: Draw, S: int, B: int, D: int, V: int) -> Tensors:
@@ -256,6 +271,21 @@ def _run_read_out(tensors: Tensors, *, backend: Backend, surprise: float, bound:
     losses, errors, below = read_out(keys, memory, labels, classes, surprise=surprise, backend=backend)
     shorter = bounded(below, directions, bound, chunk=below.shape[1], backend=backend)
     return {"losses": losses, "errors": errors, "below": below, "shorter": shorter}
+
+
+def _gather_inputs(draw: Draw, S: int, B: int, D: int) -> Tensors:
+    gram = draw.normal(S, D, D)
+    return {"gram": gram + gram.mT, "keys": draw.normal(S, B, D)}
+
+
+def _run_gather(tensors: Tensors, *, backend: Backend) -> Tensors:
+    gram = tensors["gram"].clone()
+    accumulate(gram, tensors["keys"], retain=0.9, backend=backend)
+    return {"gram": gram}
+
+
+def _gather(name: str, sizes: Mapping[str, Any]) -> Case:
+    return Case("metric_update", name, _gather_inputs, _run_gather, sizes, differentiable=False)
 
 
 def _read_out(name: str, sizes: Mapping[str, Any], **options: Any) -> Case:
@@ -394,10 +424,11 @@ CASES: Final = (
     _self("d64", {"S": 1, "H": 1, "L": 64, "d": 64}, chunk=16, outer_chunk=64),
     _self("d64-one-clock", {"S": 1, "H": 2, "L": 150, "d": 64}, chunk=64, outer_chunk=64),
     _logits("mnist", {"S": 2, "B": 100, "widths": (784, 64, 64, 10)}),
-    _product("upright", S=3, B=7, D=50, V=33),
-    _product("transposed", upright=False, S=3, B=7, D=50, V=33),
-    _product("several-shares", S=1, B=20, D=5, V=900),
-    _product("one-number", upright=False, S=2, B=1, D=1, V=1),
+    _product("ragged", {"S": 2, "B": 37, "V": 45, "D": 70}),
+    _product("several-shares", {"S": 1, "B": 20, "V": 900, "D": 5}),
+    _product("one-number", {"S": 2, "B": 1, "V": 1, "D": 1}),
+    _product("no-rows", {"S": 2, "B": 0, "V": 20, "D": 9}),
+    _product("large-and-tiny-numbers", {"S": 1, "B": 20, "V": 33, "D": 20}, edit=_large_and_tiny),
     _mlp("one-layer", {"S": 2, "B": 7, "widths": (5, 4)}),
     _mlp("digits", {"S": 3, "B": 32, "widths": (64, 128, 10)}),
     _mlp("momentum", {"S": 2, "B": 50, "widths": (20, 33, 17, 5), "momentum": True}, momentum=0.9),
@@ -411,9 +442,11 @@ CASES: Final = (
     _metric("identical-keys", {"S": 1, "L": 32, "D": 24, "V": 3}, edit=_identical_metric_keys),
     _metric("zero-keys", {"S": 1, "L": 20, "D": 24, "V": 3}, edit=_zero_keys),
     _metric("weak-ridge", {"S": 1, "L": 64, "D": 32, "V": 3, "ridge": 0.01}, chunk=64),
-    _metric("many-keys-weak-ridge", {"S": 1, "L": 300, "D": 16, "V": 5, "ridge": 1e-4}),
+    _metric("many-keys-weak-ridge", {"S": 1, "L": 300, "D": 16, "V": 5, "ridge": 1e-4}, dtypes=SINGLE),
     _protected("protected-step", {"S": 2, "B": 32, "D": 70, "V": 12}),
     _protected("protected-step-bounded", {"S": 2, "B": 8, "D": 150, "V": 12}, bound=0.5),
+    _gather("keys", {"S": 2, "B": 20, "D": 33}),
+    _gather("keys-of-a-large-metric", {"S": 1, "B": 20, "D": 513}),
     _read_out("read-out", {"S": 2, "B": 37, "D": 150, "V": 12}),
     _newton_schulz("wide", (3, 20, 33)),
     _newton_schulz("tall", (2, 40, 24)),
@@ -434,7 +467,14 @@ CASES: Final = (
     _timed_mlp("1-seed-mnist", 1, 128, (784, 256, 256, 10)),
     _timed_mlp("10-seeds-mnist", 10, 128, (784, 256, 256, 10)),
     replace(_logits("10-seeds-mnist", {"S": 10, "B": 500, "widths": (784, 256, 256, 10)}), flops=2.7e9),
-    replace(_product("10-seeds-hope", upright=False, S=10, B=64, D=785, V=1000), flops=10 * 64 * 2 * 785 * 1000.0),
+    replace(
+        _product("10-seeds-hope", {"S": 10, "B": 64, "V": 1000, "D": 785}), call=_run_answer, flops=10 * 64 * 2 * 785 * 1000.0
+    ),
+    replace(
+        _product("5-seeds-hope", {"S": 5, "B": 128, "V": 1000, "D": 1001}),
+        device="cuda",
+        flops=5 * 128 * 2 * (5 * 1000 * 1001 + 128 * 1001.0),
+    ),
     _timed_chain("5-seeds-digits", 5, 16, (64, 128, 64, 10)),
     _timed_chain("1-seed-mnist", 1, 128, (784, 256, 256, 10)),
     replace(_metric("5-seeds-d512", {"S": 5, "L": 64, "D": 512, "V": 10}), flops=5 * 64 * 3 * 512.0**2),

@@ -29,6 +29,7 @@ class Case:
 
     flops, bytes  floating-point operations of one forward pass, and what it must move, for the cases that are timed
     device        where it is timed: "cuda" for sizes that only a GPU finishes in time
+    dtypes        those that plain torch keeps enough of, for an error beside its own to say anything
     """
 
     op: str
@@ -42,6 +43,7 @@ class Case:
     flops: float = 0.0
     bytes: float = 0.0
     device: str = "cpu"
+    dtypes: tuple[torch.dtype, ...] = (torch.float32, torch.bfloat16)
 
     @property
     def timed(self) -> bool:

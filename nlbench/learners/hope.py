@@ -21,7 +21,7 @@ from torch import Tensor
 
 from nlbench.batch import Batch, Batches, Learner, Problem
 from nlbench.kernels.backends import Backend, resolve
-from nlbench.kernels.batch_product import batch_product
+from nlbench.kernels.batch_product import Directions
 from nlbench.kernels.branches import Branches
 from nlbench.kernels.metric_update import (
     accumulate,
@@ -37,10 +37,20 @@ from nlbench.kernels.metric_update import (
 )
 from nlbench.kernels.mlp_logits import mlp_logits
 from nlbench.learners.features import KEYS, Convolution, permuted_square
-from nlbench.learners.hope_memories import initial, joined, kept_widths, load_machine_code, own_values, with_constant, with_last
+from nlbench.learners.hope_memories import (
+    initial,
+    joined,
+    kept_widths,
+    load_machine_code,
+    own_values,
+    rectified,
+    with_constant,
+    with_last,
+)
+from nlbench.learners.hope_products import Products
 from nlbench.learners.hope_self_reference import SelfReferences, Writes
 from nlbench.learners.replay import Replay, rehearse
-from nlbench.nested.clocks import check_all_fire, due
+from nlbench.nested.clocks import check_all_fire, due, renews, until_renewal
 from nlbench.nested.rules import dgd
 from nlbench.specs.hope import HopeConfig
 
@@ -96,6 +106,7 @@ class Hope(Learner):
         self._fast = self._periods.index(1)
         self._ridges = [*(level.ridge for level in config.levels), self._readout.ridge]
         self._kept = [i for i, inverse in enumerate(self.inverses) if inverse.numel()]
+        self._products = Products(self.memories, self.inverses, self.backend)
         self._now = 0  # the step of the last of the chunks being learned at once
         self._warm_up = config.keys.warm_up if config.keys.kind == "random" else 0
         self._captured = not (self._self_references or self._readout.rule == "dgd")  # torch's solver cannot be
@@ -125,11 +136,9 @@ class Hope(Learner):
 
     def _at_once(self, most: int) -> int:
         """Return how many chunks to learn in one call: none but the last is followed by a refresh, and calls are of few kinds."""
-        step, every, chunks = int(self.step), self._config.refresh, AT_ONCE
-        if not self.takes_batches or step < self._warm_up:
-            return 1
-        refresh = min(every - step % every, (1 << step.bit_length()) - step if step < every else every)
-        while chunks > 1 and (step % chunks or chunks > min(most, refresh)):
+        step, every = int(self.step), self._config.refresh
+        chunks = AT_ONCE if self.takes_batches and step >= self._warm_up else 1
+        while chunks > 1 and (step % chunks or chunks > min(most, until_renewal(step, every))):
             chunks //= 2
         return chunks
 
@@ -140,7 +149,15 @@ class Hope(Learner):
         self._settle_order()
         if self._features and self._features.gather(inputs.flatten(1, 2)):
             self._forget()
-        held = [*self.features, *self.memories, *self.metrics, *self.inverses, *self.pending, self.products]
+        held = [
+            *self.features,
+            *self.memories,
+            *self.metrics,
+            *self.inverses,
+            *self.pending,
+            self.products,
+            *self._products.parts,
+        ]
         periods = (self._config.share, *self._periods)
         kind = tuple(due(step, period) for step in range(before + 1, int(self.step) + 1) for period in periods)
         learn = partial(self._replay, held, kind=kind) if self._captured else self._learn
@@ -162,6 +179,7 @@ class Hope(Learner):
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         super().load_state_dict(state)
+        self._products = Products(self.memories, self.inverses, self.backend)
         self._owes = True
 
     def memory_bytes(self) -> dict[str, int]:
@@ -194,76 +212,81 @@ class Hope(Learner):
         if self._features:
             slow = joined([self._features(chunk) for chunk in inputs.unbind(1)])
         ends = [i for i in range(1, chunks) if any(due(before + i, period) for period in self._periods[: self._fast])]
-        parts = list(pairwise([0, *ends, chunks]))
         keys = with_constant(self._self_references.keys(slow) if self._self_references else slow)
-        directions = self._directions(0, keys)
-        with self._branches.branch(0):
-            along = [directions[:, first * size : last * size].contiguous() for first, last in parts]
-        losses = []
-        for (first, last), own in zip(parts, along, strict=True):
-            self._now = before + last
-            shown = slow[:, first * size : last * size], keys[:, first * size : last * size], own
-            losses.append(self._learn_at_once(*shown, labels[:, first:last], classes))
+        parts = [slice(first * size, last * size) for first, last in pairwise([0, *ends, chunks])]
+        with self._branches.branch(0, keys):
+            projected = self._products.projected(0, keys)
+            along = [self._products.laid(0, projected[:, own].contiguous()) for own in parts]
+        above = self.memories[: min(self._fast + 1, len(self._levels))]
+        blanks = [keys.new_ones(*keys.shape[:2], memory.shape[1] + 1) for memory in above]
+        losses, labels = list[Tensor](), labels.flatten(1, 2)
+        for own, directions in zip(parts, along, strict=True):
+            self._now = before + own.stop // size
+            read = slow[:, own], keys[:, own], directions, [blank[:, own] for blank in blanks]
+            losses += self._learn_at_once(*read, labels[:, own].unflatten(1, (-1, size)), classes)
+        self._branches.join()
         return joined(losses).unflatten(1, (chunks, size)).mean(2).mT
 
-    def _learn_at_once(self, slow: Tensor, first: Tensor, along: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
-        """Learn n chunks, of which only the last is followed by a step of a slow level, from slow keys, the first memory's keys
-        and its directions: return the losses (S, n B) before each.
+    def _learn_at_once(
+        self, slow: Tensor, first: Tensor, towards: Directions, blanks: list[Tensor], labels: Tensor, classes: Tensor
+    ) -> list[Tensor]:
+        """Learn n chunks, of which only the last is followed by a step of a slow level, from slow keys, the first memory's keys,
+        its directions, and tensors of ones for the keys above: return the losses (S, B) before each. Steps may still run in their
+        branches.
 
         The slow levels read all chunks at once. So does the fast memory after them, as it is before the first: its step -rate Δᵀ
         X by a chunk's errors Δ and directions X adds -rate K Xᵀ Δ to what later keys K read, and -rate E Δᵀ X to what their
         errors E are below.
         """
         (chunks, size), fast, last = labels.shape[1:], self._fast, len(self._levels)
-        keys, directions, answers = self._read(first, along)
+        keys, directions, answers = self._read(first, towards, blanks)
         steps = fast < last or self._readout.rule == "protected"
         parts = [slice(start, start + size) for start in range(0, chunks * size, size)] if steps else [slice(None)]
+        along = directions[fast].numbers
         with self._branches.branch(fast):
-            overlaps = [[keys[fast][:, own] @ directions[fast][:, past].mT for past in parts[:i]] for i, own in enumerate(parts)]
+            overlaps = [
+                [self._products.inner(fast, keys[-1][:, own], along[:, past]) for past in parts[:i]]
+                for i, own in enumerate(parts)
+            ]
         losses, errors, read, moves, effects, told = [], [], [], list[Tensor](), [], tuple[Tensor, ...]()
         for own, overlap, labelled in zip(parts, overlaps, labels.split(1 if steps else chunks, 1), strict=True):
             answer = answers[:, own]
             for products, move in zip(overlap, moves, strict=True):
                 self._branches.wait(fast)
-                answer[..., :-1].baddbmm_(products, move, alpha=-self._rates[fast])
+                answer.baddbmm_(products, move, alpha=-self._rates[fast])
             if fast < last:
-                answer[..., :-1].relu_()
-                loss, error = self._learn_readout(answer, labelled, classes, slow)
+                read.append(rectified(answer, blanks[fast][:, own]))
+                loss, error = self._learn_readout(read[-1], labelled, classes, slow)
             else:
-                loss, error, told = self._errors(answer[..., :-1], labelled, classes, slow)
+                loss, error, told = self._errors(answer, labelled, classes, slow)
             losses.append(loss)
             errors.append(error)
-            read.append(answer)
             if steps:
                 with self._branches.branch(len(self.memories) + fast):
                     effects.append([error @ move.mT for move in moves])
                 with self._branches.branch(fast):
-                    moves.append(self._bounded(fast, error, directions[fast][:, own], size))
+                    moves.append(self._bounded(fast, error, along[:, own], size))
         self._write(keys, directions, errors, moves, effects, size)
         self._write_pairs(keys[-1], told, size)
         for i, chunk_keys in enumerate([*(key.split(size, 1) for key in keys), read][: last + 1]):
             self._gather(i, chunk_keys)
-        self._branches.join()
-        return joined(losses)
+        self._branches.keep(*keys, *errors, *moves, *[each for some in (*effects, *overlaps, *directions) for each in some])
+        return losses
 
-    def _read(self, first: Tensor, along: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
+    def _read(self, first: Tensor, towards: Directions, blanks: list[Tensor]) -> tuple[list[Tensor], list[Directions], Tensor]:
         """Return the keys, (S, N, D) with the constant 1 last, of the slow levels and the fast memory, the directions of their
-        steps, and what the fast memory answers, (S, N, V + 1) with a constant 1 too, for the first memory's keys and directions.
+        steps, and what the fast memory answers, (S, N, V), for the first memory's keys and directions.
         """
-        keys, directions = [first], [along]
-        for i, memory in enumerate(self.memories[: self._fast], 1):
-            keys.append(self._answers(keys[-1], memory))
-            keys[i][..., :-1].relu_()
-            directions.append(self._directions(i, keys[i]))
-        return keys, directions, self._answers(keys[-1], self.memories[self._fast])
-
-    def _answers(self, keys: Tensor, memory: Tensor) -> Tensor:
-        """Return what a memory (S, V, D) answers to keys (S, N, D), and a constant 1: (S, N, V + 1)."""
-        if self.backend == "numba":
-            return with_constant(self._product(keys, memory.mT))
-        answers = keys.new_ones(*keys.shape[:2], memory.shape[1] + 1)
-        torch.bmm(keys, memory.mT, out=answers[..., :-1])
-        return answers
+        keys, directions = [first], [towards]
+        for i in range(self._fast):
+            keys.append(rectified(self._products.answers(i, keys[i]), blanks[i]))
+            self._branches.wait(i + 1)  # for what was written before
+            if i + 1 < self._fast:
+                directions.append(self._directions(i + 1, keys[i + 1]))
+        answers = self._products.answers(self._fast, keys[-1])
+        if self._fast > 0:
+            directions.append(self._directions(self._fast, keys[-1]))
+        return keys, directions, answers
 
     def _learn_readout(self, keys: Tensor, labels: Tensor, classes: Tensor, slow: Tensor) -> tuple[Tensor, Tensor]:
         """Write a read-out that is not the fast memory: return the losses (S, B), and the errors of what its keys were before the
@@ -276,12 +299,12 @@ class Hope(Learner):
             surprise = self._readout.surprise
             losses, errors, below = read_out(keys, memory, labels.flatten(1), classes, surprise=surprise, backend=self.backend)
         else:
-            losses, errors, pairs = self._errors(self._product(keys, memory.mT), labels, classes, slow)
-            below = through_relu(self._product(errors, memory), keys)
+            losses, errors, pairs = self._errors(self._products.answers(last, keys), labels, classes, slow)
+            below = through_relu(self._products.below(last, errors), keys)
         with self._branches.branch(last, keys, errors, *pairs):
             self._write_pairs(keys, pairs, labels.shape[2])
             if not pairs:
-                self._step(last, keys, directions, self._bounded(last, errors, directions, labels.shape[2]), 1)
+                self._step(last, keys, directions, self._bounded(last, errors, directions.numbers, labels.shape[2]), 1)
         return losses, below
 
     def _errors(
@@ -305,45 +328,37 @@ class Hope(Learner):
     def _write(
         self,
         keys: list[Tensor],
-        directions: list[Tensor],
+        directions: list[Directions],
         errors: list[Tensor],
         moves: list[Tensor],
         effects: list[list[Tensor]],
         size: int,
     ) -> None:
         """Step the fast memory by its moves, and the slow levels, for the errors of what the fast memory answered to chunks of
-        `size` tokens; `effects` are the products of each chunk's errors with the moves before.
+        `size` tokens; `effects` are the products of each chunk's errors with the moves before. Waits for the first memory alone.
         """
-        fast, below = self._fast, joined(errors)
+        fast, above = self._fast, joined(errors)
         for i in range(fast, -1, -1):
-            above = below
             if i > 0:
-                product = self._product(above, self.memories[i])
+                product = self._products.below(i, above)
+            with self._branches.branch(i, above):
+                own = moves if i == fast else [self._bounded(i, above, directions[i].numbers, size)]
+                if own:
+                    self._step(i, keys[i], directions[i], joined(own), above.shape[1] // size)
             if i == fast > 0:
                 self._branches.wait(len(self.memories) + fast)
                 for chunk, on in zip(product.split(size, 1), effects, strict=False):
                     for past, effect in enumerate(on):
-                        along = directions[fast][:, past * size : (past + 1) * size]
+                        along = directions[fast].numbers[:, past * size : (past + 1) * size]
                         chunk.baddbmm_(effect, along, alpha=-self._rates[fast])
             if i > 0:
-                below = through_relu(product, keys[i])
-            with self._branches.branch(i, above):
-                if i < fast:
-                    moves = [self._bounded(i, above, directions[i], size)]
-                if moves:
-                    self._step(i, keys[i], directions[i], joined(moves), above.shape[1] // size)
+                above = through_relu(product, keys[i])
+        self._branches.wait(0)
 
-    def _directions(self, i: int, keys: Tensor) -> Tensor:
-        """Return keys projected by what memory i protects, made in its branch; the keys where it protects nothing, or its step is
-        one program.
-        """
-        if not self._protects[i] or self.backend == "numba":
-            return keys
+    def _directions(self, i: int, keys: Tensor) -> Directions:
+        """Return the directions of memory i's step by keys (S, N, D), made in its branch."""
         with self._branches.branch(i, keys):
-            return self._product(keys, self.inverses[i])
-
-    def _product(self, batch: Tensor, matrix: Tensor) -> Tensor:
-        return batch_product(batch, matrix, backend=self._product_backend)
+            return self._products.directions(i, keys)
 
     def _bounded(self, i: int, errors: Tensor, directions: Tensor, size: int) -> Tensor:
         """Return each chunk's errors (S, N, V), less where memory i's step by them would be too long."""
@@ -351,7 +366,7 @@ class Hope(Learner):
             return errors  # its step bounds them
         return bounded(errors, directions, self._config.bound, chunk=size, backend=self.backend)
 
-    def _step(self, i: int, keys: Tensor, directions: Tensor, moves: Tensor, chunks: int) -> None:
+    def _step(self, i: int, keys: Tensor, directions: Directions, moves: Tensor, chunks: int) -> None:
         """Step memory i by moves (S, N, V) along directions (S, N, D); a slow level adds them to those pending, and makes their
         mean when its period ends.
         """
@@ -359,26 +374,20 @@ class Hope(Learner):
         ends = due(self._now, period)
         at_once = ends and chunks == period
         target = memory if at_once or period == 1 else self.pending[i]
-        factor = -rate if target is memory else 1.0
+        scale = -rate if target is memory else 1.0
         if self._protects[i] and self.backend == "numba":
             gathers, share = due(self._now, self._config.share), self._config.share / keys.shape[1]
             options = {"share": share, "retain": self._retains[i]} if gathers else {"share": 0.0}
-            metric_step(
-                target,
-                self.metrics[i],
-                self.inverses[i],
-                keys,
-                moves,
-                rate=-factor,
-                bound=self._config.bound,
-                **options,
-                backend="numba",
-            )
+            options |= {"rate": -scale, "bound": self._config.bound}
+            metric_step(target, self.metrics[i], self.inverses[i], keys, moves, **options, backend="numba")
+        elif target is memory:
+            self._products.step(i, moves, directions, scale)
         else:
-            target.baddbmm_(moves.mT, directions, alpha=factor)
+            target.baddbmm_(moves.mT, directions.numbers, alpha=scale)
         if ends and target is not memory:
             memory.sub_(target, alpha=rate)
             target.zero_()
+            self._products.renew(memory=i)
 
     def _gather(self, i: int, chunks: Sequence[Tensor]) -> None:
         """Take the keys (S, B, D) of every `share`-th chunk into what memory i protects, as many times; a chunk counts one,
@@ -417,7 +426,7 @@ class Hope(Learner):
         Before that, what protects is renewed at steps 1, 2, 4, …: from one to the next the metrics double.
         """
         step, every = int(self.step), self._config.refresh
-        if due(step, every) or (step < every and step.bit_count() == 1):
+        if renews(step, every):
             self._protect()
         if self._readout.rule == "exact" and due(step, every):
             solved = least_squares(self.metrics[-1], self.products, self._readout.ridge, backend=self.backend)
@@ -431,6 +440,8 @@ class Hope(Learner):
             missing = [i for i, minor in zip(self._kept, failed.tolist(), strict=True) if minor]
         for i in missing:
             self.inverses[i].copy_(protecting(self.metrics[i], self._ridges[i], backend=self.backend))
+        for i in self._kept:
+            self._products.renew(projection=i)
 
     def _protect_at_once(self) -> Tensor:
         """Bring up to date what the metrics protect, on a GPU: return where each failed, or 0."""
@@ -467,6 +478,7 @@ class Hope(Learner):
         for tensors in (self.memories, self.pending):
             if tensors and tensors[0].numel():
                 tensors[0].copy_(tensors[0].gather(2, columns.expand_as(tensors[0])))
+        self._products.renew(memory=0)
         self.owed_order = self.owed_order.gather(1, order)
         self._owes = True
 
@@ -482,6 +494,7 @@ class Hope(Learner):
         for tensors in (self.metrics, self.inverses):
             if tensors[0].numel():
                 tensors[0].copy_(permuted_square(tensors[0], order))
+        self._products.renew(projection=0)
         if len(self.memories) == 1 and self.products.numel():
             self.products.copy_(self.products.gather(1, order[..., None].expand_as(self.products)))
         self.owed_order = home.clone()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nlbench import seeds as draws
 from nlbench.batch import Problem
-from nlbench.kernels.batch_product import batch_product
+from nlbench.kernels.batch_product import answer, factor
 from nlbench.kernels.metric_update import accumulate, least_squares, metric_step, protecting
 from nlbench.kernels.mlp_logits import mlp_logits
 
@@ -20,6 +20,12 @@ from nlbench.kernels.mlp_logits import mlp_logits
 def with_constant(inputs: Tensor) -> Tensor:
     """Return keys (..., D + 1): the inputs (..., D) and a constant 1, so that a bias is one more weight."""
     return torch.cat([inputs, torch.ones_like(inputs[..., :1])], -1)
+
+
+def rectified(answers: Tensor, blank: Tensor) -> Tensor:
+    """Return the keys (S, N, V + 1) of the memory above, made of answers (S, N, V) in a tensor of ones, `blank`."""
+    torch.clamp_min(answers, 0.0, out=blank[..., :-1])
+    return blank
 
 
 def joined(chunks: Sequence[Tensor]) -> Tensor:
@@ -37,7 +43,7 @@ def load_machine_code(exact: bool, protects: bool) -> None:
         accumulate(one.clone(), one, backend="numba")
         least_squares(one, one, 1.0, backend="numba")
     if protects:
-        batch_product(one, one, backend="numba")
+        answer(one, factor(one, backend="numba"))
         metric_step(one.clone(), one.clone(), one, one, one, rate=0.0, backend="numba")
         protecting(one, 1.0, backend="numba")
 

@@ -13,6 +13,16 @@ def due(step: int, period: int) -> bool:
     return step >= 1 and step % period == 0
 
 
+def renews(step: int, period: int) -> bool:
+    """Whether what is renewed every `period` steps, and before that at steps 1, 2, 4, …, is renewed at this one."""
+    return due(step, period) or (step < period and step.bit_count() == 1)
+
+
+def until_renewal(step: int, period: int) -> int:
+    """How many steps after this one the next that `renews` is."""
+    return min(period - step % period, (1 << step.bit_length()) - step if step < period else period)
+
+
 def expected_updates(steps: int, period: int) -> int:
     """How often a level of this period has updated after `steps` steps: ⌊steps / period⌋."""
     return steps // period

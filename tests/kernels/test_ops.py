@@ -7,11 +7,12 @@ from itertools import pairwise
 import pytest
 import torch
 
+from nlbench.kernels import batch_product
 from nlbench.kernels.backends import implementation
-from nlbench.kernels.batch_product import batch_product
 from nlbench.kernels.block_step import BlockWeights
 from nlbench.kernels.chain_step import Chain, Linear, chain_step
 from nlbench.kernels.continuum_step import continuum_step
+from nlbench.kernels.metric_update import accumulate
 from nlbench.kernels.mlp_logits import mlp_logits
 from nlbench.kernels.mlp_step import mlp_step, mlp_steps
 from nlbench.kernels.newton_schulz import newton_schulz
@@ -244,17 +245,33 @@ def test_rows_that_the_data_lack_are_refused(backend: str) -> None:
             )
 
 
-@pytest.mark.parametrize("upright", [True, False])
-def test_a_seeds_product_does_not_depend_on_the_others(upright: bool) -> None:
+def test_a_seeds_product_does_not_depend_on_the_others() -> None:
     draw = torch.Generator().manual_seed(0)
-    batch, matrix = torch.randn(3, 20, 70, generator=draw), torch.randn(3, 70, 900, generator=draw)
-    if not upright:
-        matrix = matrix.mT.contiguous().mT
-    found = batch_product(batch, matrix, backend="numba")
-    assert torch.equal(found[1:2], batch_product(batch[1:2], matrix[1:2], backend="numba"))
-    assert batch_product(batch[:, :0], matrix, backend="numba").shape == (3, 0, 900)
+    keys, errors, matrix = (torch.randn(shape, generator=draw) for shape in ((3, 20, 70), (3, 20, 900), (3, 900, 70)))
+    whole, one = (batch_product.factor(each, backend="numba") for each in (matrix, matrix[1:2]))
+    assert torch.equal(batch_product.answer(keys, whole)[1:2], batch_product.answer(keys[1:2], one))
+    assert torch.equal(batch_product.below(errors, whole)[1:2], batch_product.below(errors[1:2], one))
+    assert batch_product.answer(keys[:, :0], whole).shape == (3, 0, 900)
     with pytest.raises(ValueError, match="must be contiguous"):
-        batch_product(batch, matrix[..., ::2])
+        batch_product.factor(matrix[..., ::2])
+
+
+@pytest.mark.parametrize(
+    ("backend", "device"),
+    [
+        ("numba", "cpu"),
+        pytest.param(
+            "triton",
+            "cuda",
+            marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")],
+        ),
+    ],
+)
+def test_a_large_metric_stays_symmetric_to_the_bit(backend: str, device: str) -> None:
+    gram, keys = torch.zeros(1, 513, 513, device=device), torch.randn(1, 40, 513, generator=torch.Generator().manual_seed(0))
+    accumulate(gram, keys.to(device), backend=backend)
+    assert gram.any()
+    assert torch.equal(gram, gram.mT)
 
 
 @pytest.mark.parametrize("backend", [*BACKENDS, *(["triton"] if torch.cuda.is_available() else [])])

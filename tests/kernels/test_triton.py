@@ -19,7 +19,16 @@ from nlbench.kernels.judging import Case, judge
 
 pytest.importorskip("triton")
 
-OPS = ("memory_scan", "mlp_step", "metric_update", "newton_schulz", "continuum_step", "block_step", "self_referential_scan")
+OPS = (
+    "batch_product",
+    "memory_scan",
+    "mlp_step",
+    "metric_update",
+    "newton_schulz",
+    "continuum_step",
+    "block_step",
+    "self_referential_scan",
+)
 SLOW = (  # what other cases of the op compute too, here in many more tiles or at other sizes: left to the GPU
     "memory_scan-l2",
     "memory_scan-own-targets",
@@ -72,8 +81,15 @@ def test_interpreted_kernels_stay_within_what_plain_torch_makes(line: str, judge
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
-@pytest.mark.parametrize("case", [case for case in CASES if case.op in OPS], ids=str)
+@pytest.mark.parametrize(
+    ("case", "dtype"),
+    [
+        pytest.param(case, dtype, id=f"{case}-{str(dtype).removeprefix('torch.')}")
+        for case in CASES
+        if case.op in OPS
+        for dtype in case.dtypes
+    ],
+)
 def test_kernels_on_the_gpu_stay_within_what_plain_torch_makes(case: Case, dtype: torch.dtype) -> None:
     failed = [
         f"{each.tensor}: {each.error:.2e} > {each.allowed:.2e}"

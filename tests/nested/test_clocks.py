@@ -1,7 +1,7 @@
 import pytest
 
 from nlbench.errors import NlbenchError
-from nlbench.nested.clocks import check_all_fire, check_periods, due, expected_updates
+from nlbench.nested.clocks import check_all_fire, check_periods, due, expected_updates, renews, until_renewal
 
 
 def from_zero(step: int, period: int) -> bool:
@@ -42,3 +42,11 @@ def test_a_level_that_never_fires_is_an_error():
     check_all_fire((1, 16), 16)
     with pytest.raises(NlbenchError, match="256"):
         check_all_fire((1, 16, 256), 90)
+
+
+@pytest.mark.parametrize("period", [1, 3, 8, 10])
+def test_what_renews_does_so_at_powers_of_two_and_then_at_multiples(period):
+    renewals = [step for step in range(1, 50) if renews(step, period)]
+    assert renewals == sorted({step for step in (1, 2, 4, 8) if step < period} | set(range(period, 50, period)))
+    for step in range(40):
+        assert until_renewal(step, period) == next(each for each in renewals if each > step) - step

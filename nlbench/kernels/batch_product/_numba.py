@@ -1,4 +1,6 @@
-"""The product on CPU cores: shares of one seed's columns, so that few seeds keep all cores busy.
+"""The products on CPU cores: shares of one seed's columns, so that few seeds keep all cores busy; steps are torch's.
+
+The matrix passes through the cache once, as the left factor of the transposed product: a general product takes the batch.
 
 Shares depend on the shape alone: a seed's numbers do not depend on how many others there are.
 """
@@ -10,6 +12,11 @@ from typing import Final
 import numpy as np
 from torch import Tensor
 
+from nlbench.kernels.batch_product import Factor
+from nlbench.kernels.batch_product.reference import inner as inner
+from nlbench.kernels.batch_product.reference import lay as lay
+from nlbench.kernels.batch_product.reference import renew as renew
+from nlbench.kernels.batch_product.reference import step as step
 from nlbench.kernels.programs import Program, array, empty, tensor
 from nlbench.kernels.tiles import gemm, transpose
 
@@ -32,11 +39,24 @@ def share(index, shares, upright, batch, matrix, out):  # type: ignore[no-untype
     transpose(found, out[p, :, low:high])
 
 
-def product(batch: Tensor, matrix: Tensor) -> Tensor:
-    """(S, B, V); arguments as in `batch_product`."""
-    upright = matrix.is_contiguous()
-    X, W = array(batch), array(matrix if upright else matrix.mT)
-    out = empty((*X.shape[:2], matrix.shape[2]), X)
+def factor(matrix: Tensor, below: bool) -> Factor:
+    """The matrix alone; arguments, here and below, as in the package."""
+    return Factor(matrix, "numba")
+
+
+def answer(keys: Tensor, factor: Factor) -> Tensor:
+    """(S, B, V)."""
+    return _product(keys, factor.matrix, upright=False)
+
+
+def below(errors: Tensor, factor: Factor) -> Tensor:
+    """(S, B, D)."""
+    return _product(errors, factor.matrix, upright=True)
+
+
+def _product(batch: Tensor, matrix: Tensor, *, upright: bool) -> Tensor:
+    X, W = array(batch), array(matrix)
+    out = empty((*X.shape[:2], matrix.shape[2 if upright else 1]), X)
     shares = -(-out.shape[2] // COLUMNS)
     share(len(X) * shares, shares, upright, X, W, out, work=X.size * out.shape[2])
     return tensor(out, *out.shape)

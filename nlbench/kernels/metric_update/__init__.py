@@ -156,12 +156,14 @@ def read_out(
 def accumulate(gram: Tensor, keys: Tensor, *, retain: float = 1.0, backend: Backend = "auto") -> None:
     """Make gram (S, D, D) `retain` times itself plus Kᵀ K for keys (S, B, D), in place; a symmetric gram stays so bit for bit.
 
-    Cost: `B D²` multiply-adds a seed, half of them on CPU cores. On a GPU torch's products run whatever the backend.
+    Cost: `B D²` multiply-adds a seed, half of them on CPU cores and, where metrics are large, on a GPU.
     """
     check_shapes("accumulate", gram=(gram, "S D D"), keys=(keys, "S B D"))
     if not gram.is_contiguous():
         raise ValueError("accumulate: gram is changed in place and must be contiguous")
-    _dense(backend, gram).accumulate(gram, keys, retain)
+    chosen = resolve(__name__, backend, gram)
+    module = implementation(__name__, chosen, gram) if chosen == "triton" else _dense(backend, gram)
+    module.accumulate(gram, keys, retain)
 
 
 def protecting(gram: Tensor, ridge: float, *, backend: Backend = "auto") -> Tensor:

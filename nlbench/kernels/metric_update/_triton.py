@@ -12,7 +12,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from nlbench.kernels.batch_product import LARGE
+from nlbench.kernels.batch_product._triton import accumulate as accumulate_parts
 from nlbench.kernels.gpu_tiles import empty, padded
+from nlbench.kernels.metric_update.reference import accumulate as accumulate_by_torch
 from nlbench.kernels.metric_update.reference import bounded as bounded_by_torch
 from nlbench.kernels.metric_update.reference import update as update
 
@@ -21,9 +24,11 @@ SLICE: Final = 128
 
 
 @triton.jit
-def overlap(rows, partial, seed, slice, slices, first, B, width, apart, BB: tl.constexpr, BM: tl.constexpr, SLICE: tl.constexpr):
-    """One slice's share of the products of BM rows of a (B, width) matrix with all rows, where there is such a slice; matrices
-    lie `apart` numbers from each other.
+def overlap(
+    rows, partial, seed, slice, slices, first, B, width, line, apart, BB: tl.constexpr, BM: tl.constexpr, SLICE: tl.constexpr
+):
+    """One slice's share of the products of BM rows of a (B, width) matrix with all rows, where there is such a slice; rows lie
+    `line` numbers from each other and matrices `apart`.
     """
     if slice < slices:
         matrix = seed * apart
@@ -32,13 +37,24 @@ def overlap(rows, partial, seed, slice, slices, first, B, width, apart, BB: tl.c
         for start in tl.static_range(0, SLICE, 64):
             k = slice * SLICE + start + tl.arange(0, 64)
             inside = (k < width)[None, :]
-            a = tl.load(rows + matrix + row[:, None] * width + k[None, :], mask=(row < B)[:, None] & inside, other=0.0)
-            b = tl.load(rows + matrix + other[:, None] * width + k[None, :], mask=(other < B)[:, None] & inside, other=0.0)
+            a = tl.load(rows + matrix + row[:, None] * line + k[None, :], mask=(row < B)[:, None] & inside, other=0.0)
+            b = tl.load(rows + matrix + other[:, None] * line + k[None, :], mask=(other < B)[:, None] & inside, other=0.0)
             total += tl.dot(a.to(tl.float32), tl.trans(b.to(tl.float32)), input_precision="tf32x3")
         tl.store(partial + (seed * slices + slice) * BB * BB + row[:, None] * BB + other[None, :], total)
 
 
-@triton.jit(do_not_specialize=("B", "width", "slices", "apart", "direction_width", "direction_slices", "direction_apart"))
+@triton.jit(
+    do_not_specialize=(
+        "B",
+        "width",
+        "slices",
+        "apart",
+        "direction_width",
+        "direction_slices",
+        "direction_line",
+        "direction_apart",
+    )
+)
 def overlaps(
     surprises,
     directions,
@@ -50,6 +66,7 @@ def overlaps(
     apart,
     direction_width,
     direction_slices,
+    direction_line,
     direction_apart,
     BB: tl.constexpr,
     BM: tl.constexpr,
@@ -60,10 +77,10 @@ def overlaps(
     slice, first = tl.program_id(0) // strips, tl.program_id(0) % strips * BM
     seed = tl.program_id(1).to(tl.int64)
     if tl.program_id(2) == 0:
-        overlap(surprises, partial, seed, slice, slices, first, B, width, apart, BB, BM, SLICE)
+        overlap(surprises, partial, seed, slice, slices, first, B, width, width, apart, BB, BM, SLICE)
     else:
-        size = direction_width
-        overlap(directions, direction_partial, seed, slice, direction_slices, first, B, size, direction_apart, BB, BM, SLICE)
+        sizes = direction_width, direction_line, direction_apart
+        overlap(directions, direction_partial, seed, slice, direction_slices, first, B, *sizes, BB, BM, SLICE)
 
 
 @triton.jit
@@ -177,6 +194,12 @@ def directed_step(
         gram.baddbmm_(keys.mT, keys, alpha=share, beta=retain)
 
 
+def accumulate(gram: Tensor, keys: Tensor, retain: float) -> None:
+    """The metric's new keys, in place; arguments as in `accumulate` of the op."""
+    large = gram.dtype == torch.float32 and gram[:1].numel() >= LARGE
+    (accumulate_parts if large else accumulate_by_torch)(gram, keys, retain)
+
+
 def read_out(keys: Tensor, memory: Tensor, labels: Tensor, classes: Tensor, surprise: float) -> tuple[Tensor, Tensor, Tensor]:
     """Losses, errors and the errors below; arguments as in `read_out` of the op."""
     (seeds, batch, width), n_classes, keys = keys.shape, memory.shape[1], _of_whole_rows(keys)
@@ -197,11 +220,12 @@ def bounded(surprises: Tensor, directions: Tensor, bound: float) -> Tensor:
         return surprises
     if batch > 128:
         return bounded_by_torch(surprises, directions, bound)
-    surprises, directions, height = _of_whole_rows(surprises), _of_whole_rows(directions), padded(batch)
+    surprises, height = _of_whole_rows(surprises), padded(batch)
+    directions = directions if directions.stride(2) == 1 else directions.contiguous()
     widths = width, directions.shape[2]
     slices, direction_slices = (triton.cdiv(each, SLICE) for each in widths)
     partial, direction_partial = (empty((seeds, n, height, height), surprises, torch.float32) for n in (slices, direction_slices))
-    sizes = batch, width, slices, surprises.stride(0), widths[1], direction_slices, directions.stride(0)
+    sizes = batch, width, slices, surprises.stride(0), widths[1], direction_slices, *directions.stride()[1::-1]
     overlaps[(max(slices, direction_slices) * (height // 16), seeds, 2)](
         surprises, directions, partial, direction_partial, *sizes, BB=height, BM=16, SLICE=SLICE, num_warps=4
     )

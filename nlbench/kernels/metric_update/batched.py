@@ -7,7 +7,6 @@ few batched products. Factors and inverses are float64.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Final
 
 import torch
@@ -31,7 +30,7 @@ def inverses(grams: Sequence[Tensor], ridges: Sequence[float]) -> tuple[list[Ten
     """`inverse` of each, and the leading minors (n,) that are not positive or 0: where one is not, the diagonal must be raised
     more than once, as `inverse` does. Beside each other on a GPU; nothing is read on the host, so it may be captured.
     """
-    branches = _branches(len(grams), grams[0].device)
+    branches = Branches(len(grams), grams[0].device)
     found, failed = [], []
     for number, (gram, ridge) in enumerate(zip(grams, ridges, strict=True)):
         with branches.branch(number):
@@ -42,12 +41,6 @@ def inverses(grams: Sequence[Tensor], ridges: Sequence[float]) -> tuple[list[Ten
             failed.append(minors.amax())
     branches.join()
     return found, torch.stack(failed)
-
-
-@lru_cache
-def _branches(count: int, device: torch.device) -> Branches:
-    """The same streams every time: torch keeps freed memory for the stream that had it."""
-    return Branches(count, device)
 
 
 def solve(gram: Tensor, products: Tensor, ridge: float) -> tuple[Tensor, int]:
