@@ -97,7 +97,8 @@ def inner(rows: Tensor, others: Tensor, factor: Factor) -> Tensor:
 
 
 def load(device: torch.device) -> None:
-    """Use everything once on a small matrix on a GPU: kernels are compiled, or loaded, before a batch is timed."""
+    """Use every kernel of parts once, on a small matrix on a GPU: they are compiled, or loaded, before a batch is timed."""
     one = torch.ones(1, 32, 32, device=device)
     made = factor(one, below=True, backend="triton")
     step(made, inner(one, below(answer(one, made), made), made), lay(one, made), scale=0.0)
+    implementation(__name__, "triton", one).accumulate(one, one.clone(), retain=1.0)

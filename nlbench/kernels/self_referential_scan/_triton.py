@@ -22,8 +22,8 @@ PARALLEL: Final = ("outer_chunk", "D", "BD", "C", "LOW", "num_warps", "num_stage
 """What kernels that take segments one by one need of the sizes."""
 
 
-STAGED: Final = 200 * 1024
-"""Bytes of shared memory that the tiles of two segments of the chain back take at most, in bfloat16."""
+STAGED: Final = 165 * 1024
+"""Bytes of shared memory that the tiles of two segments of the chain back take at most, in bfloat16 and up to 64 wide."""
 
 
 def launch(kernel: Any, programs: int, *arguments: object, **sizes: object) -> None:
@@ -60,9 +60,10 @@ class _Project(torch.autograd.Function):
         d_keys, d_probes, d_shares, d_final, d_rows = (flat(each, 2, each) for each in given)
         (programs, tokens, d), segments = x.shape, solved.shape[1]
         masks = empty(solved.shape, x), empty(solved.shape, x)
-        reaches, pulls, totals = empty(x.shape, x), empty(x.shape, x), empty((programs, segments), x, torch.float32)
+        reaches, carries = empty(x.shape, x), empty((programs, segments, d, d), x)
+        totals = empty((programs, segments), x, torch.float32)
         befores, afters = (empty((programs, tokens), x, torch.float32) for _ in range(2))
-        linear = *masks, reaches, pulls, befores, afters, totals
+        linear = *masks, reaches, carries, befores, afters, totals
         parallel = {name: sizes[name] for name in PARALLEL}
         launch(prepare, programs * segments, keys, probes, shares, solved, *linear, *limits, tokens, **parallel)
         d_raw, d_raw_gates = empty((programs, tokens, 2 * d), x), empty((programs, tokens, 2), x)
@@ -94,7 +95,7 @@ def shared_bytes(device: torch.device) -> int:
 
 def stages(tokens: Tensor, low: bool) -> int:
     """2 where the chain back has room to load a segment's tiles while it works on the one after, otherwise 1."""
-    return 2 if low and shared_bytes(tokens.device) >= STAGED else 1
+    return 2 if low and tokens.shape[-1] <= 64 and shared_bytes(tokens.device) >= STAGED else 1
 
 
 def stacked(memories: Memories) -> tuple[Tensor, Tensor]:

@@ -1,10 +1,11 @@
 """Gradients of the memories that make keys, values and gates: the chain of a program per seed and head back over its segments.
 
-g is the gradient of a memory's D at the end of a segment, transposed as D is, η Z that of its gaps: Z = Tᵀ (s K) g and
-g ← γ_C g + (η (probes - γ̄ K))ᵀ Z + Xᵀ ∂raw. What reaches keys, probes and the system adds up over the memories in one tile each.
+g is the gradient of a memory's D at the end of a segment, transposed as D is; R g, with R = Tᵀ s K, that of its gaps. What
+reaches writes, system and states adds up over the memories as g Eᵀ and g Dᵀ before R multiplies it once, and
+g ← γ_C g + (η (probes - γ̄ K))ᵀ R g + Xᵀ ∂raw.
 
-Per segment and program: `5 C d² + 3 C² d` multiply-adds for each of two memories, in a chain of four dependent products and two
-sums over rows; the tiles of the next segment are loaded meanwhile.
+Per segment and program: `6 C d² + 3 d³ + 4 C² d` multiply-adds in a chain of four dependent products and two sums over rows; the
+tiles of the next segment are loaded meanwhile.
 """
 
 from __future__ import annotations
@@ -17,17 +18,12 @@ from nlbench.kernels.self_referential_scan._triton_forward import GATES, LENGTHS
 
 
 @triton.jit
-def memory_backward(
-    g, errors, states, reach, pull, total, D: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BD: tl.constexpr,
-    BV: tl.constexpr, LOW: tl.constexpr,
-):  # fmt: skip
-    """One memory's update: g at its start but for what X adds, Z, what reaches writes, system and states, and ∂γ_C by rows."""
-    z = product(reach, g, LOW)
-    of_writes = product(load_rows(errors, 0, C, 0, V, C, BV), tl.trans(g), LOW)
-    of_system = product(z, load_transposed(errors, 0, C, 0, V, C, BV), LOW)
-    of_states = product(z, load_transposed(states, 0, D, 0, V, BD, BV), LOW)
-    d_total = tl.sum(load_rows(states, 0, D, 0, V, BD, BV) * g, 1)
-    return total * g + product(pull, z, LOW), z, of_writes, of_system, of_states, d_total
+def met(
+    g, errors, states, V: tl.constexpr, D: tl.constexpr, C: tl.constexpr, BD: tl.constexpr, BV: tl.constexpr, LOW: tl.constexpr
+):
+    """g Eᵀ (D, C) and g Dᵀ (D, D) of one memory."""
+    of_errors = product(g, load_transposed(errors, 0, C, 0, V, C, BV), LOW)
+    return of_errors, product(g, load_transposed(states, 0, D, 0, V, BD, BV), LOW)
 
 
 @triton.jit
@@ -56,7 +52,7 @@ def backward(
     betweens,
     similarities,
     reaches,
-    pulls,
+    carries,
     befores,
     afters,
     totals,
@@ -97,30 +93,29 @@ def backward(
         before, after = load_gates(befores + row, first, last, 0.0, C), load_gates(afters + row, first, last, 0.0, C)
         eta, total = outer_rate_max * share, tl.load(totals + place)
         reach = load_rows(reaches + row * D, first, last, 0, D, C, BD)
-        pull = load_transposed(pulls + row * D, first, last, 0, D, C, BD)
         e, state = square_errors + place * 2 * C * D, square_states + place * 2 * D * D
-        g_keys, z_keys, of_writes, of_system, of_states, d_total = memory_backward(
-            g_keys, e, state, reach, pull, total, D, D, C, BD, BD, LOW
-        )
-        g_values, z_values, t_writes, t_system, t_states, t_total = memory_backward(
-            g_values, e + C * D, state + D * D, reach, pull, total, D, D, C, BD, BD, LOW
-        )
-        of_writes, of_system, of_states = of_writes + t_writes, of_system + t_system, of_states + t_states
-        d_total += t_total
-        g_gates, z_gates, t_writes, t_system, t_states, t_total = memory_backward(
-            g_gates, gate_errors + place * 2 * C, gate_states + place * 2 * D, reach, pull, total, D, 2, C, BD, GATES, LOW
-        )
-        of_writes, of_system, of_states = of_writes + t_writes, of_system + t_system, of_states + t_states
-        d_total += t_total
-        of_probes = z_keys + z_values
+        of_errors, of_d = met(g_keys, e, state, D, D, C, BD, BD, LOW)
+        also_errors, also_d = met(g_values, e + C * D, state + D * D, D, D, C, BD, BD, LOW)
+        of_errors, of_d = of_errors + also_errors, of_d + also_d
+        also_errors, also_d = met(g_gates, gate_errors + place * 2 * C, gate_states + place * 2 * D, 2, D, C, BD, GATES, LOW)
+        of_errors, of_d = of_errors + also_errors, of_d + also_d
+        of_home = of_d + g_keys + g_values
         if HOME:
             h_keys, h_values, h_gates = load_memories(homes + square, home_gates + pair, D, BD)
-            of_probes += product(z_keys, tl.trans(h_keys), LOW) + product(z_values, tl.trans(h_values), LOW)
-            of_probes += product(z_gates, tl.trans(h_gates), LOW)
+            of_home += product(g_keys, tl.trans(h_keys), LOW) + product(g_values, tl.trans(h_values), LOW)
+            of_home += product(g_gates, tl.trans(h_gates), LOW)
             right = eta[:, None]
-            store_pair(rights + row * 2 * D, right * z_keys, right * z_values, first, last, D, C, BD)
-            store_rows(gate_rights + row * 2, right * z_gates, first, last, 0, 2, C, GATES)
-        of_probes += of_states
+            z_keys, z_values = right * product(reach, g_keys, LOW), right * product(reach, g_values, LOW)
+            store_pair(rights + row * 2 * D, z_keys, z_values, first, last, D, C, BD)
+            store_rows(gate_rights + row * 2, right * product(reach, g_gates, LOW), first, last, 0, 2, C, GATES)
+        carry = load_rows(carries + place * D * D, 0, D, 0, D, BD, BD)
+        g_keys = total * g_keys + product(carry, g_keys, LOW)
+        g_values = total * g_values + product(carry, g_values, LOW)
+        g_gates = total * g_gates + product(carry, g_gates, LOW)
+        column = tl.arange(0, BD)
+        d_total = tl.sum(tl.sum(tl.where(column[:, None] == column[None, :], of_d, 0.0), 1), 0)
+        of_writes = tl.trans(of_errors)
+        of_states, of_probes, of_system = product(reach, of_d, LOW), product(reach, of_home, LOW), product(reach, of_errors, LOW)
         k, probe = load_rows(keys + row * D, first, last, 0, D, C, BD), load_rows(probes + row * D, first, last, 0, D, C, BD)
         pulled, d_after = tl.sum(k * of_states, 1), tl.sum(k * of_writes, 1)
         d_eta, d_before = tl.sum(probe * of_probes, 1) - before * pulled, -eta * pulled
@@ -138,7 +133,7 @@ def backward(
         inside = first + token < last
         kept = load_gates(shares + 2 * row + tokens, first, last, 1.0, C)
         alpha = tl.where(inside, retain_min + (1 - retain_min) * kept, 1.0)
-        d_alpha = gates_backward(alpha, between, before, after, d_between, held, d_before, d_after, tl.sum(d_total, 0), C, LOW)
+        d_alpha = gates_backward(alpha, between, before, after, d_between, held, d_before, d_after, d_total, C, LOW)
         if L2:
             d_k -= d_probe
             probe += k

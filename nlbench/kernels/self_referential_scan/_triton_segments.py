@@ -18,7 +18,7 @@ def prepare(
     betweens,
     similarities,
     reaches,
-    pulls,
+    carries,
     befores,
     afters,
     totals,
@@ -31,8 +31,8 @@ def prepare(
     C: tl.constexpr,
     LOW: tl.constexpr,
 ):
-    """Λ, K Kᵀ, γ̄, s and γ_C of one segment; Tᵀ s K, by which the gradient of D at its end reaches the solve, and
-    η (probes - γ̄ K), by which it reaches D at its start from there.
+    """Λ, K Kᵀ, γ̄, s and γ_C of one segment; R = Tᵀ s K, by which the gradient of D at its end reaches the solve, and
+    (η (probes - γ̄ K))ᵀ R, by which it reaches D at its start through that.
     """
     segments = tl.cdiv(tokens, outer_chunk)
     program, place = (tl.program_id(0) // segments).to(tl.int64), tl.program_id(0).to(tl.int64)
@@ -46,10 +46,11 @@ def prepare(
     store_rows(betweens + tile, between, 0, C, 0, C, C, C)
     store_rows(similarities + tile, product(k, tl.trans(k), LOW), 0, C, 0, C, C, C)
     solve = load_rows(solved + tile, 0, C, 0, C, C, C)
-    store_rows(reaches + row * D, product(tl.trans(solve), after[:, None] * k, LOW), first, last, 0, D, C, BD)
+    reach = product(tl.trans(solve), after[:, None] * k, LOW)
+    store_rows(reaches + row * D, reach, first, last, 0, D, C, BD)
     moved = load_rows(probes + row * D, first, last, 0, D, C, BD) - before[:, None] * k
     eta = outer_rate_max * load_gates(shares + 2 * row, first, last, 0.0, C)
-    store_rows(pulls + row * D, eta[:, None] * moved, first, last, 0, D, C, BD)
+    store_rows(carries + place * D * D, product(tl.trans(eta[:, None] * moved), reach, LOW), 0, D, 0, D, BD, BD)
     store_gates(befores + row, before, first, last, C)
     store_gates(afters + row, after, first, last, C)
     tl.store(totals + place, total)
