@@ -141,12 +141,13 @@ def _large_and_tiny(tensors: Tensors) -> None:
 
 def _run_product(tensors: Tensors, *, backend: Backend) -> Tensors:
     """Products before and after a step, which must change the parts too."""
-    keys, errors = tensors["keys"], tensors["errors"]
+    keys, errors = torch.nn.functional.pad(tensors["keys"], (0, 3))[..., :-3], tensors["errors"]
+    some = tensors["keys"][:, : tensors["keys"].shape[1] // 2 + 1]
     made = batch_product.factor(tensors["matrix"].clone(), below=True, backend=backend)
     before = {"answer": batch_product.answer(keys, made), "below": batch_product.below(errors, made)}
     batch_product.step(made, errors, batch_product.lay(keys, made), scale=-0.3)
     after = {"answer after": batch_product.answer(keys, made), "below after": batch_product.below(errors, made)}
-    return before | after | {"matrix": made.matrix, "inner": batch_product.inner(keys, keys, made)}
+    return before | after | {"matrix": made.matrix, "inner": batch_product.inner(keys, some, made)}
 
 
 def _product(name: str, sizes: Mapping[str, Any], *, edit: Edit | None = None) -> Case:

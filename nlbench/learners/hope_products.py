@@ -17,14 +17,20 @@ from nlbench.kernels.batch_product import Directions, Factor
 class Products:
     """Memories (S, V, D) and projections (S, D, D) as products take them; one that is empty projects nothing.
 
-    `parts` is what was made of them: `renew` it after one of them was changed by others than `step`.
+    `parts` is what was made of them: `renew` it after one of them was changed by others than `step`. The last memory, the
+    read-out, has none: it is written in many ways.
     """
 
     def __init__(self, memories: Sequence[Tensor], projections: Sequence[Tensor], backend: Backend) -> None:
         self._numba = backend == "numba"
-        own: Backend = "auto" if backend == "triton" else backend  # no parts of small ones
-        self._memories = [batch_product.factor(each, below=i > 0, backend=own) for i, each in enumerate(memories)]
-        self._projections = [batch_product.factor(each, backend=own) for each in projections]
+        last = len(memories) - 1
+
+        def factor(matrix: Tensor, *, below: bool, hidden: bool) -> Factor:
+            parts = hidden and batch_product.worth_parts(matrix)
+            return batch_product.factor(matrix, below=below, backend=backend if backend != "triton" or parts else "reference")
+
+        self._memories = [factor(each, below=i > 0, hidden=i < last) for i, each in enumerate(memories)]
+        self._projections = [factor(each, below=False, hidden=True) for each in projections]
         found = [part for each in (*self._memories, *self._projections) for part in (each.over_columns, each.over_rows)]
         self.parts = [part for part in found if part is not None]
         if self.parts:
@@ -51,7 +57,7 @@ class Products:
 
     def projected(self, i: int, keys: Tensor) -> Tensor:
         """Return keys projected by what memory i protects; as they are on CPU cores, where the step itself projects."""
-        projection: Factor = self._projections[i]
+        projection = self._projections[i]
         return keys if self._numba or not projection.matrix.numel() else batch_product.answer(keys, projection)
 
     def laid(self, i: int, directions: Tensor) -> Directions:

@@ -17,7 +17,7 @@ from torch import Tensor
 from nlbench.kernels.backends import Backend, implementation, resolve
 from nlbench.kernels.shapes import check_shapes
 
-__all__ = ["LARGE", "Directions", "Factor", "answer", "below", "factor", "inner", "lay", "load", "renew", "step"]
+__all__ = ["LARGE", "Directions", "Factor", "answer", "below", "factor", "inner", "lay", "load", "renew", "step", "worth_parts"]
 
 LARGE: Final = 250_000
 """Numbers of a matrix from which on parts are quicker than torch's float32 on an H200, for batches of 64 tokens and more."""
@@ -41,6 +41,11 @@ class Directions(NamedTuple):
     parts: Tensor | None = None
 
 
+def worth_parts(matrix: Tensor) -> bool:
+    """Whether products of parts are quicker for this matrix, on a GPU."""
+    return matrix.dtype == torch.float32 and matrix[:1].numel() >= LARGE
+
+
 def factor(matrix: Tensor, *, below: bool = False, backend: Backend = "auto") -> Factor:
     """The contiguous matrix (S, V, D), which is not copied, for `answer`, and for `below` if that is asked for.
 
@@ -50,7 +55,7 @@ def factor(matrix: Tensor, *, below: bool = False, backend: Backend = "auto") ->
     if not matrix.is_contiguous():
         raise ValueError("factor: the matrix must be contiguous")
     chosen = resolve(__name__, backend, matrix)
-    if backend == "auto" and chosen == "triton" and (matrix.dtype != torch.float32 or matrix[:1].numel() < LARGE):
+    if backend == "auto" and chosen == "triton" and not worth_parts(matrix):
         chosen = "reference"
     return implementation(__name__, chosen, matrix).factor(matrix, below)
 
@@ -101,4 +106,6 @@ def load(device: torch.device) -> None:
     one = torch.ones(1, 32, 32, device=device)
     made = factor(one, below=True, backend="triton")
     step(made, inner(one, below(answer(one, made), made), made), lay(one, made), scale=0.0)
+    made = factor(one, backend="triton")
+    step(made, one, lay(one, made), scale=0.0)
     implementation(__name__, "triton", one).accumulate(one, one.clone(), retain=1.0)

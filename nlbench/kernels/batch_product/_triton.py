@@ -2,7 +2,8 @@
 of parts the six that float32 would keep are one product of bfloat16 with six times as many terms.
 
 Smallest first: tensor cores cut off what they add at 2⁻²⁴ of the sum so far, so the largest products come last (an error of 5e-7
-of the result's norm where torch's float32 makes 4e-7; 8e-6 in the opposite order).
+of the result's norm where torch's float32 makes 4e-7; 8e-6 in the opposite order). Numbers below 1e-33 lose parts, infinite ones
+become NaN.
 
 Cost: six products in bfloat16, made by torch but for steps, and 16 bytes moved for each number of a batch.
 """
@@ -261,6 +262,8 @@ def accumulate(gram: Tensor, keys: Tensor, retain: float) -> None:
 
 def inner(rows: Tensor, others: Tensor) -> Tensor:
     """(S, N, M)."""
+    _check_rows(rows)
+    _check_rows(others)
     (seeds, some, depth), number = rows.shape, others.shape[1]
     out = empty((seeds, some, number), rows)
     if out.numel():
@@ -274,8 +277,7 @@ def inner(rows: Tensor, others: Tensor) -> Tensor:
 def _split(matrix: Tensor, over_columns: Tensor | None, over_rows: Tensor | None, height: int, *, right: bool) -> None:
     """Fill the parts of a matrix (S, R, C) with rows of adjacent numbers, padded to `height` rows."""
     seeds, rows, columns = matrix.shape
-    if matrix.stride(2) != 1 and columns > 1:
-        raise ValueError("batch_product: the numbers of a row must be adjacent")
+    _check_rows(matrix)
     given, width = over_columns if over_columns is not None else over_rows, aligned(columns)
     if given is not None and given.numel():
         split[(triton.cdiv(height, ROWS) * triton.cdiv(width, COLUMNS), seeds)](
@@ -283,6 +285,11 @@ def _split(matrix: Tensor, over_columns: Tensor | None, over_rows: Tensor | None
             width, IN_COLUMNS=over_columns is not None, IN_ROWS=over_rows is not None, RIGHT=right, ROWS=ROWS, COLUMNS=COLUMNS,
             num_warps=4,
         )  # fmt: skip
+
+
+def _check_rows(matrix: Tensor) -> None:
+    if matrix.stride(2) != 1 and matrix.shape[2] > 1:
+        raise ValueError("batch_product: the numbers of a row must be adjacent")
 
 
 def _multiply(left: Tensor, right: Tensor) -> Tensor:

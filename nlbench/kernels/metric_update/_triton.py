@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from nlbench.kernels.batch_product import LARGE
+from nlbench.kernels.batch_product import worth_parts
 from nlbench.kernels.batch_product._triton import accumulate as accumulate_parts
 from nlbench.kernels.gpu_tiles import empty, padded
 from nlbench.kernels.metric_update.reference import accumulate as accumulate_by_torch
@@ -196,8 +196,7 @@ def directed_step(
 
 def accumulate(gram: Tensor, keys: Tensor, retain: float) -> None:
     """The metric's new keys, in place; arguments as in `accumulate` of the op."""
-    large = gram.dtype == torch.float32 and gram[:1].numel() >= LARGE
-    (accumulate_parts if large else accumulate_by_torch)(gram, keys, retain)
+    (accumulate_parts if worth_parts(gram) else accumulate_by_torch)(gram, keys, retain)
 
 
 def read_out(keys: Tensor, memory: Tensor, labels: Tensor, classes: Tensor, surprise: float) -> tuple[Tensor, Tensor, Tensor]:
