@@ -36,6 +36,7 @@ SLOW = (  # what other cases of the op compute too, here in many more tiles or a
     "mlp_step-digits",
     "mlp_step-mnist",
     "metric_update-many-rows",
+    "metric_update-keys-of-a-large-metric",
     "block_step-silu-many-rows",
 )
 HALF = (

@@ -34,7 +34,7 @@ def taught(table: dict, backend: str) -> list[torch.Tensor]:
 
 def main() -> None:
     batch_product.LARGE = 0
-    for name, table in zip(AT_ONCE_NAMES[:3], AT_ONCE, strict=False):
+    for name, table in list(zip(AT_ONCE_NAMES, AT_ONCE, strict=True))[:2]:
         pairs = [pair for pair in zip(taught(table, "triton"), taught(table, "reference"), strict=True) if pair[1].numel()]
         print(json.dumps({"table": name, "error": max(float((a - b).abs().max() / b.abs().max()) for a, b in pairs)}), flush=True)
 
