@@ -387,7 +387,7 @@ class Hope(Learner):
         if ends and target is not memory:
             memory.sub_(target, alpha=rate)
             target.zero_()
-            self._products.renew(memory=i)
+            self._products.renew_memory(i)
 
     def _gather(self, i: int, chunks: Sequence[Tensor]) -> None:
         """Take the keys (S, B, D) of every `share`-th chunk into what memory i protects, as many times; a chunk counts one,
@@ -441,7 +441,7 @@ class Hope(Learner):
         for i in missing:
             self.inverses[i].copy_(protecting(self.metrics[i], self._ridges[i], backend=self.backend))
         for i in self._kept:
-            self._products.renew(projection=i)
+            self._products.renew_projection(i)
 
     def _protect_at_once(self) -> Tensor:
         """Bring up to date what the metrics protect, on a GPU: return where each failed, or 0."""
@@ -478,7 +478,7 @@ class Hope(Learner):
         for tensors in (self.memories, self.pending):
             if tensors and tensors[0].numel():
                 tensors[0].copy_(tensors[0].gather(2, columns.expand_as(tensors[0])))
-        self._products.renew(memory=0)
+        self._products.renew_memory(0)
         self.owed_order = self.owed_order.gather(1, order)
         self._owes = True
 
@@ -494,7 +494,7 @@ class Hope(Learner):
         for tensors in (self.metrics, self.inverses):
             if tensors[0].numel():
                 tensors[0].copy_(permuted_square(tensors[0], order))
-        self._products.renew(projection=0)
+        self._products.renew_projection(0)
         if len(self.memories) == 1 and self.products.numel():
             self.products.copy_(self.products.gather(1, order[..., None].expand_as(self.products)))
         self.owed_order = home.clone()

@@ -17,7 +17,7 @@ from nlbench.kernels.batch_product import Directions, Factor
 class Products:
     """Memories (S, V, D) and projections (S, D, D) as products take them; one that is empty projects nothing.
 
-    `parts` is what was made of them: `renew` it after one of them was changed by others than `step`. The last memory, the
+    `parts` is what was made of them: renew it after one of them was changed by others than `step`. The last memory, the
     read-out, has none: it is written in many ways.
     """
 
@@ -36,12 +36,13 @@ class Products:
         if self.parts:
             batch_product.load(self.parts[0].device)
 
-    def renew(self, *, memory: int | None = None, projection: int | None = None) -> None:
-        """Make the parts of a memory, or of a projection, anew."""
-        if memory is not None:
-            batch_product.renew(self._memories[memory])
-        if projection is not None:
-            batch_product.renew(self._projections[projection])
+    def renew_memory(self, i: int) -> None:
+        """Make the parts of memory i anew."""
+        batch_product.renew(self._memories[i])
+
+    def renew_projection(self, i: int) -> None:
+        """Make the parts of projection i anew."""
+        batch_product.renew(self._projections[i])
 
     def answers(self, i: int, keys: Tensor) -> Tensor:
         """Return what memory i answers to keys (S, N, D): (S, N, V)."""

@@ -150,7 +150,7 @@ def update(
 
 
 @triton.jit(do_not_specialize=("some", "others", "depth", "line", "apart", "other_line", "other_apart"))
-def meet(
+def products_of_rows(
     rows,
     other_rows,
     out,
@@ -211,20 +211,12 @@ def renew(factor: Factor) -> None:
 
 def answer(keys: Tensor, factor: Factor) -> Tensor:
     """(S, B, V), the first columns of a wider tensor."""
-    seeds, tokens, width = keys.shape[0], keys.shape[1], aligned(keys.shape[2])
-    parts = empty((seeds, tokens, 6 * width), keys, torch.bfloat16)
-    _split(keys, parts, None, tokens, right=False)
-    return _multiply(parts, factor.over_columns.mT)[..., : factor.matrix.shape[1]]  # type: ignore[union-attr]
+    return _multiply(keys, _given(factor.over_columns).mT)[..., : factor.matrix.shape[1]]
 
 
 def below(errors: Tensor, factor: Factor) -> Tensor:
     """(S, B, D), the first columns of a wider tensor."""
-    if factor.over_rows is None:
-        raise ValueError("below: the factor was made without it")
-    seeds, tokens, width = errors.shape[0], errors.shape[1], aligned(errors.shape[2])
-    parts = empty((seeds, tokens, 6 * width), errors, torch.bfloat16)
-    _split(errors, parts, None, tokens, right=False)
-    return _multiply(parts, factor.over_rows)[..., : factor.matrix.shape[2]]
+    return _multiply(errors, _given(factor.over_rows))[..., : factor.matrix.shape[2]]
 
 
 def lay(directions: Tensor) -> Directions:
@@ -244,8 +236,8 @@ def step(factor: Factor, moves: Tensor, directions: Directions, scale: float) ->
     _split(moves, None, parts, tokens, right=False)
     if matrix.numel() and tokens:
         update[(triton.cdiv(rows, TILE) * triton.cdiv(columns, TILE), seeds)](
-            parts, directions.parts, matrix, over_columns, over_columns if over_rows is None else over_rows, rows, columns,
-            6 * tokens, height, width, scale, IN_ROWS=over_rows is not None, TILE=TILE, num_warps=4, num_stages=4,
+            parts, _given(directions.parts), matrix, over_columns, over_columns if over_rows is None else over_rows, rows,
+            columns, 6 * tokens, height, width, scale, IN_ROWS=over_rows is not None, TILE=TILE, num_warps=4, num_stages=4,
         )  # fmt: skip
 
 
@@ -267,7 +259,7 @@ def inner(rows: Tensor, others: Tensor) -> Tensor:
     (seeds, some, depth), number = rows.shape, others.shape[1]
     out = empty((seeds, some, number), rows)
     if out.numel():
-        meet[(triton.cdiv(some, 16) * triton.cdiv(number, 32), seeds)](
+        products_of_rows[(triton.cdiv(some, 16) * triton.cdiv(number, 32), seeds)](
             rows, others, out, some, number, depth, *rows.stride()[1::-1], *others.stride()[1::-1], BM=16, BN=32, BK=64,
             num_warps=4, num_stages=3,
         )  # fmt: skip
@@ -292,8 +284,17 @@ def _check_rows(matrix: Tensor) -> None:
         raise ValueError("batch_product: the numbers of a row must be adjacent")
 
 
-def _multiply(left: Tensor, right: Tensor) -> Tensor:
-    """The product of parts in float32."""
+def _given(parts: Tensor | None) -> Tensor:
+    if parts is None:
+        raise ValueError("batch_product: the factor or the directions were made without the parts that this takes")
+    return parts
+
+
+def _multiply(batch: Tensor, right: Tensor) -> Tensor:
+    """The product of a batch and the parts of a right factor, in float32."""
+    seeds, tokens, width = batch.shape
+    left = empty((seeds, tokens, 6 * aligned(width)), batch, torch.bfloat16)
+    _split(batch, left, None, tokens, right=False)
     if left.device.type == "cuda":
         return torch.bmm(left, right, out_dtype=torch.float32)
     return left.float() @ right.float()

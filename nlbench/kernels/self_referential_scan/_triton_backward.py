@@ -18,7 +18,7 @@ from nlbench.kernels.self_referential_scan._triton_forward import GATES, LENGTHS
 
 
 @triton.jit
-def met(
+def reached(
     g, errors, states, V: tl.constexpr, D: tl.constexpr, C: tl.constexpr, BD: tl.constexpr, BV: tl.constexpr, LOW: tl.constexpr
 ):
     """g Eᵀ (D, C) and g Dᵀ (D, D) of one memory."""
@@ -94,10 +94,10 @@ def backward(
         eta, total = outer_rate_max * share, tl.load(totals + place)
         reach = load_rows(reaches + row * D, first, last, 0, D, C, BD)
         e, state = square_errors + place * 2 * C * D, square_states + place * 2 * D * D
-        of_errors, of_d = met(g_keys, e, state, D, D, C, BD, BD, LOW)
-        also_errors, also_d = met(g_values, e + C * D, state + D * D, D, D, C, BD, BD, LOW)
+        of_errors, of_d = reached(g_keys, e, state, D, D, C, BD, BD, LOW)
+        also_errors, also_d = reached(g_values, e + C * D, state + D * D, D, D, C, BD, BD, LOW)
         of_errors, of_d = of_errors + also_errors, of_d + also_d
-        also_errors, also_d = met(g_gates, gate_errors + place * 2 * C, gate_states + place * 2 * D, 2, D, C, BD, GATES, LOW)
+        also_errors, also_d = reached(g_gates, gate_errors + place * 2 * C, gate_states + place * 2 * D, 2, D, C, BD, GATES, LOW)
         of_errors, of_d = of_errors + also_errors, of_d + also_d
         of_home = of_d + g_keys + g_values
         if HOME:
