@@ -1,4 +1,4 @@
-"""Make the reference records and the table of them: `python docs/make_reference.py`.
+"""Make the reference records and the table of them: `python tools/make_reference.py`.
 
 Every record holds ten seeds. Seeds already recorded by the present code are not run again, so an interrupted command resumes.
 `--table` only rewrites results/README.md from the records that are there; `--models` and `--streams` choose some of them.
@@ -22,7 +22,7 @@ SEEDS = 10
 
 HEAD = """# Reference records
 
-Ten seeds each, one pass, no task id at test; only `joint` sees old tasks again. Made by `python docs/make_reference.py`,
+Ten seeds each, one pass, no task id at test; only `joint` sees old tasks again. Made by `python tools/make_reference.py`,
 which also made this page; the gate (`nlbench check`) judges new records against these. `±` is half of the 95 % Student-t
 interval over seeds; tests are paired by seed.
 

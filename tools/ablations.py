@@ -1,4 +1,4 @@
-"""Take the parts of HOPE away one by one and write the tables of docs/hope.md: `python docs/ablations.py`.
+"""Take the parts of HOPE away one by one and write the tables of docs/hope.md: `python tools/ablations.py`.
 
 Rows that are recipes as they stand are read from the reference records. The others are recorded in results/ablations and not
 made twice, `--processes` of them at a time. `--streams` chooses some of the tables; `--table` runs nothing, and leaves out rows

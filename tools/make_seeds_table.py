@@ -1,8 +1,8 @@
 """Train `HopeClassifier` on digits with every continuum memory and every optimizer, and write the table of docs/seeds.md.
 
-    python docs/make_seeds_table.py               the table: five seeds at once, accuracy after PASSES passes
-    python docs/make_seeds_table.py AdamW Muon    these rows of it only
-    python docs/make_seeds_table.py tune          how RATES were chosen: validation on a fifth of the training set
+    python tools/make_seeds_table.py               the table: five seeds at once, accuracy after PASSES passes
+    python tools/make_seeds_table.py AdamW Muon    these rows of it only
+    python tools/make_seeds_table.py tune          how RATES were chosen: validation on a fifth of the training set
 
 The split is the one of the stream split-digits; the yardstick a joint ridge regression on 512 random ReLU features of it.
 """
@@ -27,6 +27,7 @@ from nlbench.nested.local_objective import LocalObjective, attach
 from nlbench.seeds import FIXED, normal, permutation
 from nlbench.sources import load
 
+PAGE = Path(__file__).parents[1] / "docs" / "seeds.md"
 SEEDS = (0, 1, 2, 3, 4)
 PASSES, BATCH = 6, 32
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -158,4 +159,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["tune"]:
         tune(chosen or list(RATES), digits())
     else:
-        write(Path(__file__).with_name("seeds.md"), chosen or list(RATES), digits())
+        write(PAGE, chosen or list(RATES), digits())

@@ -1,7 +1,7 @@
 """Measure what docs/performance.md shows, on this machine, and write it there.
 
-    python docs/make_performance.py                    all parts, about twenty minutes
-    python docs/make_performance.py kernels growth     these parts
+    python tools/make_performance.py                    all parts, about twenty minutes
+    python tools/make_performance.py kernels growth     these parts
 
 MNIST is looked for as `nlbench run` does. Keep the machine quiet meanwhile: every ratio is taken in turns, but no turn is immune.
 """
@@ -23,7 +23,7 @@ from nlbench import api
 from nlbench.plan import Machine
 from nlbench.records import environment
 
-PAGE = Path(__file__).with_name("performance.md")
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 FIGURE = PAGE.with_name("performance.svg")
 KERNELS = Machine(device="cpu", backend="numba")
 PROFILE = """

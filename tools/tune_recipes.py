@@ -1,4 +1,4 @@
-"""Search the values of the recipes, each with the same budget: `python docs/tune_recipes.py`.
+"""Search the values of the recipes, each with the same budget: `python tools/tune_recipes.py`.
 
 Every candidate learns the first tasks from 80 % of their training sets and is judged on the rest, with seeds 100 to 102
 (`nlbench tune`): no test set is seen. Every trial is a line in `--out`/trials.jsonl as soon as it ends; what stands there is not

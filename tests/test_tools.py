@@ -1,0 +1,60 @@
+"""The scripts in tools/ that make pages and references: they load, and what they would run resolves."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TOOLS = sorted(path.stem for path in (ROOT / "tools").glob("*.py"))
+
+
+def tool(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_a_tool_loads_and_says_how_it_is_called(name):
+    assert f"tools/{name}.py" in tool(name).__doc__
+
+
+def test_no_script_is_left_among_the_pages():
+    assert not list((ROOT / "docs").rglob("*.py"))
+
+
+def test_every_row_of_the_ablations_is_another_plan():
+    ablations = tool("ablations")
+    for stream, rows in ablations.ABLATIONS.items():
+        plans = [ablations.resolved(model, stream, changes) for _, model, changes in rows]
+        assert len({(plan.model, plan.learner.digest, plan.batch) for plan in plans}) == len(rows), stream
+        assert f"<!-- {stream} -->" in ablations.PAGE.read_text(encoding="utf-8")
+
+
+def test_every_candidate_of_the_searches_resolves():
+    tune_recipes = tool("tune_recipes")
+    import nlbench
+
+    pairs = [(model, stream) for stream in tune_recipes.TASKS for model in tune_recipes.SPACES]
+    for model, stream in (pair for pair in pairs if pair not in tune_recipes.NOT_ON):
+        space = tune_recipes.space_of(model, stream)
+        last = {key: values[-1] for key, values in space.items()}
+        assert nlbench.resolve(model, stream, seeds=1, overrides=last).learner.digest
+
+
+def test_performance_has_a_place_for_every_part():
+    make_performance = tool("make_performance")
+    page = make_performance.PAGE.read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^<!-- ([\w-]+) -->$", page, flags=re.MULTILINE)) == sorted(make_performance.PARTS)
+
+
+def test_the_table_of_optimizers_has_a_row_for_every_rate():
+    make_seeds_table = tool("make_seeds_table")
+    (table,) = re.findall(r"<!-- digits -->\n(.*)<!-- /digits -->", make_seeds_table.PAGE.read_text("utf-8"), flags=re.DOTALL)
+    assert [line.split("|")[1].strip() for line in table.splitlines()[4:]] == list(make_seeds_table.RATES)
