@@ -50,8 +50,19 @@ def test_every_candidate_of_the_searches_resolves():
 
 def test_performance_has_a_place_for_every_part():
     make_performance = tool("make_performance")
-    page = make_performance.PAGE.read_text(encoding="utf-8")
-    assert sorted(re.findall(r"^<!-- ([\w-]+) -->$", page, flags=re.MULTILINE)) == sorted(make_performance.PARTS)
+    for page in (make_performance.PAGE, make_performance.NOTES):
+        marks = re.findall(r"^<!-- ([\w-]+) -->$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        assert sorted(marks) == sorted(name for name, (place, _) in make_performance.PARTS.items() if place == page)
+    assert len(make_performance.PAGE.read_text(encoding="utf-8").splitlines()) <= 80
+
+
+def test_a_part_of_performance_replaces_what_stood_between_its_marks(tmp_path, monkeypatch):
+    make_performance = tool("make_performance")
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- growth -->\nold\n<!-- /growth -->\nafter\n", encoding="utf-8")
+    monkeypatch.setitem(make_performance.PARTS, "growth", (page, lambda: "new"))
+    make_performance.write("growth")
+    assert page.read_text(encoding="utf-8") == "before\n<!-- growth -->\nnew\n<!-- /growth -->\nafter\n"
 
 
 def test_the_table_of_optimizers_has_a_row_for_every_rate():

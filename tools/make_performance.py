@@ -1,4 +1,4 @@
-"""Measure what docs/performance.md shows, on this machine, and write it there.
+"""Measure what docs/performance.md and docs/notes/performance.md show between marks, on this machine, and write it there.
 
     python tools/make_performance.py                    all parts, about twenty minutes
     python tools/make_performance.py kernels growth     these parts
@@ -18,13 +18,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
 from nlbench import api
 from nlbench.plan import Machine
 from nlbench.records import environment
 
-PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
-FIGURE = PAGE.with_name("performance.svg")
+if TYPE_CHECKING:
+    from nlbench.bench.runs import Case
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE, NOTES = DOCS / "performance.md", DOCS / "notes" / "performance.md"
+FIGURE = DOCS / "performance.svg"
+REPEATS = {"split-mnist": 3, "permuted-mnist": 2, "split-digits": 9}
 KERNELS = Machine(device="cpu", backend="numba")
 PROFILE = """
 import functools, json, sys, time
@@ -63,24 +69,46 @@ def machine() -> str:
     return f"{facts['cpu']}, {facts['cores']} cores, {memory}; {facts['os']}; Python {facts['python']}, {versions}."
 
 
-def command(*arguments: str) -> str:
-    """What a command prints, as a block."""
-    result = subprocess.run(
-        [sys.executable, "-m", "nlbench", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"COLUMNS": "150"},
-    )
-    if result.returncode:
-        raise SystemExit(result.stdout + result.stderr)
-    lines = [line.rstrip() for line in result.stdout.splitlines()]
-    return "\n".join([f"$ nlbench {' '.join(arguments)}", *lines])
+def timed_runs() -> str:
+    """Training of whole runs beside the tight loop."""
+    lines = ["| run | training s | the loop, one seed, s | times the loop |", "|---|---|---|---|"]
+    for stream, repeats in REPEATS.items():
+        report = api.bench_runs([stream], repeats=repeats, commands=False)
+        if not report.passed:
+            raise SystemExit(f"{stream}: the loop learned something else than the run; nothing was written.")
+        loops = {each.case: each.train for each in report.timings if each.implementation != "nlbench"}
+        for timing in (each for each in report.timings if each.implementation == "nlbench"):
+            loop, times = f"{loops[timing.case]:.3g}" if timing.ratio else "", f"{timing.ratio:.2f}" if timing.ratio else ""
+            lines.append(f"| {named(timing.case)} | {timing.train:.3g} | {loop} | {times} |")
+    return "\n".join(lines)
 
 
-def fenced(text: str) -> str:
-    """As a code block."""
-    return f"```\n{text}\n```"
+def named(case: Case) -> str:
+    """A timed run in words."""
+    parts = [
+        f"{case.model} on {case.stream}",
+        f"{case.seeds} seed{'s' * (case.seeds > 1)}",
+        *([f"batch {case.batch}"] if case.batch else []),
+        *([] if case.within else ["measured at boundaries only"]),
+    ]
+    return ", ".join(parts)
+
+
+def timed_kernels() -> str:
+    """Of each op the case and direction that take plain torch longest."""
+    report = api.bench_kernels()
+    if not report.passed:
+        raise SystemExit("Not every kernel agrees with float64: see `nlbench bench kernels`. Nothing was written.")
+    lines = ["| op | case | direction | plain torch ms | numba ms | times plain torch |", "|---|---|---|---|---|---|"]
+    plain = [each for each in report.timings if each.implementation == "reference"]
+    for op in dict.fromkeys(each.op for each in plain):
+        slow = max((each for each in plain if each.op == op), key=lambda each: each.seconds)
+        key = (op, slow.case, slow.direction, "numba")
+        (own,) = (each for each in report.timings if (each.op, each.case, each.direction, each.implementation) == key)
+        lines.append(
+            f"| {op} | {slow.case} | {slow.direction} | {1e3 * slow.seconds:.3g} | {1e3 * own.seconds:.3g} | {own.ratio:.2f} |"
+        )
+    return "\n".join(lines)
 
 
 def best(run: Callable[[], object], seconds: float = 0.5) -> float:
@@ -220,24 +248,23 @@ def token_loops() -> str:
     return "\n".join(lines)
 
 
-PARTS: dict[str, Callable[[], str]] = {
-    "machine": machine,
-    "kernels": lambda: fenced(command("bench", "kernels")),
-    "token-loops": token_loops,
-    "split-digits": lambda: fenced(command("bench", "runs", "--stream", "split-digits", "--repeats", "9")),
-    "split-mnist": lambda: fenced(command("bench", "runs", "--stream", "split-mnist", "--repeats", "3")),
-    "permuted-mnist": lambda: fenced(command("bench", "runs", "--stream", "permuted-mnist", "--repeats", "2")),
-    "growth": growth,
-    "profile": profile,
-    "neighbour": neighbour,
+PARTS: dict[str, tuple[Path, Callable[[], str]]] = {
+    "machine": (PAGE, machine),
+    "runs": (PAGE, timed_runs),
+    "kernels": (PAGE, timed_kernels),
+    "growth": (PAGE, growth),
+    "token-loops": (NOTES, token_loops),
+    "profile": (NOTES, profile),
+    "neighbour": (NOTES, neighbour),
 }
 
 
 def write(name: str) -> None:
-    """Measure a part and put it between its marks in the page."""
-    text = PARTS[name]()
-    before, _, after = re.split(rf"(?<=<!-- {name} -->\n)(.*)(?=<!-- /{name} -->)", PAGE.read_text(), flags=re.S)
-    PAGE.write_text(f"{before}{text}\n{after}")
+    """Measure a part and put it between its marks in its page."""
+    page, measure = PARTS[name]
+    text = measure()
+    before, _, after = re.split(rf"(?<=<!-- {name} -->\n)(.*)(?=<!-- /{name} -->)", page.read_text("utf-8"), flags=re.S)
+    page.write_text(f"{before}{text}\n{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":
