@@ -1,0 +1,52 @@
+"""The pages: every name of the API page exists and says what it does, and the site asks for nothing from elsewhere."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+NAMES = re.findall(r"^::: (\S+)$", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+
+
+def found(name: str) -> object:
+    """The module, or the attribute of one."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        module, _, attribute = name.rpartition(".")
+        return getattr(importlib.import_module(module), attribute)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_on_the_api_page_exists_and_says_what_it_does(name):
+    assert found(name).__doc__
+
+
+def test_every_public_name_is_on_the_api_page():
+    import nlbench
+
+    assert {f"nlbench.{name}" for name in nlbench.__all__ if not name.startswith("_")} <= set(NAMES)
+
+
+def test_aligned_lists_of_docstrings_become_lists():
+    spec = importlib.util.spec_from_file_location("docstring_lists", ROOT / "tools" / "docstring_lists.py")
+    lists = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(lists)
+    text = "Return a run.\n\nmodel    a recipe,\n         or a file\nseeds    how many\nRaises what\n    is wrong."
+    expected = "Return a run.\n\n\n- `model`: a recipe,\n  or a file\n- `seeds`: how many\n\nRaises what\n    is wrong."
+    assert lists.listed(text) == expected
+    assert lists.listed("One line.\n\n    code = 1") == "One line.\n\n    code = 1"
+
+
+def test_the_site_asks_for_no_font_and_knows_every_page():
+    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    assert site["theme"]["font"] is False
+    assert not re.search(r"https?://", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    assert set(re.findall(r"[\w/-]+\.md", str(site["nav"]))) == pages
