@@ -140,10 +140,10 @@ def test_overrides_scenario_and_seeds_reach_the_plan(command: Command) -> None:
         seeds="4,",
     )
     assert done.code == 0
-    facts = nlbench.load("results")[0].metadata
-    assert facts["learner_spec"]["learner"]["hidden"] == [8]
-    assert facts["stream_spec"]["protocol"]["passes"] == 2
-    assert (facts["scenario"], facts["seeds"]) == ("task-il", [4])
+    said = nlbench.load("results")[0].footer
+    assert said.learner_spec["learner"]["hidden"] == [8]
+    assert said.stream_spec["protocol"]["passes"] == 2
+    assert (said.scenario, said.seeds) == ("task-il", [4])
 
 
 def test_force_runs_anew(command: Command) -> None:

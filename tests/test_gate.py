@@ -340,7 +340,7 @@ def test_update_writes_a_first_reference(tmp_path: Path) -> None:
     new = record(tmp_path / "new.parquet", OLD)
     done = gate.update(new.path, against=tmp_path / "reference")
     assert done.written
-    assert read_record(done.reference).metadata["check"] == MARGINS
+    assert read_record(done.reference).footer.check.facts() == MARGINS
     assert gate.check(new, against=tmp_path / "reference").exit_status == 0
 
 
@@ -366,7 +366,7 @@ def test_update_takes_over_margins_where_the_numbers_are_as_good(tmp_path: Path,
     assert done.written
     assert "forgetting: 0.02" in done.reason
     (path,) = reference.iterdir()
-    assert read_record(path).metadata["check"] == tighter
+    assert read_record(path).footer.check.facts() == tighter
 
 
 @pytest.mark.parametrize(

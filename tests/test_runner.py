@@ -291,10 +291,10 @@ def test_a_record_names_no_place_host_or_user_and_a_learner_is_the_same_wherever
     relative = nlbench.run("./mine.py:Mine", "split-digits", seeds=1, results=tmp_path / "r")
     assert relative.seeds_run == ()
     assert relative.path == absolute.path
-    text = json.dumps(relative.record.metadata)
+    text = json.dumps(relative.record.footer.facts())
     assert "somebody" not in text
     assert os.uname().nodename not in text.split('"')
-    assert relative.record.metadata["learner_spec"]["learner"]["kind"] == "mine.py:Mine"
+    assert relative.record.footer.learner_kind == "mine.py:Mine"
     (folder / "mine.py").write_text(LEARNER.replace("0.01", "0.02"))
     changed = nlbench.run("./mine.py:Mine", "split-digits", seeds=1, results=tmp_path / "r")
     assert changed.seeds_run == (0,)
@@ -303,23 +303,23 @@ def test_a_record_names_no_place_host_or_user_and_a_learner_is_the_same_wherever
 
 def test_metadata_says_what_was_resolved_and_what_ran(tmp_path: Path) -> None:
     plan = nlbench.resolve("cms", "split-digits", seeds=1, overrides={"protocol.passes": "2"})
-    facts = nlbench.run(
+    said = nlbench.run(
         "cms", "split-digits", seeds=1, results=tmp_path, device="cpu", overrides={"protocol.passes": "2"}
-    ).record.metadata
-    assert facts["stream_spec"]["protocol"]["passes"] == 2
-    assert facts["learner_spec"]["learner"]["periods"] == [1, 4, 16]
-    assert facts["learner_spec"]["batch"] == 16
-    assert facts["data"] == plan.stream.data
-    assert facts["fingerprint"] == plan.fingerprint
-    assert (facts["device"], facts["precision"], facts["protocol_version"]) == ("cpu", "float32", 1)
-    assert facts["threads"] == 1
-    assert facts["environment"]["packages"]["torch"]
+    ).record.footer
+    assert said.stream_spec["protocol"]["passes"] == 2
+    assert said.learner_spec["learner"]["periods"] == [1, 4, 16]
+    assert said.learner_spec["batch"] == 16
+    assert said.data == plan.stream.data
+    assert said.fingerprint == plan.fingerprint
+    assert (said.device, said.precision, said.protocol_version) == ("cpu", "float32", 1)
+    assert said.threads == 1
+    assert said.environment.packages["torch"]
 
 
 def test_a_run_in_bf16_is_a_record_of_its_own_with_its_precision(tmp_path: Path) -> None:
     made = nlbench.run("mlp", "split-digits", seeds=2, results=tmp_path, device="cpu", precision="bf16").record
     plain = nlbench.run("mlp", "split-digits", seeds=2, results=tmp_path, device="cpu").record
-    assert (made.metadata["precision"], made.metadata["backend"]) == ("bf16", "reference")
+    assert (made.footer.precision, made.footer.backend) == ("bf16", "reference")
     assert made.path != plain.path
     assert made.metric("average_incremental_accuracy") != plain.metric("average_incremental_accuracy")
     for seed, value in made.metric("learning_accuracy").items():
@@ -337,7 +337,7 @@ def test_a_run_in_bf16_is_a_record_of_its_own_with_its_precision(tmp_path: Path)
 )
 def test_a_record_says_which_backend_trained(model: str, asked: str, ran: str, tmp_path: Path) -> None:
     done = nlbench.run(model, small_stream(), seeds=1, results=tmp_path, backend=asked, device="cpu")
-    assert done.record.metadata["backend"] == ran
+    assert done.record.footer.backend == ran
 
 
 def test_backends_agree_on_digits_within_a_sample_a_cell(tmp_path: Path) -> None:

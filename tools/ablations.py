@@ -193,7 +193,7 @@ def recorded(stream: str) -> list[str]:
         for folder in (RESULTS, REFERENCE)
         for path in sorted(folder.glob(f"*.{stream}.*.parquet"), key=lambda path: path.stat().st_mtime)
     ]
-    latest = {(record.model, record.metadata["learner_digest"]): record for record in map(read_record, paths)}
+    latest = {(record.model, record.footer.learner_digest): record for record in map(read_record, paths)}
     keys = {label: (model, resolved(model, stream, changes).learner.digest) for label, model, changes in ABLATIONS[stream]}
     for label in (label for label, key in keys.items() if key not in latest):
         sys.stderr.write(f"not run: {stream}: {label}\n")

@@ -40,7 +40,7 @@ def outdated(records: list[Record]) -> str:
     names = [
         f"{record.model} on {record.stream}"
         for record in records
-        if record.metadata["learner_digest"] != nlbench.resolve(record.model, record.stream, seeds=SEEDS).learner.digest
+        if record.footer.learner_digest != nlbench.resolve(record.model, record.stream, seeds=SEEDS).learner.digest
     ]
     return f"Still to be made again with the present values of their recipes: {', '.join(names)}.\n\n" if names else ""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -22,7 +21,13 @@ SHOWN: Final = ("average_accuracy", "learning_accuracy", "forgetting", "intransi
 NAIVE: Final = "mlp"  # the recipe of plain fine-tuning
 JOINT: Final = "joint"  # the recipe of the joint bound
 ALPHA: Final = 0.05
-_OF_EXECUTION: Final = ("precision", "device", "backend", "threads", "source_digest")
+_RAN_WITH: Final[Mapping[str, Callable[[Record], Iterable[object]]]] = {
+    "precision": lambda record: [record.footer.precision],
+    "device": lambda record: [run.device for run in record.runs],
+    "backend": lambda record: [run.backend for run in record.runs],
+    "threads": lambda record: [run.threads for run in record.runs],
+    "source_digest": lambda record: [record.footer.source_digest],
+}
 
 Values = dict[int, float]  # seed -> value, only where there is one
 
@@ -60,8 +65,8 @@ def _chosen(metrics: Sequence[str] | None, measured: Callable[[str], bool]) -> t
 def _by_stream(records: Sequence[Record]) -> list[list[Record]]:
     groups: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
-        data = json.dumps(record.metadata.get("data"), sort_keys=True)
-        groups.setdefault((record.stream_digest, data, record.metadata["protocol_version"]), []).append(record)
+        said = record.footer
+        groups.setdefault((said.stream_digest, tuple(sorted(said.data.items())), said.protocol_version), []).append(record)
     return list(groups.values())
 
 
@@ -94,13 +99,13 @@ def _shortest(field: str, fields: Sequence[str]) -> str:
 
 def _declared(record: Record) -> dict[str, Any]:
     """Return what may tell namesakes apart: the learner's declaration, else its source, precision and code; its stream's name."""
-    facts = {key: record.metadata[key] for key in ("learner_digest", "precision", "source_digest") if key in record.metadata}
-    spec = record.metadata.get("learner_spec", {})
-    digests = {key: str(value)[:8] for key, value in facts.items()}
+    said = record.footer
+    digests = {"learner_digest": None if said.learner_spec else said.learner_digest, "source_digest": said.source_digest}
     return {
-        **spec,
-        "stream": record.stream,
-        **{key: value for key, value in digests.items() if key != "learner_digest" or not spec},
+        **said.learner_spec,
+        "stream": said.stream,
+        "precision": said.precision,
+        **{key: digest[:8] for key, digest in digests.items() if digest is not None},
     }
 
 
@@ -117,7 +122,7 @@ def _group(records: Sequence[Record], baseline: str | None, metrics: Sequence[st
         stream=first.stream,
         scenario=first.scenario,
         stream_digest=first.stream_digest,
-        protocol_version=first.metadata["protocol_version"],
+        protocol_version=first.footer.protocol_version,
         n_tasks=first.n_tasks,
         entries=tuple(_with_fronts(entries)),
         baseline=chosen,
@@ -136,7 +141,7 @@ def _baseline(named: Mapping[str, Record], wanted: str | None) -> str | None:
     if wanted is not None and len(of_recipe) > 1:
         raise ComparisonError(f"several learners are called {wanted}.", f"Choose one as the baseline: {', '.join(of_recipe)}.")
     if of_recipe:
-        return min(of_recipe, key=lambda label: named[label].metadata["precision"] != "float32")
+        return min(of_recipe, key=lambda label: named[label].footer.precision != "float32")
     return None if wanted is not None or len(named) < 2 else next(iter(named))
 
 
@@ -158,7 +163,7 @@ def _against_references(
     for recipe in {"intransigence": (JOINT,), "gap_closed": (NAIVE, JOINT)}[name]:
         found = [other for other in records if other.model == recipe]
         if len(found) > 1:
-            found = [other for other in found if other.metadata["precision"] == record.metadata["precision"]]
+            found = [other for other in found if other.footer.precision == record.footer.precision]
         if len(found) != 1:
             reasons[name] = f"needs one record of {recipe} on this stream, there are {len(found)}"
             return {}
@@ -308,16 +313,11 @@ def _notes(entries: Sequence[Entry], columns: Sequence[str]) -> list[str]:
         notes.append(
             "seeds differ (" + "; ".join(f"{e.label}: {len(e.record.seeds)}" for e in entries) + "): pairs use common seeds."
         )
-    for key in _OF_EXECUTION:
-        found = {entry.label: _ran_with(entry.record, key) for entry in entries}
+    for key, said in _RAN_WITH.items():
+        found = {e.label: " and ".join(dict.fromkeys(str(value)[:24] for value in said(e.record))) for e in entries}
         if len(set(found.values())) > 1:
             notes.append(f"{key} differs: " + "; ".join(f"{label}: {value}" for label, value in found.items()) + ".")
     return notes
-
-
-def _ran_with(record: Record, key: str) -> str:
-    values = [run.get(key, record.metadata.get(key)) for run in record.runs]
-    return " and ".join(dict.fromkeys(str(value)[:24] for value in values))
 
 
 def _mismatches(groups: Sequence[Group]) -> list[str]:
@@ -335,5 +335,10 @@ def _mismatches(groups: Sequence[Group]) -> list[str]:
 
 
 def _stream_facts(record: Record) -> dict[str, Any]:
-    keys = ("stream_spec", "scenario", "data", "protocol_version")
-    return {key: record.metadata[key] for key in keys if key in record.metadata}
+    said = record.footer
+    return {
+        "stream_spec": said.stream_spec,
+        "scenario": said.scenario,
+        "data": said.data,
+        "protocol_version": said.protocol_version,
+    }

@@ -86,7 +86,9 @@ def show(names: Sequence[str], as_json: bool) -> None:
     """Print declarations, and records with their provenance; as JSON, one as it is and several as a list."""
     found = [read_record(name) if name.endswith(".parquet") or Path(name).is_dir() else _declared(name) for name in names]
     if as_json:
-        facts = [_plain_declaration(one) if isinstance(one, Path) else {**plain(one), "metadata": one.metadata} for one in found]
+        facts = [
+            _plain_declaration(one) if isinstance(one, Path) else {**plain(one), "metadata": one.footer.facts()} for one in found
+        ]
         write_json(facts if len(facts) > 1 else facts[0])
         return
     for one in found:
@@ -117,7 +119,7 @@ def _facts(found: Record) -> None:
     grid = Table(title="provenance", title_justify="left", title_style="bold", box=None, pad_edge=False, show_header=False)
     grid.add_column(style="dim")
     grid.add_column()
-    for key, value in flat({key: value for key, value in found.metadata.items() if key != "runs"}):
+    for key, value in sorted(flat(found.footer.facts(without={"runs"}))):
         grid.add_row(escape(key), escape(str(value)))
     out.print()
     lay_out(out, grid)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -17,9 +18,7 @@ from nlbench.metrics import METRICS
 from nlbench.records import Record, read_record, read_records, rewrite_record
 from nlbench.records.facts import Difference, differences
 
-DEFAULT_MIN_SEEDS: Final = 5
 _HERE: Final = Path("results") / "reference"
-_MATCHED: Final = ("stream_digest", "data", "protocol_version")  # with the learner's name: all that can mismatch
 
 
 def default_reference() -> Path:
@@ -45,7 +44,7 @@ def find_reference(record: Record, against: Path) -> tuple[Record | None, Findin
         hint = "Remove the one that is out of date."
         raise RecordError(f"two references of {record.model}: {matching[0].path} and {matching[1].path}.", hint)
     if not matching:
-        nearest = min(same, key=lambda other: (other.stream != record.stream, len(_mismatch(record, other))))
+        nearest = min(same, key=lambda other: (other.stream != record.stream, _mismatch(record, other)))
         what = "; ".join(map(str, _named(record, nearest)))
         reason = f"{nearest.path} is of another stream, data or protocol: {what} (record / reference)."
         return None, Finding(None, "mismatched", reason)
@@ -55,13 +54,11 @@ def find_reference(record: Record, against: Path) -> tuple[Record | None, Findin
 
 def margins_of(reference: Record) -> tuple[dict[str, float], int]:
     """Return the margin of each metric, in its own unit, and the least number of seeds, as the reference declares them."""
-    table: Mapping[str, Any] = reference.metadata.get("check") or {}
-    margins = {name: float(margin) for name, margin in table.items() if name in METRICS}
-    min_seeds = int(table.get("min_seeds", DEFAULT_MIN_SEEDS))
-    strangers = set(table) - set(METRICS) - {"min_seeds"}
-    if strangers or min_seeds < 2 or not all(0 < margin < float("inf") for margin in margins.values()):
-        raise RecordError(f"{reference.path}: its [check] table is wrong: {dict(table)}.")
-    return margins, min_seeds
+    check = reference.footer.check
+    margins = check.margins
+    if margins.keys() - METRICS.keys() or check.min_seeds < 2 or not all(0 < margin < inf for margin in margins.values()):
+        raise RecordError(f"{reference.path}: its [check] table is wrong: {check.facts()}.")
+    return margins, check.min_seeds
 
 
 def measured(record: Record, name: str) -> dict[int, float]:
@@ -69,15 +66,24 @@ def measured(record: Record, name: str) -> dict[int, float]:
     return {seed: value for seed, value in record.metric(name).items() if value is not None}
 
 
-def _mismatch(record: Record, reference: Record) -> list[str]:
-    return [key for key in _MATCHED if record.metadata.get(key) != reference.metadata.get(key)]
+def _mismatch(record: Record, reference: Record) -> int:
+    """Return how many of the facts differ that, with the learner's name, must agree."""
+    ours, theirs = record.footer, reference.footer
+    return sum(
+        (
+            ours.stream_digest != theirs.stream_digest,
+            ours.data != theirs.data,
+            ours.protocol_version != theirs.protocol_version,
+        )
+    )
 
 
 def _named(record: Record, reference: Record) -> list[Difference]:
     """Return what differs of the facts that must agree; a digest only where nothing behind it can be named."""
-    keys = ("stream", "scenario", "stream_spec", "data", "protocol_version")
-    facts = [{key: one.metadata[key] for key in keys if key in one.metadata} for one in (record, reference)]
-    return differences(*facts) or [Difference("stream_digest", record.stream_digest, reference.stream_digest)]
+    keys = {"stream", "scenario", "stream_spec", "data", "protocol_version"}
+    return differences(*(one.footer.model_dump(include=keys) for one in (record, reference))) or [
+        Difference("stream_digest", record.stream_digest, reference.stream_digest)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,20 +130,13 @@ def _refuse_unfit(record: Record, margins: Mapping[str, float], min_seeds: int) 
     nulls = [name for name in margins if None in record.metric(name).values()]
     if nulls:
         raise RecordError(f"{place} {nulls[0]} is null: {record.reason(nulls[0])}.")
-    if not all(_clean(run.get("environment", {})) for run in record.runs):
+    if not all(run.environment.clean for run in record.runs):
         raise RecordError(f"{place} it was not made from a clean tree.", "Commit, run it anew with --force, and update again.")
-
-
-def _clean(state: Mapping[str, Any]) -> bool:
-    """Return whether an execution's code was a commit: the package's checkout, and the repository the run was started in."""
-    trees = [state.get("dirty"), (state.get("project") or {}).get("dirty")]
-    known = [dirty for dirty in trees if dirty is not None]
-    return bool(known) and not any(known)
 
 
 def _no_better(record: Record, present: Record) -> str:
     """Return why the present reference stays, or nothing if the record should replace it."""
-    gained = record.metadata.get("check") != present.metadata.get("check")  # as good, with other margins
+    gained = record.footer.check != present.footer.check  # as good, with other margins
     for name in margins_of(present)[0]:
         new, old = measured(record, name), measured(present, name)
         common = new.keys() & old.keys()
@@ -155,8 +154,7 @@ def _no_better(record: Record, present: Record) -> str:
 
 def _improvement(record: Record, present: Record) -> str:
     """Return why a record took the place of the present reference."""
-    new, old = record.metadata.get("check"), present.metadata.get("check")
-    if new == old:
+    changed = ", ".join(map(str, differences(present.footer.check.facts(), record.footer.check.facts())))
+    if not changed:
         return "it is better than the one before."
-    changed = ", ".join(map(str, differences(old or {}, new or {})))
     return f"it is no worse than the one before, and declares other margins (before / now): {changed}."

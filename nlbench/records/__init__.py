@@ -1,6 +1,6 @@
 """Records: what a run measured, in one Parquet file that any tool can read."""
 
-from nlbench.records.footer import NotARecordError
+from nlbench.records.footer import Execution, Footer, NotARecordError
 from nlbench.records.record import Record
 from nlbench.records.schema import SCHEMA, SCHEMA_VERSION, Row
 from nlbench.records.store import add_execution, extend_record, read_record, read_records, rewrite_record, write_record
@@ -8,6 +8,8 @@ from nlbench.records.store import add_execution, extend_record, read_record, rea
 __all__ = [
     "SCHEMA",
     "SCHEMA_VERSION",
+    "Execution",
+    "Footer",
     "NotARecordError",
     "Record",
     "Row",

@@ -9,16 +9,17 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
+
+from nlbench.records.footer import Environment, Project
 
 PACKAGES: Final = ("nlbench", "torch", "triton", "numba", "numpy", "scipy", "pyarrow", "pandas", "pydantic", "safetensors")
 _CHECKOUT: Final = Path(__file__).resolve().parents[2]
 _CODE: Final = ("nlbench", "tasks", "baselines")
 
 
-def describe(results: Path) -> dict[str, Any]:
-    """Return the machine and the software as a JSON-able dict: packages, python, os, cpu, cores, memory_bytes, commit, dirty,
-    project.
+def describe(results: Path) -> Environment:
+    """Return the machine and the software.
 
     The GPU is described by who drives it. `commit` and `dirty` are null outside a checkout of the package; `project` has those of
     the repository around the present folder, where learners and streams of one's own lie, `results` left out. Cost: a few
@@ -26,17 +27,17 @@ def describe(results: Path) -> dict[str, Any]:
     """
     commit, dirty = source_state(_CHECKOUT)
     project, project_dirty = project_state(Path.cwd(), results)
-    return {
-        "packages": _versions(),
-        "python": platform.python_version(),
-        "os": f"{platform.system()} {platform.release()}",
-        "cpu": _cpu_model(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "memory_bytes": _memory_bytes(),
-        "commit": commit,
-        "dirty": dirty,
-        "project": {"commit": project, "dirty": project_dirty},
-    }
+    return Environment(
+        packages=_versions(),
+        python=platform.python_version(),
+        os=f"{platform.system()} {platform.release()}",
+        cpu=_cpu_model(),
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        memory_bytes=_memory_bytes(),
+        commit=commit,
+        dirty=dirty,
+        project=Project(commit=project, dirty=project_dirty),
+    )
 
 
 def source_state(checkout: Path, paths: Sequence[str] = _CODE) -> tuple[str | None, bool | None]:

@@ -1,8 +1,9 @@
-"""The metadata in a record's footer: what it must say before anything is read by it."""
+"""What a record says of itself in its footer: where its numbers come from, and what each execution ran on."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -24,36 +25,93 @@ class NotARecordError(RecordError):
     """A path that holds no record this version can read; readers of many paths skip it with a note."""
 
 
-class Execution(Closed, extra="allow"):
-    """One execution under `runs`."""
+class Said(Closed, extra="allow"):
+    """What a record says: each key that is named here has its type, and a later version may say more beside."""
+
+    def facts(self, *, without: Collection[str] = ()) -> dict[str, Any]:
+        """Return what it says as plain values, for showing and comparing; what it leaves out is left out."""
+        return self.model_dump(exclude_unset=True, exclude=set(without))
+
+
+class Project(Said):
+    """The repository around the folder that a run was started in; null outside any."""
+
+    commit: str | None = None
+    dirty: bool | None = None
+
+
+class Environment(Said):
+    """Where an execution ran; null is unknown."""
+
+    commit: str | None = None
+    cores: int | None = None
+    cpu: str | None = None
+    dirty: bool | None = None
+    memory_bytes: int | None = None
+    os: str | None = None
+    packages: dict[str, str] = Field(default_factory=dict)
+    project: Project = Project()
+    python: str | None = None
+
+    @property
+    def clean(self) -> bool:
+        """Whether the code was a commit: the package's checkout, and the repository the run was started in."""
+        known = [dirty for dirty in (self.dirty, self.project.dirty) if dirty is not None]
+        return bool(known) and not any(known)
+
+
+class Check(Said):
+    """What the gate allows where the record is the reference: a margin a metric, in its own unit."""
+
+    __pydantic_extra__: dict[str, float] = Field(init=False)
+    min_seeds: int = 5
+
+    @property
+    def margins(self) -> dict[str, float]:
+        """Every margin by its metric."""
+        return dict(self.__pydantic_extra__)
+
+
+class Execution(Said):
+    """What one execution says: its seeds and what it ran on."""
 
     run: Text
+    created: Text  # UTC
     seeds: Seeds
-    environment: Facts
+    backend: str | None = None
+    device: str | None = None
+    gpu: str | None = None
+    threads: int | None = None
+    environment: Environment = Environment()
 
 
-class Footer(Closed, extra="allow"):
-    """What every reader relies on; other keys may stand beside."""
+class Footer(Execution):
+    """What a whole record says. What belongs to one execution stands at the top for the newest, and for each in `runs`."""
 
     schema_version: Annotated[int, Field(ge=1)]
     metrics_version: int
-    protocol_version: int
-    run: Text
     model: Text
     stream: Text
-    stream_digest: Text
     scenario: Text
-    fingerprint: Text
-    created: Text
-    seeds: Seeds
     n_tasks: Annotated[int, Field(ge=1)]
-    null_metrics: dict[str, str]
-    runs: Annotated[list[Execution], Field(min_length=1)]
+    fingerprint: Text
+    protocol_version: int
+    stream_digest: Text
+    learner_digest: str | None = None
+    source_digest: str | None = None
+    precision: str = "float32"
+    data: dict[str, str] = Field(default_factory=dict)  # checksums by source
     stream_spec: Facts
     learner_spec: Facts
-    data: dict[str, str] = Field(default_factory=dict)
-    environment: Facts
-    check: dict[str, float] = Field(default_factory=dict)
+    check: Check = Check()
+    null_metrics: dict[str, str]
+    runs: Annotated[list[Execution], Field(min_length=1)]
+
+    @property
+    def learner_kind(self) -> str:
+        """What the learner is, such as `mlp` or `package.module:Class`; empty where that is not said."""
+        learner = self.learner_spec.get("learner")
+        return str(learner.get("kind", "")) if isinstance(learner, dict) else ""
 
     @model_validator(mode="after")
     def _seeds_agree(self) -> Footer:
@@ -65,23 +123,70 @@ class Footer(Closed, extra="allow"):
         return self
 
 
-def parse(text: bytes, path: Path) -> dict[str, Any]:
-    """Return the metadata that a footer's JSON holds. Raises NotARecordError with the first broken rule."""
+# What the fingerprint covers or a later execution of the same record must share; all else belongs to one execution.
+IDENTITY: Final = frozenset(
+    {
+        "model",
+        "stream",
+        "stream_digest",
+        "scenario",
+        "fingerprint",
+        "n_tasks",
+        "protocol_version",
+        "stream_spec",
+        "learner_spec",
+        "learner_digest",
+        "data",
+        "precision",
+        "source_digest",
+    }
+)
+
+
+def of_execution(facts: Mapping[str, Any], path: Path) -> Footer:
+    """Return the footer of a record that is to hold one execution, `facts` being all that is known of it.
+
+    Raises RecordError with every broken rule.
+    """
+    own = {key: value for key, value in facts.items() if key not in IDENTITY}
     try:
-        metadata = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise NotARecordError(f"{path}: its metadata is not JSON.") from error
-    if not isinstance(metadata, dict):
-        raise NotARecordError(f"{path}: its metadata must be a JSON object, got {json.dumps(metadata)[:60]}.")
-    version = metadata.get("schema_version")
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        hint = "Install a newer nlbench to read it."
-        raise NotARecordError(f"{path} has schema version {version}, this version reads up to {SCHEMA_VERSION}.", hint)
-    try:
-        Footer.model_validate(metadata)
+        return Footer.model_validate({**facts, "null_metrics": {}, "runs": [own]})
     except ValidationError as error:
-        raise NotARecordError(f"{problems(error, str(path), Footer)[0]}.") from None
-    return metadata
+        raise RecordError("\n".join(problems(error, f"{path}: metadata", Footer))) from None
+
+
+def parse(text: bytes, path: Path) -> Footer:
+    """Return what a footer's JSON says. Raises NotARecordError with the first broken rule."""
+    try:
+        footer = Footer.model_validate_json(text)
+    except ValidationError:
+        raise _refusal(text, path) from None
+    if footer.schema_version > SCHEMA_VERSION:
+        raise _too_new(footer.schema_version, path)
+    return footer
+
+
+def _refusal(text: bytes, path: Path) -> NotARecordError:
+    """Return why a footer is none, in Python's words for JSON's types."""
+    try:
+        said = json.loads(text)
+    except (ValueError, RecursionError):
+        return NotARecordError(f"{path}: its metadata is not JSON.")
+    if not isinstance(said, dict):
+        return NotARecordError(f"{path}: its metadata must be a JSON object, got {json.dumps(said)[:60]}.")
+    version = said.get("schema_version")
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        return _too_new(version, path)
+    try:
+        Footer.model_validate(said)
+    except ValidationError as error:
+        return NotARecordError(f"{problems(error, str(path), Footer)[0]}.")
+    return NotARecordError(f"{path}: its metadata is not JSON.")  # such as NaN, which Python's reader takes
+
+
+def _too_new(version: int, path: Path) -> NotARecordError:
+    hint = "Install a newer nlbench to read it."
+    return NotARecordError(f"{path} has schema version {version}, this version reads up to {SCHEMA_VERSION}.", hint)
 
 
 def check_columns(schema: pa.Schema, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A record in memory: typed access to its metadata, matrices and metrics."""
+"""A record in memory: its footer, matrices and metrics."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ from nlbench.errors import RecordError
 from nlbench.metrics import METRICS, METRICS_VERSION, NotMeasuredError, Value, Within, measure
 from nlbench.records import arrays
 from nlbench.records.columns import NONE, Columns, accuracies, derive, null_metrics, within
+from nlbench.records.footer import Execution, Footer
 from nlbench.records.schema import SCHEMA, Row, check_finite
 
 if TYPE_CHECKING:
@@ -26,13 +27,10 @@ AGREEMENT: Final = 1e-9  # largest allowed difference between a stored metric an
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """One learner on one stream over a set of seeds, read from one file or merged from files that differ in seeds only.
-
-    `metadata` is the footer; what belongs to one execution stands there for the newest, and for each in `runs`.
-    """
+    """One learner on one stream over a set of seeds, read from one file or merged from files that differ in seeds only."""
 
     paths: tuple[Path, ...]
-    metadata: Mapping[str, Any]
+    footer: Footer
     first: Columns  # row group 0
 
     @property
@@ -43,47 +41,47 @@ class Record:
     @property
     def run(self) -> str:
         """The newest execution."""
-        return self.metadata["run"]
+        return self.footer.run
 
     @property
-    def runs(self) -> list[dict[str, Any]]:
+    def runs(self) -> tuple[Execution, ...]:
         """Each execution: its name, seeds, backend, device, versions and whatever else is its own."""
-        return list(self.metadata["runs"])
+        return tuple(self.footer.runs)
 
     @property
     def model(self) -> str:
         """The learner's name: that of its recipe."""
-        return self.metadata["model"]
+        return self.footer.model
 
     @property
     def stream(self) -> str:
         """The stream's name."""
-        return self.metadata["stream"]
+        return self.footer.stream
 
     @property
     def stream_digest(self) -> str:
         """Digest of the resolved stream."""
-        return self.metadata["stream_digest"]
+        return self.footer.stream_digest
 
     @property
     def scenario(self) -> str:
         """`task-il`, `domain-il` or `class-il`."""
-        return self.metadata["scenario"]
+        return self.footer.scenario
 
     @property
     def fingerprint(self) -> str:
         """What decides the numbers, hashed."""
-        return self.metadata["fingerprint"]
+        return self.footer.fingerprint
 
     @property
     def seeds(self) -> tuple[int, ...]:
         """The seeds, ascending."""
-        return tuple(self.metadata["seeds"])
+        return tuple(self.footer.seeds)
 
     @property
     def n_tasks(self) -> int:
         """T."""
-        return self.metadata["n_tasks"]
+        return self.footer.n_tasks
 
     @cached_property
     def accuracies(self) -> np.ma.MaskedArray:
@@ -116,7 +114,7 @@ class Record:
 
     def reason(self, name: str) -> str:
         """Return why a metric is null for the first seed where it is; empty if it has a value for each."""
-        nulls = self.metadata["null_metrics"] if self._metrics_are_stored else null_metrics(self._derived)
+        nulls = self.footer.null_metrics if self._metrics_are_stored else null_metrics(self._derived)
         return nulls.get(name, "")
 
     def bytes(self) -> dict[str, float]:
@@ -199,7 +197,7 @@ class Record:
 
     @property
     def _metrics_are_stored(self) -> bool:
-        return self.metadata["metrics_version"] == METRICS_VERSION
+        return self.footer.metrics_version == METRICS_VERSION
 
     @cached_property
     def _all(self) -> Columns:

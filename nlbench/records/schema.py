@@ -33,37 +33,6 @@ SCHEMA: Final = pa.schema(
 )
 CONSTANT: Final = ("model", "stream", "stream_digest", "scenario")  # one value in a file, equal to the metadata's
 
-# The metadata every record has; the runner adds more.
-REQUIRED_METADATA: Final = (
-    "run",
-    "model",
-    "stream",
-    "stream_digest",
-    "scenario",
-    "fingerprint",
-    "seeds",
-    "n_tasks",
-    "protocol_version",
-)
-# What the fingerprint covers or a later execution of the same record must share; all else belongs to one execution.
-IDENTITY: Final = frozenset(
-    {
-        "model",
-        "stream",
-        "stream_digest",
-        "scenario",
-        "fingerprint",
-        "n_tasks",
-        "protocol_version",
-        "stream_spec",
-        "learner_spec",
-        "learner_digest",
-        "data",
-        "precision",
-        "source_digest",
-    }
-)
-
 
 class Row(NamedTuple):
     """One measured value, as the protocol yields it."""

@@ -19,16 +19,14 @@ import pyarrow.parquet as pq
 
 from nlbench.errors import RecordError
 from nlbench.metrics import METRICS, METRICS_VERSION
-from nlbench.records import arrays, footer
+from nlbench.records import arrays
 from nlbench.records.columns import NONE, Columns, derive, null_metrics
-from nlbench.records.footer import NotARecordError
+from nlbench.records.footer import IDENTITY, Footer, NotARecordError, check_columns, of_execution, parse
 from nlbench.records.lock import locked
 from nlbench.records.record import Record
 from nlbench.records.schema import (
     CONSTANT,
-    IDENTITY,
     METADATA_KEY,
-    REQUIRED_METADATA,
     SCHEMA,
     SCHEMA_VERSION,
     Row,
@@ -48,9 +46,8 @@ def write_record(path: Path | str, *, rows: Iterable[Row], metadata: Mapping[str
     stood at the path is replaced.
     """
     path = Path(path)
-    facts = _stamped(metadata, path)
-    table = _table(rows, facts)
-    return _write(path, table, {**facts, "runs": [_execution(facts)]})
+    footer = _stamped(metadata, path)
+    return _write(path, _table(rows, footer), footer)
 
 
 def extend_record(record: Record, *, rows: Iterable[Row], metadata: Mapping[str, Any]) -> Path:
@@ -59,15 +56,16 @@ def extend_record(record: Record, *, rows: Iterable[Row], metadata: Mapping[str,
     The identity (fingerprint, specs, data) must be the same; what belongs to one execution (backend, seconds, versions) is kept
     for each under `runs`, and the newest stands at the top. Raises RecordError if a seed is already there.
     """
-    facts = _stamped(metadata, record.path)
-    differing = sorted(key for key in IDENTITY & facts.keys() & record.metadata.keys() if facts[key] != record.metadata[key])
+    old, new = record.footer, _stamped(metadata, record.path)
+    said = IDENTITY & old.model_fields_set & new.model_fields_set
+    differing = sorted(key for key in said if getattr(old, key) != getattr(new, key))
     if differing:
         raise RecordError(f"{record.path}: cannot be extended by a run whose {', '.join(differing)} differs.")
-    repeated = sorted(set(facts["seeds"]) & set(record.seeds))
+    repeated = sorted(set(new.seeds) & set(old.seeds))
     if repeated:
         raise RecordError(f"{record.path}: seed {repeated[0]} is already recorded.")
-    merged = {**facts, "seeds": sorted([*record.seeds, *facts["seeds"]]), "runs": [*record.runs, _execution(facts)]}
-    return _write(record.path, pa.concat_tables([_without_derived(record.table), _table(rows, facts)]), merged)
+    merged = new.model_copy(update={"seeds": sorted([*old.seeds, *new.seeds]), "runs": [*old.runs, *new.runs]})
+    return _write(record.path, pa.concat_tables([_without_derived(record.table), _table(rows, new)]), merged)
 
 
 def add_execution(path: Path, *, rows: Sequence[Row], metadata: Mapping[str, Any], replace: bool = False) -> tuple[int, ...]:
@@ -90,8 +88,8 @@ def add_execution(path: Path, *, rows: Sequence[Row], metadata: Mapping[str, Any
 def rewrite_record(record: Record, path: Path | str) -> Path:
     """Write a record that was read to `path`, in today's schema and with today's metrics; return the path."""
     path = Path(path)
-    facts = {**record.metadata, "schema_version": SCHEMA_VERSION, "metrics_version": METRICS_VERSION}
-    return _write(path, _without_derived(record.table), facts)
+    today = {"schema_version": SCHEMA_VERSION, "metrics_version": METRICS_VERSION}
+    return _write(path, _without_derived(record.table), record.footer.model_copy(update=today))
 
 
 def read_record(path: Path | str) -> Record:
@@ -127,32 +125,21 @@ def read_records(paths: Iterable[Path | str], *, with_reference: bool = False) -
     return _merged(records), notes
 
 
-def _stamped(metadata: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    missing = [key for key in REQUIRED_METADATA if key not in metadata]
-    if missing:
-        raise RecordError(f"{path}: the metadata lacks {', '.join(missing)}.")
+def _stamped(metadata: Mapping[str, Any], path: Path) -> Footer:
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    return {
-        **metadata,
-        "seeds": sorted(metadata["seeds"]),
-        "schema_version": SCHEMA_VERSION,
-        "metrics_version": METRICS_VERSION,
-        "created": created,
-    }
+    today = {"schema_version": SCHEMA_VERSION, "metrics_version": METRICS_VERSION, "created": created}
+    return of_execution({**metadata, "seeds": sorted(metadata["seeds"]), **today}, path)
 
 
-def _execution(facts: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in facts.items() if key not in IDENTITY and key != "runs"}
-
-
-def _table(rows: Iterable[Row], facts: Mapping[str, Any]) -> pa.Table:
+def _table(rows: Iterable[Row], footer: Footer, run: str | None = None) -> pa.Table:
     columns: Sequence[Sequence[Any]] = list(zip(*rows, strict=True)) or [()] * len(Row._fields)
     named = dict(zip(Row._fields, columns, strict=True))
-    strangers = sorted({seed for seed in named["seed"] if seed is not None} - set(facts["seeds"]))
+    strangers = sorted({seed for seed in named["seed"] if seed is not None} - set(footer.seeds))
     if strangers:
         raise RecordError(f"a row names seed {strangers[0]}, which the metadata does not.")
     count = len(named["metric"])
-    texts = {"metric": named["metric"], **{name: (facts[name],) * count for name in ("run", *CONSTANT)}}
+    constant = {"run": run or footer.run, **{name: getattr(footer, name) for name in CONSTANT}}
+    texts = {"metric": named["metric"], **{name: (text,) * count for name, text in constant.items()}}
     packed = [
         arrays.from_strings(texts[field.name]) if field.name in texts else arrays.from_numbers(named[field.name], field.type)
         for field in SCHEMA
@@ -166,29 +153,28 @@ def _without_derived(table: pa.Table) -> pa.Table:
     return table.filter(arrays.mask(~derived)).select(SCHEMA.names)
 
 
-def _write(path: Path, table: pa.Table, facts: Mapping[str, Any]) -> Path:
-    n_tasks = facts["n_tasks"]
+def _write(path: Path, table: pa.Table, footer: Footer) -> Path:
     check_finite(table, str(path))
     columns = Columns.of(table)
-    columns.check(facts["seeds"], n_tasks, str(path))
+    columns.check(footer.seeds, footer.n_tasks, str(path))
     columns.check_keys(str(path))
-    run_of = {seed: run["run"] for run in facts["runs"] for seed in run["seeds"]}
-    derived = derive(columns, facts["seeds"], n_tasks)
+    run_of = {seed: execution.run for execution in footer.runs for seed in execution.seeds}
+    derived = derive(columns, footer.seeds, footer.n_tasks)
     rows = [
-        (run_of[seed], Row(seed, n_tasks, None, None, name, value.value))
+        (run_of[seed], Row(seed, footer.n_tasks, None, None, name, value.value))
         for seed, values in derived.items()
         for name, value in values.items()
     ]
     for run in dict.fromkeys(run for run, _ in rows):
-        table = pa.concat_tables([table, _table([row for owner, row in rows if owner == run], {**facts, "run": run})])
-    facts = {**facts, "null_metrics": null_metrics(derived)}
+        table = pa.concat_tables([table, _table([row for owner, row in rows if owner == run], footer, run)])
+    footer = footer.model_copy(update={"null_metrics": null_metrics(derived)})
     columns = Columns.of(table)
     first = columns.of_metrics([name for name in columns.names if belongs_first(name, _METRIC_NAMES)])
-    return replace_file(path, _parquet([table.filter(arrays.mask(first)), table.filter(arrays.mask(~first))], facts))
+    return replace_file(path, _parquet([table.filter(arrays.mask(first)), table.filter(arrays.mask(~first))], footer))
 
 
-def _parquet(groups: Sequence[pa.Table], facts: Mapping[str, Any]) -> bytes:
-    text = json.dumps(facts, allow_nan=False, sort_keys=True, ensure_ascii=False)
+def _parquet(groups: Sequence[pa.Table], footer: Footer) -> bytes:
+    text = json.dumps(footer.facts(), allow_nan=False, sort_keys=True, ensure_ascii=False)
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, SCHEMA, compression="zstd", store_schema=False) as writer:
         writer.add_key_value_metadata({METADATA_KEY.decode(): text})
@@ -222,7 +208,7 @@ def _open(path: Path) -> Record:
         raise NotARecordError(f"{path} is a folder, not a record." if path.is_dir() else f"{path} does not exist.")
     try:
         with pq.ParquetFile(path, read_dictionary=["metric"]) as file:
-            metadata = _metadata(file, path)
+            footer = _footer(file, path)
             if not file.num_row_groups:
                 raise NotARecordError(f"{path} holds no rows.")
             first = file.read_row_group(0, columns=list(Columns.SOURCE), use_threads=False)
@@ -235,21 +221,21 @@ def _open(path: Path) -> Record:
     if first["metric"].null_count:
         raise NotARecordError(f"{path}: column metric: must name a metric in every row, got null.")
     check_finite(first, str(path))
-    record = Record((path,), metadata, Columns.of(first))
+    record = Record((path,), footer, Columns.of(first))
     record.first.check(record.seeds, record.n_tasks, str(path))
     record.verify()
     return record
 
 
-def _metadata(file: pq.ParquetFile, path: Path) -> dict[str, Any]:
+def _footer(file: pq.ParquetFile, path: Path) -> Footer:
     text = (file.metadata.metadata or {}).get(METADATA_KEY)
     if text is None:
         raise NotARecordError(f"{path} is a Parquet file but not a record of nlbench.")
-    metadata = footer.parse(text, path)
-    footer.check_columns(file.schema_arrow, path)
-    if metadata["n_tasks"] > file.metadata.num_rows:  # a task has at least a row, and matrices are made of this size
-        raise NotARecordError(f"{path}: n_tasks: must be at most its {file.metadata.num_rows} rows, got {metadata['n_tasks']}.")
-    return metadata
+    footer = parse(text, path)
+    check_columns(file.schema_arrow, path)
+    if footer.n_tasks > file.metadata.num_rows:  # a task has at least a row, and matrices are made of this size
+        raise NotARecordError(f"{path}: n_tasks: must be at most its {file.metadata.num_rows} rows, got {footer.n_tasks}.")
+    return footer
 
 
 def _files(paths: Iterable[Path | str]) -> list[Path]:
@@ -283,13 +269,13 @@ def _merge(records: Sequence[Record]) -> Record:
                 hint = "Remove one of them."
                 raise RecordError(f"two values for seed {seed} of {record.model}: in {owner[seed]} and in {record.path}.", hint)
             owner[seed] = record.path
-    newest = max(records, key=lambda record: str(record.metadata["created"]))
-    metadata = {
-        **newest.metadata,
+    footers = [record.footer for record in records]
+    merged = {
         "seeds": sorted(owner),
-        "runs": [run for record in records for run in record.runs],
-        "null_metrics": {name: why for record in records for name, why in record.metadata["null_metrics"].items()},
-        "metrics_version": min(record.metadata["metrics_version"] for record in records),
+        "runs": [run for footer in footers for run in footer.runs],
+        "null_metrics": {name: why for footer in footers for name, why in footer.null_metrics.items()},
+        "metrics_version": min(footer.metrics_version for footer in footers),
     }
+    newest = max(footers, key=lambda footer: footer.created)
     paths = tuple(path for record in records for path in record.paths)
-    return Record(paths, metadata, Columns.joined([record.first for record in records]))
+    return Record(paths, newest.model_copy(update=merged), Columns.joined([record.first for record in records]))

@@ -6,7 +6,7 @@ import io
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,8 +29,7 @@ def diff(first: Record, second: Record) -> list[Difference]:
 
     Of what belongs to one execution, that of the newest; names and dates of executions do not count.
     """
-    sides = [{key: value for key, value in one.metadata.items() if key not in _BOOKKEEPING} for one in (first, second)]
-    return differences(*sides)
+    return differences(*(one.footer.facts(without=_BOOKKEEPING) for one in (first, second)))
 
 
 def export(records: Iterable[Record], path: Path | str) -> Path:
@@ -65,15 +64,16 @@ def superseded(records: Sequence[Record]) -> list[Record]:
     newest: dict[str, Record] = {}
     for record in records:
         held = newest.setdefault(_declaration(record), record)
-        if str(record.metadata["created"]) > str(held.metadata["created"]):
+        if record.footer.created > held.footer.created:
             newest[_declaration(record)] = record
     return [record for record in records if newest[_declaration(record)] is not record]
 
 
 def _declaration(record: Record) -> str:
-    keys = ("model", "stream", "scenario", "stream_spec", "learner_spec", "precision")
-    facts: dict[str, Any] = {key: record.metadata.get(key) for key in keys}
-    return json.dumps(facts, sort_keys=True)
+    said = record.footer
+    return json.dumps(
+        [said.model, said.stream, said.scenario, said.stream_spec, said.learner_spec, said.precision], sort_keys=True
+    )
 
 
 def prune(folder: Path | str, *, delete: bool = False) -> dict[Path, str]:
@@ -100,7 +100,7 @@ def prune(folder: Path | str, *, delete: bool = False) -> dict[Path, str]:
 def migrate(path: Path | str) -> bool:
     """Rewrite a record in today's schema with today's metrics, in place; return whether there was anything to do."""
     record = read_record(path)
-    if (record.metadata["schema_version"], record.metadata["metrics_version"]) == (SCHEMA_VERSION, METRICS_VERSION):
+    if (record.footer.schema_version, record.footer.metrics_version) == (SCHEMA_VERSION, METRICS_VERSION):
         return False
     rewrite_record(record, path)
     return True

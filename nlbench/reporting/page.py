@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -16,22 +16,16 @@ from nlbench.comparison import Comparison, Entry, Group, learner_table, paired_t
 from nlbench.comparison.tables import ranking_text
 from nlbench.errors import NlbenchError
 from nlbench.metrics import METRICS
-from nlbench.records import Record
+from nlbench.records import Execution
 from nlbench.records.facts import flatten
 from nlbench.reporting import drawing, theme
 from nlbench.reporting.figures import MOST_NUMBERS, Figure, figures, legend_of_tasks
 from nlbench.reporting.rerun import rerun, seeds_text
 
-_IDENTITY_FACTS: Final = (
-    "fingerprint",
-    "protocol_version",
-    "stream_digest",
-    "learner_digest",
-    "source_digest",
-    "precision",
-    "data",
+_IDENTITY: Final = frozenset(
+    {"fingerprint", "protocol_version", "stream_digest", "learner_digest", "source_digest", "precision", "data"}
 )
-_OF_RUN: Final = ("created", "seeds", "backend", "device", "gpu", "threads", "environment")
+_OF_EXECUTION: Final = frozenset({"created", "seeds", "backend", "device", "gpu", "threads", "environment"})
 
 
 def report(
@@ -112,7 +106,7 @@ def _page(comparison: Comparison, drawn: Sequence[Sequence[Figure]], notes: Sequ
         sections=sections,
         n_records=len(records),
         learners=len({record.model for record in records}),
-        newest=max(str(record.metadata["created"]) for record in records)[:10],
+        newest=max(record.footer.created for record in records)[:10],
         overall=[ranking_text(metric, ranking) for metric, ranking in comparison.overall.items()],
         mismatches=comparison.mismatches,
         notes=notes,
@@ -193,24 +187,22 @@ def _figure(figure: Figure, group: Group, name: str) -> dict[str, Any]:
 
 def _provenance(entry: Entry) -> dict[str, Any]:
     record = entry.record
-    facts = record.metadata
-    identity = flatten({key: facts[key] for key in _IDENTITY_FACTS if key in facts})
+    said = record.footer
     return {
         "label": entry.label,
         "rerun": rerun(record),
         "files": [path.name for path in record.paths],
         "tables": [
-            ("identity", identity),
-            ("learner", flatten(facts.get("learner_spec", {}))),
-            ("stream", flatten(facts.get("stream_spec", {}))),
-            *((f"execution {number}", _execution(run, record)) for number, run in enumerate(record.runs, start=1)),
+            ("identity", flatten(said.model_dump(include=set(_IDENTITY), exclude_unset=True))),
+            ("learner", flatten(said.learner_spec)),
+            ("stream", flatten(said.stream_spec)),
+            *((f"execution {number}", _execution(run)) for number, run in enumerate(record.runs, start=1)),
         ],
     }
 
 
-def _execution(run: Mapping[str, Any], record: Record) -> dict[str, Any]:
-    facts = {key: run[key] for key in _OF_RUN if key in run}
-    return {**flatten(facts), "seeds": seeds_text(run.get("seeds", record.seeds))}
+def _execution(run: Execution) -> dict[str, Any]:
+    return {**flatten(run.model_dump(include=set(_OF_EXECUTION), exclude_unset=True)), "seeds": seeds_text(run.seeds)}
 
 
 # files

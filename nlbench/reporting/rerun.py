@@ -27,24 +27,23 @@ def rerun(record: Record) -> Rerun:
 
     The remark says whether that resolves to the record's fingerprint, and if not, which part of it differs. Cost: milliseconds.
     """
-    kind = str(record.metadata.get("learner_spec", {}).get("learner", {}).get("kind", ""))
-    model = kind if ":" in kind else record.model
+    said = record.footer
+    model = said.learner_kind if ":" in said.learner_kind else record.model
     overrides: dict[str, str] = {}
-    precision = str(record.metadata.get("precision", "float32"))
 
     def planned() -> Plan:
-        return resolve(model, record.stream, seeds=record.seeds, overrides=overrides, precision=precision)
+        return resolve(model, record.stream, seeds=record.seeds, overrides=overrides, precision=said.precision)
 
     try:
         # the stream first: a learner's batch is the stream's unless it has its own
-        for name in ("stream_spec", "learner_spec"):
-            overrides |= _overrides(planned().describe()[name], record.metadata.get(name, {}))
+        for name, recorded in (("stream_spec", said.stream_spec), ("learner_spec", said.learner_spec)):
+            overrides |= _overrides(planned().describe()[name], recorded)
         remark = _remark(record, planned())
     except NlbenchError as error:
         remark = f"Not reconstructed from today's declarations: {error}"
     words = ["nlbench", "run", "--model", model, "--stream", record.stream, "--seeds", seeds_text(record.seeds)]
-    if precision != "float32":
-        words += ["--precision", precision]
+    if said.precision != "float32":
+        words += ["--precision", said.precision]
     for key, value in overrides.items():
         words += ["--set", f"{key}={value}"]
     return Rerun(shlex.join(words), remark)
@@ -72,7 +71,7 @@ def _overrides(declared: Mapping[str, Any], recorded: Mapping[str, Any]) -> dict
 def _remark(record: Record, planned: Plan) -> str:
     if planned.fingerprint == record.fingerprint:
         return "Same fingerprint with this version: the same numbers, to rounding."
-    then, now = record.metadata, planned.describe()
+    then, now = record.footer, planned.describe()
     parts = {
         "protocol_version": "the protocol",
         "stream_digest": "the stream's declaration",
@@ -80,7 +79,7 @@ def _remark(record: Record, planned: Plan) -> str:
         "learner_digest": "the learner's declaration",
         "source_digest": "the code that runs",
     }
-    differing = [text for key, text in parts.items() if then.get(key) != now[key]]
-    commit = (then.get("environment") or {}).get("commit")
+    differing = [text for key, text in parts.items() if getattr(then, key) != now[key]]
+    commit = then.environment.commit
     where = f" It was made at commit {commit[:12]}." if commit else ""
     return f"Another fingerprint with this version: {', '.join(differing) or 'something'} changed since.{where}"

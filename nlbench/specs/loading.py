@@ -198,7 +198,7 @@ def problems(error: ValidationError, place: str, model: type[Closed], prefix: tu
             # a rule between keys of one table: its message starts with the key it blames
             lines.append(f"{place}: {key}{'.' if key else ''}{item['msg'].removeprefix('Value error, ')}")
         else:
-            rule = item["msg"].replace("Input should", "must").replace("String should", "must")
+            rule = item["msg"].replace("Input should", "must").replace("String should", "must").partition(" or instance of ")[0]
             lines.append(f"{place}: {key or 'file'}: {rule}, got {_shown(item['input'])}")
     return lines
 

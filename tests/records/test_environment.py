@@ -48,7 +48,7 @@ def test_no_checkout_is_null_not_clean(tmp_path: Path, checkout: Path, monkeypat
 
 
 def test_description_is_plain_and_names_nobody() -> None:
-    facts = environment.describe(Path("results"))
+    facts = environment.describe(Path("results")).facts()
     text = json.dumps(facts)
     assert facts["packages"]["numpy"]
     assert facts["cores"] >= 1

@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from synthetic_records import make_record, matrix
+from synthetic_records import make_record, matrix, metadata
 
 from nlbench.errors import RecordError
-from nlbench.records import NotARecordError, read_record, read_records
+from nlbench.records import NotARecordError, read_record, read_records, write_record
 from nlbench.records.schema import METADATA_KEY
 
 TWO = {0: matrix(0.6, 0.9), 3: matrix(0.7, 0.95)}
@@ -80,13 +80,13 @@ def test_metadata_that_is_no_table(tmp_path: Path, text: str) -> None:
 )
 def test_metadata_of_wrong_types(tmp_path: Path, facts: dict[str, Any], message: str) -> None:
     good = make_record(tmp_path / "good.parquet", TWO)
-    text = json.dumps({**good.metadata, **facts})
+    text = json.dumps({**good.footer.facts(), **facts})
     assert f"bad.parquet: {message}" in refused(good.path, rewritten(good.path, tmp_path / "bad.parquet", text))
 
 
 def test_metadata_that_lacks_a_key(tmp_path: Path) -> None:
     good = make_record(tmp_path / "good.parquet", TWO)
-    text = json.dumps({key: value for key, value in good.metadata.items() if key != "created"})
+    text = json.dumps({key: value for key, value in good.footer.facts().items() if key != "created"})
     bad = rewritten(good.path, tmp_path / "bad.parquet", text)
     assert "bad.parquet: created: is required" in refused(good.path, bad)
 
@@ -112,7 +112,42 @@ def test_columns_of_wrong_types(tmp_path: Path, change: Callable[[pa.Table], pa.
 
 def test_what_a_record_says_beside_is_let_be(tmp_path: Path) -> None:
     good = make_record(tmp_path / "good.parquet", TWO)
-    more = rewritten(good.path, tmp_path / "more.parquet", json.dumps({**good.metadata, "note": [1]}))
-    assert read_record(more).metadata["note"] == [1]
+    more = rewritten(good.path, tmp_path / "more.parquet", json.dumps({**good.footer.facts(), "note": [1]}))
+    assert read_record(more).footer.facts()["note"] == [1]
     with pytest.raises(NotARecordError, match="Install a newer nlbench"):
-        read_record(rewritten(good.path, tmp_path / "new.parquet", json.dumps({**good.metadata, "schema_version": 2, "runs": 1})))
+        read_record(
+            rewritten(good.path, tmp_path / "new.parquet", json.dumps({**good.footer.facts(), "schema_version": 2, "runs": 1}))
+        )
+
+
+def test_what_shipped_records_say_is_said_again_to_the_letter() -> None:
+    """A rewritten record keeps every fact: whole numbers stay whole, what is absent stays absent, what is unknown stays."""
+    root = Path(__file__).parents[2]
+    paths = [Path(__file__).parent / "data" / "schema-1.parquet", *(root / "results" / "reference").glob("*.parquet")]
+    assert len(paths) > 20
+    for path in paths:
+        said = json.loads(pq.ParquetFile(path).metadata.metadata[METADATA_KEY])
+        again = read_records([path], with_reference=True)[0][0].footer.facts()
+        assert json.dumps(again, sort_keys=True) == json.dumps(said, sort_keys=True), path.name
+
+
+def test_a_footer_answers_by_attributes_where_a_record_says_little(tmp_path: Path) -> None:
+    said = make_record(tmp_path / "r.parquet", TWO, check={"forgetting": 0.1}, learner_spec={"learner": "mlp"}).footer
+    assert (said.check.margins, said.check.min_seeds) == ({"forgetting": 0.1}, 5)
+    assert (said.environment.commit, said.environment.packages, said.environment.clean) == (None, {}, False)
+    assert (said.gpu, said.runs[0].backend, said.learner_kind) == (None, "reference", "")
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"seeds": ["0"]}, "metadata: seeds.0: must be a valid integer"),
+        ({"threads": "1"}, "metadata: threads: must be a valid integer"),
+        ({"environment": {"cores": "two"}}, "metadata: environment.cores: must be a valid integer"),
+        ({"model": ""}, "metadata: model: must have at least 1 character"),
+    ],
+)
+def test_wrong_facts_are_refused_before_they_are_written(tmp_path: Path, facts: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecordError, match=message):
+        write_record(tmp_path / "r.parquet", rows=[], metadata={**metadata(seeds=[0], n_tasks=5), **facts})
+    assert not list(tmp_path.iterdir())

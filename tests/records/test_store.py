@@ -55,9 +55,9 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert record.metric("forgetting") == pytest.approx({0: 0.3, 3: 0.25})
     assert record.bytes() == {"parameters": 640}
     assert record.seconds() == {"train": 2.5}
-    assert record.metadata["schema_version"] == SCHEMA_VERSION
-    assert record.metadata["created"].endswith("+00:00")
-    assert [run["run"] for run in record.runs] == ["run-1"]
+    assert record.footer.schema_version == SCHEMA_VERSION
+    assert record.footer.created.endswith("+00:00")
+    assert [run.run for run in record.runs] == ["run-1"]
     assert record.values("chance")[0] == Row(0, None, 1, None, "chance", 0.2, 100)
     assert record.table.schema.equals(SCHEMA)
 
@@ -165,7 +165,7 @@ def test_broken_rows_are_refused(tmp_path: Path) -> None:
     for message, rows in cases.items():
         with pytest.raises(RecordError, match=message):
             write_record(tmp_path / "r.parquet", rows=rows, metadata=facts)
-    with pytest.raises(RecordError, match="lacks fingerprint"):
+    with pytest.raises(RecordError, match="fingerprint: is required"):
         write_record(tmp_path / "r.parquet", rows=good, metadata={k: v for k, v in facts.items() if k != "fingerprint"})
     assert not list(tmp_path.iterdir())
 
@@ -179,7 +179,7 @@ def test_more_seeds_extend_the_record(tmp_path: Path) -> None:
     both = read_record(record.path)
     assert both.seeds == (0, 1, 3)
     assert both.metric("forgetting") == pytest.approx({0: 0.3, 1: 0.4, 3: 0.25})
-    assert [(run["run"], run["seeds"], run["backend"]) for run in both.runs] == [
+    assert [(run.run, run.seeds, run.backend) for run in both.runs] == [
         ("run-1", [0, 3], "reference"),
         ("run-2", [1], "numba"),
     ]
@@ -197,7 +197,7 @@ def test_rewriting_changes_no_value(tmp_path: Path) -> None:
     record = make_record(tmp_path / "r.parquet", TWO, extra=[Row(0, 0, 1, 10, "accuracy_within", 0.5, 50)])
     again = read_record(rewrite_record(record, tmp_path / "again.parquet"))
     assert sorted(map(str, again.table.to_pylist())) == sorted(map(str, record.table.to_pylist()))
-    assert again.metadata == record.metadata
+    assert again.footer == record.footer
 
 
 def test_records_that_differ_in_seeds_only_are_merged(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -44,7 +45,7 @@ def test_migrating_the_oldest_keeps_every_value(tmp_path: Path) -> None:
     migrate(copy)
     after = read_record(copy)
     assert sorted(map(str, after.table.to_pylist())) == sorted(map(str, before.table.to_pylist()))
-    assert after.metadata["schema_version"] == SCHEMA_VERSION
+    assert after.footer.schema_version == SCHEMA_VERSION
     assert not migrate(copy)
 
 
@@ -98,8 +99,8 @@ def test_export(tmp_path: Path) -> None:
 def test_prune_takes_what_newer_code_measured_again(tmp_path: Path) -> None:
     def make(name: str, created: str, **facts: object) -> Path:
         record = make_record(tmp_path / name, {0: matrix(0.6, 0.9)}, fingerprint=name, **facts)
-        object.__setattr__(record, "metadata", {**record.metadata, "created": created})
-        return rewrite_record(record, record.path)
+        dated = replace(record, footer=record.footer.model_copy(update={"created": created}))
+        return rewrite_record(dated, record.path)
 
     old = make("old.parquet", "2026-01-01T00:00:00+00:00", source_digest="one")
     make("new.parquet", "2026-02-01T00:00:00+00:00", source_digest="two")
