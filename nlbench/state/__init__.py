@@ -1,0 +1,12 @@
+"""Everything that an object holds, as named tensors, and put back into a freshly built object of its kind: no pickle.
+
+`collect` walks attributes and containers, however nested; `restore` walks the fresh object beside what was collected, so that
+what refers to a tensor or a list goes on referring to it. What cannot be walked is named by `obstacles`, so that a run can say so
+before its first batch. A class names in `made_anew` the attributes that hold nothing a resume needs.
+"""
+
+from nlbench.state.collecting import STRUCTURE, collect, obstacles
+from nlbench.state.comparing import first_difference
+from nlbench.state.restoring import UnlikeError, restore
+
+__all__ = ["STRUCTURE", "UnlikeError", "collect", "first_difference", "obstacles", "restore"]

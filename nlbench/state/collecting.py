@@ -1,0 +1,170 @@
+"""An object -> named tensors, one of which holds as JSON all that is no tensor and how everything hangs together.
+
+A node of that JSON is a plain null, truth value, number or text, or a list: what it is, then its parts. Whatever can be changed
+or shared is numbered in the order in which the walk meets it, and `["same", number]` stands for it from then on.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import types
+from collections import defaultdict
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nlbench.state import values
+
+STRUCTURE: Final = "structure"
+"""The key of the JSON among the tensors, as bytes."""
+
+MOST_NODES: Final = 2_000_000
+DEEPEST: Final = 120
+"""Levels of nesting that are followed: a chain of objects that is longer is named as an obstacle."""
+
+_SAFE: Final = 2**53
+_KINDS: Final = {Tensor: "tensor", nn.Parameter: "parameter", nn.Buffer: "buffer"}
+
+
+def collect(value: object) -> dict[str, Tensor]:
+    """Return all that an object holds as tensors by path, its own and not copied, and `STRUCTURE`. What cannot be walked is left
+    out: see `obstacles`.
+
+    Cost: a walk over all that it holds, about a microsecond for each item; no tensor is copied.
+    """
+    walk = _Walk()
+    root = walk.node(value, "", 0)
+    text = json.dumps(root, separators=(",", ":")).encode()
+    return {**walk.tensors, STRUCTURE: torch.frombuffer(bytearray(text), dtype=torch.uint8)}
+
+
+def obstacles(value: object) -> list[str]:
+    """Return a line for each thing an object holds that cannot be walked: where it is held, and what it is."""
+    walk = _Walk()
+    walk.node(value, "", 0)
+    return walk.obstacles
+
+
+class _Walk:
+    """One walk: what was met so far."""
+
+    def __init__(self) -> None:
+        self.tensors: dict[str, Tensor] = {}
+        self.obstacles: list[str] = []
+        self._numbers: dict[int, int] = {}
+        self._held: list[object] = []  # so that no number is given to two things, one made where another was
+        self._storages: dict[int, int] = {}
+        self._nodes = 0
+
+    def node(self, value: Any, path: str, depth: int) -> Any:
+        """Return the node of a value held at a path."""
+        self._nodes += 1
+        if value is None or isinstance(value, bool) or type(value) is str:
+            return value
+        if type(value) is int:
+            return value if -_SAFE < value < _SAFE else ["int", hex(value)]
+        if isinstance(value, enum.Enum):
+            return ["member", values.name_of(type(value)), value.name]
+        name = values.leaf(value)
+        if name:
+            return [name, values.LEAVES[name].write(value)]
+        if values.is_code(value):
+            return ["code", values.name_of(value)]
+        if id(value) in self._numbers:
+            return ["same", self._numbers[id(value)]]
+        if depth > DEEPEST or self._nodes > MOST_NODES:
+            return self._obstacle(path, "too much, or nested too deeply")
+        self._numbers[id(value)] = len(self._numbers)
+        self._held.append(value)
+        return self._shared(value, path, depth + 1)
+
+    def _shared(self, value: Any, path: str, depth: int) -> Any:
+        if isinstance(value, Tensor):
+            return self._tensor(value, path, depth)
+        if isinstance(value, np.ndarray):
+            return self._array(value, path)
+        if name := values.generator(value):
+            return ["generator", name, self.node(values.GENERATORS[name].read(value), path, depth)]
+        if isinstance(value, types.FunctionType):
+            cells = [self._cell(cell, f"{path}<closure {i}>", depth) for i, cell in enumerate(value.__closure__ or ())]
+            held = [value.__defaults__, value.__kwdefaults__, vars(value) or None]
+            return ["function", values.name_of(value), cells, [self.node(each, f"{path}<defaults>", depth) for each in held]]
+        if isinstance(value, types.MethodType):
+            return ["method", values.name_of(value.__func__), self.node(value.__self__, f"{path}<self>", depth)]
+        if isinstance(value, partial):
+            parts = (value.func, value.args, dict(value.keywords))
+            return ["partial", [self.node(part, f"{path}<partial>", depth) for part in parts]]
+        if isinstance(value, bytearray):
+            return ["bytearray", value.hex()]
+        if isinstance(value, tuple):
+            return self._tuple(value, path, depth)
+        if isinstance(value, frozenset):
+            return ["frozenset", [self.node(each, f"{path}{{{i}}}", depth) for i, each in enumerate(value)]]
+        return self._object(value, path, depth)
+
+    def _tensor(self, value: Tensor, path: str, depth: int) -> Any:
+        if type(value) not in _KINDS or value.layout != torch.strided or value.is_quantized:
+            return self._obstacle(path, f"a tensor of a kind of its own, {type(value).__name__}")
+        storage = self._storages.setdefault(value.untyped_storage()._cdata, len(self._storages))
+        grad = self.node(value.grad, f"{path}.grad", depth) if value.is_leaf else None
+        return [_KINDS[type(value)], self._keep(value.detach(), path), value.requires_grad, storage, grad]
+
+    def _array(self, value: np.ndarray, path: str) -> Any:
+        if type(value) is not np.ndarray or value.dtype.hasobject:
+            return self._obstacle(path, f"an array of {value.dtype}")
+        bytes_of = np.frombuffer(np.ascontiguousarray(value).tobytes(), np.uint8)
+        held = torch.from_numpy(bytes_of.copy())
+        return ["array", self._keep(held, path), value.dtype.str, list(value.shape), bool(value.flags.writeable)]
+
+    def _keep(self, tensor: Tensor, path: str) -> str:
+        key = path if path not in self.tensors and path != STRUCTURE else f"{path}#{len(self.tensors)}"
+        self.tensors[key] = tensor
+        return key
+
+    def _cell(self, cell: types.CellType, path: str, depth: int) -> Any:
+        try:
+            return self.node(cell.cell_contents, path, depth)
+        except ValueError:  # not yet assigned
+            return ["empty"]
+
+    def _tuple(self, value: tuple[Any, ...], path: str, depth: int) -> Any:
+        kind = type(value)
+        if kind is not tuple and not values.is_written_in_python(kind):
+            return self._obstacle(path, f"a {kind.__name__}")
+        items = [self.node(each, f"{path}[{i}]", depth) for i, each in enumerate(value)]
+        return ["tuple", None if kind is tuple else values.name_of(kind), items]
+
+    def _object(self, value: Any, path: str, depth: int) -> Any:
+        kind, container = type(value), values.container_of(value)
+        if kind is not container and kind is not object and not values.is_written_in_python(kind):
+            return self._obstacle(path, f"a {kind.__module__}.{kind.__qualname__}")
+        named = values.attributes(value)
+        held = {name: self.node(each, f"{path}.{name}".lstrip("."), depth) for name, each in named.items()}
+        name = None if kind is container else values.name_of(kind)
+        return ["object", container.__name__ if container else None, name, self._items(value, container, path, depth), held]
+
+    def _items(self, value: Any, container: type | None, path: str, depth: int) -> Any:
+        if container is None:
+            return []
+        if issubclass(container, dict):
+            pairs = list(dict.items(value))
+            made = [self.node(value.default_factory, f"{path}<factory>", depth)] if issubclass(container, defaultdict) else []
+            keys = [self.node(key, f"{path}<key {i}>", depth) for i, (key, _) in enumerate(pairs)]
+            held = [self.node(each, f"{path}[{_shown(key, i)}]", depth) for i, (key, each) in enumerate(pairs)]
+            return [keys, held, *made]
+        items = list(container.__iter__(value))  # type: ignore[attr-defined]
+        if issubclass(container, set) and all(isinstance(each, int | float | str | bytes) for each in items):
+            items.sort(key=repr)  # their own order may be another in another process
+        return [self.node(each, f"{path}[{i}]", depth) for i, each in enumerate(items)]
+
+    def _obstacle(self, path: str, what: str) -> Any:
+        self.obstacles.append(f"{path}: {what}")
+        return ["obstacle", what]
+
+
+def _shown(key: object, index: int) -> str:
+    return repr(key)[:60] if isinstance(key, str | int | float) else f"value {index}"

@@ -1,0 +1,239 @@
+"""What a value is to a walk over state: a leaf written as text, a generator of random numbers, code, or an object of parts."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import fractions
+import logging
+import pathlib
+import random
+import re
+import struct
+import types
+import weakref
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import torch
+
+CONTAINERS: Final = (defaultdict, OrderedDict, dict, list, set, deque)
+"""Built-in types whose items are followed and replaced in place, and whose subclasses written in Python are too."""
+
+_HEAP: Final = 1 << 9
+_NOT_MADE_BY_CALLING: Final = 1 << 7
+_POINTER: Final = struct.calcsize("P")
+
+
+class Leaf(NamedTuple):
+    """A type of unchangeable values: how one is written as JSON, and made again of that."""
+
+    kind: type
+    write: Callable[[Any], Any]
+    make: Callable[[Any], Any]
+
+
+LEAVES: Final[dict[str, Leaf]] = {
+    "float": Leaf(float, float.hex, float.fromhex),
+    "complex": Leaf(complex, lambda z: [z.real.hex(), z.imag.hex()], lambda parts: complex(*map(float.fromhex, parts))),
+    "bytes": Leaf(bytes, bytes.hex, bytes.fromhex),
+    "range": Leaf(range, lambda r: [r.start, r.stop, r.step], lambda parts: range(*parts)),
+    "dtype": Leaf(torch.dtype, lambda value: str(value).removeprefix("torch."), lambda name: getattr(torch, name)),
+    "device": Leaf(torch.device, str, torch.device),
+    "size": Leaf(torch.Size, list, torch.Size),
+    "path": Leaf(pathlib.PurePath, str, pathlib.Path),
+    "decimal": Leaf(decimal.Decimal, str, decimal.Decimal),
+    "fraction": Leaf(fractions.Fraction, str, fractions.Fraction),
+    "datetime": Leaf(datetime.datetime, datetime.datetime.isoformat, datetime.datetime.fromisoformat),
+    "date": Leaf(datetime.date, datetime.date.isoformat, datetime.date.fromisoformat),
+    "timedelta": Leaf(
+        datetime.timedelta, lambda t: [t.days, t.seconds, t.microseconds], lambda parts: datetime.timedelta(*parts)
+    ),
+    "scalar": Leaf(
+        np.generic,
+        lambda value: [value.dtype.str, value.tobytes().hex()],
+        lambda parts: np.frombuffer(bytes.fromhex(parts[1]), np.dtype(parts[0]))[0],
+    ),
+    "array-dtype": Leaf(np.dtype, lambda value: value.str, np.dtype),
+}
+"""By the name they are written under. The first whose type fits is taken: a NumPy number before a float, see `leaf`."""
+
+_ORDER: Final = ("scalar", "datetime", *(name for name in LEAVES if name not in ("scalar", "datetime")))
+
+
+def leaf(value: object) -> str | None:
+    """Return the name in `LEAVES` of a value that has one; a subclass written in Python has none."""
+    for name in _ORDER:
+        kind, own = LEAVES[name].kind, type(value)
+        if isinstance(value, kind) and (own is kind or not is_written_in_python(own) or own.__module__.startswith("pathlib")):
+            return name
+    return None
+
+
+class Generator(NamedTuple):
+    """A kind of generator of random numbers: how its state is read as plain values, put back, and a new one made."""
+
+    kind: type
+    read: Callable[[Any], Any]
+    put: Callable[[Any, Any], None]
+    make: Callable[[Any], Any]
+
+
+def _numpy_state(bits: np.random.BitGenerator) -> dict[str, Any]:
+    sequence = bits.seed_seq
+    drawn = dict(sequence.state) if isinstance(sequence, np.random.SeedSequence) else {}
+    return {"bits": bits.state, "sequence": drawn}
+
+
+def _put_numpy_state(bits: np.random.BitGenerator, state: dict[str, Any]) -> None:
+    bits.state = state["bits"]
+    sequence = bits.seed_seq
+    if isinstance(sequence, np.random.SeedSequence):
+        missing = state["sequence"]["n_children_spawned"] - sequence.n_children_spawned
+        if missing < 0:
+            raise ValueError("it has spawned more generators than the one saved")
+        sequence.spawn(missing)
+
+
+def _made_bits(state: dict[str, Any]) -> np.random.BitGenerator:
+    kinds = {kind.__name__: kind for kind in np.random.BitGenerator.__subclasses__()}
+    bits = kinds[state["bits"]["bit_generator"]](np.random.SeedSequence(**state["sequence"]))
+    bits.state = state["bits"]
+    return bits
+
+
+def _made(kind: Callable[[], Any], put: Callable[[Any, Any], None]) -> Callable[[Any], Any]:
+    def make(state: Any) -> Any:
+        generator = kind()
+        put(generator, state)
+        return generator
+
+    return make
+
+
+GENERATORS: Final[dict[str, Generator]] = {
+    "random": Generator(
+        random.Random, random.Random.getstate, random.Random.setstate, _made(random.Random, random.Random.setstate)
+    ),
+    "numpy": Generator(
+        np.random.Generator,
+        lambda value: _numpy_state(value.bit_generator),
+        lambda value, state: _put_numpy_state(value.bit_generator, state),
+        lambda state: np.random.Generator(_made_bits(state)),
+    ),
+    "numpy-bits": Generator(np.random.BitGenerator, _numpy_state, _put_numpy_state, _made_bits),
+    "numpy-legacy": Generator(
+        np.random.RandomState,
+        lambda value: value.get_state(legacy=False),
+        lambda value, state: value.set_state(state),
+        _made(np.random.RandomState, lambda value, state: value.set_state(state)),
+    ),
+    "torch": Generator(
+        torch.Generator,
+        lambda value: (value.device, value.get_state()),
+        lambda value, state: value.set_state(state[1]),
+        lambda state: torch.Generator(state[0]).set_state(state[1]),
+    ),
+}
+"""By the name they are written under. `random.SystemRandom` has no state that could be read."""
+
+
+def generator(value: object) -> str | None:
+    """Return the name in `GENERATORS` of a value that is one."""
+    if isinstance(value, random.SystemRandom):
+        return None
+    return next((name for name, each in GENERATORS.items() if isinstance(value, each.kind)), None)
+
+
+_CODE: Final = (
+    types.BuiltinFunctionType,
+    types.ModuleType,
+    types.MethodDescriptorType,
+    types.WrapperDescriptorType,
+    types.MethodWrapperType,
+    types.EllipsisType,
+    types.NotImplementedType,
+    types.GenericAlias,
+    weakref.ReferenceType,
+    re.Pattern,
+    np.ufunc,
+    logging.Logger,
+    type,
+)
+
+
+def is_code(value: object) -> bool:
+    """Return whether a value holds no state: a function of C, a class, a module, a logger, a weak reference to what is held
+    elsewhere.
+    """
+    return isinstance(value, _CODE) or type(value).__module__ == "typing"
+
+
+def name_of(value: object) -> str:
+    """Return the name that code goes by, the same in another process; of a class, that of its module in front."""
+    if isinstance(value, logging.Logger | types.ModuleType):
+        return getattr(value, "name", getattr(value, "__name__", ""))
+    if isinstance(value, weakref.ReferenceType):
+        return "weak reference"
+    if isinstance(value, type | types.FunctionType | types.BuiltinFunctionType):
+        return f"{module_of(value)}:{value.__qualname__}"
+    return getattr(value, "__qualname__", None) or getattr(value, "__name__", None) or repr(value)
+
+
+def module_of(value: Any) -> str:
+    """Return the name of the module of a class or function; of one loaded from a file, without the folder it lies in."""
+    return trimmed(value.__module__ or "")
+
+
+def trimmed(module: str) -> str:
+    """Return the name of a module without the folder that stands after an @ in that of one loaded from a file."""
+    name, at, _ = module.partition("@")
+    return name + at
+
+
+def _is_written_in_python(kind: Any) -> bool:
+    """Return whether all that an instance holds beside its items lies in attributes: no class it inherits from, other than
+    `object` and the built-in containers, keeps state of its own in C.
+    """
+    if kind in (*CONTAINERS, tuple) or not kind.__flags__ & _HEAP:
+        return False
+    for base in kind.__mro__:
+        if base is object or base in (*CONTAINERS, tuple):
+            continue
+        new = vars(base).get("__new__")
+        made_in_c = new is not None and not isinstance(new, staticmethod | types.FunctionType)
+        if made_in_c or not base.__flags__ & _HEAP or base.__flags__ & _NOT_MADE_BY_CALLING or _keeps_more(base):
+            return False
+    return True
+
+
+is_written_in_python: Final[Callable[[Any], bool]] = cache(_is_written_in_python)
+
+
+def _keeps_more(kind: type) -> bool:
+    """Return whether instances are larger than a class statement makes those of its base: by slots, a dict, weak references."""
+    slots = sum(isinstance(each, types.MemberDescriptorType) for each in vars(kind).values())
+    pointers = slots + ("__dict__" in vars(kind)) + ("__weakref__" in vars(kind))
+    assert kind.__base__ is not None
+    return kind.__basicsize__ - kind.__base__.__basicsize__ > pointers * _POINTER
+
+
+def container_of(value: object) -> type | None:
+    """Return the built-in container that a value is, or is a subclass of."""
+    return next((kind for kind in CONTAINERS if isinstance(value, kind)), None)
+
+
+def attributes(value: object) -> dict[str, Any]:
+    """Return what an object keeps in attributes, its slots included, without those its class says are made anew."""
+    found = dict(vars(value)) if hasattr(value, "__dict__") else {}
+    for base in type(value).__mro__:
+        slots = vars(base).get("__slots__", ())
+        for slot in (slots,) if isinstance(slots, str) else slots:
+            name = f"_{base.__name__.lstrip('_')}{slot}" if slot.startswith("__") and not slot.endswith("__") else slot
+            if name not in ("__dict__", "__weakref__") and hasattr(value, name):
+                found[name] = getattr(value, name)
+    anew = getattr(type(value), "made_anew", ())
+    return {name: held for name, held in found.items() if name not in anew}

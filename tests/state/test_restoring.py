@@ -1,0 +1,347 @@
+"""What a learner may hold comes back into a fresh one, in place; what does not fit is refused and named."""
+
+from __future__ import annotations
+
+import io
+import random
+from collections import Counter, OrderedDict, defaultdict, deque
+from dataclasses import dataclass, field
+from enum import Enum
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from nlbench.state import STRUCTURE, UnlikeError, collect, first_difference, obstacles, restore
+
+
+class Colour(Enum):
+    RED = 1
+    BLUE = 2
+
+
+class Pair(NamedTuple):
+    x: torch.Tensor
+    y: int
+
+
+@dataclass
+class Buffer:
+    capacity: int
+    samples: list = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Slotted:
+    a: torch.Tensor
+    b: int
+
+
+class Table(dict):
+    def __init__(self):
+        self.hits = 0
+
+
+class Node:
+    def __init__(self):
+        self.next = None
+
+
+class Holder:
+    """An empty object that cases fill."""
+
+
+def saved(value):
+    return {name: tensor.clone() for name, tensor in collect(value).items()}
+
+
+def holder(**attributes) -> Holder:
+    made = Holder()
+    vars(made).update(attributes)
+    return made
+
+
+def closure(start):
+    count = start
+
+    def step():
+        nonlocal count
+        count += 1
+        return count
+
+    return step
+
+
+FRESH_AND_LATER = {
+    "numbers": (
+        lambda: {"a": 1, "b": 2.5, "c": True, "d": None, "e": "x", "f": 2 + 3j},
+        lambda: {"a": 10**40, "b": float("nan"), "c": False, "d": 3, "e": "é", "f": 1j},
+    ),
+    "odd floats": (lambda: {"a": 0.0}, lambda: {"a": -0.0, "b": float("inf")}),
+    "numpy numbers": (lambda: {"a": np.float32(1), "b": np.int64(2)}, lambda: {"a": np.float32(0.1), "b": np.int64(7)}),
+    "leaves": (
+        dict,
+        lambda: {
+            "a": Fraction(1, 3),
+            "b": Path("x/y"),
+            "c": torch.float16,
+            "d": torch.Size([2]),
+            "e": range(3),
+            "f": b"\x00\xff",
+            "g": Colour.BLUE,
+        },
+    ),
+    "list of pairs": (lambda: {"samples": []}, lambda: {"samples": [(torch.randn(3), 1), (torch.randn(3), 0)]}),
+    "dict of tensors": (lambda: {"means": {}}, lambda: {"means": {3: torch.randn(2), (1, "a"): torch.randn(2)}}),
+    "plain object": (lambda: {"buffer": Buffer(5)}, lambda: {"buffer": Buffer(5, [Pair(torch.randn(2), 1)])}),
+    "slots": (lambda: {"s": Slotted(torch.zeros(2), 1)}, lambda: {"s": Slotted(torch.ones(2), 2)}),
+    "object in a list that grows": (lambda: {"buffers": []}, lambda: {"buffers": [Buffer(1, [torch.ones(1)]), Buffer(2)]}),
+    "deque": (lambda: {"d": deque(maxlen=2)}, lambda: {"d": deque([1, 2], maxlen=2)}),
+    "sets": (lambda: {"s": set(), "f": frozenset()}, lambda: {"s": {"b", "a", 1}, "f": frozenset({2})}),
+    "dicts with a class": (
+        lambda: {"o": OrderedDict(), "c": Counter(), "d": defaultdict(list)},
+        lambda: {"o": OrderedDict(b=1, a=2), "c": Counter("aab"), "d": defaultdict(list, x=[torch.ones(1)])},
+    ),
+    "arrays": (
+        lambda: {"a": np.zeros(3)},
+        lambda: {"a": np.arange(3.0), "b": np.array([["x", "yz"]]), "c": np.float32(2) * np.ones((2, 0))},
+    ),
+    "strided": (lambda: {"t": torch.zeros(2, 3)}, lambda: {"t": torch.randn(3, 2).T}),
+    "shrunk": (lambda: {"t": [torch.zeros(2), torch.zeros(2)], "gone": 1}, lambda: {"t": [torch.ones(2)]}),
+    "gradient": (lambda: {"w": nn.Parameter(torch.zeros(2))}, lambda: {"w": with_gradient(nn.Parameter(torch.ones(2)))}),
+    "half and bool": (dict, lambda: {"h": torch.ones(2, dtype=torch.bfloat16), "b": torch.tensor([True]), "i": torch.tensor(3)}),
+    "bytearray": (lambda: {"b": bytearray(b"a")}, lambda: {"b": bytearray(b"bc")}),
+}
+
+
+def with_gradient(parameter):
+    parameter.grad = torch.full_like(parameter, 2.0)
+    return parameter
+
+
+@pytest.mark.parametrize("case", FRESH_AND_LATER)
+def test_what_was_held_comes_back(case):
+    fresh, later = (holder(**make()) for make in FRESH_AND_LATER[case])
+    assert not obstacles(later)
+    state = saved(later)
+    restore(fresh, state)
+    assert first_difference(state, collect(fresh)) is None
+    assert vars(fresh).keys() == vars(later).keys()
+    for name, value in vars(later).items():
+        assert type(vars(fresh)[name]) is type(value), name
+
+
+def test_values_are_those_that_were_saved():
+    later = holder(n=10**40, z=-0.0, t=torch.arange(3), d={(1, "a"): Fraction(1, 3)}, q=deque([1, 2], maxlen=2), c=Counter("aab"))
+    fresh = holder(q=deque(maxlen=2), c=Counter())
+    restore(fresh, saved(later))
+    assert (fresh.n, fresh.d, list(fresh.q), fresh.q.maxlen) == (10**40, {(1, "a"): Fraction(1, 3)}, [1, 2], 2)
+    assert str(fresh.z) == "-0.0"
+    assert fresh.c == Counter("aab")
+    assert torch.equal(fresh.t, torch.arange(3))
+
+
+GENERATORS = {
+    "random": (lambda: random.Random(1), lambda g: g.random()),
+    "numpy": (lambda: np.random.default_rng(1), lambda g: g.random()),
+    "legacy": (lambda: np.random.RandomState(1), lambda g: g.normal()),
+    "philox": (lambda: np.random.Generator(np.random.Philox(3)), lambda g: g.normal()),
+    "bits": (lambda: np.random.MT19937(1), lambda g: g.random_raw()),
+    "spawning": (lambda: np.random.default_rng(1), lambda g: g.spawn(1)[0].random()),
+    "torch": (lambda: torch.Generator().manual_seed(1), lambda g: torch.rand(1, generator=g).item()),
+}
+
+
+@pytest.mark.parametrize("kind", GENERATORS)
+@pytest.mark.parametrize("counterpart", [True, False])
+def test_generators_go_on_where_they_were(kind, counterpart):
+    make, draw = GENERATORS[kind]
+    later, fresh = holder(g=make()), holder(g=make()) if counterpart else holder()
+    first = draw(later.g)
+    restore(fresh, saved(later))
+    again = [draw(later.g) for _ in range(3)]
+    assert [draw(fresh.g) for _ in range(3)] == again
+    assert first not in again
+
+
+def test_an_optimizer_and_a_schedule_go_on(tmp_path):
+    def learner():
+        torch.manual_seed(0)
+        module = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 2))
+        optimizer = torch.optim.Adam(module.parameters(), lr=0.1)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 20)
+        return holder(
+            module=module, optimizer=optimizer, schedule=schedule, loss=nn.CrossEntropyLoss(), functional=F.cross_entropy
+        )
+
+    def train(own, steps, seed):
+        torch.manual_seed(seed)
+        for _ in range(steps):
+            own.optimizer.zero_grad()
+            own.loss(own.module(torch.randn(8, 3)), torch.randint(2, (8,))).backward()
+            own.optimizer.step()
+            own.schedule.step()
+
+    later, fresh = learner(), learner()
+    train(later, 5, 1)
+    assert not obstacles(later)
+    weight = fresh.module[0].weight
+    restore(fresh, saved(later))
+    assert fresh.module[0].weight is weight is fresh.optimizer.param_groups[0]["params"][0]
+    for own in (later, fresh):
+        train(own, 5, 2)
+    assert first_difference(collect(later), collect(fresh)) is None
+    assert later.optimizer.param_groups[0]["lr"] == fresh.optimizer.param_groups[0]["lr"] < 0.1
+
+
+def test_modules_that_grow():
+    later, fresh = (holder(heads=nn.ModuleList([nn.Linear(2, 2)])) for _ in range(2))
+    later.heads.append(nn.Linear(2, 3))
+    later.optimizer = torch.optim.SGD(later.heads.parameters(), lr=0.1, momentum=0.9)
+    restore(fresh, saved(later))
+    x = torch.randn(4, 2)
+    assert torch.equal(fresh.heads[1](x), later.heads[1](x))
+    assert fresh.optimizer.param_groups[0]["params"][3] is fresh.heads[1].bias
+
+
+def test_what_is_shared_stays_shared_and_what_is_not_does_not():
+    weights = torch.ones(2)
+    fresh = holder(a=weights, b=weights, c=[weights])
+    later = holder(a=torch.full((2,), 3.0), b=torch.full((2,), 4.0))
+    later.c = [later.b]
+    restore(fresh, saved(later))
+    assert fresh.a.tolist() == [3.0, 3.0]
+    assert fresh.b.tolist() == [4.0, 4.0]
+    assert fresh.c[0] is fresh.b
+    fresh = holder(a=torch.zeros(2), b=torch.zeros(2), c=[torch.zeros(2)])
+    restore(fresh, saved(later))
+    assert fresh.c[0] is fresh.b is not fresh.a
+
+
+def test_views_of_one_storage_are_told_from_copies():
+    flat = torch.zeros(4)
+    viewed = holder(a=flat[:2], b=flat[2:])
+    apart = holder(a=torch.ones(2), b=torch.ones(2))
+    restore(viewed, saved(apart))
+    assert viewed.a.untyped_storage()._cdata != viewed.b.untyped_storage()._cdata
+    flat = torch.zeros(4)
+    whole = holder(a=flat[:2], b=flat[2:])
+    restore(apart, state := saved(whole))
+    assert first_difference(state, collect(apart)) is not None  # a checkpoint's proof sees it
+
+
+def test_cycles():
+    later = holder(first=Node())
+    later.first.next, later.me = later.first, later
+    fresh = holder(first=Node())
+    restore(fresh, saved(later))
+    assert fresh.first.next is fresh.first
+    assert fresh.me is fresh
+
+
+def test_closures_partials_and_bound_methods():
+    later, fresh = (holder(step=closure(0), buffer=Buffer(1)) for _ in range(2))
+    for own in (later, fresh):
+        own.add, own.part = own.step.__call__, partial(own.step)
+    del later.add, fresh.add
+    later.step(), later.step()
+    restore(fresh, saved(later))
+    assert fresh.step() == 3
+    assert fresh.part() == 4
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        (open, None),
+        (lambda: (i for i in range(3)), "generator"),
+        (lambda: iter([1]), "iterator"),
+        (lambda: io.StringIO("x"), "StringIO"),
+        (lambda: __import__("threading").Lock(), "lock"),
+        (lambda: torch.ones(2).to_sparse(), "tensor of a kind of its own"),
+        (lambda: np.array([object()]), "array of object"),
+        (lambda: random.SystemRandom(), "SystemRandom"),
+        (lambda: __import__("sqlite3").connect(":memory:"), "Connection"),
+    ],
+)
+def test_what_cannot_be_walked_is_named(value, named):
+    held = holder(inner=[{"x": value if named is None else value()}])
+    found = obstacles(held)
+    assert bool(found) == (named is not None)
+    if named:
+        assert found[0].startswith("inner[0]['x']: ")
+        assert named in found[0]
+        with pytest.raises(UnlikeError, match=r"inner\[0\]"):
+            restore(holder(inner=[{"x": None}]), saved(held))
+
+
+def test_attributes_made_anew_are_left_alone():
+    class Logged:
+        made_anew = ("file",)
+
+        def __init__(self):
+            self.file, self.count = io.StringIO("x"), 0
+
+    later, fresh = Logged(), Logged()
+    later.count = 3
+    assert not obstacles(later)
+    file = fresh.file
+    restore(fresh, saved(later))
+    assert (fresh.count, fresh.file) == (3, file)
+
+
+def test_a_function_that_was_exchanged_is_found_again_or_refused():
+    later, fresh = holder(loss=closure), holder(loss=F.relu)
+    restore(fresh, saved(later))
+    assert fresh.loss is closure
+    with pytest.raises(UnlikeError, match="function"):
+        restore(holder(loss=None), saved(holder(loss=lambda x: x)))
+
+
+def test_installed_classes_are_not_made_from_a_file():
+    """A file that names a class of the standard library gets none of its instances."""
+    import json
+    import tempfile
+
+    state = saved(holder(a=Buffer(1)))
+    text = bytes(state[STRUCTURE].numpy()).decode()
+    name = f"{Buffer.__module__}:Buffer"
+    assert name in text
+    forged = text.replace(json.dumps(name), json.dumps(f"{tempfile.__name__}:_TemporaryFileCloser"))
+    state[STRUCTURE] = torch.frombuffer(bytearray(forged.encode()), dtype=torch.uint8)
+    with pytest.raises(UnlikeError, match="_TemporaryFileCloser"):
+        restore(holder(), state)
+
+
+DAMAGED = (
+    b"",
+    b"[",
+    b"[1]",
+    b'["object"]',
+    b'["same", 5]',
+    b'["tensor","nowhere",false,0,null]',
+    b'["object","dict",null,[[1],[2]],{}]',
+    b"[" * 5000,
+)
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_a_damaged_structure_is_refused(damage):
+    state = {STRUCTURE: torch.frombuffer(bytearray(damage), dtype=torch.uint8) if damage else torch.zeros(0, dtype=torch.uint8)}
+    with pytest.raises(UnlikeError):
+        restore(holder(), state)
+
+
+def test_a_chain_too_long_to_follow_is_named():
+    later = holder(first=Node())
+    last = later.first
+    for _ in range(1000):
+        last.next = Node()
+        last = last.next
+    assert "nested too deeply" in obstacles(later)[0]
