@@ -1,0 +1,76 @@
+"""Every example runs, in a copy of its folder, as its page says."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
+PLUGIN = ("-p", "nlbench.pytest_plugin", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", ".")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A copy of the examples."""
+    return shutil.copytree(EXAMPLES, tmp_path_factory.mktemp("copy") / "examples")
+
+
+def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_page_names_every_example():
+    page = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    there = {path.name + ("/" if path.is_dir() else "") for path in EXAMPLES.iterdir() if path.name != "README.md"}
+    assert set(re.findall(r"^\| \[[^]]+\]\(([^)]+)\)", page, flags=re.MULTILINE)) == there - {"__pycache__/"}
+
+
+def test_a_network_learns_and_forgets(folder):
+    code = (EXAMPLES / "network.py").read_text(encoding="utf-8")
+    assert len([line for line in code[code.index("class Network") :].splitlines() if line.strip()]) <= 17
+    ran = python(folder, "-m", "nlbench", "run", "--model", "./network.py:Network", "--stream", "split-digits", "--seeds", "2")
+    assert ran.returncode == 0, ran.stderr
+    learned, forgotten = (
+        float(re.search(rf"^{name} +(\S+)", ran.stdout, re.M)[1]) for name in ("learning_accuracy", "forgetting")
+    )
+    assert learned > 0.8
+    assert forgotten > 0.3
+
+
+def test_arrays_become_a_stream_on_which_learners_are_compared(folder):
+    ran = python(folder, "arrays.py")
+    assert ran.returncode == 0, ran.stderr
+    rows = dict(re.findall(r"^\| (mlp|joint) \| 10 \| (\d\.\d+)", ran.stdout, flags=re.MULTILINE))
+    assert set(rows) == {"mlp", "joint"}
+    assert all(float(value) > 0.5 for value in rows.values())
+
+
+def test_the_gate_passes_its_own_reference_and_catches_a_worse_rate(folder):
+    run = ("-m", "nlbench", "run", "--model", "./network.py:Network", "--stream", "split-digits", "--seeds", "10")
+    made = python(folder, *run, "--results", "results/reference")
+    assert made.returncode == 0, made.stderr
+    gate = ("-m", "pytest", "-q", *PLUGIN, "gate")
+    green = python(folder, *gate)
+    assert green.returncode == 0, green.stdout + green.stderr
+    network = folder / "network.py"
+    healthy = network.read_text(encoding="utf-8")
+    network.write_text(healthy.replace('"rate", 0.01', '"rate", 0.05'), encoding="utf-8")
+    red = python(folder, *gate)
+    network.write_text(healthy, encoding="utf-8")
+    assert red.returncode == 1
+    assert "worse than the reference" in red.stdout
+
+
+def test_the_workflow_of_the_gate_runs_the_test():
+    (job,) = yaml.safe_load((EXAMPLES / "gate" / "forgetting.yml").read_text(encoding="utf-8"))["jobs"].values()
+    assert [step["run"] for step in job["steps"] if "run" in step][-1] == "pytest gate"
