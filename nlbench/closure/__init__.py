@@ -1,0 +1,50 @@
+"""What code a run can reach, and its digest: the modules that import statements lead to, in a form that comments, docstrings and
+the version of Python leave as it is. Imports none of them.
+
+Everything counts that a module imports, wherever in it, and what of a kernel op is chosen when it runs; so does every file of a
+user's own that a named part brings in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Final
+
+from nlbench.closure.kept import SyntaxCache
+from nlbench.closure.loading import UnaccountedImportError, check, forget, load
+from nlbench.closure.outside import Outside, Reached
+from nlbench.closure.package import Package
+
+_CACHE: Final = SyntaxCache()
+_PACKAGE: Final = Package(Path(__file__).resolve().parents[1], _CACHE)
+_OUTSIDE: Final = Outside(_PACKAGE, _CACHE)
+
+
+@cache
+def package_digest(*roots: str) -> str:
+    """Return the digest of what modules of the package reach."""
+    return _digest(_PACKAGE.reached(roots))
+
+
+def outside(place: str) -> Reached:
+    """Return what `./file.py` or `package.module` brings in, as it is now. Raises `NlbenchError` if there is no such code."""
+    found = _OUTSIDE.reached(place)
+    _CACHE.save()
+    return found
+
+
+def digest_outside(reached: Reached, roots: Sequence[str] = ()) -> str:
+    """Return the digest of what a part of a user's own brings in, with what of the package it and `roots` reach."""
+    return _digest({**_PACKAGE.reached([*reached.package, *roots]), **reached.digests})
+
+
+def _digest(digests: dict[str, str]) -> str:
+    _CACHE.save()
+    text = "\n".join(f"{name} {digest}" for name, digest in sorted(digests.items()))
+    return blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+__all__ = ["Reached", "UnaccountedImportError", "check", "digest_outside", "forget", "load", "outside", "package_digest"]
