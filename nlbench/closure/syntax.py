@@ -139,7 +139,7 @@ def _joined(node: ast.JoinedStr) -> Iterator[Any]:
     text = ""
     for value in node.values:
         if isinstance(value, ast.Constant):
-            text += value.value
+            text += str(value.value)
             continue
         if text:
             yield _constant(text)
