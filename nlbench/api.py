@@ -23,7 +23,7 @@ from nlbench.errors import NlbenchError, RecordError, UnknownNameError
 from nlbench.gate import Judgement, Update, exit_status
 from nlbench.plan import Machine, MachineOptions, Plan, RunOptions
 from nlbench.records import Record, Row, read_record, read_records
-from nlbench.specs.streams import Arrays
+from nlbench.streams.config import SourceConfig
 
 if TYPE_CHECKING:
     import pandas
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from nlbench.bench.kernels import KernelReport, Progress
     from nlbench.bench.runs import RunReport
     from nlbench.runner import Estimate
-    from nlbench.streams import ArrayTasks
+    from nlbench.streams.arrays import ArrayTasks
     from nlbench.tune import Search, Trial
 
 Listener = Callable[[Row], None]
@@ -136,7 +136,7 @@ def carry_out(
     added: tuple[int, ...] = ()
     if missing:
         stream = plan.stream.stream
-        with nullcontext() if isinstance(stream, Arrays) else sources.read_ahead(stream.source, machine.data):
+        with sources.read_ahead(stream.source, machine.data) if isinstance(stream, SourceConfig) else nullcontext():
             added = _heard(_runner().execute(replace(plan, seeds=missing), results, machine, declared, force=force), listen)
     kept = tuple(seed for seed in missing if seed not in added)
     return Run(read_record(plan.record_path(results)), added, kept)
@@ -315,9 +315,9 @@ def bench_runs(
 
 def stream_from_arrays(name: str, tasks: Sequence[tuple[Any, Any, Any, Any]], **options: Any) -> ArrayTasks:
     """Return a stream of the given tasks, each (train inputs, train labels, test inputs, test labels); see
-    `nlbench.streams.from_arrays`.
+    `nlbench.streams.arrays.from_arrays`.
     """
-    from nlbench.streams import from_arrays
+    from nlbench.streams.arrays import from_arrays
 
     return from_arrays(name, tasks, **options)
 

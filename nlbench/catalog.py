@@ -1,13 +1,30 @@
-"""A name or a path -> the file that declares it, in a checkout or in an installed wheel."""
+"""A name -> what it stands for: the file that declares a stream or a recipe, or the extension that does the work.
+
+An extension is a learner, a network, a stream kind, a data set or a metric. One row of a table makes one of ours known:
+
+    LEARNERS = {"mlp": Extension("nlbench.learners.mlp:Mlp", "nlbench.learners.config:MlpConfig"), ...}
+
+Rows are strings, so that to know the names costs no import. The config of a learner, a network or a stream kind stands beside its
+class in a module without torch: a plan needs the one, a run the other. A source's row names an object and has no config; metrics
+are rows of `nlbench.metrics.METRICS`. Somebody else's extension is an entry point of the group `nlbench.<group>`, or is named as
+`./file.py:Name` or `package.module:Name`; its class may carry its config as `Config`.
+"""
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Final, Literal
+from types import ModuleType
+from typing import Any, Final, Literal, NamedTuple
 
-from nlbench.errors import NlbenchError, UnknownNameError
+from nlbench.errors import Blamed, NlbenchError, UnknownNameError
 
 Kind = Literal["stream", "model"]
+Group = Literal["learners", "networks", "streams", "sources", "metrics"]
 
 _PACKAGE: Final = Path(__file__).resolve().parent
 ROOT: Final = _PACKAGE / "_catalog" if (_PACKAGE / "_catalog").is_dir() else _PACKAGE.parent
@@ -15,6 +32,48 @@ ROOT: Final = _PACKAGE / "_catalog" if (_PACKAGE / "_catalog").is_dir() else _PA
 
 FOLDERS: Final[dict[Kind, str]] = {"stream": "tasks", "model": "baselines"}
 REFERENCE: Final = ROOT / "results" / "reference"
+
+
+class Extension(NamedTuple):
+    """Where an extension and its config are, each as `module:Name`."""
+
+    place: str
+    config: str = ""
+
+
+LEARNERS: Final = {
+    "mlp": Extension("nlbench.learners.mlp:Mlp", "nlbench.learners.config:MlpConfig"),
+    "cms": Extension("nlbench.learners.cms:Cms", "nlbench.learners.config:CmsConfig"),
+    "hope": Extension("nlbench.learners.hope:Hope", "nlbench.specs.hope:HopeConfig"),
+    "hope-blocks": Extension("nlbench.learners.hope_blocks:HopeBlocks", "nlbench.learners.config:HopeBlocksConfig"),
+    "chance": Extension("nlbench.learners.chance:Chance", "nlbench.learners.config:ChanceConfig"),
+}
+
+NETWORKS: Final[dict[str, Extension]] = {}
+
+STREAMS: Final = {
+    "split": Extension("nlbench.streams.split:SplitStream", "nlbench.streams.config:Split"),
+    "permuted": Extension("nlbench.streams.whole:PermutedStream", "nlbench.streams.config:Permuted"),
+    "rotated": Extension("nlbench.streams.whole:RotatedStream", "nlbench.streams.config:Rotated"),
+    "arrays": Extension("nlbench.streams.arrays:ArrayStream", "nlbench.streams.config:Arrays"),
+}
+
+SOURCES: Final[dict[str, Extension]] = {}
+
+_TABLES: Final[dict[Group, dict[str, Extension]]] = {
+    "learners": LEARNERS,
+    "networks": NETWORKS,
+    "streams": STREAMS,
+    "sources": SOURCES,
+    "metrics": {},
+}
+_ONE: Final[dict[Group, str]] = {
+    "learners": "learner",
+    "networks": "network",
+    "streams": "stream kind",
+    "sources": "source",
+    "metrics": "metric",
+}
 
 
 def names(kind: Kind) -> list[str]:
@@ -35,3 +94,73 @@ def find(kind: Kind, name: str) -> Path:
     if not path.is_file():
         raise UnknownNameError(kind, name, names(kind))
     return path
+
+
+def extensions(group: Group) -> list[str]:
+    """Return the names of a group's extensions: ours in the table's order, then what is registered, sorted."""
+    return [*_TABLES[group], *sorted(registered(group).keys() - _TABLES[group].keys())]
+
+
+def registered(group: Group) -> dict[str, EntryPoint]:
+    """Return the entry points of a group by name."""
+    return {point.name: point for point in entry_points(group=f"nlbench.{group}")}
+
+
+def extension(group: Group, name: str, fits: Callable[[Any], bool], rule: str) -> Any:
+    """Return what a name stands for: a row of the group's table, an entry point, `./file.py:Name` or `package.module:Name`.
+
+    `fits` says whether an object is one of the group; `rule` says so in words. Raises `NlbenchError` where it does not fit or
+    cannot be imported, `UnknownNameError` with the nearest names where there is none.
+    """
+    value = _named(group, name, fits)
+    if not fits(value):
+        raise NlbenchError(f"{name}: must be {rule}, got {value!r}.")
+    return value
+
+
+def config(group: Group, name: str) -> Any:
+    """Return the config class that a table's row names. Raises `KeyError` for an extension that is not ours."""
+    module, _, attribute = _TABLES[group][name].config.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def built_in(group: Group, name: str) -> bool:
+    """Return whether a name is a row of the group's table."""
+    return name in _TABLES[group]
+
+
+def _named(group: Group, name: str, fits: Callable[[Any], bool]) -> Any:
+    one, table = _ONE[group], _TABLES[group]
+    if name in table:
+        name = table[name].place
+    place, _, attribute = name.rpartition(":")
+    if not place:
+        points = registered(group)
+        if name not in points:
+            raise UnknownNameError(one, name, [*table, *points])
+        with Blamed(name):
+            return points[name].load()
+    module = _from_file(Path(place), one) if place.endswith(".py") else _from_package(place, one)
+    if not hasattr(module, attribute):
+        raise UnknownNameError(f"{one} in {place}", attribute, [label for label, value in vars(module).items() if fits(value)])
+    return getattr(module, attribute)
+
+
+def _from_file(path: Path, one: str) -> ModuleType:
+    name = f"{path.stem}@{path.resolve()}"  # no module it could replace has such a name
+    spec = importlib.util.spec_from_file_location(name, path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise NlbenchError(f"{path}: there is no such file.", f"Name a {one} as ./file.py:Name.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up there
+    with Blamed(str(path), str(spec.origin)):
+        spec.loader.exec_module(module)
+    return module
+
+
+def _from_package(name: str, one: str) -> ModuleType:
+    with Blamed(name):
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            raise NlbenchError(f"{name}: cannot be imported: {error}.", f"Name a {one} as package.module:Name.") from None

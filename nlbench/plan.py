@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
-from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, TypedDict
@@ -25,7 +24,6 @@ from nlbench.specs import (
     read_table,
     stream_spec,
 )
-from nlbench.specs.streams import Arrays
 
 PROTOCOL_VERSION: Final = 1
 """Changes whenever the same declaration would be presented or measured differently."""
@@ -154,7 +152,7 @@ def _stream(stream: str, overrides: Mapping[str, str], declared: StreamSpec | No
         return stream_spec(apply_overrides(table, overrides, STREAM_TABLES), f"stream {stream}"), stream
     path = catalog.find("stream", stream)
     spec = stream_spec(apply_overrides(read_table(path), overrides, STREAM_TABLES), str(path))
-    if isinstance(spec.stream, Arrays):
+    if spec.stream.kind == "arrays":
         raise SpecError([f'{path}: stream.kind: "arrays" streams are made in Python with nlbench.stream_from_arrays'])
     return spec, path.stem
 
@@ -173,10 +171,10 @@ def _learner(model: str, name: str, stream: str, overrides: Mapping[str, str]) -
         try:
             path = catalog.find("model", model)
         except UnknownNameError as error:
-            registered = [point.name for point in entry_points(group="nlbench.learners")]
+            registered = catalog.registered("learners")
             if model not in registered:
                 raise UnknownNameError("model", model, [*catalog.names("model"), *registered]) from error
-            table, where = {"learner": {"kind": f":{model}"}}, model
+            table, where = {"learner": {"kind": model}}, model
         else:
             table, where = read_table(path), str(path)
             on = table["on"] if isinstance(table.get("on"), dict) else {}
@@ -195,16 +193,15 @@ def _learner(model: str, name: str, stream: str, overrides: Mapping[str, str]) -
 def source_digest(table: Mapping[str, Any]) -> str:
     """Return the digest of the module an external learner lives in; nothing for a built-in one."""
     kind = str(table.get("learner", {}).get("kind", "")) if isinstance(table.get("learner"), dict) else ""
-    place, separator, name = kind.rpartition(":")
-    if not separator:
+    if not kind or catalog.built_in("learners", kind):
         return ""
+    place, _, name = kind.rpartition(":")
     if place.endswith(".py"):
         path = Path(place)
         if not path.is_file():
             raise NlbenchError(f"{path}: there is no such file.", "Name a learner as ./file.py:Class.")
     else:
-        registered = {point.name: point.module for point in entry_points(group="nlbench.learners")}
-        path = _module_file(place or registered.get(name, ""))
+        path = _module_file(place or catalog.registered("learners")[name].module)
     return digest(path.read_text(encoding="utf-8"))
 
 

@@ -16,7 +16,7 @@ from nlbench import seeds as draws
 from nlbench.batch import Batch, Batches, Learner, observes_batches
 from nlbench.errors import NlbenchError, NotFiniteError
 from nlbench.records import Row
-from nlbench.streams import Samples, Stream
+from nlbench.streams.stream import Samples, Stream
 
 BOUNDARY: Final = "seconds.evaluate"
 """The metric of the last row of every task boundary: when it has been yielded, the learner may be saved."""

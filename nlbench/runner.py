@@ -21,15 +21,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from nlbench import learners, streams
 from nlbench.batch import Batch, Learner, Problem
 from nlbench.errors import BackendError, RecordError, UnknownNameError
 from nlbench.kernels.backends import Backend
 from nlbench.kernels.threads import single_torch_thread
+from nlbench.learners.building import build
 from nlbench.plan import Machine, Plan
 from nlbench.protocol import BOUNDARY, evaluate_stream, evaluated_tasks, training_batches
 from nlbench.records import Row, add_execution, environment
-from nlbench.streams import ArrayStream, ArrayTasks, Stream
+from nlbench.streams.arrays import ArrayStream, ArrayTasks
+from nlbench.streams.building import build as built_stream
+from nlbench.streams.stream import Stream
 
 
 def torch_device(name: str) -> torch.device:
@@ -48,7 +50,7 @@ def build_stream(plan: Plan, machine: Machine, declared: ArrayTasks | None = Non
     device = torch_device(machine.device)
     if declared is not None:
         return ArrayStream(replace(declared, spec=plan.stream), plan.seeds, device)
-    return streams.build(plan.stream_name, plan.stream, plan.seeds, device, machine.data)
+    return built_stream(plan.stream_name, plan.stream, plan.seeds, device, machine.data)
 
 
 def prepare(plan: Plan, machine: Machine, declared: ArrayTasks | None = None) -> tuple[Stream, Learner]:
@@ -59,7 +61,7 @@ def prepare(plan: Plan, machine: Machine, declared: ArrayTasks | None = None) ->
     steps = training_batches(stream, plan.batch, plan.learner.presents)
     described = (stream.input_shape, stream.n_classes, stream.seeds, stream.scenario, stream.device)
     problem = Problem(*described, machine.backend, steps, plan.precision)
-    return stream, learners.build(plan.learner.learner, problem)
+    return stream, build(plan.learner.learner, problem)
 
 
 @torch.no_grad()

@@ -14,14 +14,16 @@ from typing import Final
 import numpy as np
 import torch
 
-from nlbench import learners, metrics
+from nlbench import metrics
 from nlbench import seeds as draws
 from nlbench.batch import Problem
 from nlbench.errors import NlbenchError, NotFiniteError
+from nlbench.learners.building import build
 from nlbench.plan import Machine, Plan
 from nlbench.protocol import evaluate_stream, evaluated_tasks, training_batches
 from nlbench.runner import build_stream, threads
-from nlbench.streams import Stream, ValidationStream
+from nlbench.streams.stream import Stream
+from nlbench.streams.validation import ValidationStream
 
 SHARE: Final = 0.2
 TUNING_SEEDS: Final = (100, 101, 102)
@@ -118,7 +120,7 @@ def _trial(plan: Plan, values: dict[str, str], stream: Stream, objective: str, m
     accuracy = np.ma.masked_all(shape)
     try:
         with threads(plan.batch * problem.n_inputs):
-            learner = learners.build(plan.learner.learner, problem)
+            learner = build(plan.learner.learner, problem)
             for row in evaluate_stream(learner, stream, batch=plan.batch, presents=plan.learner.presents):
                 if row.metric == "accuracy":
                     accuracy[plan.seeds.index(row.seed), row.after_task, row.on_task - 1] = row.value  # type: ignore[operator]

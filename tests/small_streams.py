@@ -14,13 +14,16 @@ import torch
 from torch import Tensor
 
 from nlbench import Batch, Learner, Problem
-from nlbench.learners import Cms, Mlp
+from nlbench.learners.cms import Cms
+from nlbench.learners.config import CmsConfig, MlpConfig
+from nlbench.learners.mlp import Mlp
 from nlbench.plan import resolve
 from nlbench.protocol import evaluate_stream
 from nlbench.records import Row
 from nlbench.specs import SOURCES, Source, stream_spec
-from nlbench.specs.learners import CmsConfig, MlpConfig
-from nlbench.streams import ArrayStream, ArrayTasks, Stream, build, from_arrays
+from nlbench.streams.arrays import ArrayStream, ArrayTasks, from_arrays
+from nlbench.streams.building import build
+from nlbench.streams.stream import Stream
 
 CPU = torch.device("cpu")
 

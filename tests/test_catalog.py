@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from inspect import isclass
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -33,3 +35,10 @@ def test_unknown_names_suggest_the_nearest_of_their_own_kind() -> None:
         catalog.find("stream", "split-mnits")
     with pytest.raises(UnknownNameError, match="unknown model 'split-mnist'"):
         catalog.find("model", "split-mnist")
+
+
+@pytest.mark.parametrize(("group", "table"), [("learners", catalog.LEARNERS), ("streams", catalog.STREAMS)])
+def test_every_row_names_a_class_and_the_config_of_its_kind(group: catalog.Group, table: dict[str, catalog.Extension]) -> None:
+    for kind in table:
+        assert isclass(catalog.extension(group, kind, isclass, "a class"))
+        assert get_args(catalog.config(group, kind).model_fields["kind"].annotation) == (kind,)

@@ -11,7 +11,7 @@ from nlbench import Batch
 from nlbench import seeds as draws
 from nlbench.errors import NlbenchError, NotFiniteError
 from nlbench.protocol import BOUNDARY, training_batches
-from nlbench.streams import Stream
+from nlbench.streams.stream import Stream
 
 
 def spied(stream: Stream, **options: Any) -> tuple[Spy, list[Any]]:

@@ -26,12 +26,14 @@ from torch import Tensor
 
 from nlbench import Batch, Learner, catalog
 from nlbench import seeds as draws
-from nlbench.learners import Chance, Cms, Mlp
+from nlbench.learners.chance import Chance
+from nlbench.learners.cms import Cms
+from nlbench.learners.config import ChanceConfig, CmsConfig, MlpConfig
+from nlbench.learners.mlp import Mlp
 from nlbench.plan import resolve
 from nlbench.protocol import BOUNDARY, evaluate_stream
 from nlbench.runner import Machine, prepare
 from nlbench.specs import SOURCES, Source
-from nlbench.specs.learners import ChanceConfig, CmsConfig, MlpConfig
 
 RECIPES = catalog.names("model")
 FULL_SIZE = ("mlp", "cms", "hope", "joint", "chance")

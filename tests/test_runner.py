@@ -18,7 +18,7 @@ from small_streams import small_stream, smaller, untimed
 import nlbench
 from nlbench import NlbenchError, catalog, runner
 from nlbench.errors import BackendError, NotFiniteError, RecordError
-from nlbench.learners import Mlp
+from nlbench.learners.mlp import Mlp
 from nlbench.protocol import evaluate_stream
 from nlbench.records import Record, Row
 from nlbench.runner import Checkpoint, Machine, estimate, execute, prepare

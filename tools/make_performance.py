@@ -38,7 +38,7 @@ start = time.perf_counter()
 import nlbench.api, nlbench.cli, nlbench.display
 nlbench.api._runner()
 import nlbench.kernels.mlp_step._numba
-from nlbench.learners import Mlp
+from nlbench.learners.mlp import Mlp
 spent = {"imports": time.perf_counter() - start, "observe": 0.0, "predict": 0.0, "permute_inputs": 0.0}
 
 def timed(name, part):

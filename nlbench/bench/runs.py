@@ -18,12 +18,12 @@ import torch
 
 from nlbench.bench.kernels import Limits, measure_limits
 from nlbench.bench.loop import Outcome, Perceptron, Task, learn
-from nlbench.learners import Mlp
+from nlbench.learners.mlp import Mlp
 from nlbench.plan import Machine, Plan, resolve
 from nlbench.protocol import evaluate_stream
 from nlbench.runner import prepare, threads
 from nlbench.sources import files
-from nlbench.streams import Stream
+from nlbench.streams.stream import Stream
 
 LOOP: Final = "tight loop"
 MEAN_AGREES: Final = 0.002

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from nlbench.batch import Batch, Learner, Problem
-from nlbench.specs.learners import ChanceConfig
+from nlbench.learners.config import ChanceConfig
 
 
 class Chance(Learner):

@@ -16,11 +16,11 @@ from nlbench.kernels.block_step import BlockWeights
 from nlbench.kernels.chain_step import Chain, Linear, chain_step
 from nlbench.kernels.continuum_step import continuum_step
 from nlbench.kernels.softmax import cross_entropy
+from nlbench.learners.config import CmsConfig
 from nlbench.learners.initial import linear as initial_linear
 from nlbench.nested.clocks import check_all_fire, check_periods
 from nlbench.nested.continuum import Block, block
 from nlbench.nested.layers import Draws, Tree, linear
-from nlbench.specs.learners import CmsConfig
 
 
 class Cms(Learner):

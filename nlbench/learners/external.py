@@ -4,41 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from traceback import extract_tb
-from types import TracebackType
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
 from nlbench.batch import Batch, Batches, Learner, Problem, observes_batches
-from nlbench.errors import NlbenchError
+from nlbench.errors import Blamed, NlbenchError
 
 _WAY_OUT: Final = "No record was written. Mend the learner."
-
-
-@dataclass(frozen=True)
-class Blamed:
-    """Turns what somebody else's code raises, SystemExit included, into an error that names it and its innermost line."""
-
-    place: str
-    """Who is called, such as `./file.py:Class.observe`."""
-    file: str = ""
-    """The source file in which the line is looked for."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if kind is None or error is None or isinstance(error, NlbenchError | KeyboardInterrupt):
-            return
-        lines = [frame.lineno for frame in extract_tb(trace) if frame.filename == self.file]
-        line = f" ({Path(self.file).name}, line {lines[-1]})" if lines else ""
-        raised = " ".join(f"{kind.__name__}: {error}".split()).removesuffix(":")
-        raise NlbenchError(f"{self.place} raised {raised}{line}.", "Mend it; --debug shows the traceback.") from error
 
 
 class External(Learner):

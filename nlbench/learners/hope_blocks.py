@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from nlbench.batch import Batch, Learner, Problem
 from nlbench.kernels.softmax import cross_entropy
+from nlbench.learners.config import HopeBlocksConfig
 from nlbench.nested.clocks import check_all_fire
 from nlbench.nested.continuum import ContinuumMemory
 from nlbench.nested.continuum_update import LevelState, Plan, Rule, continuum_update
 from nlbench.nested.hope import HopeClassifier
 from nlbench.nested.layers import Tree
-from nlbench.specs.learners import HopeBlocksConfig
 
 PREDICTED_AT_ONCE = 500
 """Samples: the memories of a sample take far more room than the sample."""

@@ -15,9 +15,9 @@ from nlbench.batch import Batch, Batches, Learner, Problem
 from nlbench.kernels.backends import Backend, resolve
 from nlbench.kernels.mlp_logits import mlp_logits
 from nlbench.kernels.mlp_step import mlp_step, mlp_steps
+from nlbench.learners.config import MlpConfig
 from nlbench.learners.initial import linear
 from nlbench.learners.replay import Replay, rehearse
-from nlbench.specs.learners import MlpConfig
 
 SHORT_RUN: Final = 10**8
 """Steps times parameters of a seed below which torch has finished the run before the kernel's machine code would be loaded."""

@@ -13,8 +13,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from nlbench.errors import RecordError
 from nlbench.records.schema import SCHEMA, SCHEMA_VERSION
-from nlbench.specs.loading import problems
 from nlbench.specs.model import Closed
+from nlbench.specs.problems import problems
 
 Text = Annotated[str, Field(min_length=1)]
 Facts = Annotated[dict[str, Any], Field(default_factory=dict)]

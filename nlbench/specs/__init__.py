@@ -1,11 +1,13 @@
 """Declarations: TOML -> frozen models, their canonical digests, and the data sets they may name. Imports no torch."""
 
-from nlbench.specs.learners import BUILT_IN, LearnerSpec
+from nlbench.specs.kinds import ExternalConfig, KindOf
+from nlbench.specs.learners import LearnerSpec
 from nlbench.specs.loading import (
     apply_overrides,
     learner_spec,
     listed,
     mistyped_streams,
+    own_config,
     read_table,
     stream_spec,
     toml_value,
@@ -13,14 +15,16 @@ from nlbench.specs.loading import (
 )
 from nlbench.specs.model import Closed, canonical, digest
 from nlbench.specs.sources import SOURCES, Source
-from nlbench.specs.streams import StreamSpec
+from nlbench.specs.streams import StreamConfig, StreamSpec
 
 __all__ = [
-    "BUILT_IN",
     "SOURCES",
     "Closed",
+    "ExternalConfig",
+    "KindOf",
     "LearnerSpec",
     "Source",
+    "StreamConfig",
     "StreamSpec",
     "apply_overrides",
     "canonical",
@@ -28,6 +32,7 @@ __all__ = [
     "learner_spec",
     "listed",
     "mistyped_streams",
+    "own_config",
     "read_table",
     "stream_spec",
     "toml_value",

@@ -7,28 +7,21 @@ from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from pydantic import ValidationError
 
 from nlbench.errors import NlbenchError, SpecError
-from nlbench.specs.learners import BUILT_IN, ExternalConfig, LearnerSpec
+from nlbench.specs.kinds import ExternalConfig
+from nlbench.specs.learners import LearnerSpec
 from nlbench.specs.model import Closed
-from nlbench.specs.streams import Check, Permuted, Protocol, Rotated, Split, StreamSpec
+from nlbench.specs.problems import near, problems, shown
+from nlbench.specs.streams import StreamSpec
 
 Table = dict[str, Any]
 
 RECIPE_KEYS = ("title", "presents", "batch", "learner", "on", "provenance", "search")
 """The tables and keys of a recipe file."""
-
-_TABLES: Final[dict[str, type[Closed]]] = {
-    "split": Split,
-    "permuted": Permuted,
-    "rotated": Rotated,
-    "protocol": Protocol,
-    "check": Check,
-}
-"""The model of each table of a stream file, by its name or, for `[stream]`, its kind."""
 
 
 def read_table(path: Path) -> Table:
@@ -90,13 +83,13 @@ def stream_spec(table: Table, place: str) -> StreamSpec:
     try:
         return StreamSpec.model_validate(table)
     except ValidationError as error:
-        raise SpecError(problems(error, place, StreamSpec)) from None
+        raise SpecError(problems(error, place, StreamSpec, table)) from None
 
 
 def learner_spec(table: Table, place: str, *, name: str, stream: str | None = None, source_digest: str = "") -> LearnerSpec:
     """Return the recipe as it applies to `stream`: its `[on."<stream>"]` table merged over `[learner]` and the batch."""
     found = [
-        f"{place}: {key}: is not a known key{_near(key, RECIPE_KEYS)}, got {_shown(value)}"
+        f"{place}: {key}: is not a known key{near(key, RECIPE_KEYS)}, got {shown(value)}"
         for key, value in table.items()
         if key not in RECIPE_KEYS
     ]
@@ -104,43 +97,32 @@ def learner_spec(table: Table, place: str, *, name: str, stream: str | None = No
     if not isinstance(learner, dict) or not isinstance(on, dict) or not all(isinstance(value, dict) for value in on.values()):
         raise SpecError([*found, f"{place}: learner and on.<stream> must be tables"])
     here = on.get(stream, {}) if stream else {}
-    kind = learner.get("kind")
-    if not isinstance(kind, str):
-        raise SpecError(
-            [*found, f"{place}: learner.kind: is required: one of {', '.join(sorted(BUILT_IN))}, or package.module:Class"]
-        )
-    values = {**learner, **{key: value for key, value in here.items() if key != "batch"}}
-    config: Closed | None = None
+    values = {
+        **{key: table[key] for key in ("title", "presents", "batch", "provenance") if key in table},
+        **{key: value for key, value in here.items() if key == "batch"},
+        "learner": {**learner, **{key: value for key, value in here.items() if key != "batch"}},
+    }
     try:
-        config = _config(kind, values, place)
+        spec = LearnerSpec.model_validate({**values, "name": name, "source_digest": source_digest})
     except ValidationError as error:
-        found += problems(error, place, BUILT_IN.get(kind, ExternalConfig), prefix=("learner",))
-    except SpecError as error:
-        found += error.problems
-    outer = {key: table[key] for key in ("title", "presents", "batch", "provenance") if key in table}
-    if "batch" in here:
-        outer["batch"] = here["batch"]
-    try:
-        spec = LearnerSpec.model_validate(
-            {**outer, "name": name, "learner": config or ExternalConfig(kind=kind), "source_digest": source_digest}
-        )
-    except ValidationError as error:
-        found += problems(error, place, LearnerSpec)
+        found += problems(error, place, LearnerSpec, values)
     if found:
         raise SpecError(found)
     return spec
 
 
-def _config(kind: str, values: Table, place: str) -> Closed:
-    if kind in BUILT_IN:
-        return BUILT_IN[kind].model_validate(values)
-    options = {key: value for key, value in values.items() if key != "kind"}
-    if ":" in kind:
-        return ExternalConfig(kind=kind, options=options)
-    near = _near(kind, sorted(BUILT_IN))
-    raise SpecError(
-        [f"{place}: learner.kind: must be one of {', '.join(sorted(BUILT_IN))}, or package.module:Class{near}, got {kind!r}"]
-    )
+def own_config(declared: ExternalConfig, owner: type) -> Closed | Table:
+    """Return an external extension's options as the config that its class carries as `Config`, or as they are where it has none.
+    Raises `SpecError` with every rule of the config that they break.
+    """
+    config = getattr(owner, "Config", None)
+    if not (isinstance(config, type) and issubclass(config, Closed)):
+        return declared.options
+    values = {**({"kind": declared.kind} if "kind" in config.model_fields else {}), **declared.options}
+    try:
+        return config.model_validate(values)
+    except ValidationError as error:
+        raise SpecError(problems(error, declared.kind, config, values)) from None
 
 
 def mistyped_streams(on: Mapping[str, Any], known: Collection[str], place: str) -> list[str]:
@@ -149,9 +131,9 @@ def mistyped_streams(on: Mapping[str, Any], known: Collection[str], place: str) 
     """
     lines = []
     for name in on:
-        near = [] if name in known else get_close_matches(name, known, n=1, cutoff=0.85)
-        if near and near[0] not in name:
-            lines.append(f'{place}: on."{name}": unknown stream {name!r}. Did you mean {near[0]}? If it is your own, rename it.')
+        meant = [] if name in known else get_close_matches(name, known, n=1, cutoff=0.85)
+        if meant and meant[0] not in name:
+            lines.append(f'{place}: on."{name}": unknown stream {name!r}. Did you mean {meant[0]}? If it is your own, rename it.')
     return lines
 
 
@@ -174,40 +156,3 @@ def validate_file(path: Path, streams: Collection[str] = ()) -> str:
     if found:
         raise SpecError(found)
     return "learner"
-
-
-def problems(error: ValidationError, place: str, model: type[Closed], prefix: tuple[str, ...] = ()) -> list[str]:
-    """Return one line per broken rule of a validation error."""
-    lines = []
-    for item in error.errors(include_url=False):
-        loc = [str(part) for part in (*prefix, *item["loc"])]
-        key = ".".join(part for part in loc if part not in ("split", "permuted", "rotated", "arrays"))
-        if item["type"] == "extra_forbidden":
-            known = _TABLES.get(loc[-2], model) if len(loc) > 1 else model
-            lines.append(
-                f"{place}: {key}: is not a known key{_near(loc[-1], list(known.model_fields))}, got {_shown(item['input'])}"
-            )
-        elif item["type"] == "union_tag_invalid":
-            kinds = item["ctx"]["expected_tags"].replace("'", "")
-            lines.append(f"{place}: {key}.kind: must be one of {kinds}, got {_shown(item['input'].get('kind'))}")
-        elif item["type"] == "union_tag_not_found":
-            lines.append(f"{place}: {key}.kind: is required")
-        elif item["type"] == "missing":
-            lines.append(f"{place}: {key}: is required")
-        elif item["type"] == "value_error":
-            # a rule between keys of one table: its message starts with the key it blames
-            lines.append(f"{place}: {key}{'.' if key else ''}{item['msg'].removeprefix('Value error, ')}")
-        else:
-            rule = item["msg"].replace("Input should", "must").replace("String should", "must").partition(" or instance of ")[0]
-            lines.append(f"{place}: {key or 'file'}: {rule}, got {_shown(item['input'])}")
-    return lines
-
-
-def _near(name: str, known: Sequence[str]) -> str:
-    near = get_close_matches(name, known, n=2, cutoff=0.5)
-    return f" (did you mean {' or '.join(near)}?)" if near else ""
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

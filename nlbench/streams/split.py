@@ -14,7 +14,7 @@ from nlbench import seeds as draws
 from nlbench.errors import SpecError
 from nlbench.sources import Arrays
 from nlbench.specs import SOURCES, StreamSpec
-from nlbench.specs.streams import Split
+from nlbench.streams.config import Split
 from nlbench.streams.stream import Samples, Stream, standardised
 
 

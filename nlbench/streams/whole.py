@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from nlbench import seeds as draws
 from nlbench.sources import Arrays
 from nlbench.specs import SOURCES, StreamSpec
-from nlbench.specs.streams import Permuted, Rotated
+from nlbench.streams.config import Permuted, Rotated
 from nlbench.streams.stream import Samples, Stream, standardised
 
 
@@ -76,13 +76,14 @@ class RotatedStream(WholeStream):
 
     def __init__(self, name: str, spec: StreamSpec, arrays: Arrays, seeds: Sequence[int], device: torch.device) -> None:
         super().__init__(name, spec, arrays, seeds, device)
-        assert isinstance(spec.stream, Rotated)
+        config = spec.stream
+        assert isinstance(config, Rotated)
         facts = SOURCES[self._source]
         self.input_shape = facts.input_shape
         train, test = torch.from_numpy(arrays.train_inputs).to(device), torch.from_numpy(arrays.test_inputs).to(device)
 
         def turned(images: Tensor, task: int) -> Tensor:
-            return rotate(images, spec.stream.degrees * (task - 1)).sub_(facts.mean).div_(facts.std)  # type: ignore[union-attr]
+            return rotate(images, config.degrees * (task - 1)).sub_(facts.mean).div_(facts.std)
 
         self._turned = partial(turned, train)
         self._train_images = lru_cache(maxsize=1)(self._turned)

@@ -10,12 +10,14 @@ import pytest
 import torch
 from small_streams import CPU, smaller
 
-from nlbench import Batch, Learner, Problem, catalog, learners
+from nlbench import Batch, Learner, Problem, catalog, sources
+from nlbench.learners.building import build
 from nlbench.metrics import compute
 from nlbench.plan import Plan, resolve
 from nlbench.protocol import evaluated_tasks, training_batches
 from nlbench.specs import SOURCES, read_table, stream_spec, validate_file
-from nlbench.streams import STREAMS, Stream, sources
+from nlbench.streams.building import find
+from nlbench.streams.stream import Stream
 
 MODELS, NAMES = catalog.names("model"), catalog.names("stream")
 FILES = [*(catalog.find("model", name) for name in MODELS), *(catalog.find("stream", name) for name in NAMES)]
@@ -32,14 +34,14 @@ def stream_named(name: str) -> Stream:
     spec = stream_spec(read_table(catalog.find("stream", name)), name)
     source = spec.stream.source
     if source == "digits":
-        return STREAMS[spec.stream.kind](name, spec, sources.load(source), SEEDS, CPU)
+        return find(spec.stream.kind)(name, spec, sources.load(source), SEEDS, CPU)
     rng = np.random.Generator(np.random.Philox(0))
     parts = []
     for n in (60000 // SHARE, 10000 // SHARE):
         images = np.zeros((n, *SOURCES[source].input_shape), np.float32)
         images[:, 0, 14] = rng.random((n, 28), dtype=np.float32)
         parts += [images, np.arange(n) % 10]
-    return STREAMS[spec.stream.kind](name, spec, sources.Arrays(*parts), SEEDS, CPU)
+    return find(spec.stream.kind)(name, spec, sources.Arrays(*parts), SEEDS, CPU)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -85,7 +87,7 @@ def built(name: str, model: str, seeds: tuple[int, ...], **overrides: str) -> tu
     plan, stream = resolve(model, name, seeds=seeds, overrides=overrides), stream_named(name)
     steps = training_batches(stream, plan.batch, plan.learner.presents) * (1 if plan.stream.stream.source == "digits" else SHARE)
     problem = Problem(stream.input_shape, stream.n_classes, seeds, stream.scenario, CPU, "auto", steps)
-    return plan, learners.build(plan.learner.learner, problem)
+    return plan, build(plan.learner.learner, problem)
 
 
 @pytest.mark.parametrize(("name", "model"), list(product(NAMES, MODELS)))

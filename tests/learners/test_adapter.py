@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nlbench import Batch, Learner, Problem
 from nlbench import seeds as draws
-from nlbench.learners import EachSeed
+from nlbench.learners.adapter import EachSeed
 
 
 class Perceptron(Learner):

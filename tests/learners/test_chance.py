@@ -4,8 +4,8 @@ import torch
 from small_streams import CPU, declared_stream, problem_of, rows_of, values
 
 from nlbench import Batch, Problem
-from nlbench.learners import Chance
-from nlbench.specs.learners import ChanceConfig
+from nlbench.learners.chance import Chance
+from nlbench.learners.config import ChanceConfig
 
 CLASSES = torch.ones(3, dtype=torch.bool)
 

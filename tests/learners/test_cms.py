@@ -7,11 +7,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nlbench import Batch, NlbenchError, Problem
-from nlbench.learners import Cms
+from nlbench.learners.cms import Cms
+from nlbench.learners.config import CmsConfig
 from nlbench.nested.continuum import block
 from nlbench.nested.continuum_update import LevelState, Plan, continuum_update
 from nlbench.nested.layers import Tree, linear
-from nlbench.specs.learners import CmsConfig
 
 S, B, D, C = 2, 5, 6, 4
 

@@ -11,8 +11,8 @@ from small_streams import CPU
 
 import nlbench
 from nlbench import Batch, NlbenchError, Problem
-from nlbench.learners import build
-from nlbench.specs.learners import ExternalConfig
+from nlbench.learners.building import build
+from nlbench.specs import ExternalConfig
 
 FILE = """
 import torch

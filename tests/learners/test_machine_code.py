@@ -7,9 +7,9 @@ from importlib import import_module
 import pytest
 from small_streams import CPU, smaller
 
-from nlbench import learners
 from nlbench.batch import Batch, Problem
 from nlbench.kernels.programs import Program
+from nlbench.learners.building import build
 from nlbench.plan import Machine, resolve
 from nlbench.runner import build_stream
 
@@ -36,7 +36,7 @@ def test_no_kernel_is_loaded_after_the_learner_is_built(model: str, stream: str,
     plan = resolve(model, stream, seeds=(0,), overrides=smaller(model, stream))
     shown = build_stream(plan, Machine(device="cpu"))
     problem = Problem(shown.input_shape, shown.n_classes, (0,), shown.scenario, CPU, "numba", 1000)
-    learner = learners.build(plan.learner.learner, problem)
+    learner = build(plan.learner.learner, problem)
     loaded = [len(program._addresses) for program in programs]
     assert any(loaded)
     samples = shown.train(1)

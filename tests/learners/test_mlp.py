@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from nlbench import Batch, Problem
 from nlbench.errors import BackendError
+from nlbench.learners.config import MlpConfig
 from nlbench.learners.mlp import SHORT_RUN, Mlp
-from nlbench.specs.learners import MlpConfig
 
 S, B, D, C = 3, 7, 5, 4
 

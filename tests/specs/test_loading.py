@@ -40,7 +40,11 @@ def stream_problems(**changes: Any) -> list[str]:
         ({"stream__source": "mnits"}, "s.toml: stream.source: must be 'digits', 'mnist' or 'fashion-mnist', got 'mnits'"),
         ({"stream__tasks": 3}, "s.toml: stream.tasks: must divide the 10 classes of digits, got 3"),
         ({"check__forgetting": float("inf")}, "s.toml: check.forgetting: must be a finite number, got inf"),
-        ({"stream__kind": "spilt"}, "s.toml: stream.kind: must be one of split, permuted, rotated, arrays, got 'spilt'"),
+        (
+            {"stream__kind": "spilt"},
+            "s.toml: stream.kind: must be one of arrays, permuted, rotated, split, or package.module:Class"
+            " (did you mean split?), got 'spilt'",
+        ),
         (
             {"protocol__evaluate": "every"},
             "s.toml: protocol.evaluate: must match pattern '^(full|seen|final|window:[1-9][0-9]*)$', got 'every'",
@@ -207,7 +211,7 @@ def test_validate_checks_the_table_of_every_stream_and_names_each_rule_once(tmp_
 
 
 def test_a_stream_without_a_kind_is_told_so() -> None:
-    with pytest.raises(SpecError, match=r"^s\.toml: stream\.kind: is required$"):
+    with pytest.raises(SpecError, match=r"^s\.toml: stream\.kind: is required: one of arrays, permuted, rotated, split, or"):
         stream_spec({"title": "t", "stream": {"source": "digits"}, "protocol": {"batch": 1}}, "s.toml")
 
 

@@ -2,18 +2,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from nlbench.learners import LEARNERS
-from nlbench.specs import BUILT_IN, learner_spec
+from nlbench.specs import learner_spec
 
 
 def recipe(learner: dict[str, Any], **extra: Any) -> Any:
     name = extra.pop("name", "r")
     return learner_spec({"learner": learner, **extra}, "r", name=name, source_digest=extra.pop("source_digest", ""))
-
-
-def test_every_declared_kind_has_a_class_and_every_class_a_declaration() -> None:
-    assert BUILT_IN.keys() == LEARNERS.keys()
-    assert all(BUILT_IN[kind].model_validate({"kind": kind}).kind == kind for kind in BUILT_IN)
 
 
 def test_identity_is_what_changes_results_and_nothing_else() -> None:

@@ -8,7 +8,8 @@ import torch
 from small_streams import CPU, running, small_stream, small_tasks
 
 from nlbench.errors import DataError, SpecError
-from nlbench.streams import build, from_arrays
+from nlbench.streams.arrays import from_arrays
+from nlbench.streams.building import build
 
 
 def test_arrays_come_out_as_they_went_in() -> None:

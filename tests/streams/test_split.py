@@ -7,9 +7,10 @@ import pytest
 import torch
 from small_streams import declared_stream
 
+from nlbench import sources
 from nlbench.errors import SpecError
 from nlbench.specs import SOURCES
-from nlbench.streams import Samples, sources
+from nlbench.streams.stream import Samples
 
 TASKS = range(1, 6)
 

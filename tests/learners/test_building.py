@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from small_streams import CPU, Spy
 
-from nlbench import Learner, NlbenchError, Problem, learners
-from nlbench.errors import BackendError, UnknownNameError
-from nlbench.learners import LEARNERS, EachSeed, build, find
+from nlbench import Learner, NlbenchError, Problem, catalog
+from nlbench.errors import BackendError, SpecError, UnknownNameError
+from nlbench.learners.adapter import EachSeed
+from nlbench.learners.building import build, find
 from nlbench.learners.external import External
-from nlbench.specs import BUILT_IN
-from nlbench.specs.learners import ExternalConfig
+from nlbench.specs import ExternalConfig
 
 PROBLEM = Problem((4,), 3, (0, 1), "class-il", CPU, "auto", 1000)
 
@@ -57,17 +57,17 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "my_learner.py"
 
 
-@pytest.mark.parametrize("kind", LEARNERS)
+@pytest.mark.parametrize("kind", catalog.LEARNERS)
 def test_every_built_in_kind_is_built_from_its_own_config(kind: str) -> None:
-    made = build(BUILT_IN[kind].model_validate({"kind": kind}), PROBLEM)
-    assert type(made) is LEARNERS[kind]
+    made = build(catalog.config("learners", kind).model_validate({"kind": kind}), PROBLEM)
+    assert type(made) is find(kind)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in LEARNERS if kind != "mlp"])
+@pytest.mark.parametrize("kind", [kind for kind in catalog.LEARNERS if kind != "mlp"])
 def test_a_learner_without_products_in_bf16_refuses_and_says_who_has_them(kind: str) -> None:
     asked = replace(PROBLEM, precision="bf16")
     with pytest.raises(BackendError, match=f"learner '{kind}' has no products in bf16: it declares float32.*: mlp"):
-        build(BUILT_IN[kind].model_validate({"kind": kind}), asked)
+        build(catalog.config("learners", kind).model_validate({"kind": kind}), asked)
 
 
 def test_a_class_of_a_file_may_declare_bf16(file: Path) -> None:
@@ -89,6 +89,21 @@ def test_a_file_may_be_named_by_an_absolute_path(file: Path) -> None:
     assert find(f"{file}:Mine").__name__ == "Mine"
 
 
+def test_a_class_with_a_config_gets_it_checked_and_filled_in(file: Path) -> None:
+    config = "    class Config(Closed):\n        rate: float = 0.1\n        width: int = 8\n"
+    text = FILE.replace("class Mine(Learner):", f"from nlbench.specs import Closed\n\n\nclass Mine(Learner):\n{config}")
+    file.write_text(text)
+    made = build(ExternalConfig(kind="./my_learner.py:Mine", options={"rate": 0.5}), PROBLEM)
+    assert isinstance(made, External)
+    assert (made.learner.config.rate, made.learner.config.width) == (0.5, 8)
+    with pytest.raises(SpecError) as caught:
+        build(ExternalConfig(kind="./my_learner.py:Mine", options={"rat": 0.5, "width": "8"}), PROBLEM)
+    assert caught.value.problems == (
+        "./my_learner.py:Mine: width: must be a valid integer, got '8'",
+        "./my_learner.py:Mine: rat: is not a known key (did you mean rate?), got 0.5",
+    )
+
+
 @pytest.mark.usefixtures("file")
 def test_a_single_seed_class_is_looped() -> None:
     made = build(ExternalConfig(kind="./my_learner.py:Single"), PROBLEM)
@@ -106,12 +121,12 @@ def test_a_file_named_like_a_module_does_not_replace_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "line"),
     [
-        ("./gone.py:Mine", "gone.py: there is no such file. Name a learner as ./file.py:Class."),
-        ("./my_learner.py:Mien", "unknown class in ./my_learner.py 'Mien'. Did you mean Mine?"),
+        ("./gone.py:Mine", "gone.py: there is no such file. Name a learner as ./file.py:Name."),
+        ("./my_learner.py:Mien", "unknown learner in ./my_learner.py 'Mien'. Did you mean Mine?"),
         ("./my_learner.py:NotALearner", "./my_learner.py:NotALearner: must be a subclass of nlbench.Learner, got <class"),
         ("no_such_package.module:X", "no_such_package.module: cannot be imported: No module named 'no_such_package'."),
-        ("json:X", "unknown class in json 'X'."),
-        (":mine", "unknown learner 'mine'."),
+        ("json:X", "unknown learner in json 'X'."),
+        ("mine", "unknown learner 'mine'."),
     ],
 )
 def test_what_is_not_there_is_one_line(kind: str, line: str) -> None:
@@ -121,12 +136,12 @@ def test_what_is_not_there_is_one_line(kind: str, line: str) -> None:
 
 
 def test_a_package_and_a_registered_entry_point_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert find("nlbench.learners.mlp:Mlp") is LEARNERS["mlp"]
+    assert find("nlbench.learners.mlp:Mlp") is find("mlp")
     point = EntryPoint("spying", "small_streams:Spy", "nlbench.learners")
-    monkeypatch.setattr(learners, "entry_points", lambda group: [point] if group == "nlbench.learners" else [])
-    assert find(":spying") is Spy
+    monkeypatch.setattr(catalog, "entry_points", lambda group: [point] if group == "nlbench.learners" else [])
+    assert find("spying") is Spy
     with pytest.raises(UnknownNameError, match=r"unknown learner 'spyin'. Did you mean spying\?"):
-        find(":spyin")
+        find("spyin")
 
 
 def test_the_base_class_itself_is_a_learner_only_in_form() -> None:

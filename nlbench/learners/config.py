@@ -1,0 +1,64 @@
+"""What a `[learner]` table of each kind may say. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from nlbench.specs.model import Closed
+
+PositiveInt = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+Widths = Annotated[tuple[PositiveInt, ...], Field(strict=False)]
+
+
+class MlpConfig(Closed):
+    """Plain fine-tuning of a ReLU multi-layer perceptron with SGD."""
+
+    kind: Literal["mlp"]
+    hidden: Widths = (256, 256)
+    rate: PositiveFloat = 0.1
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class CmsConfig(Closed):
+    """A continuum memory: residual blocks, each updated once in its own period of steps (Behrouz et al. 2025, eq. 70-74).
+
+    sequential  a chain; every level keeps what it learned
+    nested      the same chain; at its parent's boundary a level returns to its initial state, which learns by FOMAML
+    headwise    all levels read the embedding, and a learned mix of them is read out
+    """
+
+    kind: Literal["cms"]
+    width: PositiveInt = 128
+    hidden: PositiveInt = 128
+    periods: Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)] = (1, 16, 256)
+    variant: Literal["sequential", "nested", "headwise"] = "sequential"
+    rate: PositiveFloat = 0.1
+    reduction: Literal["mean", "sum"] = "mean"
+
+    @model_validator(mode="after")
+    def _distinct(self) -> CmsConfig:
+        if len(set(self.periods)) != len(self.periods):
+            raise ValueError(f"periods: must differ from each other, as a level is named by its period, got {list(self.periods)}")
+        return self
+
+
+class HopeBlocksConfig(Closed):
+    """HOPE blocks over the parts of one sample, learned by plain gradients: no memory but the weights persists."""
+
+    kind: Literal["hope-blocks"]
+    mixer: Literal["titans", "attention"] = "titans"
+    width: PositiveInt = 64
+    heads: PositiveInt = 4
+    depth: PositiveInt = 1
+    tokens: PositiveInt = 4
+    periods: Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)] = (1, 16, 256)
+    rate: PositiveFloat = 0.1
+
+
+class ChanceConfig(Closed):
+    """The most frequent label so far, whatever the input."""
+
+    kind: Literal["chance"]

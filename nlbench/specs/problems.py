@@ -1,0 +1,85 @@
+"""What a declaration breaks, one line a rule: `file: table.key: rule, got value`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, get_args
+
+from pydantic import ValidationError
+
+from nlbench.specs.kinds import KindOf
+from nlbench.specs.model import Closed
+
+
+def problems(error: ValidationError, place: str, model: type[Closed], values: Any = None) -> list[str]:
+    """Return one line per broken rule of a validation error; `values` is what was validated, for the names that are near."""
+    lines = []
+    for item in error.errors(include_url=False):
+        table, path = _place(model, values, item["loc"])
+        key = ".".join(path)
+        if item["type"] == "extra_forbidden":
+            lines.append(
+                f"{place}: {key}: is not a known key{near(path[-1], list(table.model_fields))}, got {shown(item['input'])}"
+            )
+        elif item["type"] == "kind_unknown":
+            ctx = item["ctx"]
+            lines.append(f"{place}: {key}.kind: {item['msg']}{near(ctx['kind'], ctx['names'])}, got {shown(ctx['kind'])}")
+        elif item["type"] == "kind_missing":
+            lines.append(f"{place}: {key}.kind: {item['msg']}")
+        elif item["type"] == "union_tag_invalid":
+            kinds = item["ctx"]["expected_tags"].replace("'", "")
+            lines.append(f"{place}: {key}.kind: must be one of {kinds}, got {shown(item['input'].get('kind'))}")
+        elif item["type"] == "union_tag_not_found":
+            lines.append(f"{place}: {key}.kind: is required")
+        elif item["type"] == "missing":
+            lines.append(f"{place}: {key}: is required")
+        elif item["type"] == "value_error":
+            # a rule between keys of one table: its message starts with the key it blames
+            lines.append(f"{place}: {key}{'.' if key else ''}{item['msg'].removeprefix('Value error, ')}")
+        else:
+            rule = item["msg"].replace("Input should", "must").replace("String should", "must").partition(" or instance of ")[0]
+            lines.append(f"{place}: {key or 'file'}: {rule}, got {shown(item['input'])}")
+    return lines
+
+
+def near(name: str, known: Sequence[str]) -> str:
+    """Return " (did you mean …?)" with the known names nearest to one, or nothing where none is near."""
+    found = get_close_matches(name, known, n=2, cutoff=0.5)
+    return f" (did you mean {' or '.join(found)}?)" if found else ""
+
+
+def shown(value: Any) -> str:
+    """Return a value as an error shows it."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _place(model: type[Closed], values: Any, loc: Sequence[int | str]) -> tuple[type[Closed], list[str]]:
+    """Return the config that the last key of a place belongs to, and the place as the file writes it."""
+    table, path = model, []
+    for number, part in enumerate(loc):
+        if isinstance(values, Mapping) and part == values.get("kind") and part not in values and number + 1 < len(loc):
+            continue  # the kind by which pydantic tells alternatives apart, which is no key
+        path.append(str(part))
+        field = table.model_fields.get(str(part)) if isinstance(part, str) else None
+        inside = isinstance(values, Mapping) or (isinstance(values, Sequence) and isinstance(part, int) and part < len(values))
+        values = (values.get(part) if isinstance(values, Mapping) else values[part]) if inside else None
+        if field is not None:
+            kind = values.get("kind") if isinstance(values, Mapping) else None
+            chosen = [found for mark in field.metadata if isinstance(mark, KindOf) and (found := mark.config(kind))]
+            table = next((each for each in [*chosen, *_configs(field.annotation)] if _is_kind(each, kind)), table)
+    return table, path
+
+
+def _configs(annotation: Any) -> Iterator[type[Closed]]:
+    """Yield the configs that a field may hold, those inside of tuples included."""
+    if isinstance(annotation, type) and issubclass(annotation, Closed):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _configs(part)
+
+
+def _is_kind(config: type[Closed], kind: object) -> bool:
+    field = config.model_fields.get("kind")
+    return field is None or kind is None or kind in get_args(field.annotation) or field.annotation is str

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nlbench.errors import SpecError
+from nlbench.specs import learner_spec
+
+
+@pytest.mark.parametrize(
+    ("learner", "line"),
+    [
+        ({"readout": {"rul": "exact"}}, "learner.readout.rul: is not a known key (did you mean rule?), got 'exact'"),
+        ({"readout": {"rule": "exac"}}, "learner.readout.rule: must be 'exact', 'protected' or 'dgd', got 'exac'"),
+        ({"levels": [{"width": 4}, {"widht": 4}]}, "learner.levels.1.width: is required"),
+        ({"levels": [{"width": 4, "perod": 2}]}, "learner.levels.0.perod: is not a known key (did you mean period?), got 2"),
+        ({"keys": {"kind": "random", "widht": 4}}, "learner.keys.widht: is not a known key (did you mean width?), got 4"),
+        ({"keys": {"kind": "convolution", "size": [1]}}, "learner.keys.size: is not a known key (did you mean sizes?), got [1]"),
+        ({"keys": {"kind": "randon"}}, "learner.keys.kind: must be one of inputs, random, convolution, got 'randon'"),
+        ({"keys": {"width": 4}}, "learner.keys.kind: is required"),
+        ({"keys": 3}, "learner.keys: must be a valid dictionary or object to extract fields from, got 3"),
+        ({"refesh": 4}, "learner.refesh: is not a known key (did you mean refresh or levels?), got 4"),
+    ],
+)
+def test_a_key_is_named_as_the_file_writes_it_and_beside_those_of_its_own_table(learner: dict[str, Any], line: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        learner_spec({"learner": {"kind": "hope", **learner}}, "r.toml", name="r")
+    assert f"r.toml: {line}" in caught.value.problems
