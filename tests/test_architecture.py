@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from itertools import chain
@@ -82,6 +83,19 @@ def test_no_batched_lu_on_the_seed_axis():
         if isinstance(node, ast.Call) and ast.unparse(node.func) in forbidden
     ]
     assert not calls
+
+
+def test_no_learner_names_a_backend():
+    learners = {path: tree for path, tree in TREES.items() if path.startswith("nlbench/learners/")}
+    strings = [
+        f"{path}:{node.lineno} names {node.value!r}"
+        for path, tree in learners.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and node.value in ("reference", "numba", "triton")
+    ]
+    words = [path for path in learners if {"numba", "triton"} & set(re.findall(r"\w+", (ROOT / path).read_text("utf-8").lower()))]
+    assert learners
+    assert not strings + words
 
 
 def test_no_module_shares_a_public_name():

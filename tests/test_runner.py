@@ -91,11 +91,11 @@ def test_a_run_killed_within_three_tasks_resumes_each_time_and_ends_as_if_never_
         assert completed == task - 1
         assert state
         assert not list(killed.glob("*.parquet"))
-    replayed: list[Row] = []
-    finished = nlbench.run(model, stream, seeds=seeds, results=killed, device="cpu", listen=replayed.append)
+    listened: list[Row] = []
+    finished = nlbench.run(model, stream, seeds=seeds, results=killed, device="cpu", listen=listened.append)
     uninterrupted = nlbench.run(model, stream, seeds=seeds, results=whole, device="cpu")
     assert rows_by_seed(finished.record) == rows_by_seed(uninterrupted.record)
-    assert [row.after_task for row in replayed if row.metric == "seconds.evaluate"] == [0, 1, 2, 3, 4, 5]
+    assert [row.after_task for row in listened if row.metric == "seconds.evaluate"] == [0, 1, 2, 3, 4, 5]
     assert not checkpoint.path.exists()
 
 

@@ -68,7 +68,7 @@ class Timing:
     dtype           "float32" or "bfloat16"
     ratio           how many times longer the plain torch of the same case took; 1 for itself
     gflops, gb_s    achieved, 0 where the case states no such work
-    captured        seconds of its kernels alone, replayed from a CUDA graph; None where that cannot be
+    captured        seconds of its kernels alone, launched as a CUDA graph; None where that cannot be
     roofline        the share of the machine's limits reached: the shortest time they leave over `captured`, else over `seconds`
     """
 
@@ -258,7 +258,7 @@ def time_case(case: Case, backends: Iterable[Backend], turns: Turns, limits: Lim
 
 
 def captured_seconds(run: Callable[[], object], repeats: int = 20) -> float | None:
-    """Seconds of the kernels behind a call, its median replayed from a CUDA graph; None where it cannot be captured."""
+    """Seconds of the kernels behind a call, its median launched as a CUDA graph; None where it cannot be captured."""
     graph = torch.cuda.CUDAGraph()
     try:
         with torch.cuda.graph(graph):

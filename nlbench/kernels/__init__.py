@@ -1,1 +1,3 @@
-"""Accelerated operations, one folder each: `__init__` checks and dispatches, `reference` defines, the rest are its backends."""
+from nlbench.kernels.backends import Backend, Bound, bind
+
+__all__ = ["Backend", "Bound", "bind"]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from importlib import import_module, metadata
 from importlib.util import find_spec
+from math import inf
 from types import ModuleType
-from typing import Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -34,18 +36,62 @@ _DTYPES: Final[dict[Backend, tuple[torch.dtype, ...]]] = {
 }
 
 
-def implementation(op: str, backend: Backend, tensor: Tensor, precision: str = "float32") -> ModuleType:
-    """The module that implements `op` (a package name) for tensors like `tensor`; imported on first use.
+class Bound:
+    """An op on one backend that was chosen once: its functions, which then have no `backend` to be given.
+
+    backend  the name of what runs, never "auto"
+    kernel   the module that implements the op there
+    """
+
+    def __init__(self, op: ModuleType, backend: Backend, precision: str) -> None:
+        self.backend = backend
+        self.kernel = _module(op.__name__, backend, precision)
+        self._precision = precision
+        for name, function in vars(op).items():
+            if "backend" in (getattr(function, "__kwdefaults__", None) or ()):
+                setattr(self, name, partial(function, backend=self))
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Callable[..., Any]: ...
+
+    def has(self, name: str) -> bool:
+        """Whether the backend itself has a function of this name, beyond what the op can do without it."""
+        return hasattr(self.kernel, name)
+
+    def beside(self, op: ModuleType, like: Tensor) -> Bound:
+        """Another op on the same backend, or in plain torch where that cannot run it."""
+        able = obstacle(op.__name__, self.backend, like, self._precision) is None
+        return Bound(op, self.backend if able else "reference", self._precision)
+
+
+def bind(op: ModuleType, backend: str, like: Tensor, *, precision: str = "float32", work: float = inf) -> Bound:
+    """The op, a package of `kernels`, on the backend that is asked for, for tensors like `like`: asked once, called often.
+
+    work  multiply-adds of all there is to do: below the op's `WORTH_LOADING`, "auto" is plain torch, which has finished before
+          machine code would be loaded
+    Raises as `implementation` does.
+    """
+    if backend == "auto" and work < getattr(op, "WORTH_LOADING", 0):
+        backend = "reference"
+    return Bound(op, resolve(op.__name__, backend, like, precision), precision)
+
+
+def implementation(op: str, backend: Backend | Bound, tensor: Tensor, precision: str = "float32") -> ModuleType:
+    """The module that implements `op` (a package name) for tensors like `tensor`; imported on first use. Of a bound op, its own.
 
     precision  "bf16": products in bfloat16, float32 for all else; plain torch, and only of ops that have a module of that name.
     Raises `BackendError` if the backend was asked for by name and cannot run here, `UnknownNameError` if it names none.
     """
-    chosen = resolve(op, backend, tensor, precision)
-    return import_module(f"{op}.{_MODULES[chosen] if precision == 'float32' else precision}")
+    if isinstance(backend, Bound):
+        return backend.kernel
+    return _module(op, resolve(op, backend, tensor, precision), precision)
 
 
-def resolve(op: str, backend: str, tensor: Tensor, precision: str = "float32") -> Backend:
+def resolve(op: str, backend: str | Bound, tensor: Tensor, precision: str = "float32") -> Backend:
     """The name of the backend that `implementation` would run: never "auto"."""
+    if isinstance(backend, Bound):
+        return backend.backend
     if backend == "auto":
         fastest = (name for name in _FASTEST_FIRST.get(tensor.device.type, ()) if trusted(op, name))
         return next((name for name in fastest if obstacle(op, name, tensor, precision) is None), "reference")
@@ -57,6 +103,10 @@ def resolve(op: str, backend: str, tensor: Tensor, precision: str = "float32") -
         reason, remedy = found
         raise BackendError(f"backend {backend!r} cannot run {op.rpartition('.')[2]}: {reason}.", remedy)
     return chosen
+
+
+def _module(op: str, backend: Backend, precision: str) -> ModuleType:
+    return import_module(f"{op}.{_MODULES[backend] if precision == 'float32' else precision}")
 
 
 def trusted(op: str, backend: Backend) -> bool:

@@ -144,10 +144,10 @@ def _run_product(tensors: Tensors, *, backend: Backend) -> Tensors:
     keys, errors = torch.nn.functional.pad(tensors["keys"], (0, 3))[..., :-3], tensors["errors"]
     some = tensors["keys"][:, : tensors["keys"].shape[1] // 2 + 1]
     made = batch_product.factor(tensors["matrix"].clone(), below=True, backend=backend)
-    before = {"answer": batch_product.answer(keys, made), "below": batch_product.below(errors, made)}
-    batch_product.step(made, errors, batch_product.lay(keys, made), scale=-0.3)
-    after = {"answer after": batch_product.answer(keys, made), "below after": batch_product.below(errors, made)}
-    return before | after | {"matrix": made.matrix, "inner": batch_product.inner(keys, some, made)}
+    before = {"answer": made.answer(keys), "below": made.below(errors)}
+    made.step(errors, made.lay(keys), scale=-0.3)
+    after = {"answer after": made.answer(keys), "below after": made.below(errors)}
+    return before | after | {"matrix": made.matrix, "inner": made.inner(keys, some)}
 
 
 def _product(name: str, sizes: Mapping[str, Any], *, edit: Edit | None = None) -> Case:
@@ -155,7 +155,7 @@ def _product(name: str, sizes: Mapping[str, Any], *, edit: Edit | None = None) -
 
 
 def _run_answer(tensors: Tensors, *, backend: Backend) -> Tensors:
-    return {"answer": batch_product.answer(tensors["keys"], batch_product.factor(tensors["matrix"], backend=backend))}
+    return {"answer": batch_product.factor(tensors["matrix"], backend=backend).answer(tensors["keys"])}
 
 
 def _run_mlp(tensors: Tensors, *, backend: Backend, steps: int = 3, **options: Any) -> Tensors:

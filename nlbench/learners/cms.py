@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from nlbench.batch import Batch, Learner, Problem
-from nlbench.kernels.backends import resolve
+from nlbench.kernels import bind, chain_step, continuum_step
 from nlbench.kernels.block_step import BlockWeights
-from nlbench.kernels.chain_step import Chain, Linear, chain_step
-from nlbench.kernels.continuum_step import continuum_step
+from nlbench.kernels.chain_step import Chain, Linear
 from nlbench.kernels.softmax import cross_entropy
 from nlbench.learners.config import CmsConfig
 from nlbench.learners.initial import linear as initial_linear
@@ -55,9 +54,10 @@ class Cms(Learner):
             for tree, period in zip(trees, self._periods, strict=True)
         ]
         op = continuum_step if config.variant == "headwise" else chain_step
-        self.backend = resolve(op.__module__, problem.backend, trees[0]["embedding.weight"])
-        if self.backend == "numba" and op is chain_step:
-            _load_machine_code()
+        self._op = bind(op, problem.backend, trees[0]["embedding.weight"])
+        self.backend = self._op.backend
+        if op is chain_step:
+            self._op.load()
         self._rate = config.rate
         self._reduction = config.reduction
         self._step = 0
@@ -71,7 +71,7 @@ class Cms(Learner):
         factors = [1.0 if gather else -self._rate for gather in gathers]
         inputs = batch.inputs.flatten(2)
         chain, grown = _chain(self._trees), _chain(targets)
-        loss = chain_step(chain, grown, factors, inputs, batch.labels, batch.classes, backend=self.backend)
+        loss = self._op.chain_step(chain, grown, factors, inputs, batch.labels, batch.classes)
         for level, period in enumerate(self._periods):
             if gathers[level] and self._step % period == 0:
                 self._apply(level)
@@ -140,7 +140,7 @@ class Cms(Learner):
         found = iter(torch.autograd.grad(logits, [value for tree in leaves for value in tree.values()], delta))
         gradients = [[next(found) for _ in tree] for tree in leaves]
         parameters, gathered = ([list(tree.values()) for tree in trees] for trees in (self._trees, self._gathered))
-        continuum_step(
+        self._op.continuum_step(
             parameters,
             gradients,
             gathered,
@@ -148,7 +148,6 @@ class Cms(Learner):
             rates=[self._rate] * len(leaves),
             step=self._step,
             reduction=self._reduction,
-            backend=self.backend,
         )
         return loss
 
@@ -171,13 +170,6 @@ def _chain(trees: list[Tree]) -> Chain:
         tuple(BlockWeights(*(tree[name] for name in names)) for tree in trees),
         Linear(last["readout.weight"], last["readout.bias"]),
     )
-
-
-def _load_machine_code() -> None:
-    """Take the smallest step there is: code is loaded, or compiled where this version never ran, before a batch is timed."""
-    one, row, label = torch.zeros(1, 1, 1), torch.zeros(1, 1), torch.zeros(1, 1, dtype=torch.int64)
-    chain = Chain(Linear(one, row), (BlockWeights(row, row, one, row, one, row),), Linear(one, row))
-    chain_step(chain, chain, [0.0], one, label, torch.ones(1, dtype=torch.bool), backend="numba")
 
 
 def _named(name: str, values: tuple[Tensor, Tensor]) -> Tree:

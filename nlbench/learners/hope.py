@@ -20,28 +20,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nlbench.batch import Batch, Batches, Learner, Problem
-from nlbench.kernels.backends import Backend, resolve
+from nlbench.kernels import batch_product, bind, metric_update, mlp_logits
 from nlbench.kernels.batch_product import Directions
 from nlbench.kernels.branches import Branches
-from nlbench.kernels.metric_update import (
-    accumulate,
-    bounded,
-    least_squares,
-    metric_step,
-    own_rates,
-    protecting,
-    protecting_at_once,
-    read_out,
-    through_relu,
-    token_errors,
-)
-from nlbench.kernels.mlp_logits import mlp_logits
+from nlbench.kernels.graphs import Captured
+from nlbench.kernels.metric_update import own_rates, protecting_at_once, through_relu, token_errors
 from nlbench.learners.features import KEYS, Convolution, permuted_square
 from nlbench.learners.hope_memories import (
     initial,
     joined,
     kept_widths,
-    load_machine_code,
     own_values,
     rectified,
     with_constant,
@@ -49,7 +37,7 @@ from nlbench.learners.hope_memories import (
 )
 from nlbench.learners.hope_products import Products
 from nlbench.learners.hope_self_reference import SelfReferences, Writes
-from nlbench.learners.replay import Replay, rehearse
+from nlbench.learners.trial import try_on_gpu
 from nlbench.nested.clocks import check_all_fire, due, renews, until_renewal
 from nlbench.nested.rules import dgd
 from nlbench.specs.hope import HopeConfig
@@ -84,11 +72,11 @@ class Hope(Learner):
         self.memories[-1] *= READOUT_GAIN if self._readout.rule == "protected" else 0.0
         self._protects = [config.metric] * len(config.levels) + [self._readout.rule == "protected"]
         exact = self._readout.rule == "exact"
-        if exact or any(self._protects):
-            self.backend = resolve(metric_step.__module__, problem.backend, self.memories[0])
-        self._product_backend: Backend = "numba" if self.backend == "numba" else "reference"
-        if self.backend == "numba":
-            load_machine_code(exact, any(self._protects))
+        asked = problem.backend if exact or any(self._protects) else self.backend
+        self._op = bind(metric_update, asked, self.memories[0])
+        self.backend = self._op.backend
+        self._reading, self._multiplying = (self._op.beside(op, self.memories[0]) for op in (mlp_logits, batch_product))
+        self._whole_steps = self._op.has("step")  # project, bound and gather
         self.metrics = [
             torch.zeros(seeds, size, size, device=device)
             for size in kept_widths(widths, [*self._protects[:-1], self._protects[-1] or exact])
@@ -106,18 +94,24 @@ class Hope(Learner):
         self._fast = self._periods.index(1)
         self._ridges = [*(level.ridge for level in config.levels), self._readout.ridge]
         self._kept = [i for i, inverse in enumerate(self.inverses) if inverse.numel()]
-        self._products = Products(self.memories, self.inverses, self.backend)
+        self._products = self._factors()
         self._now = 0  # the step of the last of the chunks being learned at once
         self._warm_up = config.keys.warm_up if config.keys.kind == "random" else 0
         self._captured = not (self._self_references or self._readout.rule == "dgd")  # torch's solver cannot be
-        self.takes_batches = self._captured and self.backend != "numba"
-        self._replay, self._replay_protection = Replay(self._learn), Replay(self._protect_at_once)
+        self.takes_batches = self._captured and not self._whole_steps
+        self._learned, self._protected = Captured(self._learn), Captured(self._protect_at_once)
         self._branches = Branches(2 * len(self.memories), device)
         self.owed_order = torch.arange(n, device=device).repeat(seeds, 1)
         self._owes = False
         if not (isinstance(self._features, Convolution) or (self._self_references and not self._features)):
             self.permute_inputs = self._permute_inputs  # convolutions, and memories that read inputs, need these in place
-        rehearse(self, problem)
+        self._op.load(exact=exact, protects=any(self._protects))
+        self._reading.load()
+        self._products.load()
+        try_on_gpu(self, problem)
+
+    def _factors(self) -> Products:
+        return Products(self.memories, self.inverses, self._multiplying, projects=not self._whole_steps)
 
     def observe(self, batch: Batch) -> Tensor:
         return self._observe(batch.inputs.flatten(2)[:, None], batch.labels[:, None], batch.classes)[0]
@@ -160,7 +154,7 @@ class Hope(Learner):
         ]
         periods = (self._config.share, *self._periods)
         kind = tuple(due(step, period) for step in range(before + 1, int(self.step) + 1) for period in periods)
-        learn = partial(self._replay, held, kind=kind) if self._captured else self._learn
+        learn = partial(self._learned, held, kind=kind) if self._captured else self._learn
         losses = learn(inputs, labels, classes)
         self._refresh()
         return losses
@@ -174,12 +168,12 @@ class Hope(Learner):
             read = self._self_references.of_seed(seed, read) if self._self_references else read
             own = [memory[seed : seed + 1] for memory in self.memories]
             weights, biases = [each[..., :-1] for each in own], [each[..., -1] for each in own]
-            readings.append(mlp_logits(weights, biases, read[None], backend=self._product_backend))
+            readings.append(self._reading.mlp_logits(weights, biases, read[None]))
         return torch.cat(readings)
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         super().load_state_dict(state)
-        self._products = Products(self.memories, self.inverses, self.backend)
+        self._products = self._factors()
         self._owes = True
 
     def memory_bytes(self) -> dict[str, int]:
@@ -297,7 +291,7 @@ class Hope(Learner):
         memory, directions = self.memories[last], self._directions(last, keys)
         if self._readout.rule == "protected" and not self._self_references:
             surprise = self._readout.surprise
-            losses, errors, below = read_out(keys, memory, labels.flatten(1), classes, surprise=surprise, backend=self.backend)
+            losses, errors, below = self._op.read_out(keys, memory, labels.flatten(1), classes, surprise=surprise)
         else:
             losses, errors, pairs = self._errors(self._products.answers(last, keys), labels, classes, slow)
             below = through_relu(self._products.below(last, errors), keys)
@@ -362,9 +356,9 @@ class Hope(Learner):
 
     def _bounded(self, i: int, errors: Tensor, directions: Tensor, size: int) -> Tensor:
         """Return each chunk's errors (S, N, V), less where memory i's step by them would be too long."""
-        if self._protects[i] and self.backend == "numba":
+        if self._protects[i] and self._whole_steps:
             return errors  # its step bounds them
-        return bounded(errors, directions, self._config.bound, chunk=size, backend=self.backend)
+        return self._op.bounded(errors, directions, self._config.bound, chunk=size)
 
     def _step(self, i: int, keys: Tensor, directions: Directions, moves: Tensor, chunks: int) -> None:
         """Step memory i by moves (S, N, V) along directions (S, N, D); a slow level adds them to those pending, and makes their
@@ -375,11 +369,11 @@ class Hope(Learner):
         at_once = ends and chunks == period
         target = memory if at_once or period == 1 else self.pending[i]
         scale = -rate if target is memory else 1.0
-        if self._protects[i] and self.backend == "numba":
+        if self._protects[i] and self._whole_steps:
             gathers, share = due(self._now, self._config.share), self._config.share / keys.shape[1]
             options = {"share": share, "retain": self._retains[i]} if gathers else {"share": 0.0}
             options |= {"rate": -scale, "bound": self._config.bound}
-            metric_step(target, self.metrics[i], self.inverses[i], keys, moves, **options, backend="numba")
+            self._op.metric_step(target, self.metrics[i], self.inverses[i], keys, moves, **options)
         elif target is memory:
             self._products.step(i, moves, directions, scale)
         else:
@@ -395,12 +389,12 @@ class Hope(Learner):
         """
         share, retain = self._config.share, self._retains[i]
         due_now = [keys for back, keys in enumerate(reversed(chunks)) if due(self._now - back, share)]
-        if not (due_now and self._protects[i]) or self.backend == "numba":
+        if not (due_now and self._protects[i]) or self._whole_steps:
             return
         weights = [retain**after * share / keys.shape[1] for after, keys in enumerate(due_now)]
         with self._branches.branch(len(self.memories) + i, *due_now):
             rows = torch.cat([weight**0.5 * keys for weight, keys in zip(weights, due_now, strict=True)], 1)
-            accumulate(self.metrics[i], rows, retain=retain ** len(due_now), backend=self.backend)
+            self._op.accumulate(self.metrics[i], rows, retain=retain ** len(due_now))
 
     def _write_pairs(self, keys: Tensor, pairs: tuple[Tensor, ...], size: int) -> None:
         """Write what chunks of `size` tokens say, (S, N, ...) as in `_errors`, into the sums of an exact read-out, or one chunk
@@ -417,7 +411,7 @@ class Hope(Learner):
         if retain < 1 and chunks > 1:
             kept = retain ** torch.arange(chunks - 1, -1, -1, device=rates.device)
             rates = rates * kept.repeat_interleave(size)[:, None]
-        accumulate(self.metrics[-1], rates.sqrt() * keys, retain=retain**chunks, backend=self.backend)
+        self._op.accumulate(self.metrics[-1], rates.sqrt() * keys, retain=retain**chunks)
         self.products.mul_(retain**chunks).baddbmm_(keys.mT, rates * values)
 
     def _refresh(self) -> None:
@@ -429,17 +423,17 @@ class Hope(Learner):
         if renews(step, every):
             self._protect()
         if self._readout.rule == "exact" and due(step, every):
-            solved = least_squares(self.metrics[-1], self.products, self._readout.ridge, backend=self.backend)
+            solved = self._op.least_squares(self.metrics[-1], self.products, self._readout.ridge)
             self.memories[-1].copy_(solved)
 
     def _protect(self) -> None:
         """Bring up to date what the metrics protect."""
         missing = self._kept
         if missing and self.metrics[missing[0]].device.type == "cuda":
-            failed = self._replay_protection([each[i] for each in (self.metrics, self.inverses) for i in self._kept])
+            failed = self._protected([each[i] for each in (self.metrics, self.inverses) for i in self._kept])
             missing = [i for i, minor in zip(self._kept, failed.tolist(), strict=True) if minor]
         for i in missing:
-            self.inverses[i].copy_(protecting(self.metrics[i], self._ridges[i], backend=self.backend))
+            self.inverses[i].copy_(self._op.protecting(self.metrics[i], self._ridges[i]))
         for i in self._kept:
             self._products.renew_projection(i)
 

@@ -12,9 +12,6 @@ from torch import Tensor
 
 from nlbench import seeds as draws
 from nlbench.batch import Problem
-from nlbench.kernels.batch_product import answer, factor
-from nlbench.kernels.metric_update import accumulate, least_squares, metric_step, protecting
-from nlbench.kernels.mlp_logits import mlp_logits
 
 
 def with_constant(inputs: Tensor) -> Tensor:
@@ -31,21 +28,6 @@ def rectified(answers: Tensor, blank: Tensor) -> Tensor:
 def joined(chunks: Sequence[Tensor]) -> Tensor:
     """Return chunks (S, B, ...) as one (S, n B, ...); a single one as it is."""
     return torch.cat(list(chunks), 1) if len(chunks) > 1 else chunks[0]
-
-
-def load_machine_code(exact: bool, protects: bool) -> None:
-    """Use each kernel needed once, on one number: code is loaded, or compiled where this version never ran, before a batch is
-    timed.
-    """
-    one = torch.ones(1, 1, 1)
-    mlp_logits([one], [one[0]], one, backend="numba")
-    if exact:
-        accumulate(one.clone(), one, backend="numba")
-        least_squares(one, one, 1.0, backend="numba")
-    if protects:
-        answer(one, factor(one, backend="numba"))
-        metric_step(one.clone(), one.clone(), one, one, one, rate=0.0, backend="numba")
-        protecting(one, 1.0, backend="numba")
 
 
 def own_values(readings: Tensor, labels: Tensor, slack: float) -> Tensor:

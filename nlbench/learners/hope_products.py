@@ -9,8 +9,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from nlbench.kernels import batch_product
-from nlbench.kernels.backends import Backend
+from nlbench.kernels import Bound, batch_product
 from nlbench.kernels.batch_product import Directions, Factor
 
 
@@ -21,54 +20,57 @@ class Products:
     read-out, has none: it is written in many ways.
     """
 
-    def __init__(self, memories: Sequence[Tensor], projections: Sequence[Tensor], backend: Backend) -> None:
-        self._numba = backend == "numba"
+    def __init__(self, memories: Sequence[Tensor], projections: Sequence[Tensor], op: Bound, *, projects: bool) -> None:
+        self._projects = projects
         last = len(memories) - 1
 
         def factor(matrix: Tensor, *, below: bool, hidden: bool) -> Factor:
-            parts = hidden and batch_product.worth_parts(matrix)
-            return batch_product.factor(matrix, below=below, backend=backend if backend != "triton" or parts else "reference")
+            made = op.factor(matrix, below=below, split=hidden and batch_product.worth_parts(matrix))
+            assert isinstance(made, Factor)
+            return made
 
         self._memories = [factor(each, below=i > 0, hidden=i < last) for i, each in enumerate(memories)]
         self._projections = [factor(each, below=False, hidden=True) for each in projections]
-        found = [part for each in (*self._memories, *self._projections) for part in (each.over_columns, each.over_rows)]
-        self.parts = [part for part in found if part is not None]
-        if self.parts:
-            batch_product.load(self.parts[0].device)
+        self.parts = [part for each in (*self._memories, *self._projections) for part in each.parts]
+
+    def load(self) -> None:
+        """Use every kernel once."""
+        for each in (*self._memories, *self._projections):
+            each.load()
 
     def renew_memory(self, i: int) -> None:
         """Make the parts of memory i anew."""
-        batch_product.renew(self._memories[i])
+        self._memories[i].renew()
 
     def renew_projection(self, i: int) -> None:
         """Make the parts of projection i anew."""
-        batch_product.renew(self._projections[i])
+        self._projections[i].renew()
 
     def answers(self, i: int, keys: Tensor) -> Tensor:
         """Return what memory i answers to keys (S, N, D): (S, N, V)."""
-        return batch_product.answer(keys, self._memories[i])
+        return self._memories[i].answer(keys)
 
     def below(self, i: int, errors: Tensor) -> Tensor:
         """Return what errors of memory i's answers (S, N, V) say of its keys: (S, N, D)."""
-        return batch_product.below(errors, self._memories[i])
+        return self._memories[i].below(errors)
 
     def directions(self, i: int, keys: Tensor) -> Directions:
         """Return keys projected by what memory i protects, as its steps take them."""
         return self.laid(i, self.projected(i, keys))
 
     def projected(self, i: int, keys: Tensor) -> Tensor:
-        """Return keys projected by what memory i protects; as they are on CPU cores, where the step itself projects."""
+        """Return keys projected by what memory i protects; as they are where the step itself projects."""
         projection = self._projections[i]
-        return keys if self._numba or not projection.matrix.numel() else batch_product.answer(keys, projection)
+        return projection.answer(keys) if self._projects and projection.matrix.numel() else keys
 
     def laid(self, i: int, directions: Tensor) -> Directions:
         """Return directions (S, N, D) as a step of memory i takes them."""
-        return batch_product.lay(directions, self._memories[i])
+        return self._memories[i].lay(directions)
 
     def inner(self, i: int, keys: Tensor, directions: Tensor) -> Tensor:
         """Return the products (S, N, M) of keys (S, N, D) of memory i with directions (S, M, D)."""
-        return batch_product.inner(keys, directions, self._memories[i])
+        return self._memories[i].inner(keys, directions)
 
     def step(self, i: int, moves: Tensor, directions: Directions, scale: float) -> None:
         """Step memory i by moves (S, N, V) along directions."""
-        batch_product.step(self._memories[i], moves, directions, scale=scale)
+        self._memories[i].step(moves, directions, scale=scale)

@@ -6,21 +6,17 @@ Shapes: S seeds, B samples, D_in and D_out widths of a layer, C logits.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import ClassVar, Final
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from nlbench.batch import Batch, Batches, Learner, Problem
-from nlbench.kernels.backends import Backend, resolve
-from nlbench.kernels.mlp_logits import mlp_logits
-from nlbench.kernels.mlp_step import mlp_step, mlp_steps
+from nlbench.kernels import bind, mlp_logits, mlp_step
+from nlbench.kernels.graphs import Captured
 from nlbench.learners.config import MlpConfig
 from nlbench.learners.initial import linear
-from nlbench.learners.replay import Replay, rehearse
-
-SHORT_RUN: Final = 10**8
-"""Steps times parameters of a seed below which torch has finished the run before the kernel's machine code would be loaded."""
+from nlbench.learners.trial import try_on_gpu
 
 
 class Mlp(Learner):
@@ -35,25 +31,26 @@ class Mlp(Learner):
         self.biases = [bias for _, bias in layers]
         self.weight_velocities = [torch.zeros_like(weight) for weight in self.weights] if config.momentum else []
         self.bias_velocities = [torch.zeros_like(bias) for bias in self.biases] if config.momentum else []
-        short = problem.steps * sum(weight[0].numel() for weight in self.weights) < SHORT_RUN
-        asked = "reference" if short and problem.backend == "auto" else problem.backend
-        self.backend = resolve(mlp_step.__module__, asked, self.weights[0], problem.precision)
-        self._predicts: Backend = "numba" if self.backend == "numba" else "reference"
-        self._precision = problem.precision
+        parameters = sum(weight[0].numel() for weight in self.weights)
+        self._training = bind(
+            mlp_step, problem.backend, self.weights[0], precision=problem.precision, work=problem.steps * parameters
+        )
+        self._reading = self._training.beside(mlp_logits, self.weights[0])
+        self.backend = self._training.backend
+        self.takes_batches = self._training.has("steps")
         self._rate = config.rate
         self._momentum = config.momentum
-        self._replay = Replay(self._step)
-        if self.backend == "numba":
-            self.takes_batches = True
-            _load_machine_code()
-        rehearse(self, problem)
+        self._captured = Captured(self._step)
+        self._training.load()
+        self._reading.load()
+        try_on_gpu(self, problem)
 
     def observe(self, batch: Batch) -> Tensor:
         state = [*self.weights, *self.biases, *self.weight_velocities, *self.bias_velocities]
-        return self._replay(state, batch.inputs.flatten(2), batch.labels, batch.classes)
+        return self._captured(state, batch.inputs.flatten(2), batch.labels, batch.classes)
 
     def _step(self, inputs: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
-        return mlp_step(
+        return self._training.mlp_step(
             self.weights,
             self.biases,
             inputs,
@@ -63,12 +60,10 @@ class Mlp(Learner):
             momentum=self._momentum,
             weight_velocities=self.weight_velocities,
             bias_velocities=self.bias_velocities,
-            precision=self._precision,
-            backend=self.backend,
         )
 
     def observe_batches(self, batches: Batches) -> Tensor:
-        losses = mlp_steps(
+        losses = self._training.mlp_steps(
             self.weights,
             self.biases,
             batches.inputs.flatten(1),
@@ -80,12 +75,11 @@ class Mlp(Learner):
             momentum=self._momentum,
             weight_velocities=self.weight_velocities,
             bias_velocities=self.bias_velocities,
-            backend=self.backend,
         )
         return losses.mT
 
     def predict(self, inputs: Tensor, task: int | None) -> Tensor:
-        return mlp_logits(self.weights, self.biases, inputs.flatten(2), precision=self._precision, backend=self._predicts)
+        return self._reading.mlp_logits(self.weights, self.biases, inputs.flatten(2))
 
     def permute_inputs(self, order: Tensor) -> None:
         """In place: steps captured on a GPU know where tensors lie."""
@@ -99,14 +93,3 @@ class Mlp(Learner):
             "parameters": sum(tensor.nbytes for tensor in (*self.weights, *self.biases)) // seeds,
             "optimizer": sum(tensor.nbytes for tensor in (*self.weight_velocities, *self.bias_velocities)) // seeds,
         }
-
-
-def _load_machine_code() -> None:
-    """Take the smallest step there is and test on it: code is loaded, or compiled where this version never ran, before a batch is
-    timed.
-    """
-    one = torch.zeros(1, 1, 1)
-    mlp_step(
-        [one], [one[0]], one, torch.zeros(1, 1, dtype=torch.int64), torch.ones(1, dtype=torch.bool), rate=0.0, backend="numba"
-    )
-    mlp_logits([one], [one[0]], one, backend="numba")

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+import nlbench.kernels.memory_scan as scans
 from nlbench.errors import BackendError, UnknownNameError
-from nlbench.kernels import backends
+from nlbench.kernels import backends, bind, metric_update, mlp_logits, mlp_step
 from nlbench.kernels.backends import available_backends, implementation, resolve
 from nlbench.kernels.cases import CASES
 from nlbench.kernels.memory_scan import memory_scan
@@ -50,6 +51,44 @@ def test_a_backend_asked_for_and_absent_says_why_and_what_to_do(monkeypatch: pyt
     monkeypatch.setattr(backends, "find_spec", lambda name: None if name == "numba" else object())
     with pytest.raises(BackendError, match=r"numba is not installed.*pip install numba"):
         resolve(OP, "numba", torch.empty(0))
+
+
+def test_a_bound_op_is_resolved_once_and_gives_what_its_functions_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments, plain = scan_arguments(), memory_scan(*scan_arguments(), chunk=2, backend="reference")
+    bound = {name: bind(scans, name, arguments[0]) for name in ("reference", "auto")}
+    assert {name: each.backend for name, each in bound.items()} == {"reference": "reference", "auto": "numba"}
+    assert bound["reference"].kernel is implementation(OP, "reference", arguments[0])
+    monkeypatch.setattr(backends, "obstacle", lambda *others: pytest.fail("resolved again"))
+    for each in bound.values():
+        torch.testing.assert_close(each.memory_scan(*arguments, chunk=2).memory, plain.memory)
+    assert torch.equal(bound["reference"].memory_scan(*arguments, chunk=2).memory, plain.memory)
+
+
+def test_what_stands_beside_a_bound_op_runs_on_its_backend_or_in_plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    like = torch.empty(0)
+    assert bind(mlp_step, "auto", like).beside(mlp_logits, like).backend == "numba"
+    assert bind(mlp_step, "reference", like).beside(mlp_logits, like).backend == "reference"
+    rounded = bind(mlp_step, "auto", like, precision="bf16").beside(mlp_logits, like)
+    assert rounded.kernel.__name__ == "nlbench.kernels.mlp_logits.bf16"
+    monkeypatch.setattr(backends, "find_spec", lambda name: None if name.endswith("mlp_logits._numba") else object())
+    assert bind(mlp_step, "numba", like).beside(mlp_logits, like).backend == "reference"
+
+
+def test_auto_is_plain_torch_where_there_is_too_little_to_do_to_load_machine_code() -> None:
+    like, enough = torch.empty(0), mlp_step.WORTH_LOADING
+    chosen = {
+        (backend, work): bind(mlp_step, backend, like, work=work).backend
+        for backend in ("auto", "numba")
+        for work in (enough - 1, enough)
+    }
+    assert [name for (backend, work), name in chosen.items() if name == "reference"] == ["reference"]
+    assert chosen["auto", enough - 1] == "reference"
+
+
+def test_a_bound_op_says_what_its_backend_has_of_its_own() -> None:
+    like = torch.empty(0)
+    assert [bind(mlp_step, name, like).has("steps") for name in ("reference", "numba")] == [False, True]
+    assert [bind(metric_update, name, like).has("step") for name in ("reference", "numba")] == [False, True]
 
 
 def test_products_in_bf16_are_plain_torch() -> None:

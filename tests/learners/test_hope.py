@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from nlbench import Batch, Batches, NlbenchError, Problem
 from nlbench.kernels.metric_update import least_squares, own_rates
-from nlbench.learners import replay
 from nlbench.learners.hope import Hope
 from nlbench.learners.hope_memories import own_values
+from nlbench.learners.trial import observe_made
 from nlbench.nested.rules import dgd
 from nlbench.specs.hope import HopeConfig
 
@@ -199,9 +199,9 @@ def test_as_many_chunks_are_learned_at_once_as_nothing_changes_for() -> None:
     [EXACT, LEVELS, IMAGES, LEVELS_SELF, {**WARM, "keys": {"kind": "random", "width": 20, "warm_up": 1}}],
     ids=["exact", "levels", "images", "levels-self", "warm-at-once"],
 )
-def test_a_rehearsal_leaves_nothing_behind(table: dict[str, Any]) -> None:
+def test_a_trial_step_leaves_nothing_behind(table: dict[str, Any]) -> None:
     made, fresh = learner(table), learner(table)
-    replay._observe_made(made, Problem(SHAPE, C, (0, 1), "class-il", CPU, "auto", 100))
+    observe_made(made, Problem(SHAPE, C, (0, 1), "class-il", CPU, "auto", 100))
     for step in range(5):
         assert torch.equal(made.observe(batch(step)), fresh.observe(batch(step)))
     assert all(torch.equal(one, other) for one, other in zip(made.memories, fresh.memories, strict=True))

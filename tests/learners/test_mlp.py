@@ -8,8 +8,9 @@ from torch.nn import functional as F
 
 from nlbench import Batch, Problem
 from nlbench.errors import BackendError
+from nlbench.kernels.mlp_step import WORTH_LOADING
 from nlbench.learners.config import MlpConfig
-from nlbench.learners.mlp import SHORT_RUN, Mlp
+from nlbench.learners.mlp import Mlp
 
 S, B, D, C = 3, 7, 5, 4
 
@@ -179,6 +180,6 @@ def test_a_run_too_short_to_repay_loading_the_kernel_stays_with_torch_whatever_i
         return Mlp(MlpConfig(kind="mlp", hidden=(8,)), Problem((D,), C, seeds, "class-il", CPU, backend, steps)).backend
 
     parameters = 8 * D + C * 8
-    enough = -(-SHORT_RUN // parameters)
+    enough = -(-WORTH_LOADING // parameters)
     assert [chosen(enough - 1, (0,)), chosen(enough - 1, (0, 1, 2)), chosen(10, (0,), "numba")] == ["reference"] * 2 + ["numba"]
     assert [chosen(enough, (0,)), chosen(enough, (0, 1, 2)), chosen(enough, (0,), "reference")] == ["numba"] * 2 + ["reference"]

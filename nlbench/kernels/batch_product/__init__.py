@@ -9,29 +9,20 @@ Shapes: S seeds, B tokens, D width of a key, V width of a value.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from types import ModuleType
 from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
 
-from nlbench.kernels.backends import Backend, implementation, resolve
+from nlbench.kernels.backends import Backend, Bound, implementation, resolve
 from nlbench.kernels.shapes import check_shapes
 
-__all__ = ["LARGE", "Directions", "Factor", "answer", "below", "factor", "inner", "lay", "load", "renew", "step", "worth_parts"]
+__all__ = ["LARGE", "Directions", "Factor", "factor", "worth_parts"]
 
 LARGE: Final = 250_000
 """Numbers of a matrix from which on parts are quicker than torch's float32 on an H200, for batches of 64 tokens and more."""
-
-
-class Factor(NamedTuple):
-    """A matrix (S, V, D) for one backend, and its parts as products over its columns and over its rows take them; None where none
-    does.
-    """
-
-    matrix: Tensor
-    backend: Backend
-    over_columns: Tensor | None = None
-    over_rows: Tensor | None = None
 
 
 class Directions(NamedTuple):
@@ -41,71 +32,85 @@ class Directions(NamedTuple):
     parts: Tensor | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """A matrix (S, V, D), the module that multiplies it, and its parts as products over its columns and over its rows take them;
+    None where none does.
+    """
+
+    matrix: Tensor
+    kernel: ModuleType
+    over_columns: Tensor | None = None
+    over_rows: Tensor | None = None
+
+    @property
+    def parts(self) -> list[Tensor]:
+        """What is kept of the matrix beside it."""
+        return [each for each in (self.over_columns, self.over_rows) if each is not None]
+
+    def renew(self) -> None:
+        """Make the parts anew, in place, after the matrix was changed by others than `step`."""
+        self.kernel.renew(self)
+
+    def answer(self, keys: Tensor) -> Tensor:
+        """K Mᵀ (S, B, V) for keys (S, B, D), rows of adjacent numbers.
+
+        Cost: B D V multiply-adds a seed, six times in bfloat16.
+        """
+        check_shapes("answer", keys=(keys, "S B D"), factor=(self.matrix, "S V D"))
+        return self.kernel.answer(keys, self)
+
+    def below(self, errors: Tensor) -> Tensor:
+        """Δ M (S, B, D) for errors (S, B, V), rows of adjacent numbers. Cost as of `answer`."""
+        check_shapes("below", errors=(errors, "S B V"), factor=(self.matrix, "S V D"))
+        return self.kernel.below(errors, self)
+
+    def lay(self, directions: Tensor) -> Directions:
+        """Directions (S, B, D), rows of adjacent numbers, as `step` takes them."""
+        check_shapes("lay", directions=(directions, "S B D"), factor=(self.matrix, "S V D"))
+        return self.kernel.lay(directions)
+
+    def step(self, moves: Tensor, directions: Directions, *, scale: float) -> None:
+        """Change the matrix, and its parts with it, in place: M += scale Δᵀ X for moves Δ (S, B, V), rows of adjacent numbers,
+        and directions X (S, B, D), laid for this factor. Cost as of `answer`.
+        """
+        numbers = directions.numbers
+        check_shapes("step", moves=(moves, "S B V"), directions=(numbers, "S B D"), factor=(self.matrix, "S V D"))
+        self.kernel.step(self, moves, directions, scale)
+
+    def inner(self, rows: Tensor, others: Tensor) -> Tensor:
+        """A Bᵀ (S, N, M) for few rows A (S, N, D) and B (S, M, D) as wide as the matrix, of adjacent numbers each.
+
+        Cost: N M D multiply-adds a seed.
+        """
+        check_shapes("inner", rows=(rows, "S N D"), others=(others, "S M D"), factor=(self.matrix, "S V D"))
+        return self.kernel.inner(rows, others)
+
+    def load(self) -> None:
+        """Use every kernel of such a factor once, on a small matrix: they are compiled, or loaded, before a batch is timed."""
+        self.kernel.load(torch.ones(1, 32, 32, device=self.matrix.device))
+
+
 def worth_parts(matrix: Tensor) -> bool:
     """Whether products of parts are quicker for this matrix, on a GPU."""
     return matrix.dtype == torch.float32 and matrix[:1].numel() >= LARGE
 
 
-def factor(matrix: Tensor, *, below: bool = False, backend: Backend = "auto") -> Factor:
+def factor(matrix: Tensor, *, below: bool = False, split: bool | None = None, backend: Backend | Bound = "auto") -> Factor:
     """The contiguous matrix (S, V, D), which is not copied, for `answer`, and for `below` if that is asked for.
 
-    "auto" makes parts, on a GPU, of matrices of at least `LARGE` numbers. Cost: 12 bytes a number for each of both, in one pass.
+    split  whether parts are made of it, on a GPU; None makes them where a backend that does is named, or "auto" finds at least
+           `LARGE` numbers
+
+    Cost of parts: 12 bytes a number for each of both, in one pass.
     """
     check_shapes("factor", matrix=(matrix, "S V D"))
     if not matrix.is_contiguous():
         raise ValueError("factor: the matrix must be contiguous")
     chosen = resolve(__name__, backend, matrix)
-    if backend == "auto" and chosen == "triton" and not worth_parts(matrix):
-        chosen = "reference"
-    return implementation(__name__, chosen, matrix).factor(matrix, below)
-
-
-def renew(factor: Factor) -> None:
-    """Make the parts anew, in place, after the matrix was changed by others than `step`."""
-    implementation(__name__, factor.backend, factor.matrix).renew(factor)
-
-
-def answer(keys: Tensor, factor: Factor) -> Tensor:
-    """K Mᵀ (S, B, V) for keys (S, B, D), rows of adjacent numbers. Cost: B D V multiply-adds a seed, six times in bfloat16."""
-    check_shapes("answer", keys=(keys, "S B D"), factor=(factor.matrix, "S V D"))
-    return implementation(__name__, factor.backend, factor.matrix).answer(keys, factor)
-
-
-def below(errors: Tensor, factor: Factor) -> Tensor:
-    """Δ M (S, B, D) for errors (S, B, V), rows of adjacent numbers. Cost as of `answer`."""
-    check_shapes("below", errors=(errors, "S B V"), factor=(factor.matrix, "S V D"))
-    return implementation(__name__, factor.backend, factor.matrix).below(errors, factor)
-
-
-def lay(directions: Tensor, factor: Factor) -> Directions:
-    """Directions (S, B, D), rows of adjacent numbers, as `step` of this factor takes them."""
-    check_shapes("lay", directions=(directions, "S B D"), factor=(factor.matrix, "S V D"))
-    return implementation(__name__, factor.backend, factor.matrix).lay(directions)
-
-
-def step(factor: Factor, moves: Tensor, directions: Directions, *, scale: float) -> None:
-    """Change the matrix, and its parts with it, in place: M += scale Δᵀ X for moves Δ (S, B, V), rows of adjacent numbers, and
-    directions X (S, B, D), laid for this factor. Cost as of `answer`.
-    """
-    numbers = directions.numbers
-    check_shapes("step", moves=(moves, "S B V"), directions=(numbers, "S B D"), factor=(factor.matrix, "S V D"))
-    implementation(__name__, factor.backend, factor.matrix).step(factor, moves, directions, scale)
-
-
-def inner(rows: Tensor, others: Tensor, factor: Factor) -> Tensor:
-    """A Bᵀ (S, N, M) for few rows A (S, N, D) and B (S, M, D) as wide as this factor's, of adjacent numbers each.
-
-    Cost: N M D multiply-adds a seed.
-    """
-    check_shapes("inner", rows=(rows, "S N D"), others=(others, "S M D"), factor=(factor.matrix, "S V D"))
-    return implementation(__name__, factor.backend, factor.matrix).inner(rows, others)
-
-
-def load(device: torch.device) -> None:
-    """Use every kernel of parts once, on a small matrix on a GPU: they are compiled, or loaded, before a batch is timed."""
-    one = torch.ones(1, 32, 32, device=device)
-    made = factor(one, below=True, backend="triton")
-    step(made, inner(one, below(answer(one, made), made), made), lay(one, made), scale=0.0)
-    made = factor(one, backend="triton")
-    step(made, one, lay(one, made), scale=0.0)
-    implementation(__name__, "triton", one).accumulate(one, one.clone(), retain=1.0)
+    if split is None:
+        split = backend != "auto" or worth_parts(matrix)
+    kernel = implementation(__name__, "reference" if chosen == "triton" and not split else backend, matrix)
+    made = Factor(matrix, kernel, *kernel.parts(matrix, below))
+    made.renew()
+    return made

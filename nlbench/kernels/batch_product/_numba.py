@@ -15,6 +15,7 @@ from torch import Tensor
 from nlbench.kernels.batch_product import Factor
 from nlbench.kernels.batch_product.reference import inner as inner
 from nlbench.kernels.batch_product.reference import lay as lay
+from nlbench.kernels.batch_product.reference import parts as parts
 from nlbench.kernels.batch_product.reference import renew as renew
 from nlbench.kernels.batch_product.reference import step as step
 from nlbench.kernels.programs import Program, array, empty, tensor
@@ -39,9 +40,9 @@ def share(index, shares, upright, batch, matrix, out):  # type: ignore[no-untype
     transpose(found, out[p, :, low:high])
 
 
-def factor(matrix: Tensor, below: bool) -> Factor:
-    """The matrix alone; arguments, here and below, as in the package."""
-    return Factor(matrix, "numba")
+def load(one: Tensor) -> None:
+    """The one program, used; arguments, here and below, as in the package."""
+    _product(one, one, upright=False)
 
 
 def answer(keys: Tensor, factor: Factor) -> Tensor:

@@ -10,6 +10,7 @@ Cost: six products in bfloat16, made by torch but for steps, and 16 bytes moved 
 
 from __future__ import annotations
 
+import sys
 from typing import Final
 
 import torch
@@ -186,8 +187,8 @@ def aligned(length: int) -> int:
     return -(-length // ALIGNED) * ALIGNED
 
 
-def factor(matrix: Tensor, below: bool) -> Factor:
-    """The matrix and its parts: (S, V, 6 D) and, if asked for, (S, 6 V, D), padded.
+def parts(matrix: Tensor, below: bool) -> tuple[Tensor, Tensor | None]:
+    """Room for the parts of a matrix: (S, V, 6 D) and, if asked for, (S, 6 V, D), padded.
 
     Raises `BackendError` unless it is of float32: other numbers have no such parts.
     """
@@ -198,15 +199,23 @@ def factor(matrix: Tensor, below: bool) -> Factor:
         )
     seeds, height, width = matrix.shape[0], aligned(matrix.shape[1]), aligned(matrix.shape[2])
     over_columns = empty((seeds, height, 6 * width), matrix, torch.bfloat16)
-    made = Factor(matrix, "triton", over_columns, empty((seeds, 6 * height, width), matrix, torch.bfloat16) if below else None)
-    renew(made)
-    return made
+    return over_columns, empty((seeds, 6 * height, width), matrix, torch.bfloat16) if below else None
+
+
+def load(one: Tensor) -> None:
+    """Every kernel, used, for factors of both kinds."""
+    for over_rows in (True, False):
+        made = Factor(one.clone(), sys.modules[__name__], *parts(one, over_rows))
+        made.renew()
+        moves = made.inner(one, made.below(made.answer(one)) if over_rows else one)
+        made.step(moves, made.lay(one), scale=0.0)
+    accumulate(one.clone(), one, retain=1.0)
 
 
 def renew(factor: Factor) -> None:
     """The parts, filled."""
-    matrix, _, over_columns, over_rows = factor
-    _split(matrix, over_columns, over_rows, aligned(matrix.shape[1]), right=True)
+    matrix = factor.matrix
+    _split(matrix, factor.over_columns, factor.over_rows, aligned(matrix.shape[1]), right=True)
 
 
 def answer(keys: Tensor, factor: Factor) -> Tensor:
@@ -229,7 +238,7 @@ def lay(directions: Tensor) -> Directions:
 
 def step(factor: Factor, moves: Tensor, directions: Directions, scale: float) -> None:
     """The matrix and its parts, changed."""
-    matrix, _, over_columns, over_rows = factor
+    matrix, over_columns, over_rows = factor.matrix, factor.over_columns, factor.over_rows
     seeds, rows, columns = matrix.shape
     tokens, height, width = aligned(moves.shape[1]), aligned(rows), aligned(columns)
     parts = empty((seeds, 6 * tokens, height), matrix, torch.bfloat16)

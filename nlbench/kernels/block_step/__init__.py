@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, get_args
 
 from torch import Tensor
 
-from nlbench.kernels.backends import Backend, implementation
+from nlbench.kernels.backends import Backend, Bound, implementation
 from nlbench.kernels.shapes import check_shapes
 
 Activation = Literal["gelu", "relu", "silu"]
@@ -25,7 +25,7 @@ class BlockWeights(NamedTuple):
 
 
 def block_step(
-    x: Tensor, weights: BlockWeights, *, activation: Activation = "gelu", eps: float = 1e-5, backend: Backend = "auto"
+    x: Tensor, weights: BlockWeights, *, activation: Activation = "gelu", eps: float = 1e-5, backend: Backend | Bound = "auto"
 ) -> Tensor:
     """y = x + W_down act(W_up norm(x) + b_up) + b_down for rows x (S, N, D), with norm the affine layer norm; y like x.
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
-from nlbench.kernels.backends import Backend, implementation
+from nlbench.kernels.backends import Backend, Bound, implementation, resolve
 from nlbench.kernels.block_step import BlockWeights
 
 
@@ -42,7 +43,7 @@ def chain_step(
     classes: Tensor,
     *,
     eps: float = 1e-5,
-    backend: Backend = "auto",
+    backend: Backend | Bound = "auto",
 ) -> Tensor:
     """The mean softmax cross-entropy before the step, (S,). Every target grows by its factor times its gradient, in place.
 
@@ -70,3 +71,11 @@ def chain_step(
     if classes.shape != chain.readout.bias.shape[1:]:
         raise ValueError(f"chain_step: classes {tuple(classes.shape)} do not fit a read-out {tuple(chain.readout.weight.shape)}")
     return implementation(__name__, backend, inputs).step(chain, targets, factors, inputs, labels, classes, eps)
+
+
+def load(*, backend: Backend | Bound = "auto") -> None:
+    """Take the smallest step there is on CPU cores: machine code is loaded, or compiled, before a batch is timed."""
+    one, row, label = torch.zeros(1, 1, 1), torch.zeros(1, 1), torch.zeros(1, 1, dtype=torch.int64)
+    if resolve(__name__, backend, one) == "numba":
+        chain = Chain(Linear(one, row), (BlockWeights(row, row, one, row, one, row),), Linear(one, row))
+        chain_step(chain, chain, [0.0], one, label, torch.ones(1, dtype=torch.bool), backend=backend)

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
-from nlbench.kernels.backends import Backend, implementation
+from nlbench.kernels.backends import Backend, Bound, implementation
 
 Reduction = Literal["mean", "sum"]
 
@@ -21,7 +21,7 @@ def continuum_step(
     rates: Sequence[float],
     step: int,
     reduction: Reduction = "mean",
-    backend: Backend = "auto",
+    backend: Backend | Bound = "auto",
 ) -> tuple[bool, ...]:
     """Which levels were due at step number `step` (from 1). Parameters and gathered gradients change in place.
 

@@ -6,7 +6,7 @@ from typing import Final, Literal, NamedTuple, get_args
 
 from torch import Tensor
 
-from nlbench.kernels.backends import Backend, implementation
+from nlbench.kernels.backends import Backend, Bound, implementation
 from nlbench.kernels.shapes import check_shapes
 
 Residual = Literal["given", "minus_prediction", "self_generated"]
@@ -39,7 +39,7 @@ def memory_scan(
     momentum: Tensor | None = None,
     velocity: Tensor | None = None,
     initial: Tensor | None = None,
-    backend: Backend = "auto",
+    backend: Backend | Bound = "auto",
 ) -> MemoryScan:
     """The memory after `L` tokens of `M_t = M_{t-1} (α_t I - η_t k_t k_tᵀ) + η_t r_t k_tᵀ`, and what it answered on the way.
 

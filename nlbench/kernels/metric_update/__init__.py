@@ -14,11 +14,12 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from nlbench.errors import NlbenchError
-from nlbench.kernels.backends import Backend, implementation, resolve
-from nlbench.kernels.metric_update import batched
+from nlbench.kernels.backends import Backend, Bound, implementation, resolve
+from nlbench.kernels.metric_update import batched, reference
 from nlbench.kernels.metric_update.reference import own_rates, through_relu, token_errors
 from nlbench.kernels.shapes import check_shapes
 
@@ -27,6 +28,7 @@ __all__ = [
     "accumulate",
     "bounded",
     "least_squares",
+    "load",
     "metric_step",
     "metric_update",
     "own_rates",
@@ -47,7 +49,7 @@ class MetricUpdate(NamedTuple):
 
 
 def metric_update(
-    memory: Tensor, precision: Tensor, keys: Tensor, targets: Tensor, *, chunk: int, backend: Backend = "auto"
+    memory: Tensor, precision: Tensor, keys: Tensor, targets: Tensor, *, chunk: int, backend: Backend | Bound = "auto"
 ) -> MetricUpdate:
     """The memory that solves ridge regression on everything it was ever given, after L more tokens.
 
@@ -86,7 +88,7 @@ def metric_step(
     bound: float = float("inf"),
     share: float = 1.0,
     retain: float = 1.0,
-    backend: Backend = "auto",
+    backend: Backend | Bound = "auto",
 ) -> None:
     """Change weights and gram in place: a gradient step along what the projector lets through, and B more keys in the metric.
 
@@ -110,15 +112,14 @@ def metric_step(
     )
     if not (weights.is_contiguous() and gram.is_contiguous()):
         raise ValueError("metric_step: weights and gram are changed in place and must be contiguous")
-    chosen = resolve(__name__, backend, weights)
-    kernel = implementation(__name__, chosen, weights)
-    if chosen == "numba":
+    kernel = implementation(__name__, backend, weights)
+    if hasattr(kernel, "step"):
         kernel.step(weights, gram, projector, keys, surprises, rate, bound, share, retain)
     else:
         kernel.directed_step(weights, gram, keys, keys @ projector, surprises, rate, bound, share, retain)
 
 
-def bounded(surprises: Tensor, directions: Tensor, bound: float, *, chunk: int, backend: Backend = "auto") -> Tensor:
+def bounded(surprises: Tensor, directions: Tensor, bound: float, *, chunk: int, backend: Backend | Bound = "auto") -> Tensor:
     """The surprises Δ (S, N, V), those of every `chunk` rows made smaller where their step Δᵀ X along directions X (S, N, D)
     would exceed `bound` in the Frobenius norm.
 
@@ -127,13 +128,12 @@ def bounded(surprises: Tensor, directions: Tensor, bound: float, *, chunk: int, 
     check_shapes("bounded", surprises=(surprises, "S N V"), directions=(directions, "S N D"))
     if surprises.shape[1] % chunk:
         raise ValueError(f"bounded: chunks of {chunk} do not make {surprises.shape[1]} rows")
-    chosen: Backend = "triton" if resolve(__name__, backend, surprises) == "triton" else "reference"
     of_chunks = (each.unflatten(1, (-1, chunk)).flatten(0, 1) for each in (surprises, directions))
-    return implementation(__name__, chosen, surprises).bounded(*of_chunks, bound).view(surprises.shape)
+    return implementation(__name__, backend, surprises).bounded(*of_chunks, bound).view(surprises.shape)
 
 
 def read_out(
-    keys: Tensor, memory: Tensor, labels: Tensor, classes: Tensor, *, surprise: float, backend: Backend = "auto"
+    keys: Tensor, memory: Tensor, labels: Tensor, classes: Tensor, *, surprise: float, backend: Backend | Bound = "auto"
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Every token's softmax cross-entropy (S, B) of what a memory answers to keys, the gradient of their mean with respect to the
     answers, each token's times its rate (S, B, C), and the product of that with the memory, but its last column, where keys are
@@ -149,11 +149,10 @@ def read_out(
     check_shapes("read_out", keys=(keys, "S B D"), memory=(memory, "S C D"))
     if (labels.shape, classes.shape) != (keys.shape[:2], memory.shape[1:2]):
         raise ValueError(f"read_out: labels {tuple(labels.shape)} and classes {tuple(classes.shape)} must be (S, B) and (C,)")
-    chosen: Backend = "triton" if resolve(__name__, backend, keys) == "triton" else "reference"
-    return implementation(__name__, chosen, keys).read_out(keys, memory, labels, classes, surprise)
+    return implementation(__name__, backend, keys).read_out(keys, memory, labels, classes, surprise)
 
 
-def accumulate(gram: Tensor, keys: Tensor, *, retain: float = 1.0, backend: Backend = "auto") -> None:
+def accumulate(gram: Tensor, keys: Tensor, *, retain: float = 1.0, backend: Backend | Bound = "auto") -> None:
     """Make gram (S, D, D) `retain` times itself plus Kᵀ K for keys (S, B, D), in place; a symmetric gram stays so bit for bit.
 
     Cost: `B D²` multiply-adds a seed, half of them on CPU cores and, where metrics are large, on a GPU.
@@ -161,12 +160,10 @@ def accumulate(gram: Tensor, keys: Tensor, *, retain: float = 1.0, backend: Back
     check_shapes("accumulate", gram=(gram, "S D D"), keys=(keys, "S B D"))
     if not gram.is_contiguous():
         raise ValueError("accumulate: gram is changed in place and must be contiguous")
-    chosen = resolve(__name__, backend, gram)
-    module = implementation(__name__, chosen, gram) if chosen == "triton" else _dense(backend, gram)
-    module.accumulate(gram, keys, retain)
+    implementation(__name__, backend, gram).accumulate(gram, keys, retain)
 
 
-def protecting(gram: Tensor, ridge: float, *, backend: Backend = "auto") -> Tensor:
+def protecting(gram: Tensor, ridge: float, *, backend: Backend | Bound = "auto") -> Tensor:
     """P = (I + gram / ridge)⁻¹ (S, D, D), with eigenvalues in (0, 1]: near 1 where no key went, near 0 where many did.
 
     Factorised by Cholesky in float64, the diagonal raised by what rounding may have taken from the smallest eigenvalue of a Gram
@@ -188,7 +185,7 @@ def protecting_at_once(grams: Sequence[Tensor], ridges: Sequence[float]) -> tupl
     return batched.inverses(grams, ridges)
 
 
-def least_squares(gram: Tensor, products: Tensor, ridge: float, *, backend: Backend = "auto") -> Tensor:
+def least_squares(gram: Tensor, products: Tensor, ridge: float, *, backend: Backend | Bound = "auto") -> Tensor:
     """The memory M (S, V, D) that minimises Σ ‖M k - v‖² + ridge ‖M‖², from gram Σ k kᵀ (S, D, D) and products Σ k vᵀ (S, D, V).
 
     Factorised as in `protecting`. Cost: D³ / 6 multiply-adds a seed.
@@ -199,14 +196,27 @@ def least_squares(gram: Tensor, products: Tensor, ridge: float, *, backend: Back
     return memory
 
 
-def _dense(backend: Backend, tensor: Tensor) -> ModuleType:
-    """What multiplies and factorises whole metrics: on a GPU torch's batched products, whatever the backend."""
-    chosen = resolve(__name__, backend, tensor)
-    return (
-        batched
-        if tensor.device.type == "cuda"
-        else implementation(__name__, "numba" if chosen == "numba" else "reference", tensor)
-    )
+def load(*, exact: bool, protects: bool, backend: Backend | Bound = "auto") -> None:
+    """Use each program of CPU cores that exact memories, and those that protect, need once, on one number: its machine code is
+    loaded, or compiled where this version never ran, before a batch is timed. Other backends have none.
+    """
+    one = torch.ones(1, 1, 1)
+    if resolve(__name__, backend, one) != "numba":
+        return
+    if exact:
+        accumulate(one.clone(), one, backend=backend)
+        least_squares(one, one, 1.0, backend=backend)
+    if protects:
+        metric_step(one.clone(), one.clone(), one, one, one, rate=0.0, backend=backend)
+        protecting(one, 1.0, backend=backend)
+
+
+def _dense(backend: Backend | Bound, tensor: Tensor) -> ModuleType:
+    """What factorises whole metrics: on a GPU torch's batched products, whatever the backend."""
+    kernel = implementation(__name__, backend, tensor)
+    if tensor.device.type == "cuda":
+        return batched
+    return kernel if hasattr(kernel, "inverse") else reference
 
 
 def _check_definite(failed: int, gram: Tensor) -> None:

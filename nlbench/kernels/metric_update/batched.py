@@ -14,7 +14,6 @@ from torch import Tensor
 
 from nlbench.kernels.branches import Branches
 from nlbench.kernels.metric_update.reference import RAISES
-from nlbench.kernels.metric_update.reference import accumulate as accumulate
 
 SMALLEST: Final = 64
 """Triangles between this and twice as large are solved by torch."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
-from nlbench.kernels.backends import Backend, implementation
+from nlbench.kernels.backends import Backend, Bound, implementation, resolve
 
 
 def mlp_logits(
@@ -15,7 +16,7 @@ def mlp_logits(
     inputs: Tensor,
     *,
     precision: str = "float32",
-    backend: Backend = "auto",
+    backend: Backend | Bound = "auto",
 ) -> Tensor:
     """The logits (S, N, n_classes); nothing is changed.
 
@@ -40,3 +41,10 @@ def mlp_logits(
             )
         width = d_out
     return implementation(__name__, backend, inputs, precision).logits(weights, biases, inputs)
+
+
+def load(*, backend: Backend | Bound = "auto") -> None:
+    """Make the smallest logits there are on CPU cores: machine code is loaded, or compiled, before a batch is timed."""
+    one = torch.zeros(1, 1, 1)
+    if resolve(__name__, backend, one) == "numba":
+        mlp_logits([one], [one[0]], one, backend=backend)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import torch
 from torch import Tensor
 
-from nlbench.kernels.backends import Backend, implementation, resolve
+from nlbench.kernels.backends import Backend, Bound, implementation, resolve
+
+WORTH_LOADING: Final = 10**8
+"""Steps times parameters of a seed below which torch has finished the run before the kernel's machine code would be loaded."""
 
 
 def mlp_step(
@@ -22,7 +26,7 @@ def mlp_step(
     weight_velocities: Sequence[Tensor] = (),
     bias_velocities: Sequence[Tensor] = (),
     precision: str = "float32",
-    backend: Backend = "auto",
+    backend: Backend | Bound = "auto",
 ) -> Tensor:
     """The mean softmax cross-entropy before the step, (S,). Weights, biases and velocities are changed in place.
 
@@ -57,7 +61,7 @@ def mlp_steps(
     momentum: float = 0.0,
     weight_velocities: Sequence[Tensor] = (),
     bias_velocities: Sequence[Tensor] = (),
-    backend: Backend = "auto",
+    backend: Backend | Bound = "auto",
 ) -> Tensor:
     """The mean softmax cross-entropy before each of K steps, (S, K): what as many calls of `mlp_step` return and change, to the
     bit.
@@ -79,12 +83,22 @@ def mlp_steps(
     if not rows.shape[1]:
         return data.new_zeros(len(rows), 0)
     velocities = weight_velocities, bias_velocities
-    if (chosen := resolve(__name__, backend, data)) == "numba":
-        steps = implementation(__name__, chosen, data).steps
-        return steps(weights, biases, data, rows, labels, classes, batch, rate, momentum, *velocities)
-    step = implementation(__name__, chosen, data).step
+    kernel = implementation(__name__, backend, data)
+    if hasattr(kernel, "steps"):
+        return kernel.steps(weights, biases, data, rows, labels, classes, batch, rate, momentum, *velocities)
+    step = kernel.step
     each = zip(rows.split(batch, 1), labels.split(batch, 1), strict=True)
     return torch.stack([step(weights, biases, data[row], own, classes, rate, momentum, *velocities) for row, own in each], 1)
+
+
+def load(*, backend: Backend | Bound = "auto") -> None:
+    """Take the smallest step there is on CPU cores: machine code is loaded, or compiled where this version never ran, before a
+    batch is timed. Other backends have none.
+    """
+    one = torch.zeros(1, 1, 1)
+    if resolve(__name__, backend, one) == "numba":
+        labels, classes = torch.zeros(1, 1, dtype=torch.int64), torch.ones(1, dtype=torch.bool)
+        mlp_step([one], [one[0]], one, labels, classes, rate=0.0, backend=backend)
 
 
 def _check(

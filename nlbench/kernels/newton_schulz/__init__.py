@@ -6,7 +6,7 @@ from typing import Final
 
 from torch import Tensor
 
-from nlbench.kernels.backends import Backend, implementation
+from nlbench.kernels.backends import Backend, Bound, implementation
 
 Coefficients = tuple[float, float, float]
 
@@ -17,7 +17,12 @@ CUBIC: Final[Coefficients] = (1.5, -0.5, 0.0)
 
 
 def newton_schulz(
-    matrices: Tensor, *, steps: int = 5, coefficients: Coefficients = QUINTIC, eps: float = 1e-7, backend: Backend = "auto"
+    matrices: Tensor,
+    *,
+    steps: int = 5,
+    coefficients: Coefficients = QUINTIC,
+    eps: float = 1e-7,
+    backend: Backend | Bound = "auto",
 ) -> Tensor:
     """U f(Σ) Vᵀ for every matrix U Σ Vᵀ of (…, rows, columns), with f near 1 on singular values that are not tiny.
 

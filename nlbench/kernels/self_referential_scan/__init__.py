@@ -6,7 +6,7 @@ from typing import Final, Literal, NamedTuple, get_args
 
 from torch import Tensor
 
-from nlbench.kernels.backends import Backend, implementation
+from nlbench.kernels.backends import Backend, Bound, implementation
 from nlbench.kernels.memory_scan import Read
 from nlbench.kernels.shapes import check_shapes
 
@@ -48,7 +48,7 @@ def self_referential_scan(
     read: Read = "stale",
     normalize_values: bool = True,
     initial: Memories | None = None,
-    backend: Backend = "auto",
+    backend: Backend | Bound = "auto",
 ) -> tuple[Memories, Tensor]:
     """The memories after `L` tokens, and the outputs `y_t = q_t + W_mem q_t` (S, H, L, d).
 

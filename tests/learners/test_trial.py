@@ -1,0 +1,20 @@
+"""A trial step leaves nothing behind; tests of learners try one on the CPU."""
+
+import pytest
+import torch
+
+import nlbench
+from nlbench import runner
+from nlbench.runner import Machine
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("model", ["mlp", "hope", "hope-pixels"])
+def test_a_trial_step_leaves_nothing_behind(model: str) -> None:
+    plan = nlbench.resolve(model, "permuted-digits", seeds=2)
+    there, here = (runner.prepare(plan, Machine(device=device))[1].state_dict() for device in ("cuda", "cpu"))
+    for name, expected in here.items():
+        torch.testing.assert_close(
+            there[name].cpu(), expected, rtol=1e-5, atol=1e-6
+        )  # logarithms of draws differ by their last bit
