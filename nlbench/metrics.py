@@ -17,7 +17,6 @@ import numpy as np
 
 from nlbench.errors import NlbenchError, NotFiniteError
 
-METRICS_VERSION: Final = 1  # raise it when a formula changes; readers then recompute instead of checking the stored values
 WINDOW: Final = 10  # evaluations, De Lange 2023 w
 LEARNING_CURVE_BATCHES: Final = 10  # A-GEM beta
 
@@ -61,6 +60,8 @@ class Metric:
     source: str
     needs: Needs
     function: Callable[..., Any]
+    version: int = 1
+    """Raised when the formula changes: readers then recompute what older records store, instead of checking it."""
 
 
 def _entries(accuracy: Matrix, *, at_least: int = 1) -> np.ndarray:
@@ -381,6 +382,12 @@ METRICS: Final[dict[str, Metric]] = _table(
         "gap_closed", "(ACC − ACC_naive) / (ACC_joint − ACC_naive)", _UNBOUNDED, "higher", "nlbench", "references", gap_closed
     ),
 )
+
+
+def versions() -> dict[str, int]:
+    """Return the version of each metric that a record stores."""
+    return {name: metric.version for name, metric in METRICS.items() if metric.needs != "references"}
+
 
 # They say something only beside learning_accuracy and chance: what was not learned cannot be forgotten.
 OF_FORGETTING: Final = frozenset(

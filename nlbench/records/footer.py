@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import pyarrow as pa
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AliasChoices, Field, ValidationError, model_validator
 
 from nlbench.errors import RecordError
 from nlbench.records.schema import SCHEMA, SCHEMA_VERSION
@@ -89,7 +89,8 @@ class Footer(Execution):
     """What a whole record says. What belongs to one execution stands at the top for the newest, and for each in `runs`."""
 
     schema_version: Annotated[int, Field(ge=1)]
-    metrics_version: int
+    metric_versions: Annotated[int | dict[str, int], Field(validation_alias=AliasChoices("metric_versions", "metrics_version"))]
+    """Of each metric that the file knows; of schema 1 one number, for all that it knows."""
     model: Text
     stream: Text
     scenario: Text

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nlbench.errors import RecordError
-from nlbench.metrics import METRICS, METRICS_VERSION, NotMeasuredError, Value, Within, measure
+from nlbench.metrics import METRICS, NotMeasuredError, Value, Within, measure
 from nlbench.records import arrays
 from nlbench.records.columns import NONE, Columns, accuracies, derive, null_metrics, within
 from nlbench.records.footer import Execution, Footer
@@ -105,16 +105,27 @@ class Record:
 
         Also takes `bytes.<kind>`; there the value after the last task counts.
         """
-        if name in METRICS and not self._metrics_are_stored:
-            if METRICS[name].needs == "accuracy":
-                return {seed: measure(METRICS[name], (self.accuracy(seed),)).value for seed in self.seeds}
-            return {seed: values[name].value for seed, values in self._derived.items()}
-        found = self._whole.get(name, {})
+        found: dict[int, float | None] = dict(self._whole.get(name, {}))
+        if name in METRICS and METRICS[name].needs != "references":
+            if not self._is_stored(name):
+                found = self._computed(name)
+            elif METRICS[name].needs == "accuracy" and len(found) < len(self.seeds):  # a stored null is looked at again
+                found = {**self._of_matrix[name], **found}
         return {seed: found.get(seed) for seed in self.seeds}
+
+    @cached_property
+    def metric_versions(self) -> dict[str, int]:
+        """The version of each metric that the file knows."""
+        said = self.footer.metric_versions
+        if isinstance(said, int):
+            return {name: said for name in METRICS if name in self._whole or name in self.footer.null_metrics}
+        return said
 
     def reason(self, name: str) -> str:
         """Return why a metric is null for the first seed where it is; empty if it has a value for each."""
-        nulls = self.footer.null_metrics if self._metrics_are_stored else null_metrics(self._derived)
+        if name not in METRICS or METRICS[name].needs == "references" or None not in self.metric(name).values():
+            return ""
+        nulls = self.footer.null_metrics if self._is_stored(name) else null_metrics(self._derived)
         return nulls.get(name, "")
 
     def bytes(self) -> dict[str, float]:
@@ -156,31 +167,46 @@ class Record:
 
     def verify(self) -> None:
         """Compare the stored metrics of the matrix with their recomputation; raise RecordError where they disagree."""
-        if not self._metrics_are_stored:
-            return
-        for name, metric in METRICS.items():
-            if metric.needs == "accuracy":
-                try:
-                    expected = dict(zip(self.seeds, metric.function(self.accuracies).tolist(), strict=True))
-                except NotMeasuredError:
-                    expected = {seed: measure(metric, (self.accuracy(seed),)).value for seed in self.seeds}
-                self._agree(name, expected)
+        for name, values in self._of_matrix.items():
+            self._agree(name, values)
 
     def verify_all(self) -> None:
         """Check all rows, and compare every stored metric with its recomputation; raise RecordError where they disagree."""
         self._all.check(self.seeds, self.n_tasks, str(self.path))
         self._all.check_keys(str(self.path))
-        if self._metrics_are_stored:
-            for name, metric in METRICS.items():
-                if metric.needs != "references":
-                    self._agree(name, {seed: values[name].value for seed, values in self._derived.items()})
+        for name, metric in METRICS.items():
+            if metric.needs != "references" and self._is_stored(name):
+                self._agree(name, {seed: values[name].value for seed, values in self._derived.items()})
 
     def _agree(self, name: str, expected: Mapping[int, float | None]) -> None:
-        stored = self.metric(name)
-        for seed, value in expected.items():
-            found = stored[seed]
-            if (found is None) != (value is None) or (found is not None and value is not None and abs(found - value) > AGREEMENT):
+        """Refuse what is stored and differs, if it is of the same version; a null is no value that could."""
+        if not self._is_stored(name):
+            return
+        for seed, found in self._whole.get(name, {}).items():
+            value = expected[seed]
+            if value is None or abs(found - value) > AGREEMENT:
                 raise RecordError(f"{self.path}: {name} of seed {seed} is stored as {found}, its accuracies give {value}.")
+
+    def _is_stored(self, name: str) -> bool:
+        """Whether the file holds the metric as it is defined today."""
+        return self.metric_versions.get(name) == METRICS[name].version
+
+    def _computed(self, name: str) -> dict[int, float | None]:
+        if METRICS[name].needs == "accuracy":
+            return self._of_matrix[name]
+        return {seed: values[name].value for seed, values in self._derived.items()}
+
+    @cached_property
+    def _of_matrix(self) -> dict[str, dict[int, float | None]]:
+        """Every metric of the matrix alone, by seed."""
+        computed: dict[str, dict[int, float | None]] = {}
+        for name, metric in METRICS.items():
+            if metric.needs == "accuracy":
+                try:
+                    computed[name] = dict(zip(self.seeds, metric.function(self.accuracies).tolist(), strict=True))
+                except NotMeasuredError:
+                    computed[name] = {seed: measure(metric, (self.accuracy(seed),)).value for seed in self.seeds}
+        return computed
 
     @cached_property
     def _whole(self) -> dict[str, dict[int, float]]:
@@ -194,10 +220,6 @@ class Record:
         ):
             whole.setdefault(first.names[code], {})[seed] = value
         return whole
-
-    @property
-    def _metrics_are_stored(self) -> bool:
-        return self.footer.metrics_version == METRICS_VERSION
 
     @cached_property
     def _all(self) -> Columns:

@@ -12,7 +12,8 @@ from nlbench.errors import NotFiniteError
 # History of SCHEMA_VERSION (raise it when a reader of the older version would misread a newer file):
 #   1  the columns below; footer key `nlbench` holds the metadata as JSON;
 #      row group 0 holds the matrix, chance, the metrics, bytes and seconds.
-SCHEMA_VERSION: Final = 1
+#   2  `metric_versions`: a version a metric, in the place of one `metrics_version`.
+SCHEMA_VERSION: Final = 2
 METADATA_KEY: Final = b"nlbench"
 
 SCHEMA: Final = pa.schema(

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nlbench.errors import RecordError
-from nlbench.metrics import METRICS, METRICS_VERSION
+from nlbench.metrics import METRICS, versions
 from nlbench.records import arrays
 from nlbench.records.columns import NONE, Columns, derive, null_metrics
 from nlbench.records.footer import IDENTITY, Footer, NotARecordError, check_columns, of_execution, parse
@@ -41,7 +41,7 @@ _METRIC_NAMES: Final = frozenset(METRICS)
 def write_record(path: Path | str, *, rows: Iterable[Row], metadata: Mapping[str, Any]) -> Path:
     """Write one execution as a record, atomically, and return its path.
 
-    Adds the derived metrics of each seed, `schema_version`, `metrics_version` and `created` (UTC). Missing folders are made.
+    Adds the derived metrics of each seed, `schema_version`, `metric_versions` and `created` (UTC). Missing folders are made.
     Raises RecordError where a key repeats, metadata is incomplete or the disk refuses; NotFiniteError on NaN or infinity. What
     stood at the path is replaced.
     """
@@ -88,7 +88,7 @@ def add_execution(path: Path, *, rows: Sequence[Row], metadata: Mapping[str, Any
 def rewrite_record(record: Record, path: Path | str) -> Path:
     """Write a record that was read to `path`, in today's schema and with today's metrics; return the path."""
     path = Path(path)
-    today = {"schema_version": SCHEMA_VERSION, "metrics_version": METRICS_VERSION}
+    today = {"schema_version": SCHEMA_VERSION, "metric_versions": versions()}
     return _write(path, _without_derived(record.table), record.footer.model_copy(update=today))
 
 
@@ -127,7 +127,7 @@ def read_records(paths: Iterable[Path | str], *, with_reference: bool = False) -
 
 def _stamped(metadata: Mapping[str, Any], path: Path) -> Footer:
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    today = {"schema_version": SCHEMA_VERSION, "metrics_version": METRICS_VERSION, "created": created}
+    today = {"schema_version": SCHEMA_VERSION, "metric_versions": versions(), "created": created}
     return of_execution({**metadata, "seeds": sorted(metadata["seeds"]), **today}, path)
 
 
@@ -274,7 +274,7 @@ def _merge(records: Sequence[Record]) -> Record:
         "seeds": sorted(owner),
         "runs": [run for footer in footers for run in footer.runs],
         "null_metrics": {name: why for footer in footers for name, why in footer.null_metrics.items()},
-        "metrics_version": min(footer.metrics_version for footer in footers),
+        "metric_versions": dict(set.intersection(*(set(record.metric_versions.items()) for record in records))),
     }
     newest = max(footers, key=lambda footer: footer.created)
     paths = tuple(path for record in records for path in record.paths)

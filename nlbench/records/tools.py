@@ -12,14 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nlbench.errors import RecordError
-from nlbench.metrics import METRICS_VERSION
+from nlbench.metrics import versions
 from nlbench.records.facts import Difference, differences
 from nlbench.records.record import Record
 from nlbench.records.schema import SCHEMA_VERSION
 from nlbench.records.store import REFERENCE_FOLDER, read_record, read_records, replace_file, rewrite_record
 
 _BOOKKEEPING: Final = frozenset(
-    {"check", "created", "fingerprint", "metrics_version", "null_metrics", "run", "runs", "schema_version"}
+    {"check", "created", "fingerprint", "metric_versions", "null_metrics", "run", "runs", "schema_version"}
 )
 EXPORTS: Final = (".csv", ".jsonl", ".parquet")
 
@@ -100,7 +100,7 @@ def prune(folder: Path | str, *, delete: bool = False) -> dict[Path, str]:
 def migrate(path: Path | str) -> bool:
     """Rewrite a record in today's schema with today's metrics, in place; return whether there was anything to do."""
     record = read_record(path)
-    if (record.footer.schema_version, record.footer.metrics_version) == (SCHEMA_VERSION, METRICS_VERSION):
+    if (record.footer.schema_version, record.footer.metric_versions) == (SCHEMA_VERSION, versions()):
         return False
     rewrite_record(record, path)
     return True

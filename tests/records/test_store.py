@@ -4,17 +4,18 @@ import errno
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from synthetic_records import accuracy_rows, make_record, matrix, metadata, whole_rows
+from synthetic_records import accuracy_rows, make_record, matrix, metadata, whole_rows, windowed
 
 from nlbench.comparison import compare
 from nlbench.errors import NlbenchError, NotFiniteError, RecordError
-from nlbench.metrics import METRICS, METRICS_VERSION, compute
+from nlbench.metrics import METRICS, Metric, compute
 from nlbench.records import Row, extend_record, read_record, read_records, rewrite_record, write_record
 from nlbench.records.schema import SCHEMA, SCHEMA_VERSION
 from nlbench.records.tools import prune
@@ -131,9 +132,64 @@ def test_a_stored_metric_that_disagrees_names_the_file(tmp_path: Path) -> None:
 
 def test_metrics_of_another_version_are_recomputed_not_checked(tmp_path: Path) -> None:
     record = make_record(tmp_path / "r.parquet", TWO)
-    old = tampered(record.path, tmp_path / "old.parquet", metric="forgetting", value=0.99, metrics_version=METRICS_VERSION - 1)
-    assert read_record(old).metric("forgetting") == pytest.approx({0: 0.3, 3: 0.25})
-    assert read_records([old])[0][0].metric("forgetting") == pytest.approx({0: 0.3, 3: 0.25})
+    for versions in ({"forgetting": 0}, 0):  # a version a metric, or that of schema 1, one for all
+        old = tampered(record.path, tmp_path / "old.parquet", metric="forgetting", value=0.99, metric_versions=versions)
+        assert read_record(old).metric("forgetting") == pytest.approx({0: 0.3, 3: 0.25})
+        assert read_records([old])[0][0].metric("forgetting") == pytest.approx({0: 0.3, 3: 0.25})
+    same = tampered(record.path, tmp_path / "same.parquet", metric="forgetting", value=0.99, metric_versions={"forgetting": 1})
+    with pytest.raises(RecordError, match=r"same\.parquet: forgetting of seed 0 is stored as 0\.99"):
+        read_records([same])
+
+
+def best_of_task_1(accuracy: np.ndarray) -> np.ndarray:
+    return np.ma.getdata(accuracy)[..., 0].max(-1)
+
+
+def first_within(accuracy: np.ndarray, within: Any) -> float:
+    return float(within.accuracy[0])
+
+
+@pytest.mark.parametrize("schema", [1, SCHEMA_VERSION])
+def test_a_metric_that_a_file_does_not_know_is_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schema: int) -> None:
+    extra = [Row(seed, 0, 1, 10, "accuracy_within", 0.5, 50) for seed in TWO]
+    record = make_record(tmp_path / "r.parquet", TWO, extra=extra)
+    facts: dict[str, object] = {} if schema == SCHEMA_VERSION else {"schema_version": 1, "metric_versions": 1}
+    path = tampered(record.path, tmp_path / "old.parquet", **facts)
+    for name, needs, function in (("best", "accuracy", best_of_task_1), ("begun", "accuracy_within", first_within)):
+        monkeypatch.setitem(METRICS, name, Metric(name, "", (0.0, 1.0), "higher", "here", needs, function))  # type: ignore[arg-type]
+    for found in (read_record(path), read_records([path])[0][0]):
+        assert found.metric("best") == {0: 0.9, 3: 0.95}
+        assert found.metric("begun") == {0: 0.5, 3: 0.5}
+        assert (found.reason("best"), found.reason("begun")) == ("", "")
+        assert found.metric("forgetting") == pytest.approx({0: 0.3, 3: 0.25})
+    assert compare([found]).groups[0].entries[0].estimates["best"].mean == pytest.approx(0.925)
+    extend_record(read_record(path), rows=rows_of({5: TWO[0]}), metadata=metadata(seeds=[5], n_tasks=5, run="run-2"))
+    again = read_record(path)
+    assert again.footer.metric_versions == {name: 1 for name, metric in METRICS.items() if metric.needs != "references"}
+    assert again.metric("best") == {0: 0.9, 3: 0.95, 5: 0.9}
+
+
+def test_a_stored_null_is_computed_and_no_contradiction(tmp_path: Path) -> None:
+    record = make_record(tmp_path / "r.parquet", TWO)
+    path = tampered(record.path, tmp_path / "null.parquet", metric="forgetting", value=None)
+    for found in (read_record(path), read_records([path])[0][0]):
+        assert found.metric("forgetting") == pytest.approx({0: 0.3, 3: 0.25})
+        assert found.reason("forgetting") == ""
+
+
+def test_a_value_of_what_was_not_measured_is_a_contradiction(tmp_path: Path) -> None:
+    record = make_record(tmp_path / "r.parquet", {0: windowed(matrix(0.6, 0.9))})
+    path = tampered(record.path, tmp_path / "lie.parquet", metric="forgetting", value=0.1)
+    with pytest.raises(RecordError, match=r"forgetting of seed 0 is stored as 0\.1, its accuracies give None"):
+        read_records([path])
+
+
+def test_records_that_are_merged_know_what_all_of_them_know(tmp_path: Path) -> None:
+    make_record(tmp_path / "a.parquet", {0: TWO[0]})
+    other = make_record(tmp_path / "b" / "b.parquet", {3: TWO[3]}, run="run-2")
+    tampered(other.path, tmp_path / "b.parquet", metric="forgetting", value=0.99, metric_versions={"forgetting": 0})
+    (merged,) = read_records([tmp_path / "a.parquet", tmp_path / "b.parquet"])[0]
+    assert merged.metric("forgetting") == pytest.approx({0: 0.3, 3: 0.25})
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])

@@ -11,7 +11,6 @@ import pytest
 from synthetic_records import make_record, matrix
 
 from nlbench.errors import RecordError
-from nlbench.metrics import METRICS_VERSION
 from nlbench.records import Row, read_record, rewrite_record
 from nlbench.records.schema import SCHEMA_VERSION
 from nlbench.records.tools import diff, export, migrate, prune
@@ -52,7 +51,7 @@ def test_migrating_the_oldest_keeps_every_value(tmp_path: Path) -> None:
 def test_migrating_recomputes_metrics_of_another_version(tmp_path: Path) -> None:
     record = make_record(tmp_path / "r.parquet", {0: matrix(0.6, 0.9)})
     file = pq.ParquetFile(record.path)
-    footer = {**json.loads(file.metadata.metadata[b"nlbench"]), "metrics_version": METRICS_VERSION - 1}
+    footer = {**json.loads(file.metadata.metadata[b"nlbench"]), "metric_versions": {"forgetting": 0}}
     rows = [{**row, "value": 0.123} if row["metric"] == "forgetting" else row for row in file.read().to_pylist()]
     with pq.ParquetWriter(record.path, record.table.schema, store_schema=False) as writer:
         writer.write_table(record.table.from_pylist(rows, schema=record.table.schema))
