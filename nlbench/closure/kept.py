@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import platformdirs
 
-from nlbench.closure.syntax import Import, Source, read
+from nlbench.closure.syntax import Definition, Import, Source, read
 
 FORM: Final = 1
 """Changes whenever the canonical form does, so that no answer of an older one is taken."""
@@ -27,20 +27,17 @@ class SyntaxCache:
         self._kept: dict[str, Any] | None = None
         self._fresh = False
 
-    def source(self, content: bytes, place: str) -> Source:
+    def source(self, content: bytes, place: str, *, by_name: bool = False) -> Source:
         """Return what the bytes of a source file say. Raises `UnreadableSourceError` that names `place`."""
         if self._kept is None:
             self._kept = self._load()
-        key = blake2b(content, digest_size=16).hexdigest()
-        kept = self._kept.get(key)
-        if kept is None:
-            source = read(content, place)
-            self._kept[key] = [source.digest, source.imports, source.exports]
+        key = f"{blake2b(content, digest_size=16).hexdigest()}{' by name' if by_name else ''}"
+        source = _answer(self._kept.get(key))
+        if source is None:
+            source = read(content, place, by_name=by_name)
+            self._kept[key] = [source.digest, source.imports, source.exports, source.definitions]
             self._fresh = True
-            return source
-        digest, imports, exports = kept
-        named = None if exports is None else {name: _import(found) for name, found in exports.items()}
-        return Source(digest, [_import(found) for found in imports], named)
+        return source
 
     def save(self) -> None:
         """Keep what is new for the next process."""
@@ -64,6 +61,25 @@ class SyntaxCache:
         return found if isinstance(found, dict) else {}
 
 
+def _answer(kept: Any) -> Source | None:
+    """Return the answer that was kept, None where there is none or it was cut."""
+    try:
+        digest, imports, exports, definitions = kept
+        return Source(
+            digest,
+            [_import(found) for found in imports],
+            None if exports is None else {name: _import(found) for name, found in exports.items()},
+            None if definitions is None else {name: _definition(found) for name, found in definitions.items()},
+        )
+    except (TypeError, ValueError, AttributeError):
+        return None
+
+
 def _import(found: Any) -> Import:
     level, module, names = found
     return Import(level, module, tuple(names))
+
+
+def _definition(found: Any) -> Definition:
+    digest, uses, imports = found
+    return Definition(digest, tuple(uses), tuple(map(_import, imports)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -13,13 +13,19 @@ from nlbench.closure.syntax import Import, Source
 CHOSEN_AT_RUN_TIME: Final = ("kernels",)
 """Packages of ops: which module of an op runs is chosen then, so what reaches one reaches all of them."""
 
+TOLD_APART: Final = ("config",)
+"""Modules in which many parts define their own: of these a name counts, with what it uses there, and not the whole."""
+
+NAMES_PLACES: Final = ("catalog",)
+"""Modules that only say where things are: whatever a run takes from them is a root by itself."""
+
 
 class Package:
     """The modules of a package, read as they are reached.
 
     A module counts, and so does what it imports, wherever in it, but for typing alone. A table of names, such as an `__init__`
     that passes on what its modules define, is no code: a name taken from it leads to where it comes from, and the table itself
-    only to all of them.
+    only to all of them. Of a module in which many parts define their own, a name is reached as `module:Name`.
     """
 
     def __init__(self, folder: Path, cache: SyntaxCache) -> None:
@@ -39,16 +45,23 @@ class Package:
         todo = list(roots)
         seen = set()
         while todo:
-            module = todo.pop()
-            if module in seen:
+            node = todo.pop()
+            if node in seen:
                 continue
-            seen.add(module)
-            found = self._source(module)
-            if found is None:
+            seen.add(node)
+            module, _, name = node.partition(":")
+            source = self._source(module)
+            if source is None:
                 continue
-            if found.exports is None:
-                digests[module] = found.digest
-            todo += self._leads_to(module, found)
+            definition = (source.definitions or {}).get(name)
+            if definition is not None:
+                digests[node] = definition.digest
+                todo += [*self._parents(module), *(f"{module}:{used}" for used in definition.uses)]
+                todo += self._all_targets(module, definition.imports)
+                continue
+            if source.exports is None:
+                digests[module] = source.digest
+            todo += self._leads_to(module, source)
         return digests
 
     def named(self, statement: Import) -> list[str]:
@@ -60,11 +73,14 @@ class Package:
         if module not in self._leads:
             found = list(self._parents(module))
             if module != self.name:  # the package's own table of names is for users
-                for statement in [*source.imports, *(source.exports or {}).values()]:
-                    found += self._targets(self._base(module, statement), statement.names)
+                found += self._all_targets(module, [*source.imports, *(source.exports or {}).values()])
             found += self._alternatives(module)
             self._leads[module] = tuple(dict.fromkeys(found))
         return self._leads[module]
+
+    def _all_targets(self, module: str, statements: Iterable[Import]) -> list[str]:
+        """Return the modules, or names of modules told apart, that import statements in a module reach."""
+        return [target for one in statements for target in self._targets(self._base(module, one), one.names)]
 
     def _targets(self, base: str, names: Sequence[str]) -> Iterator[str]:
         if not self.holds(base):
@@ -77,6 +93,8 @@ class Package:
             exports = source.exports if source and source.exports is not None else {}
             if source is None:
                 yield inner
+            elif name in (source.definitions or {}):
+                yield f"{base}:{name}"
             elif name in exports:
                 yield from self._targets(self._base(base, exports[name]), exports[name].names)
             elif base != self.name:
@@ -117,8 +135,10 @@ class Package:
     def _source(self, module: str) -> Source | None:
         if module not in self._found:
             path = self._path(module)
-            content = path.read_bytes() if self.holds(module) and path.is_file() else None
-            source = None if content is None else self._cache.source(content, str(path))
+            parts = module.split(".")
+            counts = parts[0] == self.name and parts[1:2] != [*NAMES_PLACES] and path.is_file()
+            apart = parts[-1] in TOLD_APART
+            source = self._cache.source(path.read_bytes(), str(path), by_name=apart) if counts else None
             if source is not None and not self._is_package(module):
                 source = replace(source, exports=None)
             self._found[module] = source

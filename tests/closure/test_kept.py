@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,24 @@ TEXT = b"from a import b\nimport c\n__all__ = ['b']\n"
 def test_an_answer_is_kept_for_the_next_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = SyntaxCache(tmp_path / "new" / "folder")
     assert first.source(TEXT, "a.py") == read(TEXT, "a.py")
-    assert first.source(b"x = 1", "b.py") == read(b"x = 1", "b.py")
+    assert first.source(TEXT, "a.py", by_name=True) == read(TEXT, "a.py", by_name=True) != read(TEXT, "a.py")
     first.save()
     monkeypatch.setattr(kept, "read", lambda *_: pytest.fail("read again"))
-    assert SyntaxCache(tmp_path / "new" / "folder").source(TEXT, "a.py") == read(TEXT, "a.py")
+    again = SyntaxCache(tmp_path / "new" / "folder")
+    assert again.source(TEXT, "a.py") == read(TEXT, "a.py")
+    assert again.source(TEXT, "a.py", by_name=True) == read(TEXT, "a.py", by_name=True)
     assert [path.name for path in (tmp_path / "new" / "folder").iterdir()] == [f"syntax-{kept.FORM}.json"]
+
+
+KEY = blake2b(TEXT, digest_size=16).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "cut", ["1", "[]", '["a", [], {}]', '["a", 1, null, null]', '["a", [[]], null, null]', '["a", [], [], []]']
+)
+def test_an_answer_that_was_cut_is_found_anew(tmp_path: Path, cut: str) -> None:
+    (tmp_path / f"syntax-{kept.FORM}.json").write_text(f'{{"{KEY}": {cut}}}')
+    assert SyntaxCache(tmp_path).source(TEXT, "a.py") == read(TEXT, "a.py")
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"a": 1}', "[" * 100_000])

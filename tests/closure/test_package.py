@@ -35,6 +35,12 @@ FILES = {
     "unreached.py": "x = 1",
     "everything.py": "from house import names",
     "public.py": "from house import Public\nimport house",
+    "wide/config.py": "from house.errors import E\nfrom house import unreached as un\nRATE = 1\n"
+    "class A:\n    rate = RATE\n    def f(self): raise E\nclass B(A): pass\nclass C:\n    x = un\n",
+    "wide/does.py": "from house.wide.config import B",
+    "wide/takes.py": "from house.wide import config",
+    "catalog.py": "ROWS = {'a': 'house.unreached:X'}",
+    "looks_up.py": "from house import catalog",
     "circle_a.py": "import house.circle_b",
     "circle_b.py": "import house.circle_a",
 }
@@ -74,6 +80,27 @@ def test_what_reaches_an_op_reaches_all_of_its_backends_and_no_other_op(house: P
     op = {"kernels.op", "kernels.op.reference", "kernels.op._numba", "kernels.tiles", "kernels.fast"}
     assert reached(house, "learner") == {"learner", *op}
     assert reached(house, "another") == {"another", "kernels.other.reference", "kernels.other._triton"}
+
+
+def test_of_a_module_that_tells_its_parts_apart_a_name_counts_with_what_it_uses(house: Path) -> None:
+    names = {"wide.config:B", "wide.config:A", "wide.config:RATE", "wide.config:E", "errors"}
+    assert reached(house, "wide.does") == {"wide.does", *names}
+    assert reached(house, "wide.config:A") == names - {"wide.config:B"}
+    assert reached(house, "wide.takes") == {"wide.takes", "wide.config", "errors", "unreached"}
+    before = package(house).reached(["house.wide.does"])
+    with (house / "wide" / "config.py").open("a") as file:
+        file.write("class D:\n    y = 1\n")
+    assert package(house).reached(["house.wide.does"]) == before
+    text = (house / "wide" / "config.py").read_text().replace("RATE = 1", "RATE = 2")
+    (house / "wide" / "config.py").write_text(text)
+    assert package(house).reached(["house.wide.does"]) != before
+    with (house / "wide" / "config.py").open("a") as file:
+        file.write("B.x = 1\n")  # it does more than define, so all of it counts
+    assert reached(house, "wide.does") == {"wide.does", "wide.config", "errors", "unreached"}
+
+
+def test_what_only_names_places_does_not_count(house: Path) -> None:
+    assert reached(house, "looks_up") == {"looks_up"}
 
 
 def test_circles_end_and_what_is_no_module_reaches_nothing(house: Path) -> None:
