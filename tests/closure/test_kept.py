@@ -64,7 +64,7 @@ def test_the_oldest_answers_make_room(tmp_path: Path, monkeypatch: pytest.Monkey
         cache.source(f"x = {number}".encode(), "a.py")
     cache.save()
     seen = []
-    monkeypatch.setattr(kept, "read", lambda content, place: (seen.append(content), read(content, place))[1])
+    monkeypatch.setattr(kept, "read", lambda content, place, **how: (seen.append(content), read(content, place, **how))[1])
     again = SyntaxCache(tmp_path)
     for number in range(3):
         again.source(f"x = {number}".encode(), "a.py")

@@ -183,6 +183,25 @@ def __getattr__(name): return load(_PLACES[name])
     assert read(without.encode(), "file.py").exports is None
 
 
+def test_by_name_each_definition_stands_apart_with_what_it_uses() -> None:
+    text = "from a import b, c as d\nimport e.f\nX = 1\nY: int = X + b\ndef g(): return Y\n"
+    whole = read(text.encode(), "file.py")
+    found = read(text.encode(), "file.py", by_name=True)
+    assert (whole.definitions, whole.digest) == (None, found.digest)
+    assert found.definitions is not None
+    assert {name: one.uses for name, one in found.definitions.items()} == {
+        **dict.fromkeys(("b", "d", "e", "X"), ()),
+        "Y": ("X", "b"),
+        "g": ("Y",),
+    }
+    assert found.definitions["d"].imports == (Import(0, "a", ("c",)),)
+    other = read(text.replace("b, c", "b, h, c").encode(), "file.py", by_name=True).definitions
+    assert other is not None
+    assert {name: other[name] for name in found.definitions} == found.definitions
+    for code in ("g()", "g.x = 1", "X += 1", "for i in g(): ...", "from x import *", "del X", "X, Y = 1, 2"):
+        assert read(f"{text}{code}\n".encode(), "file.py", by_name=True).definitions is None, code
+
+
 @pytest.mark.parametrize(
     ("content", "line"),
     [
