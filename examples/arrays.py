@@ -1,7 +1,4 @@
-"""A stream of your own arrays: handwritten digits that get noisier from task to task.
-
-python arrays.py
-"""
+"""A stream of your own arrays: handwritten digits that get noisier from task to task. Run `python arrays.py`."""
 
 import numpy as np
 from sklearn.datasets import load_digits

@@ -1,6 +1,6 @@
 """An ordinary torch network, its optimizer and its loss, as a learner: the harness trains one for each seed.
 
-nlbench run --model ./network.py:Network --stream split-digits
+Run `nlbench run --model ./network.py:Network --stream split-digits`.
 """
 
 import torch

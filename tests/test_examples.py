@@ -14,6 +14,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
+RUN = ("-m", "nlbench", "run", "--stream", "split-digits", "--model")
 PLUGIN = ("-p", "nlbench.pytest_plugin", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", ".")
 
 
@@ -38,13 +39,27 @@ def test_the_page_names_every_example():
 def test_a_network_learns_and_forgets(folder):
     code = (EXAMPLES / "network.py").read_text(encoding="utf-8")
     assert len([line for line in code[code.index("class Network") :].splitlines() if line.strip()]) <= 17
-    ran = python(folder, "-m", "nlbench", "run", "--model", "./network.py:Network", "--stream", "split-digits", "--seeds", "2")
+    ran = python(folder, *RUN, "./network.py:Network", "--seeds", "2")
     assert ran.returncode == 0, ran.stderr
     learned, forgotten = (
         float(re.search(rf"^{name} +(\S+)", ran.stdout, re.M)[1]) for name in ("learning_accuracy", "forgetting")
     )
     assert learned > 0.8
     assert forgotten > 0.3
+
+
+def test_prototypes_learn_all_seeds_at_once(folder):
+    ran = python(
+        folder, "-m", "nlbench", "run", "--model", "./prototypes.py:Prototypes", "--stream", "split-digits", "--seeds", "2"
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert float(re.search(r"average_accuracy +(\d\.\d+)", ran.stdout)[1]) > 0.8
+
+
+def test_the_nested_learning_library_trains_alone(folder):
+    ran = python(folder, "nested.py")
+    assert ran.returncode == 0, ran.stderr
+    assert float(ran.stdout) < 2.3
 
 
 def test_arrays_become_a_stream_on_which_learners_are_compared(folder):
@@ -56,8 +71,7 @@ def test_arrays_become_a_stream_on_which_learners_are_compared(folder):
 
 
 def test_the_gate_passes_its_own_reference_and_catches_a_worse_rate(folder):
-    run = ("-m", "nlbench", "run", "--model", "./network.py:Network", "--stream", "split-digits", "--seeds", "10")
-    made = python(folder, *run, "--results", "results/reference")
+    made = python(folder, *RUN, "./network.py:Network", "--seeds", "10", "--results", "results/reference")
     assert made.returncode == 0, made.stderr
     gate = ("-m", "pytest", "-q", *PLUGIN, "gate")
     green = python(folder, *gate)

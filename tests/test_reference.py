@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 
 import numpy as np
@@ -32,11 +33,30 @@ def values(record, metric):
     return np.array([record.metric(metric)[seed] for seed in range(10)])
 
 
-def test_page_says_what_the_records_say():
+@pytest.fixture(scope="module")
+def make_reference():
     spec = importlib.util.spec_from_file_location("make_reference", ROOT / "tools" / "make_reference.py")
-    make_reference = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(make_reference)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_page_says_what_the_records_say(make_reference):
     assert (ROOT / "results" / "README.md").read_text(encoding="utf-8") == make_reference.table()
+
+
+def test_readme_says_what_the_records_say(make_reference):
+    assert f"<!-- results -->\n{make_reference.summary()}<!-- /results -->" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_picture_of_the_readme_is_drawn_from_the_records(make_reference, tmp_path):
+    """Shapes and places may differ with matplotlib's version; what is drawn does not."""
+    make_reference.draw(tmp_path / "picture.svg")
+    new, old = ((place / "picture.svg").read_text("utf-8") for place in (tmp_path, ROOT / "docs"))
+    assert len(old) < 100_000
+    words = re.compile(r"<!-- (.+?) -->")
+    assert words.findall(new) == words.findall(old)
+    assert {".99", "mlp", "hope", "random-features", "joint"} <= set(words.findall(old))
 
 
 def test_every_reference_is_sound_and_complete(records):

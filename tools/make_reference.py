@@ -1,17 +1,22 @@
-"""Make the reference records and the table of them: `python tools/make_reference.py`.
+"""Make the reference records and all that is shown of them: `python tools/make_reference.py`.
 
 Every record holds ten seeds. Seeds already recorded by the present code are not run again, so an interrupted command resumes.
-`--table` only rewrites results/README.md from the records that are there; `--models` and `--streams` choose some of them.
+Afterwards results/README.md and the table of README.md are rewritten, and its picture is drawn. `--table` does only that, from
+the records that are there; `--models` and `--streams` choose some of them.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
 import nlbench
+from nlbench.comparison import Entry
+from nlbench.comparison.tables import bytes_text
 from nlbench.records import Record, read_records
+from nlbench.reporting import drawing, figures
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "results" / "reference"
@@ -19,6 +24,21 @@ STREAMS = ("split-digits", "permuted-digits", "split-mnist", "permuted-mnist")
 MODELS = ("hope", "hope-dgd", "hope-attention", "random-features", "cms", "mlp", "joint")
 EXTRA = {"split-mnist": ("hope-pixels",)}
 SEEDS = 10
+
+README = ROOT / "README.md"
+PICTURE = ROOT / "docs" / "picture.svg"
+SHOWN = {
+    "hope": "the learner this package is about",
+    "random-features": "frozen random features, exact ridge read-out",
+    "joint": "a perceptron that meets old tasks again",
+    "mlp": "the same perceptron, left alone",
+    "cms": "a continuum memory, plain gradients",
+    "hope-attention": "HOPE's blocks with attention, plain gradients",
+    "hope-dgd": "`hope` with the paper's own step",
+}
+SHOWN_ON = ("split-mnist", "permuted-mnist")
+DRAWN_ON, DRAWN = "split-mnist", ("mlp", "random-features", "joint", "hope")
+DRAWN_IN_FULL = ("mlp", "hope")
 
 HEAD = """# Reference records
 
@@ -31,7 +51,7 @@ interval over seeds; tests are paired by seed.
 
 def table() -> str:
     """Return results/README.md as the records say it."""
-    records, _ = read_records([REFERENCE], with_reference=True)
+    records = reference()
     return HEAD + outdated(records) + nlbench.compare(records, baseline="mlp").to_markdown()
 
 
@@ -43,6 +63,42 @@ def outdated(records: list[Record]) -> str:
         if record.footer.learner_digest != nlbench.resolve(record.model, record.stream, seeds=SEEDS).learner.digest
     ]
     return f"Still to be made again with the present values of their recipes: {', '.join(names)}.\n\n" if names else ""
+
+
+def summary() -> str:
+    """Return the table of README.md: average accuracy and forgetting of each learner on the streams that are shown."""
+    groups = {group.stream: group for group in nlbench.compare(reference()).groups}
+    head = " | ".join(f"{stream} | forgets" for stream in SHOWN_ON)
+    lines = [f"| learner | {head} | bytes |", "|---" * (2 * len(SHOWN_ON) + 2) + "|"]
+    for name, meaning in SHOWN.items():
+        entries = [next(entry for entry in groups[stream].entries if entry.label == name) for stream in SHOWN_ON]
+        cells = [cell for entry in entries for cell in (estimate(entry, "average_accuracy"), estimate(entry, "forgetting"))]
+        lines.append(f"| `{name}`, {meaning} | {' | '.join(cells)} | {bytes_text(entries[0].bytes)} |")
+    return "\n".join(lines) + "\n"
+
+
+def estimate(entry: Entry, metric: str) -> str:
+    """Return a mean with half of its interval, without the leading zeros."""
+    value = entry.estimates[metric]
+    return f"{value.mean:.3f} ± {(value.high - value.low) / 2:.3f}".replace("0.", ".")
+
+
+def reference() -> list[Record]:
+    """Return the records that are there."""
+    return read_records([REFERENCE], with_reference=True)[0]
+
+
+def draw(path: Path) -> None:
+    """Draw README.md's picture, an SVG file: accuracy on all tasks so far, and two accuracy matrices beside it."""
+    records = [record for record in reference() if record.stream == DRAWN_ON and record.model in DRAWN]
+    (group,) = nlbench.compare(records).groups
+    curves = figures.forgetting_curves(group, {name: number for number, name in enumerate(DRAWN)})
+    matrices = {panel.title: panel for panel in figures.matrices(group, numbers=True).panels}
+    panels = [curves.panels[0], *(matrices[name] for name in DRAWN_IN_FULL)]
+    with drawing.settings():
+        shapes = [(panel.title, panel.draw, panel.size) for panel in panels]
+        _, bitmap = drawing.export(path.with_suffix(""), shapes, curves.legend, scale=False)
+    bitmap.unlink()
 
 
 def main() -> None:
@@ -61,6 +117,9 @@ def main() -> None:
                 old.unlink()
             sys.stderr.write(f"{model} on {stream}: {run.path.name} ({len(run.seeds_run)} seeds run)\n")
     (ROOT / "results" / "README.md").write_text(table(), encoding="utf-8")
+    between = re.compile(r"(?<=<!-- results -->\n).*(?=<!-- /results -->)", flags=re.DOTALL)
+    README.write_text(between.sub(lambda _: summary(), README.read_text(encoding="utf-8")), encoding="utf-8")
+    draw(PICTURE)
 
 
 if __name__ == "__main__":
