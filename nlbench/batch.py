@@ -18,7 +18,9 @@ from nlbench.kernels.backends import Backend
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What a learner is told before the stream starts; nothing in it depends on the tasks to come."""
+    """What a learner is told before the stream starts. All of it but `n_classes` and `steps` is known without the stream: they
+    count the labels and the training batches of all tasks to come, and tell nothing else of them.
+    """
 
     input_shape: tuple[int, ...]
     n_classes: int
@@ -27,7 +29,9 @@ class Problem:
     device: torch.device
     backend: str
     steps: int
-    """Training batches in the whole stream, for clocks that must fire at least once; not to be used to guess tasks."""
+    """Training batches before the last row is measured, for clocks that must fire at least once and for choices that pay only
+    over many steps; not to be used to guess tasks.
+    """
     precision: str = "float32"
     """Of matrix products; one of those that the learner declares."""
 

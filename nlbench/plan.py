@@ -32,7 +32,7 @@ PRECISIONS: Final = ("float32", "bf16")
 """Of matrix products. A learner declares which it has."""
 
 _PACKAGE: Final = Path(__file__).resolve().parent
-_RUNNING_HALF: Final = ("batch.py", "seeds.py", "sources.py", "protocol.py", "streams", "learners", "nested", "kernels")
+_RUNNING_HALF: Final = ("batch.py", "seeds.py", "sources.py", "protocol", "streams", "learners", "nested", "kernels")
 
 STREAM_TABLES: Final = ("stream", "protocol")
 RECIPE_TABLES: Final = ("learner", "batch", "presents")

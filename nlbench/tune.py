@@ -16,12 +16,10 @@ import torch
 
 from nlbench import metrics
 from nlbench import seeds as draws
-from nlbench.batch import Problem
 from nlbench.errors import NlbenchError, NotFiniteError
-from nlbench.learners.building import build
 from nlbench.plan import Machine, Plan
-from nlbench.protocol import evaluate_stream, evaluated_tasks, training_batches
-from nlbench.runner import build_stream, threads
+from nlbench.protocol import evaluate_stream, evaluated_tasks
+from nlbench.runner import build_learner, build_stream, threads
 from nlbench.streams.stream import Stream
 from nlbench.streams.validation import ValidationStream
 
@@ -113,14 +111,11 @@ def tune(
 @torch.no_grad()
 def _trial(plan: Plan, values: dict[str, str], stream: Stream, objective: str, machine: Machine) -> Trial:
     clock = perf_counter()
-    steps = training_batches(stream, plan.batch, plan.learner.presents)
-    described = (stream.input_shape, stream.n_classes, stream.seeds, stream.scenario, stream.device)
-    problem = Problem(*described, machine.backend, steps, plan.precision)
     shape = (len(plan.seeds), stream.n_tasks + 1, stream.n_tasks)
     accuracy = np.ma.masked_all(shape)
     try:
-        with threads(plan.batch * problem.n_inputs):
-            learner = build(plan.learner.learner, problem)
+        with threads(plan, stream):
+            learner = build_learner(plan, stream, machine.backend)
             for row in evaluate_stream(learner, stream, batch=plan.batch, presents=plan.learner.presents):
                 if row.metric == "accuracy":
                     accuracy[plan.seeds.index(row.seed), row.after_task, row.on_task - 1] = row.value  # type: ignore[operator]

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nlbench import Batch, Learner, Problem
+from nlbench import Batch, Learner, Problem, protocol
 from nlbench.learners.cms import Cms
 from nlbench.learners.config import CmsConfig, MlpConfig
 from nlbench.learners.mlp import Mlp
@@ -29,16 +29,21 @@ CPU = torch.device("cpu")
 
 
 def small_tasks(
-    n_tasks: int = 3, *, n_train: Sequence[int] | int = 40, n_test: int = 20, dim: int = 6, shared_labels: bool = False
+    n_tasks: int = 3,
+    *,
+    n_train: Sequence[int] | int = 40,
+    n_test: Sequence[int] | int = 20,
+    dim: int = 6,
+    shared_labels: bool = False,
 ) -> list[tuple[np.ndarray, ...]]:
     """Return tasks of two classes each; every input is unique, so that a sample can be recognised by its values."""
     rng = np.random.Generator(np.random.Philox(5))
-    sizes = [n_train] * n_tasks if isinstance(n_train, int) else list(n_train)
+    sizes, tested = ([n] * n_tasks if isinstance(n, int) else list(n) for n in (n_train, n_test))
     tasks = []
-    for task, size in enumerate(sizes):
+    for task, (size, test_size) in enumerate(zip(sizes, tested, strict=True)):
         first = 0 if shared_labels else 2 * task
         parts: list[np.ndarray] = []
-        for n in (size, n_test):
+        for n in (size, test_size):
             labels = first + np.arange(n) % 2
             centres = np.stack([np.cos(np.arange(dim) * (label + 1)) for label in range(first + 2)])
             parts += [(centres[labels] + 0.5 * rng.standard_normal((n, dim))).astype(np.float32), labels]
@@ -70,7 +75,7 @@ def declared_stream(
 
 def problem_of(stream: Stream, *, steps: int = 1000) -> Problem:
     """Return what a learner is told about a running stream."""
-    return Problem(stream.input_shape, stream.n_classes, stream.seeds, stream.scenario, CPU, "auto", steps)
+    return protocol.problem_of(stream, steps=steps, backend="auto")
 
 
 def mlp(stream: Stream, *, hidden: tuple[int, ...] = (16,), momentum: float = 0.0, rate: float = 0.1) -> Mlp:

@@ -105,7 +105,7 @@ def test_the_digest_of_the_running_half_sees_its_source_and_no_other(tmp_path: P
     for inside in (
         "batch.py",
         "seeds.py",
-        "protocol.py",
+        "protocol/loop.py",
         "streams/split.py",
         "learners/mlp.py",
         "nested/clocks.py",

@@ -20,8 +20,8 @@ from nlbench.bench.kernels import Limits, measure_limits
 from nlbench.bench.loop import Outcome, Perceptron, Task, learn
 from nlbench.learners.mlp import Mlp
 from nlbench.plan import Machine, Plan, resolve
-from nlbench.protocol import evaluate_stream
-from nlbench.runner import prepare, threads
+from nlbench.protocol import Schedule, evaluate_stream
+from nlbench.runner import build_stream, prepare, threads
 from nlbench.sources import files
 from nlbench.streams.stream import Stream
 
@@ -158,15 +158,15 @@ def time_case(case: Case, machine: Machine, repeats: int) -> tuple[list[Check], 
     for _ in range(repeats):
         for name, implementation in implementations.items():
             outcomes[name].append(implementation())
-    sizes = train_sizes(plan, machine)
-    steps = sum(-(-n // plan.batch) for n in sizes)
+    schedule = Schedule.of(build_stream(plan, machine), plan.batch, plan.learner.presents)
+    samples = schedule.seen_before(schedule.n_tasks + 1)
     plain = median(each.train for each in outcomes[LOOP]) if LOOP in outcomes else None
     timings = []
     for name, found in outcomes.items():
         seeds = case.seeds if name == "nlbench" else 1
         seconds = [each.train for each in found]
         middle = median(seconds)
-        per_step, rate = middle / steps / seeds * 1e6, sum(sizes) * seeds / middle
+        per_step, rate = middle / schedule.steps / seeds * 1e6, samples * seeds / middle
         ratio = plain / (middle / seeds) if plain is not None else None
         evaluate = median(each.evaluate for each in found)
         timings.append(RunTiming(case, name, middle, min(seconds), max(seconds), evaluate, per_step, rate, ratio))
@@ -174,17 +174,11 @@ def time_case(case: Case, machine: Machine, repeats: int) -> tuple[list[Check], 
 
 
 def _compared(case: Case, plan: Plan, machine: Machine, ours: Outcome, theirs: Outcome) -> Check:
-    stream, _ = prepare(plan, machine)
+    stream = build_stream(plan, machine)
     tested = np.array([len(stream.test(task)) for task in range(1, stream.n_tasks + 1)])
     difference = np.abs(ours.accuracies - theirs.accuracies)
     means = abs(ours.accuracies[-1].mean() - theirs.accuracies[-1].mean())
     return Check(case, float((difference * tested).max()), float(means))
-
-
-def train_sizes(plan: Plan, machine: Machine) -> list[int]:
-    """Training samples of every task."""
-    stream, _ = prepare(plan, machine)
-    return [stream.train_size(task) for task in range(1, stream.n_tasks + 1)]
 
 
 @torch.no_grad()
@@ -193,7 +187,7 @@ def run(plan: Plan, machine: Machine) -> Outcome:
     stream, learner = prepare(plan, machine)
     matrix = np.zeros((stream.n_tasks + 1, stream.n_tasks))
     seconds = {"seconds.train": 0.0, "seconds.evaluate": 0.0}
-    with threads(plan.batch * torch.Size(stream.input_shape).numel()):
+    with threads(plan, stream):
         for row in evaluate_stream(learner, stream, batch=plan.batch, presents=plan.learner.presents):
             if row.metric in seconds:
                 seconds[row.metric] += row.value or 0.0
@@ -207,7 +201,7 @@ def loop(plan: Plan, machine: Machine) -> Outcome:
     stream, learner = prepare(plan, machine)
     assert isinstance(learner, Mlp)
     net = Perceptron([each[0] for each in learner.weights], [each[0] for each in learner.biases], plan.batch)
-    with threads(plan.batch * torch.Size(stream.input_shape).numel()):
+    with threads(plan, stream):
         return learn(
             net,
             list(_tasks(stream)),

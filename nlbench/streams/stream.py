@@ -67,12 +67,12 @@ class Samples:
         return rows, labels
 
     def batches(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (inputs, labels) in the presentation order (S, n), `size` samples at a time; the short last batch is kept."""
+        """Yield (inputs, labels) in the presentation order (S, n), or part of it, `size` at a time, the short last batch too."""
         rows, labels = self.presented(order)
         order_of = self.order_of[order] if self.order_of is not None else None
         ahead, start = AHEAD.get(self.inputs.device.type, 1) if order_of is None else 1, 0
-        while start < len(self):
-            count = ahead if start + ahead * size <= len(self) else 1
+        while start < order.shape[1]:
+            count = ahead if start + ahead * size <= order.shape[1] else 1
             part = slice(start, start + count * size)
             start = part.stop
             if count == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from itertools import product
 
@@ -10,11 +11,11 @@ import pytest
 import torch
 from small_streams import CPU, smaller
 
-from nlbench import Batch, Learner, Problem, catalog, sources
+from nlbench import Batch, Learner, catalog, sources
 from nlbench.learners.building import build
 from nlbench.metrics import compute
 from nlbench.plan import Plan, resolve
-from nlbench.protocol import evaluated_tasks, training_batches
+from nlbench.protocol import Schedule, evaluated_tasks, problem_of
 from nlbench.specs import SOURCES, read_table, stream_spec, validate_file
 from nlbench.streams.building import find
 from nlbench.streams.stream import Stream
@@ -85,9 +86,10 @@ def test_every_stream_builds_with_tasks_that_are_not_empty(name: str) -> None:
 
 def built(name: str, model: str, seeds: tuple[int, ...], **overrides: str) -> tuple[Plan, Learner]:
     plan, stream = resolve(model, name, seeds=seeds, overrides=overrides), stream_named(name)
-    steps = training_batches(stream, plan.batch, plan.learner.presents) * (1 if plan.stream.stream.source == "digits" else SHARE)
-    problem = Problem(stream.input_shape, stream.n_classes, seeds, stream.scenario, CPU, "auto", steps)
-    return plan, build(plan.learner.learner, problem)
+    schedule = Schedule.of(stream, plan.batch, plan.learner.presents)
+    steps = schedule.steps_to_last_row * (1 if plan.stream.stream.source == "digits" else SHARE)
+    problem = problem_of(stream, steps=steps, backend="auto")
+    return plan, build(plan.learner.learner, replace(problem, seeds=seeds))
 
 
 @pytest.mark.parametrize(("name", "model"), list(product(NAMES, MODELS)))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from importlib import import_module
 
 import pytest
-from small_streams import CPU, smaller
+from small_streams import smaller
 
-from nlbench.batch import Batch, Problem
+from nlbench.batch import Batch
 from nlbench.kernels.programs import Program
 from nlbench.learners.building import build
 from nlbench.plan import Machine, resolve
+from nlbench.protocol import problem_of
 from nlbench.runner import build_stream
 
 OPS = ("mlp_step", "chain_step", "metric_update")
@@ -35,8 +36,7 @@ def test_no_kernel_is_loaded_after_the_learner_is_built(model: str, stream: str,
         monkeypatch.setattr(program, "_addresses", {})
     plan = resolve(model, stream, seeds=(0,), overrides=smaller(model, stream))
     shown = build_stream(plan, Machine(device="cpu"))
-    problem = Problem(shown.input_shape, shown.n_classes, (0,), shown.scenario, CPU, "numba", 1000)
-    learner = build(plan.learner.learner, problem)
+    learner = build(plan.learner.learner, problem_of(shown, steps=1000, backend="numba"))
     loaded = [len(program._addresses) for program in programs]
     assert any(loaded)
     samples = shown.train(1)

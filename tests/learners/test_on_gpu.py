@@ -6,8 +6,8 @@ import torch
 import nlbench
 from nlbench import runner
 from nlbench.kernels.graphs import Captured
+from nlbench.plan import Machine
 from nlbench.protocol import evaluate_stream
-from nlbench.runner import Machine
 
 
 @pytest.mark.gpu

@@ -5,7 +5,7 @@ import torch
 
 import nlbench
 from nlbench import runner
-from nlbench.runner import Machine
+from nlbench.plan import Machine
 
 
 @pytest.mark.gpu

@@ -5,7 +5,7 @@ import pytest
 import torch
 from small_streams import declared_stream
 
-from nlbench.protocol import training_batches
+from nlbench.protocol import Schedule
 from nlbench.streams import whole
 from nlbench.streams.whole import rotate
 
@@ -65,7 +65,7 @@ def test_the_size_of_a_rotated_training_set_is_known_without_rotating_it(monkeyp
     stream = declared_stream("rotated", tasks=3)
     with monkeypatch.context() as patched:
         patched.setattr(whole, "rotate", lambda *args: pytest.fail("rotated"))
-        steps = training_batches(stream, 16, "sequential")
+        steps = Schedule.of(stream, 16, "sequential").steps
     assert steps == 3 * -(-len(stream.train(3)) // 16)
 
 

@@ -13,15 +13,17 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from small_streams import small_stream, smaller, untimed
+from small_streams import small_stream, untimed
 
 import nlbench
-from nlbench import NlbenchError, catalog, runner
+from nlbench import NlbenchError, runner
 from nlbench.errors import BackendError, NotFiniteError, RecordError
 from nlbench.learners.mlp import Mlp
+from nlbench.plan import Machine
 from nlbench.protocol import evaluate_stream
 from nlbench.records import Record, Row
-from nlbench.runner import Checkpoint, Machine, estimate, execute, prepare
+from nlbench.runner import Checkpoint, execute, execution, prepare
+from nlbench.runner import checkpoint as checkpoints
 
 CPU = Machine(device="cpu")
 
@@ -101,13 +103,13 @@ def test_a_run_killed_within_three_tasks_resumes_each_time_and_ends_as_if_never_
 
 def test_an_interrupted_run_trains_only_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     interrupted(tmp_path, task=4)
-    asked, real = [], runner.evaluate_stream
+    asked, real = [], execution.evaluate_stream
 
     def spying(*args: Any, **options: Any) -> Any:
         asked.append(options["completed"])
         return real(*args, **options)
 
-    monkeypatch.setattr(runner, "evaluate_stream", spying)
+    monkeypatch.setattr(execution, "evaluate_stream", spying)
     nlbench.run("mlp", "split-digits", seeds=2, results=tmp_path)
     assert asked == [3]
 
@@ -128,8 +130,8 @@ def test_the_joint_bound_resumes_too(tmp_path: Path) -> None:
 
 
 def test_no_row_is_encoded_at_more_than_one_boundary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    encode, encoded = runner._text, []
-    monkeypatch.setattr(runner, "_text", lambda rows: encoded.extend(rows) or encode(rows))
+    encode, encoded = execution.text, []
+    monkeypatch.setattr(execution, "text", lambda rows: encoded.extend(rows) or encode(rows))
     checkpoint = interrupted(tmp_path)
     assert encoded == checkpoint.load()[0]
     assert len(encoded) > 100
@@ -171,7 +173,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_part(tmp_path: Path, monkeypatch:
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(runner, "save_file", full)
+    monkeypatch.setattr(checkpoints, "save_file", full)
     with pytest.raises(RecordError, match=r"the checkpoint cannot be written: .*No space left on device.*--results"):
         nlbench.run("mlp", "split-digits", seeds=1, results=tmp_path)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
@@ -198,7 +200,7 @@ def test_asking_for_more_seeds_runs_only_the_missing_ones(tmp_path: Path) -> Non
     assert more.record.seeds == together.record.seeds == (0, 1, 2, 3)
     assert np.array_equal(more.record.accuracies, together.record.accuracies)
     assert rows_by_seed(more.record) == rows_by_seed(together.record)
-    assert [sorted(run["seeds"]) for run in more.record.runs] == [[0, 2], [1, 3]]
+    assert [sorted(run.seeds) for run in more.record.runs] == [[0, 2], [1, 3]]
 
 
 TWICE = """
@@ -228,7 +230,7 @@ def test_what_another_run_recorded_meanwhile_is_kept(tmp_path: Path) -> None:
 
     done = nlbench.run("mlp", "split-digits", seeds=2, results=tmp_path, listen=listen)
     assert (done.seeds_run, done.seeds_kept, done.record.seeds) == ((0,), (1,), (0, 1, 2))
-    assert [run["seeds"] for run in done.record.runs] == [[1, 2], [0]]
+    assert [list(run.seeds) for run in done.record.runs] == [[1, 2], [0]]
     same = tmp_path / "same"
     nothing = nlbench.run(
         "mlp", "split-digits", seeds="5,", results=same,
@@ -378,7 +380,7 @@ def test_on_mnist_backends_are_as_far_from_exact_products_as_each_other() -> Non
 
 def test_results_that_cannot_be_written_are_one_line_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setattr(runner, "prepare", lambda *args: pytest.fail("worked"))
+    monkeypatch.setattr(execution, "prepare", lambda *args: pytest.fail("worked"))
     with pytest.raises(
         RecordError, match=r"file/results: results cannot be written: Not a directory\. Name another folder with --results\."
     ):
@@ -420,48 +422,3 @@ def test_a_stream_of_arrays_runs_through_the_same_door(tmp_path: Path) -> None:
     plan = nlbench.resolve("mlp", declared, seeds=2)
     rows = untimed(list(execute(plan, tmp_path / "again", CPU, declared)))
     assert [row for row in rows if row.metric == "accuracy"] == done.record.values("accuracy")
-
-
-# the estimate
-
-
-@pytest.mark.parametrize("recipe", catalog.names("model"))
-def test_an_estimate_counts_steps_updates_and_bytes_exactly(recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    overrides = {"protocol.passes": "2", "protocol.evaluate": "final", **smaller(recipe, "split-digits")}
-    plan = nlbench.resolve(recipe, "split-digits", seeds=2, overrides=overrides)
-    cost = estimate(plan, CPU)
-    observed = []
-    real = runner.prepare
-
-    def counting(*args: Any) -> Any:
-        stream, learner = real(*args)
-        observe = learner.observe
-        learner.observe = lambda batch: observed.append(1) or observe(batch)  # type: ignore[method-assign]
-        return stream, learner
-
-    monkeypatch.setattr(runner, "prepare", counting)
-    record = nlbench.run(recipe, "split-digits", seeds=2, results=tmp_path, overrides=overrides).record
-    assert cost.steps == len(observed)
-    assert {f"bytes.{kind}": float(size) for kind, size in cost.bytes_per_seed.items()} == {
-        name: record.metric(name)[0] for name in (f"bytes.{kind}" for kind in cost.bytes_per_seed)
-    }
-    counted = {row.metric: row.value for row in rows_by_seed(record) if row.metric.endswith(".updates") and row.after_task == 5}
-    assert {f"level.{period}.updates": float(count) for period, count in cost.updates.items()} == counted
-    config = plan.learner.learner
-    assert len(counted) == len(getattr(config, "periods", ()) or getattr(config, "levels", ()))
-    assert cost.seconds > 0
-
-
-@pytest.mark.parametrize("prequential", [False, True])
-def test_an_estimate_predicts_what_a_prequential_run_predicts(prequential: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes, predict = [], Mlp.predict
-    monkeypatch.setattr(Mlp, "predict", lambda self, inputs, task: sizes.append(inputs.shape[1]) or predict(self, inputs, task))
-    plan = nlbench.resolve("mlp", "split-digits", seeds=1, overrides={"protocol.prequential": str(prequential).lower()})
-    estimate(plan, CPU)
-    assert sizes.count(plan.batch) == (13 if prequential else 0)
-
-
-def test_an_estimate_records_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    estimate(nlbench.resolve("mlp", "split-digits"), CPU)
-    assert list(tmp_path.iterdir()) == []

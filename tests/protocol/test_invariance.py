@@ -30,9 +30,9 @@ from nlbench.learners.chance import Chance
 from nlbench.learners.cms import Cms
 from nlbench.learners.config import ChanceConfig, CmsConfig, MlpConfig
 from nlbench.learners.mlp import Mlp
-from nlbench.plan import resolve
+from nlbench.plan import Machine, resolve
 from nlbench.protocol import BOUNDARY, evaluate_stream
-from nlbench.runner import Machine, prepare
+from nlbench.runner import prepare
 from nlbench.specs import SOURCES, Source
 
 RECIPES = catalog.names("model")

@@ -10,7 +10,7 @@ from torch import Tensor
 from nlbench import Batch
 from nlbench import seeds as draws
 from nlbench.errors import NlbenchError, NotFiniteError
-from nlbench.protocol import BOUNDARY, training_batches
+from nlbench.protocol import BOUNDARY, Schedule
 from nlbench.streams.stream import Stream
 
 
@@ -294,10 +294,10 @@ def position(stream: Stream, i: int, seed_index: int) -> tuple[Tensor, Tensor]:
 def test_the_number_of_batches_is_what_a_learner_observes_before_its_last_row() -> None:
     stream = running(small_stream(tasks=small_tasks(3, n_train=[40, 41, 7]), passes=2))
     spy, _ = spied(stream)
-    assert training_batches(stream, 8, "sequential") == len(spy.batches) == 2 * (5 + 6 + 1)
+    assert Schedule.of(stream, 8, "sequential").steps_to_last_row == len(spy.batches) == 2 * (5 + 6 + 1)
     spy, _ = spied(stream, presents="cumulative")
     last = len(spy.batches) - (2 * 5 + 2 * 11)
-    assert training_batches(stream, 8, "cumulative") == last == 2 * 11
+    assert Schedule.of(stream, 8, "cumulative").steps_to_last_row == last == 2 * 11
 
 
 def test_joint_is_told_no_task_and_no_task_mask_in_task_il() -> None:

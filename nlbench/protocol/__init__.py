@@ -1,0 +1,8 @@
+"""How a learner meets a stream and is measured: schedule, feed, evaluation, pixel order, and the loop over them."""
+
+from nlbench.protocol.evaluation import Count
+from nlbench.protocol.feed import problem_of
+from nlbench.protocol.loop import BOUNDARY, Meeting, evaluate_stream
+from nlbench.protocol.schedule import Position, Schedule, Stretch, evaluated_tasks
+
+__all__ = ["BOUNDARY", "Count", "Meeting", "Position", "Schedule", "Stretch", "evaluate_stream", "evaluated_tasks", "problem_of"]

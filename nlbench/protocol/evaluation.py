@@ -1,0 +1,192 @@
+"""What a learner predicts, how much of it is right, and the rules that a prediction keeps.
+
+Shapes: S seeds, N samples of a block, C logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final, NamedTuple
+
+import torch
+from torch import Tensor
+
+from nlbench import seeds as draws
+from nlbench.batch import Batch, Learner
+from nlbench.errors import NlbenchError, NotFiniteError
+from nlbench.protocol.order import PixelOrder
+from nlbench.protocol.schedule import WITHIN_SAMPLES
+from nlbench.streams.stream import Samples, Stream
+
+BLOCK: Final = 2000
+"""Test samples predicted in one call, at most."""
+
+Block = tuple[Tensor, Tensor]
+"""Inputs (1 or S, N, *input_shape) and labels (1 or S, N)."""
+
+
+class Count(NamedTuple):
+    """Of n test samples of a task, how many each seed has right: (S,) int64, left on the device."""
+
+    task: int
+    right: Tensor
+    n: int
+
+
+class Evaluation:
+    """One learner measured on one stream's test sets. It is given inputs and, in task-il, the task's number, never labels."""
+
+    def __init__(self, learner: Learner, stream: Stream, order: PixelOrder, finite: Finiteness) -> None:
+        self._learner = learner
+        self._stream = stream
+        self._order = order
+        self._finite = finite
+        self._subsamples: dict[int, Block] = {}
+
+    def whole(self, tasks: Iterable[int], tasks_seen: int) -> list[Count]:
+        """Return the counts on whole test sets after `tasks_seen` tasks."""
+        return self._counts(tasks, tasks_seen, lambda task: self._test(task).blocks(BLOCK))
+
+    def within(self, tasks: Iterable[int], tasks_seen: int) -> list[Count]:
+        """Return the counts on each task's fixed subsample; the task being learned is among the `tasks_seen`."""
+        return self._counts(tasks, tasks_seen, lambda task: [self._subsample(task)])
+
+    def foreseen(self, batch: Batch) -> Tensor:
+        """Return (S,) counts: samples of a training batch that are right before it is learned."""
+        self._order.show(self._finite.task)
+        logits = self._predicted(batch.inputs, batch.task)
+        self._finite.foreseen(logits)
+        return _right(logits, batch.labels, batch.classes)
+
+    def _counts(self, tasks: Iterable[int], tasks_seen: int, blocks: Callable[[int], Iterable[Block]]) -> list[Count]:
+        """Return the counts of tasks that are measured at one point, whose blocks are predicted here and nowhere else."""
+        found = []
+        for task in tasks:
+            classes = self._stream.competing(tasks_seen, task)
+            told = task if self._stream.scenario == "task-il" else None
+            self._order.show(task)
+            right, n = torch.zeros(len(self._stream.seeds), dtype=torch.int64, device=self._stream.device), 0
+            for inputs, labels in blocks(task):
+                logits = self._predicted(inputs, told)
+                self._finite.check(logits)
+                right += _right(logits, labels, classes)
+                n += labels.shape[1]
+            found.append(Count(task, right, n))
+        return found
+
+    def _predicted(self, inputs: Tensor, told: int | None) -> Tensor:
+        """Return the learner's logits (S, N, C); refuse others, which would be broadcast, and images written to."""
+        version = inputs._version
+        logits = self._learner.predict(inputs, told)
+        wanted = (len(self._stream.seeds), inputs.shape[1], self._stream.n_classes)
+        if logits.shape != wanted:
+            raise _broken(self._learner, f"must return logits (S, N, C) = {wanted}, got {tuple(logits.shape)}")
+        if inputs._version != version:
+            raise _broken(self._learner, "must not write to its inputs")
+        return logits
+
+    def _test(self, task: int) -> Samples:
+        return self._order.samples(self._stream.test(task), task)
+
+    def _subsample(self, task: int) -> Block:
+        """Return the fixed subsample of a task's test set, drawn once and the same for all seeds."""
+        if task not in self._subsamples:
+            samples = self._test(task)
+            chosen = draws.permutation((draws.FIXED,), f"evaluation/{task}", len(samples))[:, :WITHIN_SAMPLES]
+            self._subsamples[task] = samples.take(torch.from_numpy(chosen).to(self._stream.device))
+        return self._subsamples[task]
+
+
+class Finiteness:
+    """Whether the losses and logits of one task are finite. They stay on the device, unread, until something else is read too;
+    the first that is not is reported with its seed, task and step.
+    """
+
+    def __init__(self, seeds: tuple[int, ...]) -> None:
+        self._seeds = seeds
+        self.begin(0)
+
+    def begin(self, task: int) -> None:
+        """Forget the task before; 0 is before the first."""
+        self.task = task
+        self._losses: list[Tensor] = []
+        self._foreseen: list[Tensor] = []
+        self._steps = 0
+
+    def observed(self, losses: Tensor) -> None:
+        """Take the losses of the next batch, (S,), or of the next ones, (K, S)."""
+        self._losses.append(losses)
+        self._steps += len(losses) if losses.ndim == 2 else 1
+
+    def foreseen(self, logits: Tensor) -> None:
+        """Take the logits (S, N, C) of a batch that is not learned yet."""
+        self._foreseen.append(_finite(logits))
+
+    def check(self, logits: Tensor) -> None:
+        """Raise `NotFiniteError` where logits (S, N, C) are not finite, for the task's first loss that is not if there is one."""
+        finite = _finite(logits)
+        if not finite.all():
+            self._check_losses()
+            raise self._error(int((~finite).nonzero()[0]), self._steps, "a logit is not finite")
+
+    def end(self) -> None:
+        """Raise `NotFiniteError` for the first loss of the task that is not finite, and then for the first foreseen logit."""
+        self._check_losses()
+        if self._foreseen:
+            finite = torch.stack(self._foreseen)
+            if not finite.all():
+                step, index = (int(part) for part in (~finite).nonzero()[0])
+                raise self._error(index, step, "a logit is not finite")
+
+    def _check_losses(self) -> None:
+        if not self._losses:
+            return
+        losses = torch.cat([torch.atleast_2d(part) for part in self._losses])
+        bad = ~torch.isfinite(losses)
+        if bad.any():
+            step, index = (int(part) for part in bad.nonzero()[0])
+            raise self._error(index, step + 1, f"the loss is {losses[step, index].item()}")
+
+    def _error(self, index: int, step: int, what: str) -> NotFiniteError:
+        place = f"task {self.task}, step {step}" if self.task else "before the first task"
+        return NotFiniteError(f"seed {self._seeds[index]}, {place}: {what}.", "No record was written. Lower the learner's rate.")
+
+
+@contextmanager
+def unchanged(learner: Learner) -> Iterator[None]:
+    """Raise `NlbenchError`, naming what differs, if the learner's state is not the same afterwards, bit for bit."""
+    before = copied(learner.state_dict())
+    yield
+    after = learner.state_dict()
+    changed = [name for name, value in before.items() if not _same(value, after[name])]
+    if changed:
+        raise _broken(learner, f"must change nothing, but changed {', '.join(changed)}")
+
+
+def copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state that later steps do not write to."""
+    return {name: value.clone() for name, value in state.items()}
+
+
+def _finite(logits: Tensor) -> Tensor:
+    """Return (S,) bool: whether every logit of a seed is finite."""
+    return torch.isfinite(logits).flatten(1).all(1)
+
+
+def _right(logits: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
+    """Return (S,) counts: samples whose label has the highest competing logit."""
+    return (logits.masked_fill(~classes, -torch.inf).argmax(-1) == labels).sum(-1)
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Return whether two tensors hold the same values, NaN being one."""
+    if torch.equal(one, other):
+        return True
+    if one.shape != other.shape or not one.is_floating_point():
+        return False
+    return bool(torch.isclose(one, other, rtol=0.0, atol=0.0, equal_nan=True).all())
+
+
+def _broken(learner: Learner, rule: str) -> NlbenchError:
+    return NlbenchError(f"{type(learner).__name__}.predict {rule}.", "No record was written. Mend the learner.")

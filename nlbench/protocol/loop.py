@@ -1,0 +1,142 @@
+"""The one sequential protocol: a learner meets a stream task by task and is measured; everything comes out as plain rows.
+
+R[i, j] is the accuracy on the whole test set of task j after training on tasks 1…i; row 0 is before any training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
+from time import perf_counter
+from typing import Final
+
+import torch
+
+from nlbench.batch import Batch, Batches, Learner
+from nlbench.protocol.evaluation import Count, Evaluation, Finiteness, copied, unchanged
+from nlbench.protocol.feed import Feed
+from nlbench.protocol.order import PixelOrder
+from nlbench.protocol.schedule import Position, Schedule
+from nlbench.records import Row
+from nlbench.streams.stream import Stream
+
+BOUNDARY: Final = "seconds.evaluate"
+"""The metric of the last row of every task boundary: when it has been yielded, the learner may be saved."""
+
+
+def evaluate_stream(
+    learner: Learner, stream: Stream, *, batch: int, presents: str = "sequential", completed: int | None = None
+) -> Iterator[Row]:
+    """Yield the rows of one run: train on each task in order, evaluate at every boundary and, if the stream asks, within
+    tasks.
+
+    `completed` tasks are taken as done: the learner must be in the state it had at that boundary, and its rows and those
+    before are not yielded again; None starts from the beginning, row 0 included. With `presents = "cumulative"` the learner
+    is put back to its first state and trained on tasks 1…i before row i. Raises `NotFiniteError` when a loss or a logit is
+    not finite. Evaluation changes nothing in the learner and draws nothing.
+    """
+    meeting = Meeting(learner, stream, Schedule.of(stream, batch, presents))
+    initial = copied(learner.state_dict()) if meeting.schedule.cumulative else None
+    if completed is None:
+        yield from meeting.chance()
+        yield from meeting.boundary(0)
+    for task in range((completed or 0) + 1, stream.n_tasks + 1):
+        if initial is not None:
+            learner.load_state_dict(initial)
+        yield from meeting.train(Position(task))
+        yield from meeting.boundary(task)
+
+
+class Meeting:
+    """One learner on one stream: what is done between two boundaries, and at one."""
+
+    def __init__(self, learner: Learner, stream: Stream, schedule: Schedule) -> None:
+        self.learner = learner
+        self.stream = stream
+        self.schedule = schedule
+        self.order = PixelOrder(learner, stream, mixed=schedule.cumulative)
+        self.finite = Finiteness(stream.seeds)
+        self.feed = Feed(stream, schedule, learner, self.order)
+        self.evaluation = Evaluation(learner, stream, self.order, self.finite)
+        self.right = torch.zeros(0)  # (S,) samples of the task predicted right before they were learned
+        self.seconds = 0.0  # of training, since the last boundary
+
+    def chance(self) -> Iterator[Row]:
+        """Yield the accuracy of each task's best constant label."""
+        for task in range(1, self.stream.n_tasks + 1):
+            for seed, value in zip(self.stream.seeds, self.stream.chance(task).tolist(), strict=True):
+                yield Row(seed, None, task, None, "chance", value)
+
+    def train(self, start: Position) -> Iterator[Row]:
+        """Show the learner what is left of a task, of a cumulative run all tasks so far; yield what is measured on the way."""
+        task = start.task
+        before = self.schedule.seen_before(task)
+        self.begin(task)
+        yield from self._within(task - 1, self.schedule.due_at(start), before)
+        for shown in self.feed.passes(start):
+            clock = perf_counter()
+            for stretch, batch in shown:
+                self.learn(batch)
+                if stretch.due:
+                    self.seconds += perf_counter() - clock
+                    yield from self._within(task - 1, stretch.due, before + stretch.seen)
+                    clock = perf_counter()
+            self.seconds += perf_counter() - clock
+        yield from self._end(task)
+
+    def begin(self, task: int) -> None:
+        """Count anew: the next batches are those of `task`."""
+        self.finite.begin(task)
+        self.right = torch.zeros(len(self.stream.seeds), dtype=torch.int64, device=self.stream.device)
+
+    def learn(self, shown: Batch | Batches) -> None:
+        """One step, or as many as are shown at once: predicted first where the stream asks for it, then observed."""
+        if self.schedule.prequential:
+            assert isinstance(shown, Batch)
+            self.right += self.evaluation.foreseen(shown)
+        self.finite.observed(self.feed.observe(shown, self.finite.task))
+
+    def boundary(self, task: int) -> Iterator[Row]:
+        """Yield what belongs to the boundary after `task`: the row of R, bytes, diagnostics, seconds."""
+        clock = perf_counter()
+        with unchanged(self.learner) if task <= 1 else nullcontext():  # once untrained, once trained
+            counts = self.evaluation.whole(self.schedule.evaluated(task), tasks_seen=task)
+            self.order.show(0)
+        rows = list(self._accuracies("accuracy", counts, task, None))
+        seconds = perf_counter() - clock
+        yield from rows
+        yield from self._within(task, self.schedule.due_after(task), self.schedule.seen_before(task + 1))
+        for kind, size in self.learner.memory_bytes().items():
+            for seed in self.stream.seeds:
+                yield Row(seed, task, None, None, f"bytes.{kind}", float(size))
+        for name, values in self.learner.diagnostics().items():
+            for seed, value in zip(self.stream.seeds, values.double().tolist(), strict=True):
+                yield Row(seed, task, None, None, name, value)
+        self.order.show(0)
+        yield Row(None, task, None, None, "seconds.train", self.seconds)
+        self.seconds = 0.0
+        yield Row(None, task, None, None, BOUNDARY, seconds)
+
+    def _end(self, task: int) -> Iterator[Row]:
+        """Let a task end, its work on the device included, and yield what was foreseen of it."""
+        if self.stream.spec.protocol.boundaries:
+            self.learner.end_task()
+        self.order.show(0)
+        if self.stream.device.type == "cuda":
+            clock = perf_counter()
+            torch.cuda.synchronize(self.stream.device)
+            self.seconds += perf_counter() - clock
+        self.finite.end()
+        if self.schedule.prequential:
+            count = Count(task, self.right, self.schedule.sizes[task - 1] * self.schedule.passes)
+            yield from self._accuracies("prequential_accuracy", [count], task, None)
+
+    def _within(self, completed: int, tasks: Iterable[int], samples_seen: int) -> Iterator[Row]:
+        """Yield the accuracy on each task's fixed subsample, at the present position."""
+        counts = self.evaluation.within(tasks, min(completed + 1, self.stream.n_tasks))
+        yield from self._accuracies("accuracy_within", counts, completed, samples_seen)
+
+    def _accuracies(self, metric: str, counts: Iterable[Count], after_task: int, samples_seen: int | None) -> Iterator[Row]:
+        for task, right, n in counts:
+            for seed, value in zip(self.stream.seeds, (right.double() / n).tolist(), strict=True):
+                yield Row(seed, after_task, task, samples_seen, metric, value, n)

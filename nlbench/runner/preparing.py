@@ -1,0 +1,68 @@
+"""A plan -> the stream and the learner that run, and the threads they run with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from typing import Final, get_args
+
+import torch
+
+from nlbench.batch import Learner
+from nlbench.errors import BackendError, UnknownNameError
+from nlbench.kernels.backends import Backend
+from nlbench.kernels.threads import single_torch_thread
+from nlbench.learners.building import build
+from nlbench.plan import Machine, Plan
+from nlbench.protocol import Schedule, problem_of
+from nlbench.streams.arrays import ArrayStream, ArrayTasks
+from nlbench.streams.building import build as built_stream
+from nlbench.streams.stream import Stream
+
+SMALL: Final = 32_768
+"""Numbers in one seed's batch below which a second thread costs more than it brings."""
+
+
+def torch_device(name: str) -> torch.device:
+    """Return the device to run on; `auto` is the GPU where there is one. Raises `BackendError` if it is asked for and absent."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise BackendError(f"device {name!r} needs a CUDA device; none is visible.", "Use --device cpu.")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise BackendError(f"device must be auto, cpu or cuda, got {name!r}.")
+    return torch.device(name)
+
+
+def build_stream(plan: Plan, machine: Machine, declared: ArrayTasks | None = None) -> Stream:
+    """Return the stream of a plan, its data loaded and verified; `declared` is the stream itself where it was made in Python."""
+    device = torch_device(machine.device)
+    if declared is not None:
+        return ArrayStream(replace(declared, spec=plan.stream), plan.seeds, device)
+    return built_stream(plan.stream_name, plan.stream, plan.seeds, device, machine.data)
+
+
+def build_learner(plan: Plan, stream: Stream, backend: str) -> Learner:
+    """Return the learner of a plan for a stream, the plan's own or one made of it, ready for the first batch."""
+    if backend not in get_args(Backend):
+        raise UnknownNameError("backend", backend, get_args(Backend))
+    steps = Schedule.of(stream, plan.batch, plan.learner.presents).steps_to_last_row
+    return build(plan.learner.learner, problem_of(stream, steps=steps, backend=backend, precision=plan.precision))
+
+
+def prepare(plan: Plan, machine: Machine, declared: ArrayTasks | None = None) -> tuple[Stream, Learner]:
+    """Return the stream and the learner of a plan, ready for the first batch."""
+    stream = build_stream(plan, machine, declared)
+    return stream, build_learner(plan, stream, machine.backend)
+
+
+@contextmanager
+def threads(plan: Plan, stream: Stream) -> Iterator[int]:
+    """Give the number of threads torch runs with: one where a batch holds few numbers, otherwise as many as it has; put it
+    back afterwards.
+    """
+    numbers = plan.batch * torch.Size(stream.input_shape).numel()
+    with single_torch_thread() if numbers < SMALL else nullcontext():
+        yield torch.get_num_threads()
