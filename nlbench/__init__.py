@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from nlbench import lazy
 
 if TYPE_CHECKING:
     from nlbench.api import Run, check, compare, load, resolve, run, stream_from_arrays
@@ -11,21 +12,6 @@ if TYPE_CHECKING:
     from nlbench.errors import NlbenchError
 
 __version__ = "0.1.0"
-
-_PLACES = {
-    "Batch": "batch",
-    "Batches": "batch",
-    "Learner": "batch",
-    "Problem": "batch",
-    "NlbenchError": "errors",
-    "Run": "api",
-    "check": "api",
-    "compare": "api",
-    "load": "api",
-    "resolve": "api",
-    "run": "api",
-    "stream_from_arrays": "api",
-}
 
 __all__ = [
     "Batch",
@@ -43,11 +29,12 @@ __all__ = [
     "stream_from_arrays",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Resolve public names on first use, so that importing a reader never imports torch."""
-    if name not in _PLACES:
-        raise AttributeError(f"module 'nlbench' has no attribute {name!r}")
-    value = getattr(import_module(f"nlbench.{_PLACES[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy.names(
+    __name__,
+    {
+        **dict.fromkeys(("Batch", "Batches", "Learner", "Problem"), "batch"),
+        "NlbenchError": "errors",
+        **dict.fromkeys(("Run", "resolve", "run", "stream_from_arrays"), "api.running"),
+        **dict.fromkeys(("check", "compare", "load"), "api.reading"),
+    },
+)

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from html import unescape
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -24,7 +25,7 @@ from matplotlib.colors import to_rgb
 from synthetic_records import make_record, matrix, windowed
 
 from nlbench import plan
-from nlbench.comparison import compare
+from nlbench.comparison import Comparison, compare
 from nlbench.errors import NlbenchError
 from nlbench.records import Record, Row, read_records
 from nlbench.reporting import report, rerun, theme
@@ -64,10 +65,15 @@ def records(tmp_path_factory) -> list[Record]:
     return read_records([folder])[0]
 
 
+def compared(records: list[Record]) -> Comparison:
+    """A comparison beside whose records something was skipped."""
+    return replace(compare(records), skipped=("skipped a.txt is no record.",))
+
+
 @pytest.fixture(scope="module")
 def written(records, tmp_path_factory) -> list[Path]:
     folder = tmp_path_factory.mktemp("report")
-    return report(compare(records), folder / "report.html", folder=folder / "figures", notes=["skipped a.txt is no record."])
+    return report(compared(records), folder / "report.html", folder=folder / "figures")
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +164,7 @@ def test_names_from_records_are_text(tmp_path):
 
 
 def test_same_records_give_the_same_bytes(records, page, tmp_path):
-    again = report(compare(records), tmp_path / "report.html", notes=["skipped a.txt is no record."])
+    again = report(compared(records), tmp_path / "report.html")
     assert again[0].read_text(encoding="utf-8") == page
 
 

@@ -21,6 +21,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from nlbench import api
+from nlbench.api.running import running_half
 from nlbench.plan import Machine
 from nlbench.records import environment
 
@@ -35,8 +36,8 @@ KERNELS = Machine(device="cpu", backend="numba")
 PROFILE = """
 import functools, json, sys, time
 start = time.perf_counter()
-import nlbench.api, nlbench.cli, nlbench.display
-nlbench.api._runner()
+import nlbench.api.running, nlbench.cli, nlbench.display.records, nlbench.display.running
+nlbench.api.running.running_half()
 import nlbench.kernels.mlp_step._numba
 from nlbench.learners.mlp import Mlp
 spent = {"imports": time.perf_counter() - start, "observe": 0.0, "predict": 0.0, "permute_inputs": 0.0}
@@ -268,6 +269,6 @@ def write(name: str) -> None:
 
 
 if __name__ == "__main__":
-    api._runner()
+    running_half()
     for part in sys.argv[1:] or list(PARTS):
         write(part)

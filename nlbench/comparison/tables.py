@@ -65,6 +65,7 @@ class Comparison:
     metrics: tuple[str, ...]  # tested in any group
     overall: Mapping[str, Ranking]  # by metric, over streams, of the learners found in each
     mismatches: tuple[str, ...]
+    skipped: tuple[str, ...] = ()  # what was read and is no record
 
     def tables(self) -> Iterator[Table]:
         """Yield, for each stream, the table of its learners and the table of its paired tests, where there are any."""

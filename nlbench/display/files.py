@@ -1,62 +1,80 @@
-"""What the record tools did."""
+"""What was done with files: records, declarations, reports and data sets."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.markup import escape
 from rich.table import Table
 
 from nlbench.display.console import lay_out, line, note, out, size_text
-from nlbench.records import read_record, read_records, tools
+
+if TYPE_CHECKING:
+    from nlbench.api.data import Verified
+    from nlbench.api.files import Checked, Exported
+    from nlbench.api.reading import Report
+    from nlbench.records.facts import Difference
 
 
-def diff(first: Path, second: Path) -> None:
-    """Print the facts in which two records differ."""
-    found = tools.diff(read_record(first), read_record(second))
+def differences(found: Sequence[Difference], first: str, second: str) -> None:
+    """Print the facts in which two records of these names differ."""
     if not found:
         line("no fact differs")
         return
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("fact", first.name, second.name):
+    for column in ("fact", first, second):
         grid.add_column(escape(column), overflow="fold")
     for one in found:
         grid.add_row(*(escape(str(value)) for value in one))
     lay_out(out, grid)
 
 
-def export(paths: Sequence[Path], target: Path) -> None:
-    """Write the rows of records to a file and print where."""
-    records, notes = read_records(list(paths))
-    for remark in notes:
-        note(str(remark))
-    line(f"{tools.export(records, target)}: {len(records)} records")
+def exported(done: Exported) -> None:
+    """Print where the rows of records were written."""
+    _skipped(done.skipped)
+    line(f"{done.path}: {done.records} records")
 
 
-def prune(results: Path, delete: bool) -> None:
-    """Print the files that may go, and delete them if asked."""
-    files = tools.prune(results, delete=delete)
+def pruned(files: Mapping[Path, str], deleted: bool) -> None:
+    """Print the files that may go, or went."""
     for path, what in files.items():
-        line(f"{'deleted' if delete else what}  {path}")
+        line(f"{'deleted' if deleted else what}  {path}")
     if not files:
         line("nothing to prune")
-    elif not delete:
+    elif not deleted:
         note("nothing was deleted; --delete does, and without its checkpoint a killed run starts anew")
 
 
-def migrate(files: Sequence[Path]) -> None:
-    """Rewrite records in today's schema, printing what was done to each."""
-    for path in files:
-        line(f"{path}: {'rewritten' if tools.migrate(path) else 'up to date'}")
+def migrated(path: Path, rewritten: bool) -> None:
+    """Print what was done to a record."""
+    line(f"{path}: {'rewritten' if rewritten else 'up to date'}")
 
 
-def report(written: Sequence[Path], notes: Sequence[object]) -> None:
+def validated(found: Iterable[Checked]) -> None:
+    """Print the files that break no rule."""
+    for one in found:
+        if not one.problems:
+            line(f"{one.path}: a {one.kind}, no rule broken")
+
+
+def verified(found: Iterable[Verified]) -> None:
+    """Print where the data sets lie that are as they should be."""
+    for one in found:
+        if not one.problem:
+            line(f"{one.name}: {one.files} files verified in {one.folder}")
+
+
+def report(done: Report) -> None:
     """Print where a report and its figures lie."""
-    for remark in notes:
-        note(str(remark))
-    page, *figures = written
-    line(f"{page}: {size_text(page.stat().st_size)}")
-    if figures:
-        line(f"{figures[0].parent}: {len(figures)} files")
+    _skipped(done.skipped)
+    line(f"{done.page}: {size_text(done.page.stat().st_size)}")
+    if done.figures:
+        line(f"{done.figures[0].parent}: {len(done.figures)} files")
+
+
+def _skipped(remarks: Iterable[str]) -> None:
+    for remark in remarks:
+        note(remark)

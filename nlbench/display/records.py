@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nlbench import metrics as definitions
-from nlbench.api import Run
+from nlbench.api.running import Run
 from nlbench.comparison import at_chance
 from nlbench.comparison.statistics import mean_interval
 from nlbench.display.console import lay_out, number_text, out, seeds_text, size_text, write_json
@@ -94,14 +94,9 @@ def _cell(value: Any, after: int, task: int) -> Text:
 
 def _headline(found: Record) -> list[str]:
     """Return HEADLINE without forgetting_first beside forgetting, and without prequential accuracy where it was not measured."""
-    idle = {"forgetting_first"} if measured(found, "forgetting") else set()
-    idle |= set() if measured(found, "prequential_accuracy") else {"prequential_accuracy"}
+    idle = {"forgetting_first"} if found.measured("forgetting") else set()
+    idle |= set() if found.measured("prequential_accuracy") else {"prequential_accuracy"}
     return [name for name in HEADLINE if name not in idle]
-
-
-def measured(found: Record, name: str) -> bool:
-    """Return whether a record has a value of a metric for any seed."""
-    return any(value is not None for value in found.metric(name).values())
 
 
 def _metric_table(found: Record) -> Table:
@@ -111,7 +106,7 @@ def _metric_table(found: Record) -> Table:
     grid.add_column("95 % interval", justify="right", min_width=16, no_wrap=True)
     grid.add_column("", style="dim")
     for name in _headline(found):
-        values = [value for value in found.metric(name).values() if value is not None]
+        values = list(found.measured(name).values())
         if values:
             interval = mean_interval(np.asarray(values))
             bounds = f"{number_text(interval.low)} … {number_text(interval.high)}" if len(values) > 1 else "one seed"
@@ -120,7 +115,7 @@ def _metric_table(found: Record) -> Table:
             grid.add_row(name, "–", "", escape(found.reason(name)))
     chance = float(found.chance.mean())
     grid.add_row("chance", number_text(chance), "", "the best constant label")
-    learned = [value for value in found.metric("learning_accuracy").values() if value is not None]
+    learned = list(found.measured("learning_accuracy").values())
     told = at_chance(found)  # nothing, where one seed has no interval
     if told or (told is None and learned and sum(learned) / len(learned) <= chance):
         grid.add_row(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
-from nlbench.api import Listener
+from nlbench.api.running import Listener
 from nlbench.display.console import err, flat, lay_out, mean_text, note, out, seeds_text, size_text, write_json
 from nlbench.errors import InterruptedRunError
 from nlbench.plan import Plan

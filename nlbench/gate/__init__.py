@@ -3,7 +3,7 @@
 from nlbench.gate.judging import check, judge, judged
 from nlbench.gate.model import Finding, Judgement, Verdict, exit_status
 from nlbench.gate.reference import Update, default_reference, find_reference, update
-from nlbench.gate.reports import to_annotations, to_json, to_junit, to_markdown, to_text
+from nlbench.gate.reports import to_annotations, to_json, to_junit, to_markdown, to_text, write_reports
 
 __all__ = [
     "Finding",
@@ -22,4 +22,5 @@ __all__ = [
     "to_markdown",
     "to_text",
     "update",
+    "write_reports",
 ]

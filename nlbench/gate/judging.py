@@ -15,7 +15,7 @@ import numpy as np
 from nlbench.comparison import at_chance, statistics
 from nlbench.errors import NotFiniteError
 from nlbench.gate.model import ROUNDING, Finding, Judgement, Verdict
-from nlbench.gate.reference import default_reference, find_reference, margins_of, measured
+from nlbench.gate.reference import default_reference, find_reference, margins_of
 from nlbench.metrics import METRICS, OF_FORGETTING
 from nlbench.records import Record, read_record
 from nlbench.records.tools import diff
@@ -51,7 +51,7 @@ def check(record: Record | Path | str, *, against: Path | str | None = None) -> 
 
 
 def _judgement(record: Record, reference: Record | None, findings: Sequence[Finding]) -> Judgement:
-    learned = [value for value in record.metric("learning_accuracy").values() if value is not None]
+    learned = list(record.measured("learning_accuracy").values())
     return Judgement(
         record=str(record.path),
         reference=None if reference is None else str(reference.path),
@@ -76,7 +76,7 @@ def _finding(record: Record, reference: Record, name: str, margin: float, min_se
         return Finding(name, "too-few-seeds", f"{side} has {count} seeds, the reference asks for {min_seeds}.", margin=margin)
     if name in OF_FORGETTING and (refusal := _unlearned(record)):
         return Finding(name, refusal[0], refusal[1], margin=margin)
-    return judged(name, margin, measured(record, name), measured(reference, name), min_seeds)
+    return judged(name, margin, record.measured(name), reference.measured(name), min_seeds)
 
 
 def _unlearned(record: Record) -> tuple[Verdict, str] | None:

@@ -15,7 +15,7 @@ from nlbench.comparison import at_chance
 from nlbench.errors import RecordError
 from nlbench.gate.model import ROUNDING, Finding
 from nlbench.metrics import METRICS
-from nlbench.records import Record, read_record, read_records, rewrite_record
+from nlbench.records import Record, read_record, read_records, record_files, rewrite_record
 from nlbench.records.facts import Difference, differences
 
 _HERE: Final = Path("results") / "reference"
@@ -30,7 +30,7 @@ def find_reference(record: Record, against: Path) -> tuple[Record | None, Findin
     """Return the record's reference, or None with the finding that says why there is none."""
     reason = f"no reference of {record.model} on {record.stream} in {against}. Make one: nlbench check {record.path} --update"
     missing = Finding(None, "missing", reason)
-    if not against.exists() or (against.is_dir() and not any(against.glob("*.parquet"))):
+    if not against.exists() or (against.is_dir() and not record_files([against])):
         return None, missing
     references, notes = read_records([against], with_reference=True)
     own = {path.resolve() for path in record.paths}
@@ -59,11 +59,6 @@ def margins_of(reference: Record) -> tuple[dict[str, float], int]:
     if margins.keys() - METRICS.keys() or check.min_seeds < 2 or not all(0 < margin < inf for margin in margins.values()):
         raise RecordError(f"{reference.path}: its [check] table is wrong: {check.facts()}.")
     return margins, check.min_seeds
-
-
-def measured(record: Record, name: str) -> dict[int, float]:
-    """Return the values of a metric by seed, nulls left out."""
-    return {seed: value for seed, value in record.metric(name).items() if value is not None}
 
 
 def _mismatch(record: Record, reference: Record) -> int:
@@ -138,7 +133,7 @@ def _no_better(record: Record, present: Record) -> str:
     """Return why the present reference stays, or nothing if the record should replace it."""
     gained = record.footer.check != present.footer.check  # as good, with other margins
     for name in margins_of(present)[0]:
-        new, old = measured(record, name), measured(present, name)
+        new, old = record.measured(name), present.measured(name)
         common = new.keys() & old.keys()
         choices = [(common, common)] if common else []
         if new.keys() - old.keys():  # a record is not better for the few seeds it shares

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 from xml.etree import ElementTree
 
+from nlbench.errors import NlbenchError
 from nlbench.gate.model import PASSED, Finding, Judgement, exit_status
 
 _SUMMARY: Final = {0: "passed", 1: "worse than the reference", 2: "cannot be judged"}
@@ -88,6 +90,22 @@ def to_json(judgements: Sequence[Judgement]) -> str:
     return json.dumps(
         {"exit_status": exit_status(judgements), "judgements": plain}, indent=2, allow_nan=False, ensure_ascii=False
     )
+
+
+def write_reports(judgements: Sequence[Judgement], *, junit: Path | None = None, markdown: Path | None = None) -> None:
+    """Write JUnit XML, and append Markdown, where asked. Raises NlbenchError where a file cannot be written."""
+    if junit is not None:
+        _write(junit, to_junit(judgements))
+    if markdown is not None:
+        _write(markdown, to_markdown(judgements), append=True)
+
+
+def _write(path: Path, text: str, *, append: bool = False) -> None:
+    try:
+        with path.open("a" if append else "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise NlbenchError(f"{path}: cannot be written: {error.strerror}.") from None
 
 
 def _plain(instance: Any) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Records: what a run measured, in one Parquet file that any tool can read."""
 
+from nlbench.records.files import record_files
 from nlbench.records.footer import Execution, Footer, NotARecordError
 from nlbench.records.record import Record
 from nlbench.records.schema import SCHEMA, SCHEMA_VERSION, Row
@@ -17,6 +18,7 @@ __all__ = [
     "extend_record",
     "read_record",
     "read_records",
+    "record_files",
     "rewrite_record",
     "write_record",
 ]

@@ -113,6 +113,10 @@ class Record:
                 found = {**self._of_matrix[name], **found}
         return {seed: found.get(seed) for seed in self.seeds}
 
+    def measured(self, name: str) -> dict[int, float]:
+        """Return the whole-stream value of a metric for each seed that has one."""
+        return {seed: value for seed, value in self.metric(name).items() if value is not None}
+
     @cached_property
     def metric_versions(self) -> dict[str, int]:
         """The version of each metric that the file knows."""
@@ -131,8 +135,8 @@ class Record:
     def bytes(self) -> dict[str, float]:
         """Return the bytes of each kind after the last task, per seed, the mean over seeds."""
         kinds = [name for name in self.first.names if name.startswith("bytes.")]
-        values = {name.removeprefix("bytes."): [v for v in self.metric(name).values() if v is not None] for name in kinds}
-        return {kind: float(np.mean(found)) for kind, found in values.items() if found}
+        values = {name.removeprefix("bytes."): self.measured(name) for name in kinds}
+        return {kind: float(np.mean(list(found.values()))) for kind, found in values.items() if found}
 
     def seconds(self) -> dict[str, float]:
         """Return the seconds of each phase, all executions and tasks summed; phases do not overlap."""

@@ -7,7 +7,6 @@ is asked for.
 from __future__ import annotations
 
 import datetime
-import glob
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +20,7 @@ from nlbench.errors import RecordError
 from nlbench.metrics import METRICS, versions
 from nlbench.records import arrays
 from nlbench.records.columns import NONE, Columns, derive, null_metrics
+from nlbench.records.files import REFERENCE_FOLDER, record_files
 from nlbench.records.footer import IDENTITY, Footer, NotARecordError, check_columns, of_execution, parse
 from nlbench.records.lock import locked
 from nlbench.records.record import Record
@@ -34,7 +34,6 @@ from nlbench.records.schema import (
     check_finite,
 )
 
-REFERENCE_FOLDER: Final = "reference"
 _METRIC_NAMES: Final = frozenset(METRICS)
 
 
@@ -112,7 +111,7 @@ def read_records(paths: Iterable[Path | str], *, with_reference: bool = False) -
     """
     records: list[Record] = []
     notes: list[str] = []
-    for path in _files(paths):
+    for path in record_files(paths, references=True):
         try:
             records.append(_open(path))
         except NotARecordError as skipped:
@@ -236,22 +235,6 @@ def _footer(file: pq.ParquetFile, path: Path) -> Footer:
     if footer.n_tasks > file.metadata.num_rows:  # a task has at least a row, and matrices are made of this size
         raise NotARecordError(f"{path}: n_tasks: must be at most its {file.metadata.num_rows} rows, got {footer.n_tasks}.")
     return footer
-
-
-def _files(paths: Iterable[Path | str]) -> list[Path]:
-    """Return the files under the paths, each once, in order."""
-    found: dict[Path, Path] = {}
-    for given in paths:
-        path = Path(given)
-        if path.is_dir():
-            files = sorted([*path.glob("*.parquet"), *path.glob(f"{REFERENCE_FOLDER}/*.parquet")])
-        elif not path.exists() and glob.has_magic(str(path)):
-            files = _files(sorted(glob.glob(str(path))))
-        else:
-            files = [path]
-        for file in files:
-            found.setdefault(file.resolve(), file)
-    return list(found.values())
 
 
 def _merged(records: Sequence[Record]) -> list[Record]:

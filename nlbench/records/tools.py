@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 from nlbench.errors import RecordError
 from nlbench.metrics import versions
 from nlbench.records.facts import Difference, differences
+from nlbench.records.files import REFERENCE_FOLDER, record_files
 from nlbench.records.record import Record
 from nlbench.records.schema import SCHEMA_VERSION
-from nlbench.records.store import REFERENCE_FOLDER, read_record, read_records, replace_file, rewrite_record
+from nlbench.records.store import read_record, read_records, replace_file, rewrite_record
 
 _BOOKKEEPING: Final = frozenset(
     {"check", "created", "fingerprint", "metric_versions", "null_metrics", "run", "runs", "schema_version"}
@@ -85,7 +86,7 @@ def prune(folder: Path | str, *, delete: bool = False) -> dict[Path, str]:
     folder = Path(folder)
     if not folder.is_dir():
         raise RecordError(f"{folder}: is not a folder.", "Name the folder of records with --results.")
-    records = read_records([folder])[0] if any(folder.glob("*.parquet")) else []
+    records = read_records([folder])[0] if record_files([folder]) else []
     old = [path for record in superseded(records) for path in record.paths if path.parent.name != REFERENCE_FOLDER]
     left = [*folder.glob(".*.parquet.*.tmp"), *folder.glob(".checkpoints/*.part"), *folder.glob(".checkpoints/*.probe")]
     files = dict.fromkeys(old, "superseded")

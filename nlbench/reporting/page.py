@@ -28,13 +28,11 @@ _IDENTITY: Final = frozenset(
 _OF_EXECUTION: Final = frozenset({"created", "seeds", "backend", "device", "gpu", "threads", "environment"})
 
 
-def report(
-    comparison: Comparison, out: Path | str, *, folder: Path | str | None = None, notes: Sequence[object] = ()
-) -> list[Path]:
+def report(comparison: Comparison, out: Path | str, *, folder: Path | str | None = None) -> list[Path]:
     """Write the page to `out`, and its figures as SVG and PNG into `folder` if one is given; return every path written.
 
-    `notes` stand at the end of the page. The same records give the same bytes. Cost: a second, and 0.1 s a record. Raises
-    NlbenchError where a file cannot be written.
+    What was skipped while reading stands at the end of the page. The same records give the same bytes. Cost: a second, and 0.1 s
+    a record. Raises NlbenchError where a file cannot be written.
     """
     out, folder = Path(out), None if folder is None else Path(folder)
     if out.is_dir():
@@ -44,7 +42,7 @@ def report(
     drawn = [figures(group, of_group, numbers=numbers) for group, of_group in zip(comparison.groups, styles, strict=True)]
     try:
         with drawing.settings():
-            text = _page(comparison, drawn, [str(note) for note in notes])
+            text = _page(comparison, drawn)
             out.parent.mkdir(parents=True, exist_ok=True)
             part = out.with_name(f".{out.name}.part")
             try:
@@ -93,7 +91,7 @@ class Cell:
     mark: str = ""
 
 
-def _page(comparison: Comparison, drawn: Sequence[Sequence[Figure]], notes: Sequence[str]) -> str:
+def _page(comparison: Comparison, drawn: Sequence[Sequence[Figure]]) -> str:
     records = [entry.record for group in comparison.groups for entry in group.entries]
     names = names_of_groups(comparison.groups)
     sections = [_section(group, of_group, name) for group, of_group, name in zip(comparison.groups, drawn, names, strict=True)]
@@ -109,7 +107,7 @@ def _page(comparison: Comparison, drawn: Sequence[Sequence[Figure]], notes: Sequ
         newest=max(record.footer.created for record in records)[:10],
         overall=[ranking_text(metric, ranking) for metric, ranking in comparison.overall.items()],
         mismatches=comparison.mismatches,
-        notes=notes,
+        skipped=comparison.skipped,
         metrics=[METRICS[name] for name in shown],
     )
 

@@ -1,15 +1,11 @@
-"""The Python face of the package: run, resolve, tune, load, compare, check, stream_from_arrays.
-
-Torch is imported only when something runs.
-"""
+"""What runs: a learner on a stream, a search of its values, an estimate of its cost. Imports torch only when it must."""
 
 from __future__ import annotations
 
 import gc
-import glob
 import os
 import sys
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from numbers import Integral
@@ -17,19 +13,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Unpack
 
-from nlbench import comparison, gate, sources
 from nlbench import plan as plans
-from nlbench.errors import NlbenchError, RecordError, UnknownNameError
-from nlbench.gate import Judgement, Update, exit_status
+from nlbench import sources
+from nlbench.errors import NlbenchError
 from nlbench.plan import Machine, MachineOptions, Plan, RunOptions
-from nlbench.records import Record, Row, read_record, read_records
+from nlbench.records import Record, Row, read_record
 from nlbench.streams.config import SourceConfig
 
 if TYPE_CHECKING:
     import pandas
 
-    from nlbench.bench.kernels import KernelReport, Progress
-    from nlbench.bench.runs import RunReport
     from nlbench.runner import Estimate
     from nlbench.streams.arrays import ArrayTasks
     from nlbench.tune import Search, Trial
@@ -137,7 +130,7 @@ def carry_out(
     if missing:
         stream = plan.stream.stream
         with sources.read_ahead(stream.source, machine.data) if isinstance(stream, SourceConfig) else nullcontext():
-            added = _heard(_runner().execute(replace(plan, seeds=missing), results, machine, declared, force=force), listen)
+            added = _heard(running_half().execute(replace(plan, seeds=missing), results, machine, declared, force=force), listen)
     kept = tuple(seed for seed in missing if seed not in added)
     return Run(read_record(plan.record_path(results)), added, kept)
 
@@ -174,7 +167,7 @@ def missing_seeds(plan: Plan, results: Path, force: bool = False) -> tuple[int, 
 
 def estimate(plan: Plan, machine: Machine) -> Estimate:
     """Return steps, updates per level, bytes per seed and a time estimate for a plan, from a few timed batches."""
-    return _runner().estimate(plan, machine)
+    return running_half().estimate(plan, machine)
 
 
 def tune(
@@ -195,7 +188,7 @@ def tune(
     budget     most candidates to try: the whole grid if it fits, otherwise a fixed random part of it
     listen     called with every trial as it ends
     """
-    _runner()
+    running_half()
     from nlbench import tune as search
 
     def resolved(values: Mapping[str, str]) -> Plan:
@@ -210,7 +203,7 @@ def tune(
     return search.finish(resolved({}), space, budget, tasks, objective, trials)
 
 
-def _runner() -> ModuleType:
+def running_half() -> ModuleType:
     """Return the running half, imported with waiting threads that soon sleep: spinning ones slow torch hundredfold beside a busy
     neighbour. The 2000 rounds, some 20 µs, last from one step of a small model to the next.
     """
@@ -229,90 +222,6 @@ def _runner() -> ModuleType:
     return runner
 
 
-def load(*paths: str | Path) -> list[Record]:
-    """Return the records in files and folders; what is not a record is skipped, and nothing left is an error."""
-    records, _ = read_records([Path(path) for path in paths])
-    return records
-
-
-def compare(
-    records: Iterable[Record | str | Path], *, baseline: str | None = None, metrics: Sequence[str] | None = None
-) -> comparison.Comparison:
-    """Return the comparison of records, grouped by stream, with intervals and paired tests against `baseline`."""
-    found: list[Record] = []
-    for item in records:
-        found += [item] if isinstance(item, Record) else load(item)
-    return comparison.compare(found, baseline=baseline, metrics=metrics)
-
-
-def check(record: Record | Run | str | Path, *, against: str | Path | None = None) -> Judgement:
-    """Return the gate's judgement of a record against its reference; see `nlbench.gate.check`."""
-    return gate.check(record.record if isinstance(record, Run) else record, against=against)
-
-
-def check_all(paths: Iterable[str | Path], *, against: str | Path | None = None) -> list[Judgement]:
-    """Return the judgement of every record in files and folders. A file that is no record is an error, never a pass."""
-    return [gate.check(path, against=against) for path in record_files(paths)]
-
-
-def update_references(paths: Iterable[str | Path], against: str | Path | None = None) -> list[Update]:
-    """Return what became of each record as a new reference; the best reference is kept, not the last."""
-    return [gate.update(path, against=against) for path in record_files(paths)]
-
-
-def record_files(paths: Iterable[str | Path]) -> list[Path]:
-    """Return the record files that paths and glob patterns name, folders opened. Raises `RecordError` where one names none."""
-    files: list[Path] = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            inside = sorted(path.glob("*.parquet"))
-        elif glob.has_magic(str(path)) and not path.exists():
-            inside = sorted(map(Path, glob.glob(str(path))))
-        else:
-            inside = [path]
-        if not inside:
-            raise RecordError(f"{path}: holds no record.", "Name the record files, or a folder that has some.")
-        files += inside
-    return files
-
-
-def bench_kernels(
-    ops: Sequence[str] = (),
-    device: str = "cpu",
-    *,
-    peers: bool = False,
-    listen: Callable[[Progress], None] | None = None,
-) -> KernelReport:
-    """Return checks against float64 and timings of the kernel ops, all by default; see
-    `nlbench.bench.kernels.bench_kernels`.
-    """
-    device = str(_runner().torch_device(device))
-    from nlbench.bench import kernels
-    from nlbench.kernels.cases import CASES
-
-    known = sorted({case.op for case in CASES})
-    for op in ops:
-        if op not in known:
-            raise UnknownNameError("kernel op", op, known)
-    return kernels.bench_kernels(ops=ops, device=device, peers=peers, listen=listen)
-
-
-def bench_runs(
-    streams: Sequence[str] = (), *, repeats: int = 5, commands: bool = True, data: str | Path | None = None
-) -> RunReport:
-    """Return timings of whole runs beside a tight hand-written torch loop that learns the same; see
-    `nlbench.bench.runs.bench_runs`.
-    """
-    _runner()
-    from nlbench.bench import runs
-
-    known = sorted({case.stream for case in runs.CASES})
-    for stream in streams:
-        if stream not in known:
-            raise UnknownNameError("timed stream", stream, known)
-    return runs.bench_runs(streams=streams, repeats=repeats, commands=commands, data=Path(data) if data is not None else None)
-
-
 def stream_from_arrays(name: str, tasks: Sequence[tuple[Any, Any, Any, Any]], **options: Any) -> ArrayTasks:
     """Return a stream of the given tasks, each (train inputs, train labels, test inputs, test labels); see
     `nlbench.streams.arrays.from_arrays`.
@@ -320,26 +229,3 @@ def stream_from_arrays(name: str, tasks: Sequence[tuple[Any, Any, Any, Any]], **
     from nlbench.streams.arrays import from_arrays
 
     return from_arrays(name, tasks, **options)
-
-
-__all__ = [
-    "Run",
-    "bench_kernels",
-    "bench_runs",
-    "carry_out",
-    "check",
-    "check_all",
-    "compare",
-    "estimate",
-    "exit_status",
-    "load",
-    "missing_seeds",
-    "options",
-    "parse_seeds",
-    "record_files",
-    "resolve",
-    "run",
-    "stream_from_arrays",
-    "tune",
-    "update_references",
-]

@@ -1,0 +1,87 @@
+"""The Python face of the package: everything that a command does is a function here, which prints nothing.
+
+running       run, resolve, carry_out, missing_seeds, estimate, options, tune, stream_from_arrays, parse_seeds
+reading       load, compare, report, diff, check, check_all, update_references
+files         export, prune, migrate, validate
+catalog       listing, named
+data          fetch_data, verify_data
+benchmarks    bench_kernels, bench_runs
+
+Names are resolved on first use; torch is imported only when something runs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nlbench import lazy
+
+if TYPE_CHECKING:
+    from nlbench.api.benchmarks import bench_kernels, bench_runs
+    from nlbench.api.catalog import listing, named
+    from nlbench.api.data import fetch_data, verify_data
+    from nlbench.api.files import export, migrate, prune, validate
+    from nlbench.api.reading import check, check_all, compare, diff, exit_status, load, report, update_references
+    from nlbench.api.running import (
+        Listener,
+        Run,
+        carry_out,
+        estimate,
+        missing_seeds,
+        options,
+        parse_seeds,
+        resolve,
+        run,
+        stream_from_arrays,
+        tune,
+    )
+
+__all__ = [
+    "Listener",
+    "Run",
+    "bench_kernels",
+    "bench_runs",
+    "carry_out",
+    "check",
+    "check_all",
+    "compare",
+    "diff",
+    "estimate",
+    "exit_status",
+    "export",
+    "fetch_data",
+    "listing",
+    "load",
+    "migrate",
+    "missing_seeds",
+    "named",
+    "options",
+    "parse_seeds",
+    "prune",
+    "report",
+    "resolve",
+    "run",
+    "stream_from_arrays",
+    "tune",
+    "update_references",
+    "validate",
+    "verify_data",
+]
+
+_RUNNING = (
+    *("Listener", "Run", "carry_out", "estimate", "missing_seeds", "options", "parse_seeds", "resolve", "run"),
+    *("stream_from_arrays", "tune"),
+)
+_READING = ("check", "check_all", "compare", "diff", "exit_status", "load", "report", "update_references")
+
+__getattr__ = lazy.names(
+    __name__,
+    {
+        **dict.fromkeys(_RUNNING, "running"),
+        **dict.fromkeys(_READING, "reading"),
+        **dict.fromkeys(("export", "migrate", "prune", "validate"), "files"),
+        **dict.fromkeys(("listing", "named"), "catalog"),
+        **dict.fromkeys(("fetch_data", "verify_data"), "data"),
+        **dict.fromkeys(("bench_kernels", "bench_runs"), "benchmarks"),
+    },
+)

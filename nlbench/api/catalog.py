@@ -1,0 +1,89 @@
+"""What there is to choose from, and what a name stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from nlbench import catalog, metrics, specs
+from nlbench.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from nlbench.records import Record
+
+Kind = Literal["all", "models", "streams", "metrics", "records"]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What there is; None of what was not asked for."""
+
+    models: Mapping[str, str] | None  # titles by name
+    streams: Mapping[str, str] | None  # titles by name
+    metrics: tuple[metrics.Metric, ...] | None
+    records: tuple[Record, ...] | None
+    results: Path  # where records were looked for
+    skipped: tuple[str, ...] = ()  # what is there and no record
+
+
+def listing(what: Kind = "all", results: str | Path = "results") -> Listing:
+    """Return the models, streams and metrics there are, and the records in a folder. Imports the reader only if it has any."""
+    results = Path(results)
+    records, skipped = _recorded(results) if what in ("all", "records") else (None, ())
+    return Listing(
+        _titles("model") if what in ("all", "models") else None,
+        _titles("stream") if what in ("all", "streams") else None,
+        tuple(metrics.METRICS.values()) if what in ("all", "metrics") else None,
+        records,
+        results,
+        skipped,
+    )
+
+
+def _titles(kind: catalog.Kind) -> dict[str, str]:
+    return {name: str(specs.read_table(catalog.find(kind, name)).get("title", "")) for name in catalog.names(kind)}
+
+
+def _recorded(results: Path) -> tuple[tuple[Record, ...], tuple[str, ...]]:
+    if not results.is_dir() or not any(results.glob("*.parquet")):
+        return (), ()
+    from nlbench.records import read_records
+
+    records, skipped = read_records([results])
+    return tuple(records), tuple(skipped)
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """A stream or a recipe as its file has it."""
+
+    kind: str  # "stream" or "learner"
+    name: str
+    text: str
+    table: Mapping[str, Any]
+
+
+def named(names: Iterable[str]) -> list[Declaration | Record]:
+    """Return what each name stands for: a model, a stream, the file of one, or a record."""
+    return [_named(name) for name in names]
+
+
+def _named(name: str) -> Declaration | Record:
+    if name.endswith(".parquet") or Path(name).is_dir():
+        from nlbench.records import read_record
+
+        return read_record(name)
+    path = _declared(name)
+    return Declaration(specs.validate_file(path), path.stem, path.read_text(encoding="utf-8").strip(), specs.read_table(path))
+
+
+def _declared(name: str) -> Path:
+    if name.endswith(".toml") or "/" in name:
+        return catalog.find("model", name)
+    if name in catalog.names("stream"):
+        return catalog.find("stream", name)
+    if name in catalog.names("model"):
+        return catalog.find("model", name)
+    raise UnknownNameError("model, stream or record", name, [*catalog.names("model"), *catalog.names("stream")])

@@ -1,0 +1,113 @@
+"""What is read from records: comparisons, reports, differences, and the gate's judgements. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from nlbench import comparison, gate
+from nlbench.errors import RecordError
+from nlbench.gate import Judgement, Update, exit_status
+from nlbench.records import Record, read_record, read_records, record_files, tools
+from nlbench.records.facts import Difference
+
+if TYPE_CHECKING:
+    from nlbench.api.running import Run
+
+
+def load(*paths: str | Path) -> list[Record]:
+    """Return the records in files and folders; what is not a record is skipped, and nothing left is an error."""
+    records, _ = read_records(paths)
+    return records
+
+
+def compare(
+    records: Iterable[Record | str | Path],
+    *,
+    baseline: str | None = None,
+    metrics: Sequence[str] | None = None,
+    with_reference: bool = False,
+) -> comparison.Comparison:
+    """Return the comparison of records, grouped by stream, with intervals and paired tests against `baseline`.
+
+    Records may be given as such and as files, folders and patterns, which are read together: what is not a record is skipped and
+    named in `skipped`; records in a folder `reference` are left out beside others, unless `with_reference`.
+    """
+    items = list(records)
+    paths = [item for item in items if not isinstance(item, Record)]
+    read, skipped = read_records(paths, with_reference=with_reference) if paths else ([], [])
+    given = [item for item in items if isinstance(item, Record)]
+    return replace(comparison.compare([*given, *read], baseline=baseline, metrics=metrics), skipped=tuple(skipped))
+
+
+class Report(NamedTuple):
+    """A page that was written, the files of its figures, and what was skipped while reading."""
+
+    page: Path
+    figures: tuple[Path, ...]
+    skipped: tuple[str, ...]
+
+
+def report(
+    records: Iterable[Record | str | Path],
+    out: str | Path = "report.html",
+    *,
+    figures: str | Path | None = None,
+    baseline: str | None = None,
+    metrics: Sequence[str] | None = None,
+    with_reference: bool = False,
+) -> Report:
+    """Write one self-contained HTML page about records, and each figure as SVG and PNG into the folder `figures` if one is given.
+
+    What it takes else is what `compare` takes. Raises NlbenchError where a file cannot be written.
+    """
+    from nlbench import reporting  # matplotlib and jinja2, which no other reader needs
+
+    compared = compare(records, baseline=baseline, metrics=metrics, with_reference=with_reference)
+    page, *drawn = reporting.report(compared, out, folder=figures)
+    return Report(page, tuple(drawn), compared.skipped)
+
+
+def diff(first: Record | str | Path, second: Record | str | Path) -> list[Difference]:
+    """Return the facts in which two records differ: declarations, data, seeds, code, machine, versions."""
+    return tools.diff(*(one if isinstance(one, Record) else read_record(one) for one in (first, second)))
+
+
+def check(record: Record | Run | str | Path, *, against: str | Path | None = None) -> Judgement:
+    """Return the gate's judgement of a record against its reference; see `nlbench.gate.check`."""
+    return gate.check(record if isinstance(record, Record | str | Path) else record.record, against=against)
+
+
+def check_all(
+    paths: Iterable[str | Path],
+    *,
+    against: str | Path | None = None,
+    junit: str | Path | None = None,
+    markdown: str | Path | None = None,
+) -> list[Judgement]:
+    """Return the judgement of every record in files and folders. A file that is no record is an error, never a pass.
+
+    They are also written to `junit` as JUnit XML, and appended to `markdown`, where these name a file.
+    """
+    judgements = [gate.check(path, against=against) for path in _all_named(paths)]
+    gate.write_reports(judgements, junit=Path(junit) if junit else None, markdown=Path(markdown) if markdown else None)
+    return judgements
+
+
+def update_references(paths: Iterable[str | Path], against: str | Path | None = None) -> list[Update]:
+    """Return what became of each record as a new reference; the best reference is kept, not the last."""
+    return [gate.update(path, against=against) for path in _all_named(paths)]
+
+
+def _all_named(paths: Iterable[str | Path]) -> list[Path]:
+    """Return the record files that paths and patterns name. Raises RecordError where one names none."""
+    given = list(paths)
+    for path in given:
+        if not record_files([path]):
+            raise RecordError(f"{path}: holds no record.", "Name the record files, or a folder that has some.")
+    return record_files(given)
+
+
+__all__ = ["Report", "check", "check_all", "compare", "diff", "exit_status", "load", "report", "update_references"]

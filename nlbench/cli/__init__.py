@@ -1,0 +1,88 @@
+"""The command line: one module a command, which parses, calls one function of `nlbench.api` and shows what comes back.
+
+A command imports what it needs when it is called, so that `--help` and readers start at once.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from nlbench.cli import bench, check, compare, data, diff, export, migrate, prune, report, run, show, tune, validate
+from nlbench.cli import list as listing
+from nlbench.errors import NlbenchError
+
+app = typer.Typer(
+    name="nlbench",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Measure continual learning: streams of tasks, one protocol, records that can be compared and gated.\n\n"
+    "Start with: nlbench run --model hope --stream split-digits, then: nlbench compare results/*",
+)
+COMMANDS = (
+    *(run.run, compare.compare, report.report, check.check, tune.tune, listing.list_, show.show),
+    *(diff.diff, export.export, prune.prune, migrate.migrate, validate.validate),
+)
+for command in COMMANDS:
+    app.command(command.__name__.rstrip("_"))(command)
+app.add_typer(data.app, name="data")
+app.add_typer(bench.app, name="bench")
+
+
+def _version(shown: bool) -> None:
+    if shown:
+        from nlbench import __version__
+        from nlbench.display.console import line
+
+        line(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def top(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error. May stand anywhere.")] = False,
+) -> None:
+    """The options that come before a command."""
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0 done, 1 the gate said no, 2 mend something, 70 a defect of nlbench, 130 interrupted."""
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `check | head` must not end with 1, which is a verdict
+    debug = "--debug" in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    gc.set_threshold(100_000)  # importing makes many objects and little garbage
+    try:
+        try:
+            app(arguments)
+        finally:
+            sys.stdout.flush()
+    except NlbenchError as error:
+        _complain(str(error), debug)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _complain("interrupted.")
+        sys.exit(130)
+    except OSError as error:
+        _complain(f"{error.filename or 'output'}: {error.strerror}.", debug)
+        if error.filename is None:  # what is left in the buffer would fail again when Python ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(2)
+    except Exception as error:
+        remedy = "Run again with --debug for the traceback, and please report it."
+        _complain(f"defect: {type(error).__name__}: {error}. {remedy}", debug)
+        raise SystemExit(70) from error
+
+
+def _complain(message: str, debug: bool = False) -> None:
+    """Write the message, or with `debug` the traceback of the exception that is being handled."""
+    sys.stderr.write(traceback.format_exc() if debug else f"nlbench: {message}\n")

@@ -1,0 +1,39 @@
+"""nlbench check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nlbench.cli.options import Format
+from nlbench.errors import NlbenchError
+
+
+def check(
+    records: Annotated[list[Path], typer.Argument(help="Records, or folders of records, to judge.")],
+    against: Annotated[Path | None, typer.Option(help="A reference record or a folder of them.")] = None,
+    update: Annotated[bool, typer.Option("--update", help="Make each record the reference if it may be and is better.")] = False,
+    junit: Annotated[Path | None, typer.Option(help="Also write JUnit XML here.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Also append Markdown here, such as $GITHUB_STEP_SUMMARY.")] = None,
+    format: Annotated[Format, typer.Option(help="Output format.")] = Format.table,
+) -> None:
+    """Judge records against their references: the gate on forgetting.
+
+    Exit 0: every metric with a margin is ok or better. 1: one is worse. 2: it cannot be judged.
+    """
+    from nlbench import api
+    from nlbench.display import verdicts
+
+    if update:
+        if junit or markdown or format == Format.json:
+            raise NlbenchError(
+                "--update writes no report: it takes no --junit, no --markdown and no --format json.",
+                "Run check with these first, then check --update.",
+            )
+        verdicts.updates(api.update_references(records, against))
+        return
+    judgements = api.check_all(records, against=against, junit=junit, markdown=markdown)
+    verdicts.judgements(judgements, format == Format.json)
+    raise typer.Exit(api.exit_status(judgements))

@@ -1,0 +1,34 @@
+"""nlbench compare."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from nlbench.cli.options import Baseline, Metrics, Records, WithReference
+
+
+class Format(StrEnum):
+    """How `compare` prints."""
+
+    table = "table"
+    md = "md"
+    csv = "csv"
+    json = "json"
+    latex = "latex"
+
+
+def compare(
+    paths: Records,
+    baseline: Baseline = None,
+    metric: Metrics = None,
+    format: Annotated[Format, typer.Option(help="Output format.")] = Format.table,
+    with_reference: WithReference = False,
+) -> None:
+    """Compare records: one table a stream, with 95 % intervals over seeds, and paired tests corrected by Holm."""
+    from nlbench import api
+    from nlbench.display.comparison import comparison
+
+    comparison(api.compare(paths, baseline=baseline, metrics=metric, with_reference=with_reference), format.value)

@@ -1,0 +1,32 @@
+"""nlbench list."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nlbench.cli.options import Results
+
+
+class Kind(StrEnum):
+    """What `list` can list."""
+
+    all = "all"
+    models = "models"
+    streams = "streams"
+    metrics = "metrics"
+    records = "records"
+
+
+def list_(
+    what: Annotated[Kind, typer.Argument(help="What to list.")] = Kind.all,
+    results: Results = Path("results"),
+) -> None:
+    """List models, streams, metrics or records."""
+    from nlbench import api
+    from nlbench.display.listing import listing
+
+    listing(api.listing(what.value, results))

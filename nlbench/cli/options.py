@@ -1,0 +1,46 @@
+"""Options that several commands take, and how their values are written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nlbench.errors import NlbenchError
+
+
+class Format(StrEnum):
+    """How most commands print."""
+
+    table = "table"
+    json = "json"
+
+
+Results = Annotated[Path, typer.Option(help="Folder of records.")]
+Data = Annotated[Path | None, typer.Option(help="Folder of data sets; otherwise NLBENCH_DATA, then the user cache.")]
+Precision = Annotated[
+    str,
+    typer.Option(
+        help="float32, or bf16: matrix products in bfloat16, all else in float32; other numbers, so another record. mlp and "
+        "joint only. Pays where products take most of the time (many seeds, wide layers) and the processor has units for them."
+    ),
+]
+Records = Annotated[list[Path], typer.Argument(help="Records, folders of records, or both.")]
+Baseline = Annotated[str | None, typer.Option(help="Test every other model against this one, on common seeds.")]
+Metrics = Annotated[
+    list[str] | None, typer.Option("--metric", help="Metrics to show; may be repeated. See: nlbench list metrics.")
+]
+WithReference = Annotated[bool, typer.Option("--with-reference", help="Keep records of the folder reference too.")]
+Stream = Annotated[str, typer.Option("--stream", "-s", help="A stream's name or file.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+
+
+def overrides(pairs: Sequence[str] | None, option: str = "--set") -> dict[str, str]:
+    """Return `key=value` options as a dict. Raises NlbenchError, which names the option, for what is none."""
+    wrong = [pair for pair in pairs or () if "=" not in pair]
+    if wrong:
+        raise NlbenchError(f"{option} {wrong[0]}: must be key=value, such as learner.rate=0.05.")
+    return {key.strip(): value.strip() for key, _, value in (pair.partition("=") for pair in pairs or ())}

@@ -1,0 +1,63 @@
+"""nlbench run."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nlbench.cli.options import Data, Device, Format, Precision, Results, Stream, overrides
+
+
+class Log(StrEnum):
+    """Where `run` also sends its rows."""
+
+    tensorboard = "tensorboard"
+    wandb = "wandb"
+    mlflow = "mlflow"
+
+
+def run(
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="A recipe's name or file, or ./file.py:Class, or package.module:Class.")
+    ],
+    stream: Stream,
+    seeds: Annotated[
+        str, typer.Option(help="5 means seeds 0 to 4; 3,7 those two; 3, that one. Recorded seeds are not run again.")
+    ] = "5",
+    scenario: Annotated[str | None, typer.Option(help="task-il, domain-il or class-il, instead of the stream's own.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a fact, e.g. learner.rate=0.05 or protocol.passes=2.")
+    ] = None,
+    results: Results = Path("results"),
+    data: Data = None,
+    device: Device = "auto",
+    backend: Annotated[str, typer.Option(help="auto, reference, numba or triton: which implementation of the kernels.")] = "auto",
+    precision: Precision = "float32",
+    format: Annotated[Format, typer.Option(help="What to print when done.")] = Format.table,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the resolved run and what it would cost; run nothing.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Run anew and replace the record.")] = False,
+    log: Annotated[Log | None, typer.Option(help="Also send every row there; each needs the extra of its name.")] = None,
+) -> None:
+    """Run a learner on a stream and record what it keeps and what it forgets.
+
+    Seeds run together as one tensor axis. Interrupt it whenever you like: the same command resumes.
+    """
+    from nlbench import api, loggers
+    from nlbench.display import records, running
+
+    machine = api.options(device=device, backend=backend, data=data)
+    plan = api.resolve(model, stream, seeds=seeds, scenario=scenario, overrides=overrides(set_), precision=precision)
+    if dry_run:
+        running.dry_run(plan, api.estimate(plan, machine), format == Format.json)
+        return
+    missing = api.missing_seeds(plan, results, force)
+    with loggers.opened(log, plan, results) as logger:
+        with running.progress(plan, results, missing, quiet=format == Format.json) as shown:
+            done = api.carry_out(plan, results, machine, force=force, listen=loggers.together(shown, logger))
+        loggers.conclude(logger, done.record, missing)
+    records.run(done, format == Format.json)

@@ -1,0 +1,47 @@
+"""Comparisons of records."""
+
+from __future__ import annotations
+
+import sys
+
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from nlbench.comparison import Comparison, tables
+from nlbench.display.console import lay_out, line, note, out
+
+
+def comparison(result: Comparison, form: str) -> None:
+    """Print a comparison."""
+    for remark in result.skipped:
+        note(remark)
+    renderers = {"md": "to_markdown", "csv": "to_csv", "json": "to_json", "latex": "to_latex"}
+    if form in renderers:
+        sys.stdout.write(getattr(result, renderers[form])().rstrip("\n") + "\n")
+        return
+    size = sum(len(table.rows) for table in result.tables())
+    show = _plain_table if size <= PRETTY_ROWS and out.is_terminal else lambda table: line(tables.to_text(table) + "\n")
+    for group in result.groups:
+        show(tables.learner_table(group))
+        if any(entry.paired for entry in group.entries):
+            show(tables.paired_table(group))
+        line("\n".join([*tables.remarks(group), ""]))
+    closing = [*(tables.ranking_text(metric, ranking) for metric, ranking in result.overall.items()), *result.mismatches]
+    if closing:
+        line("\n".join(closing))
+
+
+PRETTY_ROWS = 200
+"""More rows than this, or rows for no terminal, are printed as plain aligned text: laying them out takes seconds."""
+
+
+def _plain_table(table: tables.Table) -> None:
+    grid = Table(title=escape(table.title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in table.header:
+        grid.add_column(
+            escape(column).replace("_", " "), justify="left" if column in ("learner", "metric", "verdict") else "right"
+        )
+    for row in table.rows:
+        grid.add_row(*map(escape, row))
+    lay_out(out, grid)

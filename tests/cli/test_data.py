@@ -1,0 +1,28 @@
+"""What `nlbench data` finds of data sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from command_line import Command
+from small_streams import made_mnist
+
+from nlbench.specs import SOURCES
+
+
+def test_data_verify_names_what_is_here_and_what_is_not(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(SOURCES, "mnist", made_mnist(tmp_path / "data"))
+    here = command("data", "verify", "digits", "mnist", "--data", "data")
+    assert here.code == 0
+    assert here.out.splitlines()[1] == "mnist: 4 files verified in data/MNIST/raw"
+    missing = command("data", "verify", "mnist", "fashion-mnist", "--data", "data")
+    assert missing.code == 2
+    assert missing.out.startswith("mnist: 4 files verified")
+    assert missing.err.startswith("nlbench: fashion-mnist: not found in data/FashionMNIST/raw.")
+    (tmp_path / "data/MNIST/raw/train-labels-idx1-ubyte").write_bytes(b"other")
+    changed = command("data", "verify", "mnist", "--data", "data")
+    assert changed.code == 2
+    assert "train-labels-idx1-ubyte: SHA-256 must be" in changed.err

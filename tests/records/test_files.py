@@ -1,0 +1,33 @@
+"""Which files paths name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nlbench.records import record_files
+
+
+def test_record_files_are_named_by_paths_folders_and_patterns(tmp_path: Path) -> None:
+    for name in ("a.parquet", "b.parquet", "[c].parquet", "notes.md"):
+        (tmp_path / name).touch()
+    assert [path.name for path in record_files([str(tmp_path / "?.parquet")])] == ["a.parquet", "b.parquet"]
+    assert [path.name for path in record_files([tmp_path])] == ["[c].parquet", "a.parquet", "b.parquet"]
+    assert record_files([tmp_path / "[c].parquet"]) == [tmp_path / "[c].parquet"]
+    assert record_files([tmp_path / "x*.parquet"]) == []
+    assert record_files([tmp_path / "absent.parquet"]) == [tmp_path / "absent.parquet"]
+
+
+def test_a_file_named_twice_counts_once_in_the_order_of_its_first_name(tmp_path: Path) -> None:
+    for name in ("a.parquet", "b.parquet"):
+        (tmp_path / name).touch()
+    found = record_files([tmp_path / "b.parquet", tmp_path, tmp_path / "." / "a.parquet"])
+    assert [path.name for path in found] == ["b.parquet", "a.parquet"]
+
+
+def test_references_below_a_folder_count_only_where_they_are_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "results" / "reference").mkdir(parents=True)
+    for name in ("results/a.parquet", "results/reference/b.parquet"):
+        (tmp_path / name).touch()
+    for given in (tmp_path / "results", tmp_path / "res*"):
+        assert [path.name for path in record_files([given])] == ["a.parquet"]
+        assert [path.name for path in record_files([given], references=True)] == ["a.parquet", "b.parquet"]
