@@ -46,10 +46,16 @@ LEARNERS: Final = {
     "cms": Extension("nlbench.learners.cms:Cms", "nlbench.learners.config:CmsConfig"),
     "hope": Extension("nlbench.learners.hope:Hope", "nlbench.specs.hope:HopeConfig"),
     "hope-blocks": Extension("nlbench.learners.hope_blocks:HopeBlocks", "nlbench.learners.config:HopeBlocksConfig"),
+    "naive": Extension("nlbench.learners.naive:Naive", "nlbench.learners.config:NaiveConfig"),
     "chance": Extension("nlbench.learners.chance:Chance", "nlbench.learners.config:ChanceConfig"),
 }
 
-NETWORKS: Final[dict[str, Extension]] = {}
+NETWORKS: Final = {
+    "mlp": Extension("nlbench.networks.mlp:Mlp", "nlbench.networks.config:MlpConfig"),
+    "convolutional": Extension("nlbench.networks.convolutional:Convolutional", "nlbench.networks.config:ConvolutionalConfig"),
+    "resnet18": Extension("nlbench.networks.resnet18:Resnet18", "nlbench.networks.config:Resnet18Config"),
+    "module": Extension("nlbench.networks.module:Module", "nlbench.networks.config:ModuleConfig"),
+}
 
 STREAMS: Final = {
     "split": Extension("nlbench.streams.split:SplitStream", "nlbench.streams.config:Split"),

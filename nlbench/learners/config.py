@@ -6,6 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from nlbench.learners.optimizer_config import OptimizerConfig, SgdConfig
+from nlbench.networks import config as networks
+from nlbench.specs.kinds import KindOf
 from nlbench.specs.model import Closed
 
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -62,3 +65,18 @@ class ChanceConfig(Closed):
     """The most frequent label so far, whatever the input."""
 
     kind: Literal["chance"]
+
+
+class GradientConfig(Closed):
+    """What every learner by gradients is told: its network, its head and its optimizer."""
+
+    network: Annotated[Closed, KindOf("networks")] = networks.MlpConfig(kind="mlp")
+    head: Literal["one", "task", "cosine"] = "one"
+    """One linear layer for all classes, one for each task (task-il), or cosines of features and classes' vectors."""
+    optimizer: Annotated[OptimizerConfig, Field(discriminator="kind")] = SgdConfig()
+
+
+class NaiveConfig(GradientConfig):
+    """Plain fine-tuning of any network: nothing is done about forgetting."""
+
+    kind: Literal["naive"]

@@ -1,0 +1,151 @@
+"""A network, a head and an optimizer: what every learner by gradients shares. A method about forgetting overrides a part or two.
+
+Shapes: S seeds, B samples, F features, C logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nlbench.batch import Batch, Learner, Problem
+from nlbench.kernels.graphs import Captured
+from nlbench.learners import optimizers
+from nlbench.learners.config import GradientConfig
+from nlbench.learners.heads import Head
+from nlbench.networks.building import build as build_network
+from nlbench.networks.network import Taps, Tree
+from nlbench.state import STRUCTURE, collect, restore
+
+PREDICTED_AT_ONCE = 500
+"""Samples: what layers return for all seeds takes far more room than the samples."""
+
+
+class GradientLearner(Learner):
+    """One step of the optimizer a batch on `loss`. Seeds share no parameter, so the gradient of the sum is each seed's own.
+
+    A subclass overrides `loss` (a term more), `adjust` (gradients projected, masked, rescaled) or `after_step` (importances,
+    means, masks). On a GPU the first two are captured with the step, so they must not depend on numbers on the host;
+    `captured = False` says that they do.
+    """
+
+    precisions: ClassVar[tuple[str, ...]] = ("float32", "bf16")
+    captured: ClassVar[bool] = True
+    made_anew: ClassVar[tuple[str, ...]] = ("network", "head", "optimizer", "_problem", "_steps")
+
+    def __init__(self, config: GradientConfig, problem: Problem) -> None:
+        self.network = build_network(config.network, problem)
+        self.head = Head(config.head, self.network, problem)
+        self.optimizer = optimizers.build(config.optimizer)
+        self.rate = config.optimizer.rate
+        self.parameters, self.state = self.network.initial(problem.seeds)
+        """{name: (S, …)}: the network's and the heads', each a leaf; and what changes by no gradient."""
+        self.slots: optimizers.Slots = {}
+        for tree in (dict(self.parameters), self.head.initial()):
+            self._take_in(tree)
+        self._problem = problem
+        self._steps: dict[int | None, Captured] = {}
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Return what each seed descends on, (S,), with gradients on: the cross-entropy over the competing classes."""
+        return cross_entropy(self.logits(batch.inputs, batch.task, training=True), batch.labels, batch.classes)
+
+    def adjust(self, gradients: Tree) -> Tree:
+        """Return the gradients that the optimizer gets; those given, unless a method says otherwise."""
+        return gradients
+
+    def after_step(self, batch: Batch) -> None:
+        """Called when the parameters have moved."""
+
+    def logits(self, inputs: Tensor, task: int | None, *, training: bool, taps: Taps | None = None) -> Tensor:
+        """Return logits (S, B, C) of inputs (1 or S, B, *input_shape); in training, the network's state moves."""
+        with self._products():
+            parameters = self.parameters
+            if not self.head.known(parameters, task):  # a task that is tested before it was learned
+                parameters = {**parameters, **self.head.initial(task)}
+            features, state = self.network.apply(parameters, self.state, inputs, training=training, taps=taps)
+            logits = self.head.logits(parameters, features, task, taps)
+        with torch.no_grad():
+            for name, value in state.items():
+                if value is not self.state[name]:
+                    self.state[name].copy_(value)
+        return logits.float()
+
+    def observe(self, batch: Batch) -> Tensor:
+        if not self.head.known(self.parameters, batch.task):
+            self._take_in(self.head.initial(batch.task))
+        if self.captured and self.network.captured and self.optimizer.captured:
+            losses = self._captured_step(batch.task)(self.held(), batch.inputs, batch.labels, batch.classes)
+        else:
+            losses = self._step(batch)
+        self.after_step(batch)
+        return losses
+
+    @torch.no_grad()
+    def predict(self, inputs: Tensor, task: int | None) -> Tensor:
+        parts = [self.logits(part, task, training=False) for part in inputs.split(PREDICTED_AT_ONCE, dim=1)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+
+    def held(self) -> list[Tensor]:
+        """Return every tensor that a step reads or changes beside the batch; a method adds its own."""
+        slots = [value for tree in self.slots.values() for value in tree.values()]
+        return [*self.parameters.values(), *self.state.values(), *slots]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return collect(self)
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        restore(self, state)
+
+    def memory_bytes(self) -> dict[str, int]:
+        """Bytes a seed: parameters with the network's state, the optimizer's slots, and what else a method holds, as memory."""
+        parameters = _bytes([*self.parameters.values(), *self.state.values()])
+        optimizer = _bytes([value for tree in self.slots.values() for value in tree.values()])
+        everything = _bytes([value for name, value in collect(self).items() if name != STRUCTURE])
+        return {"parameters": parameters, "optimizer": optimizer, "memory": everything - parameters - optimizer}
+
+    def _step(self, batch: Batch) -> Tensor:
+        with torch.enable_grad():
+            losses = self.loss(batch)
+            found = torch.autograd.grad(losses.sum(), list(self.parameters.values()), allow_unused=True)
+        gradients = {name: each for name, each in zip(self.parameters, found, strict=True) if each is not None}
+        with torch.no_grad():
+            self.optimizer.step(self.parameters, self.adjust(gradients), self.slots, self.rate)
+        return losses.detach()
+
+    def _captured_step(self, task: int | None) -> Captured:
+        """Return the step of a task's batches, which on a GPU is captured."""
+
+        def step(inputs: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
+            return self._step(Batch(inputs, labels, classes, task))
+
+        if task not in self._steps:
+            self._steps[task] = Captured(step)
+        return self._steps[task]
+
+    def _take_in(self, parameters: Tree) -> None:
+        """Add parameters, and slots for them."""
+        for name, value in parameters.items():
+            self.parameters[name] = value.detach().requires_grad_()
+        for kind, tree in self.optimizer.initial(parameters).items():
+            self.slots.setdefault(kind, {}).update(tree)
+
+    def _products(self) -> AbstractContextManager[object]:
+        bf16 = self._problem.precision == "bf16"
+        return torch.autocast(self._problem.device.type, torch.bfloat16) if bf16 else nullcontext()
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
+    """Return the mean softmax cross-entropy over the competing classes, (S,), of logits (S, B, C) and labels (S, B)."""
+    logits = logits.masked_fill(~classes, -torch.inf)
+    return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape).mean(1)
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    """Return the bytes of a seed; what has no seed axis counts whole."""
+    return sum(value.nbytes // (len(value) if value.ndim else 1) for value in tensors)
