@@ -16,6 +16,7 @@ from nlbench.comparison.model import Entry
 from nlbench.comparison.tables import bytes_text, learner_table, to_text
 from nlbench.errors import ComparisonError, UnknownNameError
 from nlbench.records import Record, Row
+from nlbench.specs.identity import stream_digest
 
 FIVE, TEN = range(5), range(10)
 
@@ -142,8 +143,8 @@ def test_namesakes_of_other_code_or_precision_stay_apart(tmp_path: Path) -> None
 
 
 def test_streams_that_differ_are_never_averaged_and_the_fact_is_named(tmp_path: Path) -> None:
-    stream = {"stream": {"kind": "split"}, "protocol": {"batch": 16}}
-    other = {"stream": {"kind": "split"}, "protocol": {"batch": 32}}
+    stream = {"stream": {"kind": "split", "tasks": 5}}
+    other = {"stream": {"kind": "split", "tasks": 2}}
     records = [
         learner(tmp_path, "mlp", [0.5, 0.6], stream_spec=stream),
         learner(tmp_path, "cms", [0.5, 0.6], stream_spec=other, stream_digest="another"),
@@ -153,11 +154,87 @@ def test_streams_that_differ_are_never_averaged_and_the_fact_is_named(tmp_path: 
     found = compare(records)
     assert [len(group.entries) for group in found.groups] == [1, 1, 1, 1]
     assert found.mismatches == (
-        "split-digits: mlp and cms cannot be compared: stream_spec.protocol.batch: 16 / 32",
+        "split-digits: mlp and cms cannot be compared: stream_spec.stream.tasks: 5 / 2",
         "split-digits: mlp and hope cannot be compared: data.digits: sha256-of-digits / changed",
         "split-digits: mlp and joint cannot be compared: protocol_version: 1 / 2",
     )
     assert found.mismatches[0] in found.to_markdown()
+
+
+def test_unequal_terms_are_compared_and_marked(tmp_path: Path) -> None:
+    one, four = ({"passes": passes, "batch": 16, "boundaries": False} for passes in (1, 4))
+    records = [
+        learner(tmp_path, "mlp", spread(0.5, 10), terms=one),
+        learner(tmp_path, "mlp", spread(0.7, 10), terms=four, fingerprint="longer"),
+        learner(tmp_path, "cms", spread(0.6, 10), terms=one),
+    ]
+    (group,) = compare(records).groups
+    assert [e.label for e in group.entries] == ["mlp[passes=1]", "mlp[passes=4]", "cms"]
+    assert "unequal terms: passes 1 and 4." in group.notes
+    assert group.entries[1].paired["average_accuracy"].verdict == "better"
+    table = learner_table(group)
+    assert table.title.endswith("5 tasks · batch 16, boundaries not told")
+    assert [row[table.header.index("terms")] for row in table.rows] == ["passes 1", "passes 4", "passes 1"]
+    assert [e["terms"] for e in compare(records).to_dict()["groups"][0]["entries"]] == [one, four, one]
+    alike = compare([records[0], records[2]]).groups[0]
+    assert not [note for note in alike.notes if "terms" in note]
+    assert learner_table(alike).title.endswith("5 tasks · passes 1, batch 16, boundaries not told")
+    assert "terms" not in learner_table(alike).header
+
+
+def test_a_gap_is_to_the_references_of_equal_terms_where_there_are_several(tmp_path: Path) -> None:
+    terms = [{"passes": passes, "batch": 16, "boundaries": False} for passes in (1, 4)]
+    naive = [learner(tmp_path, "mlp", spread(v, 5), terms=t, fingerprint=f"f{v}") for v, t in zip((0.2, 0.5), terms, strict=True)]
+    joint = learner(tmp_path, "joint", spread(0.9, 5), terms={"passes": 9, "batch": 16, "boundaries": False})
+    own = learner(tmp_path, "hope", spread(0.5, 5), terms=terms[1])
+    assert entry([*naive, joint, own], "hope").estimates["gap_closed"].mean == pytest.approx(0.0)
+
+
+def within_rows(seed: int, every: int) -> list[Row]:
+    """Measurements within two tasks, `every` so many samples."""
+    return [
+        Row(seed, after, on, after * 100 + at, "accuracy_within", 0.9 if after < on else 0.6, 50)
+        for after in range(2)
+        for on in range(1, after + 2)
+        for at in range(0, 100, every)
+    ]
+
+
+def test_what_depends_on_how_often_it_was_measured_is_compared_only_where_that_is_equal(tmp_path: Path) -> None:
+    records = []
+    for model, every in (("mlp", 50), ("cms", 50), ("hope", 25)):
+        matrices = {seed: matrix(0.6 + seed / 100, 0.9, n_tasks=2) for seed in TEN}
+        extra = [row for seed in TEN for row in within_rows(seed, every)]
+        evaluation = {"evaluate": "full", "evaluate_every": every}
+        path = tmp_path / f"{model}.parquet"
+        records.append(make_record(path, matrices, extra=extra, model=model, fingerprint=model, evaluation=evaluation))
+    (group,) = compare(records, metrics=["min_accuracy", "average_accuracy"]).groups
+    assert [sorted(e.paired) for e in group.entries] == [[], ["average_accuracy", "min_accuracy"], ["average_accuracy"]]
+    assert set(group.rankings["min_accuracy"].ranks) == {"mlp", "cms"}
+    assert set(group.rankings["average_accuracy"].ranks) == {"mlp", "cms", "hope"}
+    assert "min_accuracy of hope is not compared: measured every 50 / 25 samples (mlp / hope)." in group.notes
+    assert group.entries[2].estimates["min_accuracy"].mean == pytest.approx(0.6)
+
+
+def test_records_of_protocol_1_stand_by_what_their_stream_is(tmp_path: Path) -> None:
+    """Presentation and measurement were part of their streams, and of the digests."""
+    records = []
+    for model, batch, passes in (("mlp", 16, 1), ("cms", 32, 4)):
+        protocol = {"batch": 16, "passes": passes, "evaluate": "full", "boundaries": False, "output_space": None}
+        spec = {"stream": {"kind": "split", "tasks": 5}, "protocol": protocol}
+        learned = {"learner": {"kind": model}, "batch": batch}
+        records.append(learner(tmp_path, model, [0.5, 0.6], stream_spec=spec, learner_spec=learned, stream_digest=f"of {passes}"))
+    (group,) = compare(records).groups
+    assert "unequal terms: passes 1 and 4, batch 16 and 32." in group.notes
+    assert (
+        records[0].stream_digest
+        == records[1].stream_digest
+        == stream_digest({"stream": {"kind": "split", "tasks": 5}, "output_space": "all"}, {"digits": "sha256-of-digits"})
+    )
+    today = learner(tmp_path, "hope", [0.5, 0.6], stream_digest=records[0].stream_digest, protocol_version=2)
+    apart = compare([*records, today])
+    assert [len(group.entries) for group in apart.groups] == [2, 1]
+    assert "protocol_version: 1 / 2" in apart.mismatches[0]
 
 
 def test_intransigence_and_gap_on_common_seeds(trio: list[Record], tmp_path: Path) -> None:

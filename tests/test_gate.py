@@ -132,6 +132,61 @@ def test_mismatched(tmp_path: Path, reference: Path, facts: dict[str, Any], name
     assert judgement.exit_status == 2
 
 
+TERMS = {"passes": 1, "batch": 16, "boundaries": False}
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [({"passes": 4}, "terms.passes: 4 / 1"), ({"boundaries": True}, "terms.boundaries: True / False")],
+)
+def test_other_passes_or_boundaries_are_mismatched(tmp_path: Path, changed: dict[str, Any], named: str) -> None:
+    record(tmp_path / "reference" / "hope.parquet", OLD, terms=TERMS)
+    judgement = gate.check(record(tmp_path / "new.parquet", OLD, terms={**TERMS, **changed}), against=tmp_path / "reference")
+    assert verdicts(judgement) == {None: "mismatched"}
+    assert named in judgement.findings[0].reason
+    record(tmp_path / "reference" / "other.parquet", OLD, terms={**TERMS, **changed}, fingerprint="other", run="r2")
+    judgement = gate.check(tmp_path / "new.parquet", against=tmp_path / "reference")
+    assert verdicts(judgement) == {"average_accuracy": "ok", "forgetting": "ok"}
+    assert str(judgement.reference).endswith("other.parquet")
+
+
+def test_another_batch_is_printed_and_judged(tmp_path: Path) -> None:
+    record(tmp_path / "reference" / "hope.parquet", OLD, terms=TERMS)
+    judgement = gate.check(record(tmp_path / "new.parquet", OLD, terms={**TERMS, "batch": 4}), against=tmp_path / "reference")
+    assert verdicts(judgement) == {"average_accuracy": "ok", "forgetting": "ok"}
+    assert "terms.batch: 4 / 16" in map(str, judgement.changed)
+    record(tmp_path / "reference" / "small.parquet", OLD, terms={**TERMS, "batch": 4}, fingerprint="small", run="r2")
+    judgement = gate.check(tmp_path / "new.parquet", against=tmp_path / "reference")
+    assert str(judgement.reference).endswith("small.parquet")
+
+
+def test_a_reference_of_an_older_protocol_is_mismatched_with_the_way_out(tmp_path: Path) -> None:
+    record(tmp_path / "reference" / "hope.parquet", OLD, protocol_version=1)
+    judgement = gate.check(record(tmp_path / "new.parquet", OLD, protocol_version=2), against=tmp_path / "reference")
+    assert verdicts(judgement) == {None: "mismatched"}
+    assert judgement.findings[0].reason.endswith(f"Make the reference anew: nlbench check {tmp_path / 'new.parquet'} --update")
+
+
+def test_what_was_measured_at_another_pace_is_mismatched(tmp_path: Path) -> None:
+    def made(path: Path, every: int) -> Record:
+        extra = [
+            Row(seed, after, on, after * 100 + at, "accuracy_within", 0.9, 50)
+            for seed in range(5)
+            for after in range(5)
+            for on in range(1, after + 2)
+            for at in range(0, 100, every)
+        ]
+        matrices = {seed: matrix(value, 0.95) for seed, value in enumerate(OLD)}
+        facts = {"evaluation": {"evaluate": "full", "evaluate_every": every}, "check": {"min_accuracy": 0.1, "forgetting": 0.1}}
+        return make_record(path, matrices, extra=extra, model="hope", fingerprint=f"of-{every}", **facts)
+
+    made(tmp_path / "reference" / "hope.parquet", 50)
+    judgement = gate.check(made(tmp_path / "new.parquet", 25), against=tmp_path / "reference")
+    assert verdicts(judgement) == {"min_accuracy": "mismatched", "forgetting": "ok"}
+    assert "min_accuracy is measured every 25 / 50 samples" in gate.to_text(judgement)
+    assert set(verdicts(gate.check(made(tmp_path / "same.parquet", 50), against=tmp_path / "reference")).values()) == {"ok"}
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 @pytest.mark.parametrize("side", ["record", "reference"])
 def test_not_finite(tmp_path: Path, reference: Path, side: str, bad: float) -> None:

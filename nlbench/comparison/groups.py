@@ -13,8 +13,9 @@ from nlbench.comparison.model import Entry, Estimate, Group, Paired, Ranking, Ve
 from nlbench.comparison.tables import Comparison
 from nlbench.errors import ComparisonError, UnknownNameError
 from nlbench.metrics import METRICS, OF_FORGETTING, measure, with_stand_in
-from nlbench.records import Record
+from nlbench.records import Record, terms
 from nlbench.records.facts import differences, flatten, varying
+from nlbench.specs import digest
 
 TESTED: Final = ("average_accuracy", "forgetting")
 SHOWN: Final = ("average_accuracy", "learning_accuracy", "forgetting", "intransigence", "gap_closed")
@@ -26,7 +27,7 @@ _RAN_WITH: Final[Mapping[str, Callable[[Record], Iterable[object]]]] = {
     "device": lambda record: [run.device for run in record.runs],
     "backend": lambda record: [run.backend for run in record.runs],
     "threads": lambda record: [run.threads for run in record.runs],
-    "source_digest": lambda record: [record.footer.source_digest],
+    "code": lambda record: [record.footer.source_digest or digest(record.footer.code)],
 }
 
 Values = dict[int, float]  # seed -> value, only where there is one
@@ -66,7 +67,7 @@ def _by_stream(records: Sequence[Record]) -> list[list[Record]]:
     groups: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
         said = record.footer
-        groups.setdefault((said.stream_digest, tuple(sorted(said.data.items())), said.protocol_version), []).append(record)
+        groups.setdefault((record.stream_digest, tuple(sorted(said.data.items())), said.protocol_version), []).append(record)
     return list(groups.values())
 
 
@@ -103,9 +104,11 @@ def _declared(record: Record) -> dict[str, Any]:
     digests = {"learner_digest": None if said.learner_spec else said.learner_digest, "source_digest": said.source_digest}
     return {
         **said.learner_spec,
+        **record.terms,
         "stream": said.stream,
         "precision": said.precision,
-        **{key: digest[:8] for key, digest in digests.items() if digest is not None},
+        **{key: found[:8] for key, found in digests.items() if found is not None},
+        **{f"code.{part}": found[:8] for part, found in said.code.items()},
     }
 
 
@@ -114,9 +117,11 @@ def _group(records: Sequence[Record], baseline: str | None, metrics: Sequence[st
     chosen = _baseline(named, baseline)
     measured = {label: _values(record, records) for label, record in named.items()}
     tested, columns = _chosen(metrics, lambda name: any(values[name] for values, _ in measured.values()))
-    paired = _paired({label: values for label, (values, _) in measured.items()}, chosen, tested)
+    alike = {metric: _measured_alike(metric, named, chosen) for metric in METRICS}
+    compared = {m: {label: measured[label][0][m] for label in alike[m]} for m in tested}
+    paired = _paired(compared, chosen)
     entries = [_entry(label, record, *measured[label], paired.get(label, {})) for label, record in named.items()]
-    rankings = {m: ranking for m in tested if (ranking := _over_seeds({k: v[m] for k, (v, _) in measured.items()}, m))}
+    rankings = {metric: ranking for metric, values in compared.items() if (ranking := _over_seeds(values, metric))}
     first = records[0]
     return Group(
         stream=first.stream,
@@ -130,8 +135,26 @@ def _group(records: Sequence[Record], baseline: str | None, metrics: Sequence[st
         columns=columns,
         family=sum(len(tests) for tests in paired.values()),
         rankings=rankings,
-        notes=tuple(_notes(entries, columns)),
+        notes=(*_notes(entries, columns), *_apart(named, alike, dict.fromkeys((*tested, *columns)))),
     )
+
+
+def _measured_alike(metric: str, named: Mapping[str, Record], baseline: str | None) -> list[str]:
+    """Return whose values of a metric can be compared: those measured as often as the baseline's, or else the first one's."""
+    first = named[baseline] if baseline is not None else next(iter(named.values()))
+    return [label for label, one in named.items() if not terms.measured_unequally(METRICS[metric], first.footer, one.footer)]
+
+
+def _apart(named: Mapping[str, Record], alike: Mapping[str, Sequence[str]], shown: Iterable[str]) -> list[str]:
+    """Return a note for each metric shown of which not all values can be compared."""
+    notes = []
+    for metric in shown:
+        others = [label for label in named if label not in alike[metric]]
+        if others:
+            first, other = named[alike[metric][0]], named[others[0]]
+            how = terms.measured_unequally(METRICS[metric], first.footer, other.footer)
+            notes.append(f"{metric} of {', '.join(others)} is not compared: {how} ({alike[metric][0]} / {others[0]}).")
+    return notes
 
 
 def _baseline(named: Mapping[str, Record], wanted: str | None) -> str | None:
@@ -164,6 +187,8 @@ def _against_references(
         found = [other for other in records if other.model == recipe]
         if len(found) > 1:
             found = [other for other in found if other.footer.precision == record.footer.precision]
+        if len(found) > 1:
+            found = [other for other in found if other.terms == record.terms]
         if len(found) != 1:
             reasons[name] = f"needs one record of {recipe} on this stream, there are {len(found)}"
             return {}
@@ -215,19 +240,18 @@ def _estimate(values: Values, reason: Any) -> Estimate:
     return Estimate(interval.mean, interval.low, interval.high, interval.sd, interval.n)
 
 
-def _paired(
-    measured: Mapping[str, dict[str, Values]], baseline: str | None, tested: Sequence[str]
-) -> dict[str, dict[str, Paired]]:
-    """Return the paired test of each learner against the baseline in each tested metric, Holm-corrected over all of them."""
+def _paired(compared: Mapping[str, Mapping[str, Values]], baseline: str | None) -> dict[str, dict[str, Paired]]:
+    """Return the paired test of each learner against the baseline in each metric, Holm-corrected over all of them; `compared` are
+    the values by metric and learner.
+    """
     if baseline is None:
         return {}
     family: list[tuple[str, str, np.ndarray]] = []
-    for label, values in measured.items():
-        for metric in tested:
-            common = sorted(values[metric].keys() & measured[baseline][metric].keys())
+    for metric, values in compared.items():
+        for label, own in values.items():
+            common = sorted(own.keys() & values[baseline].keys())
             if label != baseline and common:
-                differences_ = [values[metric][seed] - measured[baseline][metric][seed] for seed in common]
-                family.append((label, metric, np.array(differences_)))
+                family.append((label, metric, np.array([own[seed] - values[baseline][seed] for seed in common])))
     p_values = np.array([statistics.sign_flip_test(found) for _, _, found in family])
     paired: dict[str, dict[str, Paired]] = {}
     for (label, metric, found), p, p_holm in zip(family, p_values, statistics.holm(p_values), strict=True):
@@ -280,7 +304,11 @@ def _over_seeds(values: Mapping[str, Values], metric: str) -> Ranking | None:
 def _over_streams(groups: Sequence[Group], metric: str) -> Ranking | None:
     """Rank the learners found in every group that tests the metric by their means, groups as blocks: Demšar 2006."""
     tested = [group for group in groups if metric in group.metrics]
-    means = [{e.label: mean for e in g.entries if (mean := e.estimates[metric].mean) is not None} for g in tested]
+    alike = [_measured_alike(metric, {e.label: e.record for e in group.entries}, group.baseline) for group in tested]
+    means = [
+        {e.label: mean for e in group.entries if e.label in labels and (mean := e.estimates[metric].mean) is not None}
+        for group, labels in zip(tested, alike, strict=True)
+    ]
     everywhere = [label for label in means[0] if all(label in found for found in means)]
     return _ranking({label: [found[label] for found in means] for label in everywhere}, metric, "streams")
 
@@ -313,10 +341,12 @@ def _notes(entries: Sequence[Entry], columns: Sequence[str]) -> list[str]:
         notes.append(
             "seeds differ (" + "; ".join(f"{e.label}: {len(e.record.seeds)}" for e in entries) + "): pairs use common seeds."
         )
+    if found := terms.unequal([entry.record.terms for entry in entries]):
+        notes.append(f"unequal terms: {found}.")
     for key, said in _RAN_WITH.items():
-        found = {e.label: " and ".join(dict.fromkeys(str(value)[:24] for value in said(e.record))) for e in entries}
-        if len(set(found.values())) > 1:
-            notes.append(f"{key} differs: " + "; ".join(f"{label}: {value}" for label, value in found.items()) + ".")
+        ran = {e.label: " and ".join(dict.fromkeys(str(value)[:24] for value in said(e.record))) for e in entries}
+        if len(set(ran.values())) > 1:
+            notes.append(f"{key} differs: " + "; ".join(f"{label}: {value}" for label, value in ran.items()) + ".")
     return notes
 
 
@@ -337,7 +367,7 @@ def _mismatches(groups: Sequence[Group]) -> list[str]:
 def _stream_facts(record: Record) -> dict[str, Any]:
     said = record.footer
     return {
-        "stream_spec": said.stream_spec,
+        "stream_spec": terms.stream(said),
         "scenario": said.scenario,
         "data": said.data,
         "protocol_version": said.protocol_version,

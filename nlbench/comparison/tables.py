@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nlbench.comparison.model import Entry, Estimate, Group, Paired, Ranking
 from nlbench.metrics import OF_FORGETTING
+from nlbench.records import terms
+from nlbench.records.facts import varying
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +23,7 @@ FIELDS: Final = (
         "scenario",
         "stream_digest",
         "learner",
+        "terms",
         "metric",
         "mean",
         "low",
@@ -123,14 +126,17 @@ class Comparison:
 def learner_table(group: Group) -> Table:
     """Return one row a learner: mean ± half of the 95 % interval of each metric shown, chance, bytes and seconds.
 
-    ◆ marks the Pareto fronts.
+    ◆ marks the Pareto fronts. The title says the terms that all share, a column those that differ.
     """
-    title = f"{group.stream} · {group.scenario} · {group.n_tasks} tasks"
-    header = ("learner", "seeds", *group.columns, "chance", "bytes", "seconds")
+    apart = varying([entry.record.terms for entry in group.entries])
+    shared = {name: value for name, value in group.entries[0].record.terms.items() if name not in apart}
+    title = " · ".join([group.stream, group.scenario, f"{group.n_tasks} tasks", *([terms.text(shared)] if shared else [])])
+    header = ("learner", "seeds", *(["terms"] if apart else []), *group.columns, "chance", "bytes", "seconds")
     rows = [
         (
             entry.label,
             str(len(entry.record.seeds)),
+            *([terms.text(entry.record.terms, apart)] if apart else []),
             *(estimate_text(entry.estimates[metric]) + _at_chance_mark(entry, metric) for metric in group.columns),
             "–" if entry.chance is None else f"{entry.chance:.3f}",
             _cost(entry, "bytes", bytes_text),
@@ -233,6 +239,7 @@ def _rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
                     "scenario": group.scenario,
                     "stream_digest": group.stream_digest,
                     "learner": entry.label,
+                    "terms": terms.text(entry.record.terms),
                     "metric": metric,
                     "mean": estimate.mean,
                     "low": estimate.low,
@@ -273,6 +280,7 @@ def _entry_dict(entry: Entry) -> dict[str, Any]:
         **{name: value for name, value in _plain(entry).items() if name != "record"},
         "files": [str(path) for path in entry.record.paths],
         "fingerprint": entry.record.fingerprint,
+        "terms": entry.record.terms,
         "seeds": list(entry.record.seeds),
         "estimates": {metric: _plain(estimate) for metric, estimate in entry.estimates.items()},
         "paired": {metric: _plain(paired) for metric, paired in entry.paired.items()},

@@ -18,6 +18,7 @@ from nlbench.gate.model import ROUNDING, Finding, Judgement, Verdict
 from nlbench.gate.reference import default_reference, find_reference, margins_of
 from nlbench.metrics import METRICS, OF_FORGETTING
 from nlbench.records import Record, read_record
+from nlbench.records.terms import measured_unequally
 from nlbench.records.tools import diff
 
 ALPHA: Final = 0.05
@@ -27,9 +28,9 @@ _NOTHING_LEARNED: Final = "learning accuracy does not lie above chance: what was
 def check(record: Record | Path | str, *, against: Path | str | None = None) -> Judgement:
     """Return the judgement of a record (or its path) against its reference in a folder or file.
 
-    The reference is the record of the same stream digest, data, protocol version and learner name; margins and `min_seeds` are
-    its own. Default: `results/reference` here, else the one that came with the package. Raises RecordError for what is not a
-    record.
+    The reference is the record of the same stream digest, data, protocol version, learner name, passes, boundaries. Margins and
+    `min_seeds` are its own. Default: `results/reference` here, else the one that came with the package. Raises RecordError for
+    what is no record.
     """
     against = default_reference() if against is None else Path(against)
     try:
@@ -71,6 +72,8 @@ def _finding(record: Record, reference: Record, name: str, margin: float, min_se
         nulls = [seed for seed, value in values.items() if value is None]
         if nulls:
             return Finding(name, "missing", f"{name} is null in {side}: {of.reason(name)}.", margin=margin)
+    if unequal := measured_unequally(METRICS[name], record.footer, reference.footer):
+        return Finding(name, "mismatched", f"{name} is {unequal} (record / reference).", margin=margin)
     if len(new) < min_seeds or len(old) < min_seeds:
         side, count = ("the record", len(new)) if len(new) < min_seeds else ("the reference", len(old))
         return Finding(name, "too-few-seeds", f"{side} has {count} seeds, the reference asks for {min_seeds}.", margin=margin)

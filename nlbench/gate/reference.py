@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -15,10 +15,12 @@ from nlbench.comparison import at_chance
 from nlbench.errors import RecordError
 from nlbench.gate.model import ROUNDING, Finding
 from nlbench.metrics import METRICS
-from nlbench.records import Record, read_record, read_records, record_files, rewrite_record
+from nlbench.records import Record, read_record, read_records, record_files, rewrite_record, terms
 from nlbench.records.facts import Difference, differences
 
 _HERE: Final = Path("results") / "reference"
+MUST_AGREE: Final = ("passes", "boundaries")
+"""Terms without which a record is not judged; another batch is printed, and judged."""
 
 
 def default_reference() -> Path:
@@ -41,12 +43,16 @@ def find_reference(record: Record, against: Path) -> tuple[Record | None, Findin
         return None, Finding(None, "missing", " ".join([missing.reason, *notes]))
     matching = [other for other in same if not _mismatch(record, other)]
     if len(matching) > 1:
+        matching = [other for other in matching if other.terms == record.terms] or matching
+    if len(matching) > 1:
         hint = "Remove the one that is out of date."
         raise RecordError(f"two references of {record.model}: {matching[0].path} and {matching[1].path}.", hint)
     if not matching:
         nearest = min(same, key=lambda other: (other.stream != record.stream, _mismatch(record, other)))
         what = "; ".join(map(str, _named(record, nearest)))
-        reason = f"{nearest.path} is of another stream, data or protocol: {what} (record / reference)."
+        reason = f"{nearest.path} is of another stream, data or protocol, or of other terms: {what} (record / reference)."
+        if record.footer.protocol_version > nearest.footer.protocol_version:
+            reason += f" Make the reference anew: nlbench check {record.path} --update"
         return None, Finding(None, "mismatched", reason)
     matching[0].verify_all()
     return matching[0], missing
@@ -63,22 +69,30 @@ def margins_of(reference: Record) -> tuple[dict[str, float], int]:
 
 def _mismatch(record: Record, reference: Record) -> int:
     """Return how many of the facts differ that, with the learner's name, must agree."""
-    ours, theirs = record.footer, reference.footer
-    return sum(
-        (
-            ours.stream_digest != theirs.stream_digest,
-            ours.data != theirs.data,
-            ours.protocol_version != theirs.protocol_version,
-        )
-    )
+    ours, theirs = _matched(record), _matched(reference)
+    return sum(ours[key] != theirs[key] for key in ours)
+
+
+def _matched(record: Record) -> dict[str, Any]:
+    said = record.footer
+    must = {name: record.terms.get(name) for name in MUST_AGREE}
+    return {"stream": record.stream_digest, "data": said.data, "protocol": said.protocol_version, "terms": must}
 
 
 def _named(record: Record, reference: Record) -> list[Difference]:
     """Return what differs of the facts that must agree; a digest only where nothing behind it can be named."""
-    keys = {"stream", "scenario", "stream_spec", "data", "protocol_version"}
-    return differences(*(one.footer.model_dump(include=keys) for one in (record, reference))) or [
-        Difference("stream_digest", record.stream_digest, reference.stream_digest)
+    facts = [
+        {
+            "stream": one.stream,
+            "scenario": one.scenario,
+            "stream_spec": terms.stream(one.footer),
+            "terms": {name: one.terms.get(name) for name in MUST_AGREE},
+            "data": one.footer.data,
+            "protocol_version": one.footer.protocol_version,
+        }
+        for one in (record, reference)
     ]
+    return differences(*facts) or [Difference("stream_digest", record.stream_digest, reference.stream_digest)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,10 @@ class Footer(Execution):
     protocol_version: int
     stream_digest: Text
     learner_digest: str | None = None
-    source_digest: str | None = None
+    source_digest: str | None = None  # of protocol 1: one digest of all the code
+    code: dict[str, str] = Field(default_factory=dict)  # digests by part
+    terms: Facts
+    evaluation: Facts
     precision: str = "float32"
     data: dict[str, str] = Field(default_factory=dict)  # checksums by source
     stream_spec: Facts
@@ -140,6 +143,9 @@ IDENTITY: Final = frozenset(
         "data",
         "precision",
         "source_digest",
+        "code",
+        "terms",
+        "evaluation",
     }
 )
 

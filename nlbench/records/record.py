@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from nlbench.errors import RecordError
 from nlbench.metrics import METRICS, NotMeasuredError, Value, Within, measure
-from nlbench.records import arrays
+from nlbench.records import arrays, terms
 from nlbench.records.columns import NONE, Columns, accuracies, derive, null_metrics, within
 from nlbench.records.footer import Execution, Footer
 from nlbench.records.schema import SCHEMA, Row, check_finite
@@ -58,10 +58,20 @@ class Record:
         """The stream's name."""
         return self.footer.stream
 
-    @property
+    @cached_property
     def stream_digest(self) -> str:
-        """Digest of the resolved stream."""
-        return self.footer.stream_digest
+        """Digest of what the stream is; of an older record, as it would be today."""
+        return terms.digest_of_stream(self.footer)
+
+    @cached_property
+    def terms(self) -> dict[str, Any]:
+        """How the learner was presented its samples: passes, batch, boundaries told; what is not known is left out."""
+        return terms.terms(self.footer)
+
+    @cached_property
+    def evaluation(self) -> dict[str, Any]:
+        """Which tasks were measured, and how often within tasks."""
+        return terms.evaluation(self.footer)
 
     @property
     def scenario(self) -> str:
