@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from nlbench import catalog, metrics, specs
 from nlbench.errors import UnknownNameError
@@ -13,7 +13,15 @@ from nlbench.errors import UnknownNameError
 if TYPE_CHECKING:
     from nlbench.records import Record
 
-Kind = Literal["all", "models", "streams", "metrics", "records"]
+Kind = Literal["all", "models", "streams", "extensions", "metrics", "records"]
+
+EXTENSIONS: Final[dict[catalog.Group, str]] = {
+    "learners": "learners",
+    "networks": "networks",
+    "sources": "data sets",
+    "streams": "kinds of streams",
+}
+"""What recipes and stream files are made of; metrics have a list of their own."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +30,7 @@ class Listing:
 
     models: Mapping[str, str] | None  # titles by name
     streams: Mapping[str, str] | None  # titles by name
+    extensions: Mapping[str, list[str]] | None  # names by group, what is registered too
     metrics: tuple[metrics.Metric, ...] | None
     records: tuple[Record, ...] | None
     results: Path  # where records were looked for
@@ -29,12 +38,15 @@ class Listing:
 
 
 def listing(what: Kind = "all", results: str | Path = "results") -> Listing:
-    """Return the models, streams and metrics there are, and the records in a folder. Imports the reader only if it has any."""
+    """Return the models, streams, extensions and metrics there are, and the records in a folder. Imports the reader only if it
+    has any.
+    """
     results = Path(results)
     records, skipped = _recorded(results) if what in ("all", "records") else (None, ())
     return Listing(
         _titles("model") if what in ("all", "models") else None,
         _titles("stream") if what in ("all", "streams") else None,
+        {title: catalog.extensions(group) for group, title in EXTENSIONS.items()} if what in ("all", "extensions") else None,
         tuple(metrics.METRICS.values()) if what in ("all", "metrics") else None,
         records,
         results,

@@ -17,6 +17,7 @@ class Kind(StrEnum):
     all = "all"
     models = "models"
     streams = "streams"
+    extensions = "extensions"
     metrics = "metrics"
     records = "records"
 
@@ -25,7 +26,7 @@ def list_(
     what: Annotated[Kind, typer.Argument(help="What to list.")] = Kind.all,
     results: Results = Path("results"),
 ) -> None:
-    """List models, streams, metrics or records."""
+    """List models, streams, what they are made of, metrics or records."""
     from nlbench import api
     from nlbench.display.listing import listing
 

@@ -23,6 +23,8 @@ def listing(found: Listing) -> None:
         _names("models", found.models)
     if found.streams is not None:
         _names("streams", found.streams)
+    if found.extensions is not None:
+        _names("extensions", {title: ", ".join(names) for title, names in found.extensions.items()})
     if found.metrics is not None:
         _metrics(found.metrics)
     if found.records:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from importlib.metadata import EntryPoint
+
+import pytest
 from command_line import Command, run, the_record
+
+from nlbench import catalog
 
 
 def test_list_shows_models_streams_metrics_and_records(command: Command) -> None:
@@ -16,3 +21,15 @@ def test_list_shows_models_streams_metrics_and_records(command: Command) -> None
     listed = command("list", "records").out
     assert the_record().name in listed
     assert "mlp" in listed
+
+
+def test_list_shows_kinds_of_learners_networks_data_sets_and_streams_and_what_is_registered(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    point = EntryPoint("mine", "nowhere:Mine", "nlbench.networks")
+    monkeypatch.setattr(catalog, "entry_points", lambda group: [point] if group == point.group else [])
+    lines = command("list", "extensions").out.splitlines()
+    for group, title in (("learners", "learners"), ("networks", "networks"), ("streams", "kinds of streams")):
+        (line,) = [line for line in lines if line.startswith(title)]
+        assert line.removeprefix(title).strip() == ", ".join(catalog.extensions(group))
+    assert "mine" in catalog.extensions("networks")
