@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import Tensor
 
+from nlbench import state
 from nlbench.kernels.backends import Backend
 
 
@@ -80,8 +80,9 @@ class Learner:
     """A model with its learning rule, for S seeds at once. Subclasses write `observe` and `predict`; the rest has defaults.
 
     A learner is built as `cls(config, problem)`. It never sees the stream, the metrics or the recorder, and a label reaches
-    it only through `observe`. Its attributes that are tensors, lists of tensors, torch modules or torch optimizers are its
-    state: the defaults of `state_dict`, `load_state_dict` and `memory_bytes` read those; nothing else survives a resume.
+    it only through `observe`. Its state is what it holds: tensors, modules, optimizers, schedules, generators, numbers, and
+    containers and plain objects of these, however nested (`nlbench.state`). What a class names in `made_anew`, attributes such as
+    open files that hold nothing a resume needs, is no part of it.
     Optional, found by name: `permute_inputs(order)`, where `order` is (S, n_inputs), replaces every tensor's input axis by
     `tensor[..., order]` (first-layer weights, momenta, input statistics), exactly; the harness then permutes the learner
     instead of every image.
@@ -121,30 +122,23 @@ class Learner:
         """Called after a task's last batch, and only if the stream declares `boundaries = true`."""
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return every tensor that a bit-exact resume needs."""
-        return {
-            f"{name}.{key}".rstrip("."): tensor for name, value in vars(self).items() for key, tensor in _tensors(value).items()
-        }
+        """Return every tensor that a bit-exact resume needs: by default all that it holds, see `nlbench.state.collect`."""
+        return state.collect(self)
 
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take over a state that `state_dict` returned; the learner does not keep the given tensors."""
-        found: dict[str, dict[str, Tensor]] = {}
-        for name, tensor in state.items():
-            attribute, _, key = name.partition(".")
-            found.setdefault(attribute, {})[key] = tensor
-        for attribute, value in list(vars(self).items()):
-            if attribute in found or isinstance(value, Optimizer):  # an optimizer that has not stepped yet holds no tensors
-                setattr(self, attribute, _restored(value, found.get(attribute, {})))
+    def load_state_dict(self, saved: Mapping[str, Tensor]) -> None:
+        """Take over a state that `state_dict` returned; the learner does not keep the given tensors.
+
+        Raises `nlbench.state.UnlikeError` where it does not fit.
+        """
+        state.restore(self, saved)
 
     def memory_bytes(self) -> dict[str, int]:
         """Return bytes per seed by kind: parameters, optimizer, memory, samples (stored).
 
         The default takes every tensor to have the seed axis first.
         """
-        tensors = self.state_dict().values()
-        return {
-            "parameters": sum(value.nbytes // (len(value) if value.ndim and not self.single_seed else 1) for value in tensors)
-        }
+        held = [value for name, value in state.collect(self).items() if name != state.STRUCTURE]
+        return {"parameters": sum(value.nbytes // (len(value) if value.ndim and not self.single_seed else 1) for value in held)}
 
     def diagnostics(self) -> dict[str, Tensor]:
         """Return named (S,) values to record at each task boundary, such as `level.16.updates`."""
@@ -157,38 +151,3 @@ def observes_batches(learner: Learner) -> bool:
     """
     owner = next(kind for kind in type(learner).__mro__ if "observe" in vars(kind))
     return learner.takes_batches and "observe_batches" in vars(owner)
-
-
-def _tensors(value: object) -> dict[str, Tensor]:
-    """Return the tensors that an attribute of a learner holds."""
-    if isinstance(value, Tensor):
-        return {"": value}
-    if isinstance(value, list):
-        return {str(i): item for i, item in enumerate(value) if isinstance(item, Tensor)}
-    if isinstance(value, nn.Module):
-        return value.state_dict()
-    if isinstance(value, Optimizer):
-        slots = value.state_dict()["state"].items()
-        return {f"{i}.{key}": torch.as_tensor(item) for i, slot in slots for key, item in slot.items() if item is not None}
-    return {}
-
-
-def _restored(own: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """Return an attribute with the given tensors in it, in place where something else may refer to them."""
-    if isinstance(own, list):
-        for i, tensor in tensors.items():
-            own[int(i)] = _restored(own[int(i)], {"": tensor})
-        return own
-    if isinstance(own, nn.Module):
-        own.load_state_dict(tensors)
-        return own
-    if isinstance(own, Optimizer):
-        slots: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in tensors.items():
-            i, _, key = name.partition(".")
-            slots.setdefault(int(i), {})[key] = tensor.clone()
-        own.load_state_dict({**own.state_dict(), "state": slots})
-        return own
-    value = tensors[""].to(device=own.device, dtype=own.dtype)
-    with torch.no_grad():
-        return own.copy_(value) if own.requires_grad else value.clone()

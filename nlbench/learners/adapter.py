@@ -10,14 +10,13 @@ import torch
 from torch import Tensor
 
 from nlbench.batch import Batch, Learner, Problem
-from nlbench.seeds import generator
 
 
 class EachSeed(Learner):
     """One inner learner per seed; inner tensors have no seed axis, and an inner `problem.seeds` holds that seed alone."""
 
     def __init__(self, kind: Callable[[Any, Problem], Learner], config: Any, problem: Problem) -> None:
-        self._inner = [_built(kind, config, replace(problem, seeds=(seed,))) for seed in problem.seeds]
+        self._inner = [kind(config, replace(problem, seeds=(seed,))) for seed in problem.seeds]
         self.backend = self._inner[0].backend
         if hasattr(self._inner[0], "permute_inputs"):
             self.permute_inputs = self._permute_inputs
@@ -52,10 +51,3 @@ class EachSeed(Learner):
     def diagnostics(self) -> dict[str, Tensor]:
         values = [each.diagnostics() for each in self._inner]
         return {name: torch.stack([value[name] for value in values]) for name in values[0]}
-
-
-def _built(kind: Callable[[Any, Problem], Learner], config: Any, problem: Problem) -> Learner:
-    """Return one inner learner; what its torch modules draw when they are made is decided by its seed alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(int(generator(problem.seeds[0], "learner").integers(2**63)))
-        return kind(config, problem)

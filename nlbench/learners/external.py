@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from nlbench import state
 from nlbench.batch import Batch, Batches, Learner, Problem, observes_batches
 from nlbench.errors import Blamed, NlbenchError
+from nlbench.learners.generators import GlobalGenerators
 
 _WAY_OUT: Final = "No record was written. Mend the learner."
+_LEARNER: Final = "learner/"
+_DRAWS: Final = "draws/"
 
 
 class External(Learner):
@@ -26,7 +30,8 @@ class External(Learner):
         for method in ("observe", "predict"):
             if getattr(kind, method) is getattr(Learner, method):
                 raise NlbenchError(f"{place} must define the method {method}.", "See nlbench.Learner.")
-        with Blamed(f"{place}.__init__", self._file):
+        self._generators = GlobalGenerators(problem.seeds, problem.device)
+        with self._generators, Blamed(f"{place}.__init__", self._file):
             self.learner = kind(config, problem)
         self.backend = self.learner.backend
         self.takes_batches = bool(self._seeds) and observes_batches(self.learner)
@@ -34,30 +39,41 @@ class External(Learner):
             self.permute_inputs = partial(self._call, "permute_inputs")
 
     def observe(self, batch: Batch) -> Tensor:
-        loss = self._call("observe", batch)
+        loss = self._learning("observe", batch)
         if self._seeds == () and isinstance(loss, float):
             return torch.tensor(loss)
-        return self._tensor("observe", loss, self._seeds, "the loss before the update")
+        return self._tensor("observe", loss, self._seeds, "the loss before the update").detach()
 
     def observe_batches(self, batches: Batches) -> Tensor:
-        losses, count = self._call("observe_batches", batches), -(-batches.rows.shape[1] // batches.size)
-        return self._tensor("observe_batches", losses, (count, *self._seeds), "the losses before each update, (K, S)")
+        losses, count = self._learning("observe_batches", batches), -(-batches.rows.shape[1] // batches.size)
+        return self._tensor("observe_batches", losses, (count, *self._seeds), "the losses before each update, (K, S)").detach()
 
     def predict(self, inputs: Tensor, task: int | None) -> Tensor:
+        before, modes = self._generators.states(), [(module, module.training) for module in self._modules()]
         logits = self._call("predict", inputs, task)
+        for module, training in modes:
+            module.training = training  # `eval()` within `predict` is how most are written
+        if drawn := self._generators.drawn_since(before):
+            self._generators.put_back(before)
+            raise NlbenchError(
+                f"{self._place}.predict drew numbers from {' and '.join(drawn)}: evaluation must draw nothing.",
+                "Call eval() on its modules before they predict, or draw when it is made.",
+            )
         if isinstance(logits, Tensor) and logits.is_floating_point():
             return logits
         shape = "(S, N, C)" if self._seeds else "(N, C)"
         raise self._wrong("predict", f"a float tensor {shape} of logits", logits)
 
     def end_task(self) -> None:
-        self._call("end_task")
+        self._learning("end_task")
 
     def state_dict(self) -> dict[str, Tensor]:
-        return self._call("state_dict")
+        own = {f"{_LEARNER}{name}": value for name, value in self._call("state_dict").items()}
+        return {**own, **{f"{_DRAWS}{name}": value for name, value in state.collect(self._generators).items()}}
 
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        self._call("load_state_dict", state)
+    def load_state_dict(self, saved: Mapping[str, Tensor]) -> None:
+        self._call("load_state_dict", _under(_LEARNER, saved))
+        state.restore(self._generators, _under(_DRAWS, saved))
 
     def memory_bytes(self) -> dict[str, int]:
         return self._call("memory_bytes")
@@ -68,9 +84,18 @@ class External(Learner):
             raise self._wrong("diagnostics", "a dict of tensors", values)
         return {name: self._tensor("diagnostics", value, self._seeds, name) for name, value in values.items()}
 
+    def _learning(self, method: str, *arguments: Any) -> Any:
+        with torch.enable_grad():
+            return self._call(method, *arguments)
+
     def _call(self, method: str, *arguments: Any) -> Any:
-        with Blamed(f"{self._place}.{method}", self._file):
+        with self._generators, Blamed(f"{self._place}.{method}", self._file):
             return getattr(self.learner, method)(*arguments)
+
+    def _modules(self) -> Iterator[nn.Module]:
+        for value in vars(self.learner).values():
+            if isinstance(value, nn.Module):
+                yield from value.modules()
 
     def _tensor(self, method: str, value: Any, shape: tuple[int, ...], meaning: str) -> Tensor:
         if not isinstance(value, Tensor) or tuple(value.shape) != shape:
@@ -84,3 +109,7 @@ class External(Learner):
         else:
             got = repr(value) if value is None or isinstance(value, float | int | str) else f"a {type(value).__name__}"
         return NlbenchError(f"{self._place}.{method} must return {rule}, got {got}.", _WAY_OUT)
+
+
+def _under(prefix: str, saved: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in saved.items() if name.startswith(prefix)}

@@ -17,6 +17,7 @@ from nlbench.batch import Batch, Learner
 from nlbench.errors import NlbenchError, NotFiniteError
 from nlbench.protocol.order import PixelOrder
 from nlbench.protocol.schedule import WITHIN_SAMPLES
+from nlbench.state import STRUCTURE, same
 from nlbench.streams.stream import Samples, Stream
 
 BLOCK: Final = 2000
@@ -159,7 +160,7 @@ def unchanged(learner: Learner) -> Iterator[None]:
     before = copied(learner.state_dict())
     yield
     after = learner.state_dict()
-    changed = [name for name, value in before.items() if not _same(value, after[name])]
+    changed = [name for name, value in before.items() if name != STRUCTURE and not same(value, after[name])]
     if changed:
         raise _broken(learner, f"must change nothing, but changed {', '.join(changed)}")
 
@@ -177,15 +178,6 @@ def _finite(logits: Tensor) -> Tensor:
 def _right(logits: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
     """Return (S,) counts: samples whose label has the highest competing logit."""
     return (logits.masked_fill(~classes, -torch.inf).argmax(-1) == labels).sum(-1)
-
-
-def _same(one: Tensor, other: Tensor) -> bool:
-    """Return whether two tensors hold the same values, NaN being one."""
-    if torch.equal(one, other):
-        return True
-    if one.shape != other.shape or not one.is_floating_point():
-        return False
-    return bool(torch.isclose(one, other, rtol=0.0, atol=0.0, equal_nan=True).all())
 
 
 def _broken(learner: Learner, rule: str) -> NlbenchError:

@@ -6,7 +6,7 @@ before its first batch. A class names in `made_anew` the attributes that hold no
 """
 
 from nlbench.state.collecting import STRUCTURE, collect, obstacles
-from nlbench.state.comparing import first_difference
+from nlbench.state.comparing import first_difference, same
 from nlbench.state.restoring import UnlikeError, restore
 
-__all__ = ["STRUCTURE", "UnlikeError", "collect", "first_difference", "obstacles", "restore"]
+__all__ = ["STRUCTURE", "UnlikeError", "collect", "first_difference", "obstacles", "restore", "same"]

@@ -27,6 +27,8 @@ DEEPEST: Final = 120
 """Levels of nesting that are followed: a chain of objects that is longer is named as an obstacle."""
 
 _SAFE: Final = 2**53
+_LARGEST: Final = 8
+"""Bytes of the largest numbers of NumPy that torch has too; others are held as bytes."""
 _KINDS: Final = {Tensor: "tensor", nn.Parameter: "parameter", nn.Buffer: "buffer"}
 
 
@@ -111,13 +113,15 @@ class _Walk:
             return self._obstacle(path, f"a tensor of a kind of its own, {type(value).__name__}")
         storage = self._storages.setdefault(value.untyped_storage()._cdata, len(self._storages))
         grad = self.node(value.grad, f"{path}.grad", depth) if value.is_leaf else None
-        return [_KINDS[type(value)], self._keep(value.detach(), path), value.requires_grad, storage, grad]
+        return [_KINDS[type(value)], self._keep(value.detach(), path), value.requires_grad, storage, value.device.type, grad]
 
     def _array(self, value: np.ndarray, path: str) -> Any:
         if type(value) is not np.ndarray or value.dtype.hasobject:
             return self._obstacle(path, f"an array of {value.dtype}")
-        bytes_of = np.frombuffer(np.ascontiguousarray(value).tobytes(), np.uint8)
-        held = torch.from_numpy(bytes_of.copy())
+        if value.dtype.kind in "biufc" and value.dtype.isnative and value.dtype.itemsize <= _LARGEST:
+            held = torch.from_numpy(np.require(value, requirements=["C", "W"]))
+        else:
+            held = torch.frombuffer(bytearray(value.tobytes()), dtype=torch.uint8) if value.size else torch.zeros(0)
         return ["array", self._keep(held, path), value.dtype.str, list(value.shape), bool(value.flags.writeable)]
 
     def _keep(self, tensor: Tensor, path: str) -> str:

@@ -106,14 +106,13 @@ class _Walk:
         return own
 
     def _tensor(self, node: Any, own: Any, path: str, number: int) -> Tensor:
-        kind, (_, key, requires_grad, storage, grad) = _TENSORS[node[0]], node
+        kind, (_, key, requires_grad, storage, device, grad) = _TENSORS[node[0]], node
         saved = self._saved[key]
         if self._fits(own, kind, saved, storage):
             with torch.no_grad():
                 own.detach().copy_(saved)
             found = own.requires_grad_(requires_grad) if own.is_leaf else own
         else:
-            device = own.device if isinstance(own, Tensor) else saved.device
             plain = torch.empty_like(saved, device=device).copy_(saved)
             found = plain.requires_grad_(requires_grad) if kind is Tensor else kind(plain, requires_grad)
         self._known[number] = found
@@ -138,7 +137,7 @@ class _Walk:
 
     def _array(self, node: Any, own: Any, path: str, number: int) -> np.ndarray:
         _, key, dtype, shape, writeable = node
-        saved = np.frombuffer(self._saved[key].cpu().numpy().tobytes(), np.dtype(dtype)).reshape(shape)
+        saved = np.frombuffer(self._saved[key].cpu().contiguous().numpy().tobytes(), np.dtype(dtype)).reshape(shape)
         if type(own) is np.ndarray and (own.shape, own.dtype.str) == (saved.shape, dtype) and own.flags.writeable and writeable:
             own[...] = saved
             return own

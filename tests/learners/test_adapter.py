@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -101,22 +100,3 @@ def test_it_can_permute_inputs_only_if_the_inner_learner_can(kind: type[Learner]
         expected = learner.predict(x, None)
         learner.permute_inputs(order)
         assert torch.allclose(learner.predict(x.gather(2, order[:, None].expand_as(x)), None), expected, atol=1e-6)
-
-
-class OwnModule(Learner):
-    single_seed = True
-
-    def __init__(self, config, problem):
-        self.layer = torch.nn.Linear(problem.n_inputs, problem.n_classes)
-
-
-def test_a_torch_module_made_for_a_seed_starts_from_that_seed_alone():
-    problem = Problem((3,), 2, (4, 5), "class-il", torch.device("cpu"), "auto", 1)
-    state = torch.random.get_rng_state()
-    both, alone = (
-        EachSeed(OwnModule, {}, problem).state_dict(),
-        EachSeed(OwnModule, {}, replace(problem, seeds=(5,))).state_dict(),
-    )
-    assert torch.equal(torch.random.get_rng_state(), state)
-    assert torch.equal(both["1/layer.weight"], alone["0/layer.weight"])
-    assert not torch.equal(both["0/layer.weight"], both["1/layer.weight"])

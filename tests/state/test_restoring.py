@@ -325,7 +325,7 @@ DAMAGED = (
     b"[1]",
     b'["object"]',
     b'["same", 5]',
-    b'["tensor","nowhere",false,0,null]',
+    b'["tensor","nowhere",false,0,"cpu",null]',
     b'["object","dict",null,[[1],[2]],{}]',
     b"[" * 5000,
 )
