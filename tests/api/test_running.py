@@ -1,6 +1,7 @@
+"""What runs from Python: seeds, machines, streams and learners of one's own."""
+
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from small_streams import small_stream
 
 import nlbench
 from nlbench import NlbenchError, api
-from nlbench.errors import RecordError, UnknownNameError
+from nlbench.errors import UnknownNameError
 
 
 @pytest.mark.parametrize(
@@ -38,46 +39,6 @@ def test_what_is_no_seed_is_one_line(given: Any) -> None:
     with pytest.raises(NlbenchError, match=r"^seeds must be") as caught:
         api.parse_seeds(given)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("name", nlbench.__all__)
-def test_public_names_resolve_and_no_module_shares_a_name_with_one(name: str) -> None:
-    assert getattr(nlbench, name) is not None
-    assert importlib.util.find_spec(f"nlbench.{name}") is None
-
-
-def test_what_is_not_public_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match=r"module 'nlbench' has no attribute 'runn'"):
-        nlbench.runn  # noqa: B018
-
-
-def test_a_run_answers_with_its_record_and_compares_with_another(tmp_path: Path) -> None:
-    heard: list[Any] = []
-    mlp = nlbench.run("mlp", "split-digits", seeds=3, results=tmp_path, listen=heard.append)
-    joint = nlbench.run("joint", "split-digits", seeds=3, results=tmp_path)
-    assert {row.metric for row in heard} >= {"accuracy", "accuracy_within", "chance", "seconds.train"}
-    frame = mlp.to_pandas()
-    assert set(frame.columns) >= {"model", "stream", "seed", "after_task", "on_task", "metric", "value"}
-    assert frame[frame.metric == "average_accuracy"].set_index("seed").value.to_dict() == mlp.metric("average_accuracy")
-    assert [record.path for record in nlbench.load(tmp_path)] == sorted([mlp.path, joint.path])
-    compared = nlbench.compare([mlp.record, joint.path], baseline="mlp")
-    assert len(compared.groups) == 1
-    assert {entry.label for entry in compared.groups[0].entries} == {"mlp", "joint"}
-    mean = {model.record.model: sum(model.metric("average_accuracy").values()) / 3 for model in (mlp, joint)}
-    assert mean["joint"] > mean["mlp"] + 0.5
-    assert len(compared.to_pandas()) > 0
-
-
-def test_loading_what_is_no_record_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(RecordError, match="no record found"):
-        nlbench.load(tmp_path)
-
-
-def test_what_names_no_record_is_never_judged_to_be_well(tmp_path: Path) -> None:
-    for judge in (api.check_all, api.update_references):
-        for path in (tmp_path, tmp_path / "x*.parquet"):
-            with pytest.raises(RecordError, match="holds no record"):
-                judge([path])
 
 
 def test_the_machine_is_named_by_keywords_and_wrong_ones_are_refused(tmp_path: Path) -> None:
@@ -121,40 +82,6 @@ def test_a_custom_stream_and_learner_run_together(tmp_path: Path) -> None:
         nlbench.run(model, stream, seeds=2, results=tmp_path / "b", overrides={"learner.rate": "0.05"}, listen=stop)
     resumed = nlbench.run(model, stream, seeds=2, results=tmp_path / "b", overrides={"learner.rate": "0.05"})
     assert (resumed.record.accuracies == done.record.accuracies).all()
-
-
-def test_nothing_that_reads_imports_torch(tmp_path: Path) -> None:
-    """One process for all: resolving a plan, finding it recorded, loading, comparing, and what the commands of readers do."""
-    nlbench.run("mlp", "split-digits", seeds=2, results=tmp_path)
-    nlbench.run("chance", "split-digits", seeds=2, results=tmp_path)
-    script = f"""
-import sys
-import nlbench
-from nlbench.cli import main
-
-def command(*arguments):
-    sys.argv = ["nlbench", *arguments]
-    try:
-        main()
-    except SystemExit as stopped:
-        assert stopped.code in (0, None), (arguments, stopped.code)
-    found = {{"torch", "torchvision", "numba", "triton"}} & set(sys.modules)
-    assert not found, (arguments, found)
-
-results = {str(tmp_path)!r}
-assert nlbench.run("mlp", "split-digits", seeds=2, results=results).seeds_run == ()
-command("--help")
-command("--version")
-command("list", "--results", results)
-command("compare", results)
-command("compare", results, "--format", "json")
-command("show", "mlp")
-command("show", str(nlbench.load(results)[0].path))
-command("validate", str(nlbench.load(results)[0].path))
-command("run", "--model", "mlp", "--stream", "split-digits", "--seeds", "2", "--results", results)
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
 
 
 def test_modules_are_not_looked_through_for_garbage() -> None:

@@ -1,49 +1,21 @@
+"""Who stands beside whom, under which label, and what is tested."""
+
 from __future__ import annotations
 
-import csv
-import io
-import json
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from compared_records import FIVE, TEN, entry, learner, spread
 from synthetic_records import make_record, matrix, windowed
 
 from nlbench.comparison import compare
-from nlbench.comparison.model import Entry
-from nlbench.comparison.tables import bytes_text, learner_table, to_text
+from nlbench.comparison.tables import learner_table
 from nlbench.errors import ComparisonError, UnknownNameError
 from nlbench.records import Record, Row
 from nlbench.specs.identity import stream_digest
-
-FIVE, TEN = range(5), range(10)
-
-
-def learner(folder: Path, model: str, final: list[float], learned: float = 0.95, **facts: object) -> Record:
-    """A record whose seeds 0, 1, … end at the given accuracies of old tasks."""
-    matrices = {seed: matrix(value, learned) for seed, value in enumerate(final)}
-    name = f"{model}-{facts.get('fingerprint', '')}"
-    return make_record(folder / f"{name}.parquet", matrices, **{"model": model, "fingerprint": f"of-{model}", **facts})
-
-
-def spread(mean: float, n: int, width: float = 0.01) -> list[float]:
-    return [mean + width * (seed % 3 - 1) for seed in range(n)]
-
-
-@pytest.fixture
-def trio(tmp_path: Path) -> list[Record]:
-    return [
-        learner(tmp_path, "mlp", spread(0.2, 10), memory_bytes=1000, seconds=10.0),
-        learner(tmp_path, "hope", [0.8 + 0.003 * seed for seed in TEN], memory_bytes=3000, seconds=40.0),
-        learner(tmp_path, "joint", spread(0.94, 10, 0.002), memory_bytes=1000, seconds=90.0),
-    ]
-
-
-def entry(records: list[Record], label: str, **options: object) -> Entry:
-    (group,) = compare(records, **options).groups  # type: ignore[arg-type]
-    return next(entry for entry in group.entries if entry.label == label)
 
 
 def test_estimates_are_means_with_t_intervals(trio: list[Record]) -> None:
@@ -347,18 +319,6 @@ def test_one_record_is_shown_without_tests(trio: list[Record]) -> None:
     assert not found.groups[0].rankings
 
 
-def test_a_null_metric_is_a_dash_with_its_reason(tmp_path: Path) -> None:
-    final = np.ma.array(matrix(0.6, 0.9), mask=True)
-    final[-1] = 0.6
-    record = make_record(tmp_path / "r.parquet", {0: final, 1: final})
-    text = compare([record]).to_markdown()
-    assert (
-        "forgetting is null for mlp: needs rows 1..T of tasks 1..T−1, future columns included, which the stream did not measure."
-        in text
-    )
-    assert "| 0.600 ± 0.000 | – | – |" in text
-
-
 def test_forgetting_first_stands_in_where_a_stream_measures_no_more(trio: list[Record], tmp_path: Path) -> None:
     facts = {"stream": "online", "stream_digest": "digest-of-online", "chance": 0.1}
     matrices = {s: windowed(matrix(0.3 + 0.01 * s, 0.95)) for s in range(10)}
@@ -390,42 +350,6 @@ def test_a_stream_without_forgetting_leaves_the_ranks_of_the_others(trio: list[R
         for m in ("mlp", "hope")
     ]
     assert compare([*trio, *split]).overall["forgetting"] == compare([*trio, *split, *online]).overall["forgetting"]
-
-
-def test_formats_agree(trio: list[Record]) -> None:
-    found = compare(trio)
-    frame = found.to_pandas()
-    lines = list(csv.DictReader(io.StringIO(found.to_csv())))
-    plain = json.loads(found.to_json())
-    assert len(frame) == len(lines) == 3 * 16
-    by_csv = {(line["learner"], line["metric"]): line for line in lines}
-    for one in plain["groups"][0]["entries"]:
-        mean = one["estimates"]["forgetting"]["mean"]
-        assert float(by_csv[one["label"], "forgetting"]["mean"]) == mean
-        assert frame[(frame.learner == one["label"]) & (frame.metric == "forgetting")]["mean"].item() == mean
-        assert f"{mean:.3f} ±" in found.to_markdown()
-        assert f"{mean:.3f} $\\pm$" in found.to_latex()
-    assert by_csv["hope", "forgetting"]["verdict"] == "better"
-    assert by_csv["hope", "min_accuracy"]["mean"] == ""
-    assert by_csv["mlp", "forgetting"]["p"] == ""
-
-
-def test_plain_text_is_aligned(trio: list[Record]) -> None:
-    title, *lines = to_text(learner_table(compare(trio, metrics=["average_accuracy"]).groups[0])).rstrip().split("\n")
-    assert title == "split-digits · class-il · 5 tasks"
-    assert {line.index("0.") for line in lines[1:]} == {lines[0].index("average_accuracy")}
-
-
-def test_latex_escapes(tmp_path: Path) -> None:
-    text = compare([learner(tmp_path, "my_learner", [0.5, 0.6])]).to_latex()
-    assert r"my\_learner &" in text
-    assert r"average\_accuracy" in text
-    body = [line for line in text.splitlines() if not line.startswith("%")]
-    assert all(ord(character) < 128 or character == "–" for line in body for character in line)
-
-
-def test_sizes() -> None:
-    assert [bytes_text(size) for size in (0, 999, 1000, 16_000_000, 2.5e12)] == ["0 B", "999 B", "1.0 kB", "16.0 MB", "2.5 TB"]
 
 
 def test_writing_reading_comparing_and_judging_import_nothing_slow(tmp_path: Path) -> None:

@@ -1,0 +1,33 @@
+"""Data sets as files, from Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from small_streams import made_mnist
+
+from nlbench import api
+from nlbench.errors import UnknownNameError
+from nlbench.specs import SOURCES
+
+
+def test_each_data_set_is_answered_for_and_a_missing_one_stops_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SOURCES, "mnist", made_mnist(tmp_path))
+    missing, here = api.verify_data(["fashion-mnist", "mnist"], tmp_path)
+    assert (here.name, here.folder, here.files, here.problem) == ("mnist", tmp_path / "MNIST" / "raw", 4, "")
+    assert (missing.name, missing.folder, missing.files) == ("fashion-mnist", None, 0)
+    assert missing.problem.startswith("fashion-mnist: not found in")
+    (tmp_path / "MNIST/raw/train-labels-idx1-ubyte").write_bytes(b"other")
+    (changed,) = api.verify_data(["mnist"], str(tmp_path))
+    assert "train-labels-idx1-ubyte: SHA-256 must be" in changed.problem
+
+
+def test_an_unknown_name_is_refused_before_anything_is_looked_at(tmp_path: Path) -> None:
+    for look in (api.verify_data, api.fetch_data):
+        with pytest.raises(UnknownNameError, match=r"unknown data set 'minst'. Did you mean mnist\?"):
+            look(["digits", "minst"], tmp_path)
+
+
+def test_all_are_looked_at_where_none_is_named(tmp_path: Path) -> None:
+    assert [one.name for one in api.verify_data((), tmp_path)] == list(SOURCES)

@@ -1,0 +1,77 @@
+"""What is read from records from Python."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import nlbench
+from nlbench import api
+from nlbench.errors import RecordError
+
+
+def test_a_run_answers_with_its_record_and_compares_with_another(tmp_path: Path) -> None:
+    heard: list[Any] = []
+    mlp = nlbench.run("mlp", "split-digits", seeds=3, results=tmp_path, listen=heard.append)
+    joint = nlbench.run("joint", "split-digits", seeds=3, results=tmp_path)
+    assert {row.metric for row in heard} >= {"accuracy", "accuracy_within", "chance", "seconds.train"}
+    frame = mlp.to_pandas()
+    assert set(frame.columns) >= {"model", "stream", "seed", "after_task", "on_task", "metric", "value"}
+    assert frame[frame.metric == "average_accuracy"].set_index("seed").value.to_dict() == mlp.metric("average_accuracy")
+    assert [record.path for record in nlbench.load(tmp_path)] == sorted([mlp.path, joint.path])
+    compared = nlbench.compare([mlp.record, joint.path], baseline="mlp")
+    assert len(compared.groups) == 1
+    assert {entry.label for entry in compared.groups[0].entries} == {"mlp", "joint"}
+    mean = {model.record.model: sum(model.metric("average_accuracy").values()) / 3 for model in (mlp, joint)}
+    assert mean["joint"] > mean["mlp"] + 0.5
+    assert len(compared.to_pandas()) > 0
+
+
+def test_loading_what_is_no_record_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match="no record found"):
+        nlbench.load(tmp_path)
+
+
+def test_what_names_no_record_is_never_judged_to_be_well(tmp_path: Path) -> None:
+    for judge in (api.check_all, api.update_references):
+        for path in (tmp_path, tmp_path / "x*.parquet"):
+            with pytest.raises(RecordError, match="holds no record"):
+                judge([path])
+
+
+def test_nothing_that_reads_imports_torch(tmp_path: Path) -> None:
+    """One process for all: resolving a plan, finding it recorded, loading, comparing, and what the commands of readers do."""
+    nlbench.run("mlp", "split-digits", seeds=2, results=tmp_path)
+    nlbench.run("chance", "split-digits", seeds=2, results=tmp_path)
+    script = f"""
+import sys
+import nlbench
+from nlbench.cli import main
+
+def command(*arguments):
+    sys.argv = ["nlbench", *arguments]
+    try:
+        main()
+    except SystemExit as stopped:
+        assert stopped.code in (0, None), (arguments, stopped.code)
+    found = {{"torch", "torchvision", "numba", "triton"}} & set(sys.modules)
+    assert not found, (arguments, found)
+
+results = {str(tmp_path)!r}
+assert nlbench.run("mlp", "split-digits", seeds=2, results=results).seeds_run == ()
+command("--help")
+command("--version")
+command("list", "--results", results)
+command("compare", results)
+command("compare", results, "--format", "json")
+command("show", "mlp")
+command("show", str(nlbench.load(results)[0].path))
+command("validate", str(nlbench.load(results)[0].path))
+command("run", "--model", "mlp", "--stream", "split-digits", "--seeds", "2", "--results", results)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,72 @@
+"""The command that makes a record again."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+from synthetic_records import make_record, matrix
+
+from nlbench import plan
+from nlbench.records import Record
+from nlbench.reporting import rerun
+from nlbench.reporting.rerun import seeds_text
+
+
+def recorded(tmp_path: Path, model: str, stream: str, overrides: dict[str, str], seeds=(0, 1), **more: str) -> Record:
+    facts = plan.resolve(model, stream, seeds=seeds, overrides=overrides, **more).describe()
+    tasks = facts.pop("n_tasks")
+    facts.pop("seeds")
+    return make_record(tmp_path / "a.parquet", {seed: matrix(0.5, 0.9, tasks) for seed in seeds}, **facts)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {},
+        {"learner.hidden": "[7, 9]", "learner.rate": "0.03"},
+        {"stream.scenario": "task-il", "protocol.passes": "2", "protocol.prequential": "true"},
+        {"protocol.batch": "8"},
+        {"batch": "8"},
+        {"protocol.batch": "8", "batch": "4", "presents": "cumulative"},
+    ],
+    ids=str,
+)
+def test_rerun_resolves_to_the_same_fingerprint(tmp_path, overrides):
+    record = recorded(tmp_path, "mlp", "split-digits", overrides)
+    again = rerun(record)
+    words = shlex.split(again.command)
+    assert words[:8] == ["nlbench", "run", "--model", "mlp", "--stream", "split-digits", "--seeds", "2"]
+    given = dict(words[index + 1].split("=", 1) for index, word in enumerate(words) if word == "--set")
+    assert plan.resolve("mlp", "split-digits", seeds=record.seeds, overrides=given).fingerprint == record.fingerprint
+    assert again.remark.startswith("Same fingerprint")
+    assert given.keys() <= overrides.keys()
+
+
+def test_rerun_keeps_the_precision(tmp_path):
+    again = rerun(recorded(tmp_path, "mlp", "split-digits", {}, precision="bf16"))
+    assert again.command == "nlbench run --model mlp --stream split-digits --seeds 2 --precision bf16"
+    assert again.remark.startswith("Same fingerprint")
+
+
+def test_rerun_says_what_has_changed_since(tmp_path):
+    facts = plan.resolve("mlp", "split-digits", seeds=(0,)).describe() | {"fingerprint": "older", "source_digest": "older code"}
+    facts = {key: value for key, value in facts.items() if key not in ("seeds", "n_tasks")}
+    record = make_record(tmp_path / "a.parquet", {0: matrix(0.5, 0.9)}, environment={"commit": "c0ffee" * 7}, **facts)
+    remark = rerun(record).remark
+    assert (
+        remark == "Another fingerprint with this version: the code that runs changed since. It was made at commit c0ffeec0ffee."
+    )
+
+
+def test_rerun_of_what_is_not_declared_here_says_so(tmp_path):
+    record = make_record(tmp_path / "a.parquet", {0: matrix(0.5, 0.9)}, model="nobody-knows-it")
+    again = rerun(record)
+    assert "nobody-knows-it" in again.command
+    assert again.remark.startswith("Not reconstructed")
+
+
+@pytest.mark.parametrize(("seeds", "text"), [((0, 1, 2), "3"), ((3,), "3,"), ((1, 4), "1,4"), ((0,), "1")])
+def test_seeds_as_the_command_takes_them(seeds, text):
+    assert seeds_text(seeds) == text
