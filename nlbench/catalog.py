@@ -13,14 +13,14 @@ are rows of `nlbench.metrics.METRICS`. Somebody else's extension is an entry poi
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import sys
+import os
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Final, Literal, NamedTuple
 
+from nlbench import closure
+from nlbench.closure import Reached
 from nlbench.errors import Blamed, NlbenchError, UnknownNameError
 
 Kind = Literal["stream", "model"]
@@ -135,38 +135,36 @@ def built_in(group: Group, name: str) -> bool:
     return name in _TABLES[group]
 
 
+def place(group: Group, name: str) -> tuple[str, str]:
+    """Return in which module or file an extension is, `package.module` or `./file.py`, and under which name there.
+
+    Raises `UnknownNameError` with the nearest names where there is none. Imports nothing.
+    """
+    table = _TABLES[group]
+    where, _, attribute = (table[name].place if name in table else name).rpartition(":")
+    if where:
+        return where, attribute
+    points = registered(group)
+    if name not in points:
+        raise UnknownNameError(_ONE[group], name, [*table, *points])
+    return points[name].module, points[name].attr
+
+
+def brought_in(group: Group, name: str) -> Reached | None:
+    """Return what an extension that is not ours brings in, None for one of the package. Imports nothing."""
+    where, _ = place(group, name)
+    return None if closure.ours(where) else closure.outside(where, _ONE[group])
+
+
 def _named(group: Group, name: str, fits: Callable[[Any], bool]) -> Any:
-    one, table = _ONE[group], _TABLES[group]
-    if name in table:
-        name = table[name].place
-    place, _, attribute = name.rpartition(":")
-    if not place:
-        points = registered(group)
-        if name not in points:
-            raise UnknownNameError(one, name, [*table, *points])
-        with Blamed(name):
-            return points[name].load()
-    module = _from_file(Path(place), one) if place.endswith(".py") else _from_package(place, one)
-    if not hasattr(module, attribute):
-        raise UnknownNameError(f"{one} in {place}", attribute, [label for label, value in vars(module).items() if fits(value)])
-    return getattr(module, attribute)
-
-
-def _from_file(path: Path, one: str) -> ModuleType:
-    name = f"{path.stem}@{path.resolve()}"  # no module it could replace has such a name
-    spec = importlib.util.spec_from_file_location(name, path)
-    if not path.is_file() or spec is None or spec.loader is None:
-        raise NlbenchError(f"{path}: there is no such file.", f"Name a {one} as ./file.py:Name.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up there
-    with Blamed(str(path), str(spec.origin)):
-        spec.loader.exec_module(module)
-    return module
-
-
-def _from_package(name: str, one: str) -> ModuleType:
-    with Blamed(name):
-        try:
-            return importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            raise NlbenchError(f"{name}: cannot be imported: {error}.", f"Name a {one} as package.module:Name.") from None
+    where, attribute = place(group, name)
+    reached = brought_in(group, name)
+    with Blamed(where, os.path.realpath(where) if where.endswith(".py") else ""):
+        module = importlib.import_module(where) if reached is None else closure.load(where, reached)
+    value: Any = module
+    for part in attribute.split("."):
+        if not hasattr(value, part):
+            known = [label for label, one in vars(module).items() if fits(one)]
+            raise UnknownNameError(f"{_ONE[group]} in {where}", attribute, known)
+        value = getattr(value, part)
+    return value

@@ -29,9 +29,17 @@ def package_digest(*roots: str) -> str:
     return _digest(_PACKAGE.reached(roots))
 
 
-def outside(place: str) -> Reached:
-    """Return what `./file.py` or `package.module` brings in, as it is now. Raises `NlbenchError` if there is no such code."""
-    found = _OUTSIDE.reached(place)
+def ours(place: str) -> bool:
+    """Whether `package.module` is a module of this package."""
+    return _PACKAGE.holds(place)
+
+
+def outside(place: str, one: str = "class") -> Reached:
+    """Return what `./file.py` or `package.module` brings in, as it is now.
+
+    Raises `NlbenchError` if there is no such code; `one` says what was to be named.
+    """
+    found = _OUTSIDE.reached(place, one)
     _CACHE.save()
     return found
 
@@ -47,4 +55,4 @@ def _digest(digests: dict[str, str]) -> str:
     return blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-__all__ = ["Reached", "UnaccountedImportError", "check", "digest_outside", "forget", "load", "outside", "package_digest"]
+__all__ = ["Reached", "UnaccountedImportError", "check", "digest_outside", "forget", "load", "ours", "outside", "package_digest"]

@@ -10,13 +10,12 @@ from typing import Any, Final
 
 import platformdirs
 
+from nlbench.closure import syntax
 from nlbench.closure.syntax import Definition, Import, Source, read
 
-FORM: Final = 1
-"""Changes whenever the canonical form does, so that no answer of an older one is taken."""
-
 _MOST: Final = 1000  # answers kept: several versions of every file
-_FILE: Final = f"syntax-{FORM}.json"
+FILE: Final = f"syntax-{blake2b(Path(syntax.__file__).read_bytes(), digest_size=8).hexdigest()}.json"
+"""Answers of another reader are no answers."""
 
 
 class SyntaxCache:
@@ -45,17 +44,20 @@ class SyntaxCache:
             return
         self._fresh = False
         newest = dict(list(self._kept.items())[-_MOST:])
-        part = self._folder / f".{_FILE}.{os.getpid()}.part"
+        part = self._folder / f".{FILE}.{os.getpid()}.part"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             part.write_text(json.dumps(newest, separators=(",", ":")), encoding="utf-8")
-            part.replace(self._folder / _FILE)
+            part.replace(self._folder / FILE)
+            for other in self._folder.glob("syntax-*.json"):
+                if other.name != FILE:
+                    other.unlink(missing_ok=True)
         except OSError:
             return
 
     def _load(self) -> dict[str, Any]:
         try:
-            found = json.loads((self._folder / _FILE).read_text(encoding="utf-8"))
+            found = json.loads((self._folder / FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
             return {}
         return found if isinstance(found, dict) else {}

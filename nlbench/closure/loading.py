@@ -19,7 +19,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Final
 
-from nlbench.closure.outside import NAMED, Reached, unaccounted
+from nlbench.closure.outside import NAMED, Reached, is_own, unaccounted
 from nlbench.errors import NlbenchError
 
 WAY_OUT: Final = "Import it by a plain import statement."
@@ -52,10 +52,10 @@ class _Finder(MetaPathFinder):
             loader = (ExtensionFileLoader if found.suffix != ".py" else _FromSource)(name, str(found))
             inside = [str(found.parent)] if found.name == "__init__.py" else None
             return spec_from_file_location(name, found, loader=loader, submodule_search_locations=inside)
-        if path is None and name not in sys.stdlib_module_names and self.folders and _asker() in self.askers:
-            beside = PathFinder.find_spec(name, self.folders)
-            if beside is not None and beside.origin:
-                raise UnaccountedImportError(f"{beside.origin}: was imported, but no import statement names it.", WAY_OUT)
+        if name not in sys.stdlib_module_names and _asker() in self.askers:
+            other = PathFinder.find_spec(name, [*self.folders, *sys.path] if path is None else path)
+            if other is not None and other.has_location and other.origin and is_own(other.origin):
+                raise UnaccountedImportError(f"{other.origin}: was imported, but no import statement names it.", WAY_OUT)
         return None
 
     def make_room(self, reached: Reached, folder: str | None) -> None:
@@ -121,7 +121,7 @@ def check(before: frozenset[str], *parts: Reached) -> None:
 
 def _executed(path: Path) -> ModuleType:
     name = f"{path.stem}@{path.resolve()}"  # no module it could replace has such a name
-    spec = spec_from_file_location(name, path, loader=_FromSource(name, str(path)))
+    spec = spec_from_file_location(name, path, loader=_FromSource(name, str(path.resolve())))
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)

@@ -47,20 +47,20 @@ class Outside:
         self._package = package
         self._cache = cache
 
-    def reached(self, place: str) -> Reached:
+    def reached(self, place: str, one: str) -> Reached:
         """Return what `./file.py` or `package.module` reaches. Its own top-level package counts even where it is installed.
 
-        Raises `NlbenchError` if there is no such file or module, or if it is no Python.
+        Raises `NlbenchError` if there is no such file or module, or if it is no Python; `one` says what was to be named.
         """
         if place.endswith(".py"):
             path = Path(place)
             if not path.is_file():
-                raise NlbenchError(f"{path}: there is no such file.", "Name a class as ./file.py:Class.")
+                raise NlbenchError(f"{path}: there is no such file.", f"Name a {one} as ./file.py:Name.")
             return self._walk(_Search([str(path.resolve().parent)], ""), {f"{NAMED}{path.name}": path})
         search = _Search([], place.partition(".")[0])
         own = search.counted(place)
         if place not in own:
-            raise NlbenchError(f"{place}: there is no such module with a source file.", "Name a class as package.module:Class.")
+            raise NlbenchError(f"{place}: there is no such module.", f"Name a {one} as package.module:Name.")
         return self._walk(search, own)
 
     def _walk(self, search: _Search, todo: dict[str, Path]) -> Reached:
@@ -119,7 +119,7 @@ class _Search:
         return PathFinder.find_spec(name, list(places)) if places else None
 
     def _top(self, name: str) -> ModuleSpec | None:
-        if name in sys.stdlib_module_names:
+        if name in sys.stdlib_module_names and name != self._own:
             return None
         beside = PathFinder.find_spec(name, self._folders) if self._folders else None
         if beside is not None:

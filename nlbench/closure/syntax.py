@@ -187,15 +187,15 @@ def _exports(tree: ast.Module) -> dict[str, Import] | None:
     """
     found: dict[str, Import] = {}
     statements = [inner for one in tree.body for inner in _effective(one)]
-    lazy = any(isinstance(statement, ast.FunctionDef) and statement.name == "__getattr__" for statement in statements)
+    lazy = any(name == "__getattr__" for statement in statements for name, _ in _bound(statement))
     for statement in statements:
         if isinstance(statement, ast.ImportFrom):
             for alias in statement.names:
                 found[alias.asname or alias.name] = Import(statement.level, statement.module or "", (alias.name,))
         elif isinstance(statement, ast.FunctionDef) and statement.name in _LAZY:
             continue
-        elif isinstance(statement, ast.Assign | ast.AnnAssign) and lazy and (table := _places(statement.value)):
-            found |= {name: Import(1, place.partition(":")[0]) for name, place in table.items()}
+        elif isinstance(statement, ast.Assign | ast.AnnAssign) and lazy and (table := _places(statement)):
+            found |= {name: Import(1, place.partition(":")[0], (name,)) for name, place in table.items()}
         elif isinstance(statement, ast.Assign) and all(map(_is_dunder, statement.targets)):
             continue
         elif not isinstance(statement, ast.Import):
@@ -203,12 +203,19 @@ def _exports(tree: ast.Module) -> dict[str, Import] | None:
     return None if "*" in found else found
 
 
-def _places(value: ast.expr | None) -> dict[str, str]:
-    """Return the texts of a dict by name; nothing for anything else."""
-    if not isinstance(value, ast.Dict):
-        return {}
-    pairs = [(_text(key), _text(item)) for key, item in zip(value.keys, value.values, strict=True)]
-    return {key: item for key, item in pairs if key and item} if all(key and item for key, item in pairs) else {}
+def _places(statement: ast.stmt) -> dict[str, str]:
+    """Return the texts by name of a statement's table, `**dict.fromkeys(names, text)` among them; nothing of any other table."""
+    table = next((node for node in ast.walk(statement) if isinstance(node, ast.Dict)), ast.Dict([], []))
+    places: dict[str, str] = {}
+    for key, value in zip(table.keys, table.values, strict=True):
+        if isinstance(value, ast.Call) and len(value.args) == 2 and isinstance(value.args[0], ast.Tuple | ast.List):
+            names, value = value.args[0].elts, value.args[1]
+        else:
+            names = [] if key is None else [key]
+        if not names or not all(map(_text, [*names, value])):
+            return {}
+        places |= {_text(name): _text(value) for name in names}
+    return places
 
 
 def _text(node: ast.expr | None) -> str:

@@ -15,6 +15,8 @@ TEXT = b"from a import b\nimport c\n__all__ = ['b']\n"
 
 
 def test_an_answer_is_kept_for_the_next_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "new" / "folder").mkdir(parents=True)
+    (tmp_path / "new" / "folder" / "syntax-of-another-reader.json").write_text("{}")
     first = SyntaxCache(tmp_path / "new" / "folder")
     assert first.source(TEXT, "a.py") == read(TEXT, "a.py")
     assert first.source(TEXT, "a.py", by_name=True) == read(TEXT, "a.py", by_name=True) != read(TEXT, "a.py")
@@ -23,7 +25,7 @@ def test_an_answer_is_kept_for_the_next_process(tmp_path: Path, monkeypatch: pyt
     again = SyntaxCache(tmp_path / "new" / "folder")
     assert again.source(TEXT, "a.py") == read(TEXT, "a.py")
     assert again.source(TEXT, "a.py", by_name=True) == read(TEXT, "a.py", by_name=True)
-    assert [path.name for path in (tmp_path / "new" / "folder").iterdir()] == [f"syntax-{kept.FORM}.json"]
+    assert [path.name for path in (tmp_path / "new" / "folder").iterdir()] == [kept.FILE]
 
 
 KEY = blake2b(TEXT, digest_size=16).hexdigest()
@@ -33,13 +35,13 @@ KEY = blake2b(TEXT, digest_size=16).hexdigest()
     "cut", ["1", "[]", '["a", [], {}]', '["a", 1, null, null]', '["a", [[]], null, null]', '["a", [], [], []]']
 )
 def test_an_answer_that_was_cut_is_found_anew(tmp_path: Path, cut: str) -> None:
-    (tmp_path / f"syntax-{kept.FORM}.json").write_text(f'{{"{KEY}": {cut}}}')
+    (tmp_path / kept.FILE).write_text(f'{{"{KEY}": {cut}}}')
     assert SyntaxCache(tmp_path).source(TEXT, "a.py") == read(TEXT, "a.py")
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"a": 1}', "[" * 100_000])
 def test_a_broken_cache_only_costs_time(tmp_path: Path, content: str) -> None:
-    (tmp_path / f"syntax-{kept.FORM}.json").write_text(content)
+    (tmp_path / kept.FILE).write_text(content)
     cache = SyntaxCache(tmp_path)
     assert cache.source(TEXT, "a.py") == read(TEXT, "a.py")
     cache.save()

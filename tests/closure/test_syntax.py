@@ -15,7 +15,7 @@ from nlbench.closure.syntax import Import, UnreadableSourceError, read
 
 EVERY_SYNTAX = Path(__file__).with_name("data") / "every_syntax.txt"
 GOLDEN = "e43d4ae8fac2afde"
-"""Of EVERY_SYNTAX, on every Python. It changes with the canonical form, together with `kept.FORM`."""
+"""Of EVERY_SYNTAX, on every Python. It changes with the canonical form, and with it every fingerprint."""
 
 ALONE = """
 import importlib.util, sys, types
@@ -164,8 +164,13 @@ def __getattr__(name): return load(_PLACES[name])
         "A": Import(0, "nlbench.one", ("A",)),
         "C": Import(0, "nlbench.one", ("B",)),
         "D": Import(1, "two", ("D",)),
-        "E": Import(1, "three"),
-        "F": Import(1, "four"),
+        "E": Import(1, "three", ("E",)),
+        "F": Import(1, "four", ("F",)),
+    }
+    loader = '__getattr__ = names(__name__, {**dict.fromkeys(("A", "B"), "one"), "C": "two.three"})'
+    assert read(loader.encode(), "file.py").exports == {
+        **{name: Import(1, "one", (name,)) for name in ("A", "B")},
+        "C": Import(1, "two.three", ("C",)),
     }
     for code in (
         "def f(): ...",

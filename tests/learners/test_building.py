@@ -124,7 +124,7 @@ def test_a_file_named_like_a_module_does_not_replace_it(tmp_path: Path) -> None:
         ("./gone.py:Mine", "gone.py: there is no such file. Name a learner as ./file.py:Name."),
         ("./my_learner.py:Mien", "unknown learner in ./my_learner.py 'Mien'. Did you mean Mine?"),
         ("./my_learner.py:NotALearner", "./my_learner.py:NotALearner: must be a subclass of nlbench.Learner, got <class"),
-        ("no_such_package.module:X", "no_such_package.module: cannot be imported: No module named 'no_such_package'."),
+        ("no_such_package.module:X", "no_such_package.module: there is no such module. Name a learner as package.module:Name."),
         ("json:X", "unknown learner in json 'X'."),
         ("mine", "unknown learner 'mine'."),
     ],
