@@ -10,7 +10,6 @@ import pytest
 import torch
 from small_streams import (
     bytes_digest,
-    cms,
     declared_stream,
     made_mnist,
     mlp,
@@ -185,59 +184,6 @@ def test_a_run_draws_orders_and_the_fixed_subsamples_and_nothing_else(monkeypatc
     orders = {(seed, f"order/{task}/{number}") for seed in (0, 5) for task in (1, 2, 3) for number in (0, 1)}
     assert set(drawn) == orders | {(draws.FIXED, f"evaluation/{task}") for task in (1, 2, 3)}
     assert len(drawn) == len(set(drawn))
-
-
-# permuted streams
-
-
-class Noting(Learner):
-    """A learner in float64 that keeps every logit it gives; it offers `permute_inputs` only if told to."""
-
-    def __init__(self, inner: Learner, permutes: bool) -> None:
-        self.inner = inner
-        self.logits: list[Tensor] = []
-        if permutes:
-            self.permute_inputs = inner.permute_inputs  # type: ignore[attr-defined]
-
-    def observe(self, batch: Batch) -> Tensor:
-        return self.inner.observe(Batch(batch.inputs.double(), batch.labels, batch.classes, batch.task))
-
-    def predict(self, inputs: Tensor, task: int | None) -> Tensor:
-        self.logits.append(self.inner.predict(inputs.double(), task))
-        return self.logits[-1]
-
-    def state_dict(self) -> dict[str, Tensor]:
-        return self.inner.state_dict()
-
-
-def doubled(inner: Learner) -> Learner:
-    """Return the learner with all its tensors in float64."""
-    state = {name: value.double() if value.is_floating_point() else value for name, value in inner.state_dict().items()}
-    if isinstance(inner, Mlp):  # it keeps its own types when it loads
-        for tensors in (inner.weights, inner.biases, inner.weight_velocities, inner.bias_velocities):
-            tensors[:] = [tensor.double() for tensor in tensors]
-    inner.load_state_dict(state)
-    return inner
-
-
-@pytest.mark.parametrize("kind", ["mlp", "momentum", "cms"])
-def test_permuting_the_learner_equals_permuting_every_image(kind: str) -> None:
-    stream = declared_stream("permuted", [0, 3], tasks=3, protocol={"batch": 64, "evaluate_every": 320, "prequential": True})
-
-    def run(permutes: bool) -> tuple[Noting, list[Any]]:
-        inner = cms(stream) if kind == "cms" else mlp(stream, momentum=0.9 if kind == "momentum" else 0.0)
-        learner = Noting(doubled(inner), permutes)
-        return learner, untimed(rows_of(learner, stream))
-
-    (moved, rows), (gathered, expected) = run(True), run(False)
-    assert rows == expected
-    assert len(moved.logits) == len(gathered.logits) > 50
-    for ours, theirs in zip(moved.logits, gathered.logits, strict=True):
-        assert torch.allclose(ours, theirs, atol=1e-9)
-    for name, value in moved.state_dict().items():
-        assert torch.allclose(value, gathered.state_dict()[name], atol=1e-9)
-    accuracy = values(rows, "accuracy")
-    assert min(accuracy[task, task] for task in (1, 2, 3)) > 0.3
 
 
 # going on after an interruption, and one seed among others

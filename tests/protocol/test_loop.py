@@ -9,8 +9,7 @@ from torch import Tensor
 
 from nlbench import Batch
 from nlbench import seeds as draws
-from nlbench.errors import NlbenchError, NotFiniteError
-from nlbench.protocol import BOUNDARY, Schedule
+from nlbench.protocol import BOUNDARY
 from nlbench.streams.stream import Stream
 
 
@@ -76,31 +75,6 @@ def test_chance_is_recorded_for_each_task_and_seed() -> None:
 # what a learner is shown
 
 
-@pytest.mark.parametrize("n_train", [40, 41, 7])
-def test_each_pass_shows_every_sample_once_in_a_new_order_and_keeps_the_short_last_batch(n_train: int) -> None:
-    stream = running(small_stream(tasks=small_tasks(2, n_train=n_train), passes=3), [0, 1])
-    spy, _ = spied(stream)
-    per_pass = -(-n_train // 8)
-    assert len(spy.batches) == 2 * 3 * per_pass
-    sizes = [8] * (n_train // 8) + ([n_train % 8] if n_train % 8 else [])
-    assert [batch.inputs.shape[1] for batch in spy.batches] == sizes * 6
-    for index in range(2):
-        orders = set()
-        for number in range(6):
-            part = spy.batches[number * per_pass : (number + 1) * per_pass]
-            shown = torch.cat([batch.inputs[index] for batch in part])
-            labels = torch.cat([batch.labels[index] for batch in part])
-            samples = stream.train(1 + number // 3)
-            found = (shown[:, None] == samples.inputs[None]).all(-1).nonzero()[:, 1]
-            assert sorted(found.tolist()) == list(range(n_train))
-            assert torch.equal(labels, samples.labels[0, found])
-            assert torch.equal(
-                found, torch.from_numpy(draws.permutation([index], f"order/{1 + number // 3}/{number % 3}", n_train))[0]
-            )
-            orders.add(tuple(found.tolist()))
-        assert len(orders) == 6
-
-
 def test_the_task_is_told_in_task_il_only_in_training_and_in_test() -> None:
     for scenario in ("task-il", "domain-il", "class-il"):
         stream = running(small_stream(scenario=scenario, evaluate_every=16))
@@ -113,48 +87,6 @@ def test_the_task_is_told_in_task_il_only_in_training_and_in_test() -> None:
         else:
             assert {batch.task for batch in spy.batches} == {None}
             assert {task for _, task in spy.predicted} == {None}
-
-
-@pytest.mark.parametrize(
-    ("scenario", "space", "competing"),
-    [
-        ("task-il", None, [[0, 1], [2, 3], [4, 5]]),
-        ("class-il", "all", [[0, 1, 2, 3, 4, 5]] * 3),
-        ("class-il", "seen", [[0, 1], [0, 1, 2, 3], [0, 1, 2, 3, 4, 5]]),
-        ("domain-il", None, [[0, 1]] * 3),
-    ],
-)
-def test_training_batches_name_the_logits_that_compete(scenario: str, space: str | None, competing: list[list[int]]) -> None:
-    stream = running(small_stream(scenario=scenario, **({"output_space": space} if space else {})))
-    spy, _ = spied(stream)
-    assert [batch.classes.nonzero().flatten().tolist() for batch in spy.batches[::5]] == competing
-    if scenario == "domain-il":
-        assert {int(label) for batch in spy.batches for label in batch.labels.flatten()} == {0, 1}
-
-
-class Fixed(Spy):
-    """Gives label l the logit -|l - favourite|, so that the winner among the competing labels is the one nearest to it."""
-
-    def predict(self, inputs: Tensor, task: int | None) -> Tensor:
-        logits = -(torch.arange(self.problem.n_classes) - 2.1).abs()
-        return logits.expand(len(self.problem.seeds), inputs.shape[1], -1)
-
-
-@pytest.mark.parametrize(
-    ("scenario", "space", "winners"),
-    [
-        # the label that wins on tasks 1, 2, 3 in rows 0..3
-        ("task-il", None, [[1, 2, 4]] * 4),
-        ("class-il", "all", [[2, 2, 2]] * 4),
-        ("class-il", "seen", [[2, 2, 2], [1, 1, 1], [2, 2, 2], [2, 2, 2]]),
-    ],
-)
-def test_the_harness_masks_test_logits(scenario: str, space: str | None, winners: list[list[int]]) -> None:
-    stream = running(small_stream(scenario=scenario, **({"output_space": space} if space else {})))
-    found = values(rows_of(Fixed({}, problem_of(stream)), stream), "accuracy")
-    for (after, task), value in found.items():
-        share = (stream.test(task).labels == winners[after][task - 1]).double().mean().item()
-        assert value == share
 
 
 @pytest.mark.parametrize("boundaries", [True, False])
@@ -201,24 +133,6 @@ def test_keys_within_tasks_are_unique_whatever_the_interval(every: int, passes: 
     assert {key for key in found if key[0] == 3} == {(3, total, 1), (3, total, 2), (3, total, 3)}
     for task, start in ((2, 40 * passes), (3, 81 * passes)):
         assert {(task - 1, start, j) for j in range(1, task + 1)} <= set(found)
-
-
-def test_values_within_tasks_are_accuracies_on_a_fixed_subsample() -> None:
-    stream = running(small_stream(tasks=small_tasks(2, n_test=600), evaluate_every=16), [0, 2])
-    learner = mlp(stream)
-    rows = rows_of(learner, stream)
-    chosen = torch.from_numpy(draws.permutation([draws.FIXED], "evaluation/1", 600)[0, :500])
-    samples = stream.test(1)
-    right = learner.predict(samples.inputs[None, chosen], None).argmax(-1) == samples.labels[0, chosen]
-    last = [row for row in rows if row.metric == "accuracy_within" and row.after_task == 2 and row.on_task == 1]
-    assert [(row.seed, row.value, row.n) for row in last] == [
-        (seed, right[i].double().mean().item(), 500) for i, seed in ((0, 0), (1, 2))
-    ]
-    start = {
-        row.seed: row.value for row in rows if row.metric == "accuracy_within" and (row.after_task, row.samples_seen) == (0, 0)
-    }
-    right = mlp(stream).predict(samples.inputs[None, chosen], None).argmax(-1) == samples.labels[0, chosen]
-    assert start == {0: right[0].double().mean().item(), 2: right[1].double().mean().item()}
 
 
 def test_prequential_accuracy_is_measured_on_each_batch_before_learning_it() -> None:
@@ -289,119 +203,3 @@ def position(stream: Stream, i: int, seed_index: int) -> tuple[Tensor, Tensor]:
             return (x if order is None else x[order[seed_index]]), samples.labels[0, i]
         i -= len(samples)
     raise IndexError(i)
-
-
-def test_the_number_of_batches_is_what_a_learner_observes_before_its_last_row() -> None:
-    stream = running(small_stream(tasks=small_tasks(3, n_train=[40, 41, 7]), passes=2))
-    spy, _ = spied(stream)
-    assert Schedule.of(stream, 8, "sequential").steps_to_last_row == len(spy.batches) == 2 * (5 + 6 + 1)
-    spy, _ = spied(stream, presents="cumulative")
-    last = len(spy.batches) - (2 * 5 + 2 * 11)
-    assert Schedule.of(stream, 8, "cumulative").steps_to_last_row == last == 2 * 11
-
-
-def test_joint_is_told_no_task_and_no_task_mask_in_task_il() -> None:
-    stream = running(small_stream(scenario="task-il"))
-    spy, _ = spied(stream, presents="cumulative")
-    assert {batch.task for batch in spy.batches} == {None}
-    assert all(batch.classes.all() for batch in spy.batches)
-    assert {task for _, task in spy.predicted} == {1, 2, 3}
-
-
-# what is not finite
-
-
-class Breaking(Spy):
-    """Gives a loss or a logit that is not finite from one step of one task on, for the second seed."""
-
-    def __init__(self, stream: Stream, step: int, *, loss: float = 0.0, logit: float = 0.0) -> None:
-        super().__init__({}, problem_of(stream))
-        self.step, self.loss, self.logit = step, loss, logit
-
-    def observe(self, batch: Batch) -> Tensor:
-        losses = super().observe(batch)
-        losses[1] = self.loss if len(self.batches) >= self.step else 0.0
-        return losses
-
-    def predict(self, inputs: Tensor, task: int | None) -> Tensor:
-        logits = super().predict(inputs, task).clone()
-        logits[1, -1, -1] = self.logit if len(self.batches) >= self.step else 0.0
-        return logits
-
-
-@pytest.mark.parametrize("protocol", [{}, {"evaluate_every": 8}, {"prequential": True}])
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-@pytest.mark.parametrize("logit", [0.0, float("nan")])
-def test_a_loss_that_is_not_finite_names_seed_task_and_step(value: float, logit: float, protocol: dict[str, Any]) -> None:
-    stream = running(small_stream(**protocol), [4, 9])
-    with pytest.raises(NotFiniteError, match=rf"seed 9, task 2, step 3: the loss is {value}\. No record was written\."):
-        rows_of(Breaking(stream, 5 + 3, loss=value, logit=logit), stream)
-
-
-@pytest.mark.parametrize(("protocol", "step"), [({}, 5), ({"evaluate_every": 8}, 3), ({"prequential": True}, 3)])
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_logit_that_is_not_finite_names_seed_task_and_step(value: float, protocol: dict[str, Any], step: int) -> None:
-    stream = running(small_stream(**protocol), [4, 9])
-    with pytest.raises(NotFiniteError, match=rf"seed 9, task 2, step {step}: a logit is not finite\. No record was written\."):
-        rows_of(Breaking(stream, 5 + 3, logit=value), stream)
-
-
-def test_a_logit_that_is_not_finite_before_any_training_says_so() -> None:
-    stream = running(small_stream(), [4, 9])
-    with pytest.raises(NotFiniteError, match="seed 9, before the first task: a logit is not finite"):
-        rows_of(Breaking(stream, 0, logit=float("nan")), stream)
-
-
-def test_a_rate_that_is_too_high_is_reported_where_it_happens() -> None:
-    stream = running(small_stream(evaluate="final"))
-    with pytest.raises(NotFiniteError, match=r"seed 0, task \d, step \d"):
-        rows_of(mlp(stream, rate=1e30), stream)
-
-
-# predictions that break the rules
-
-
-class Faulty(Spy):
-    """Predicts as a spy does, and breaks one rule on the way."""
-
-    fault = ""
-
-    def __init__(self, stream: Stream) -> None:
-        super().__init__({}, problem_of(stream))
-        self.statistics = torch.zeros(len(stream.seeds), 3)
-        self.trained = False
-
-    def state_dict(self) -> dict[str, Tensor]:
-        return {"statistics": self.statistics}
-
-    def observe(self, batch: Batch) -> Tensor:
-        self.trained = True
-        return super().observe(batch)
-
-    def predict(self, inputs: Tensor, task: int | None) -> Tensor:
-        logits = super().predict(inputs, task)
-        if self.fault == "writes":
-            inputs.zero_()
-        if self.fault == "learns" and self.trained:
-            self.statistics += 1.0
-        return {"one seed": logits[:1], "no seeds": logits[0], "one sample": logits[:, :1]}.get(self.fault, logits)
-
-
-@pytest.mark.parametrize(
-    ("fault", "rule"),
-    [
-        ("one seed", r"must return logits \(S, N, C\) = \(2, 20, 6\), got \(1, 20, 6\)"),
-        ("no seeds", r"must return logits \(S, N, C\) = \(2, 20, 6\), got \(20, 6\)"),
-        ("one sample", r"must return logits \(S, N, C\) = \(2, 20, 6\), got \(2, 1, 6\)"),
-        ("writes", "must not write to its inputs"),
-        ("learns", "must change nothing, but changed statistics"),
-    ],
-)
-def test_a_prediction_that_breaks_a_rule_is_refused_by_name(fault: str, rule: str) -> None:
-    stream = running(small_stream(), [4, 9])
-    learner = Faulty(stream)
-    rows_of(learner, stream)
-    learner = Faulty(stream)
-    learner.fault = fault
-    with pytest.raises(NlbenchError, match=rf"Faulty\.predict {rule}"):
-        rows_of(learner, stream)
