@@ -64,7 +64,11 @@ STREAMS: Final = {
     "arrays": Extension("nlbench.streams.arrays:ArrayStream", "nlbench.streams.config:Arrays"),
 }
 
-SOURCES: Final[dict[str, Extension]] = {}
+SOURCES: Final = {
+    "digits": Extension("nlbench.sources.package:DIGITS"),
+    "mnist": Extension("nlbench.sources.idx:MNIST"),
+    "fashion-mnist": Extension("nlbench.sources.idx:FASHION_MNIST"),
+}
 
 _TABLES: Final[dict[Group, dict[str, Extension]]] = {
     "learners": LEARNERS,
@@ -77,7 +81,7 @@ _ONE: Final[dict[Group, str]] = {
     "learners": "learner",
     "networks": "network",
     "streams": "stream kind",
-    "sources": "source",
+    "sources": "data set",
     "metrics": "metric",
 }
 

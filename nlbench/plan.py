@@ -4,16 +4,21 @@ starts none.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import blake2b
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, TypedDict
 
+from numpy.typing import ArrayLike
+
 from nlbench import catalog
-from nlbench.errors import NlbenchError, SpecError, UnknownNameError
+from nlbench.errors import DataError, NlbenchError, SpecError, UnknownNameError
+from nlbench.sources import Source
+from nlbench.sources.given import given
 from nlbench.specs import (
     LearnerSpec,
     StreamSpec,
@@ -32,7 +37,7 @@ PRECISIONS: Final = ("float32", "bf16")
 """Of matrix products. A learner declares which it has."""
 
 _PACKAGE: Final = Path(__file__).resolve().parent
-_RUNNING_HALF: Final = ("batch.py", "seeds.py", "sources.py", "protocol", "streams", "learners", "nested", "kernels")
+_RUNNING_HALF: Final = ("batch.py", "seeds.py", "sources", "protocol", "streams", "learners", "nested", "kernels")
 
 STREAM_TABLES: Final = ("stream", "protocol")
 RECIPE_TABLES: Final = ("learner", "batch", "presents")
@@ -62,15 +67,49 @@ class RunOptions(MachineOptions, total=False):
 
 
 @dataclass(frozen=True)
+class DeclaredStream:
+    """A stream under its name: its declaration, and the data set that it is cut from, arrays given in Python included; None
+    where its kind makes its own samples.
+    """
+
+    name: str
+    spec: StreamSpec
+    source: Source | None
+
+    @property
+    def data(self) -> dict[str, str]:
+        """Checksums of the data, by source."""
+        return {} if self.source is None else {self.source.name: self.source.checksum}
+
+    def identity(self) -> dict[str, Any]:
+        """Return what makes two streams the same: everything but the names and the gate's margins."""
+        return {**self.spec.identity(), "data": self.data}
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits of `identity`."""
+        return digest(self.identity())
+
+
+@dataclass(frozen=True)
 class Plan:
     """One learner on one stream over a set of seeds, every value decided."""
 
     model: str
-    stream_name: str
     learner: LearnerSpec
-    stream: StreamSpec
+    declared: DeclaredStream
     seeds: tuple[int, ...]
     precision: str = "float32"
+
+    @property
+    def stream_name(self) -> str:
+        """The stream's name."""
+        return self.declared.name
+
+    @property
+    def stream(self) -> StreamSpec:
+        """The stream's declaration."""
+        return self.declared.spec
 
     @property
     def batch(self) -> int:
@@ -85,7 +124,7 @@ class Plan:
         return digest(
             {
                 "protocol_version": PROTOCOL_VERSION,
-                "stream": self.stream.identity(),
+                "stream": self.declared.identity(),
                 "learner": self.learner.identity(),
                 "source": running_half_digest(),
                 "precision": self.precision,
@@ -104,11 +143,11 @@ class Plan:
             "scenario": self.stream.stream.scenario,
             "seeds": list(self.seeds),
             "fingerprint": self.fingerprint,
-            "stream_digest": self.stream.digest,
-            "stream_spec": {key: value for key, value in self.stream.identity().items() if key != "data"},
+            "stream_digest": self.declared.digest,
+            "stream_spec": self.stream.identity(),
             "learner_digest": self.learner.digest,
             "learner_spec": {**self.learner.identity(), "batch": self.batch},
-            "data": self.stream.data,
+            "data": self.declared.data,
             "check": self.stream.check.model_dump(mode="json", exclude_none=True),
             "n_tasks": self.stream.stream.tasks,
             "protocol_version": PROTOCOL_VERSION,
@@ -119,16 +158,15 @@ class Plan:
 
 def resolve(
     model: str,
-    stream: str,
+    stream: str | DeclaredStream,
     *,
     seeds: Sequence[int],
     scenario: str | None = None,
     overrides: Mapping[str, str] | None = None,
     precision: str = "float32",
-    declared: StreamSpec | None = None,
 ) -> Plan:
-    """Return the plan that names and overrides decide. `declared` is the stream itself where it was made in Python under the
-    name `stream`.
+    """Return the plan that names and overrides decide; `stream` is a name, a file, or the stream itself where it was made in
+    Python.
 
     Override keys start with `stream.`, `protocol.`, `learner.`, `batch` or `presents`. Raises `SpecError` or
     `UnknownNameError`.
@@ -142,19 +180,43 @@ def resolve(
         raise SpecError([f"--set {key}: must be one of {known}" for key in unknown])
     if scenario is not None:
         overrides["stream.scenario"] = scenario
-    spec, name = _stream(stream, overrides, declared)
-    return Plan(learner := _recipe_name(model), name, _learner(model, learner, name, overrides), spec, tuple(seeds), precision)
+    declared, name = _stream(stream, overrides), _recipe_name(model)
+    return Plan(name, _learner(model, name, declared.name, overrides), declared, tuple(seeds), precision)
 
 
-def _stream(stream: str, overrides: Mapping[str, str], declared: StreamSpec | None) -> tuple[StreamSpec, str]:
-    if declared is not None:
-        table = declared.model_dump(mode="python", exclude_none=True)
-        return stream_spec(apply_overrides(table, overrides, STREAM_TABLES), f"stream {stream}"), stream
+def _stream(stream: str | DeclaredStream, overrides: Mapping[str, str]) -> DeclaredStream:
+    if isinstance(stream, DeclaredStream):
+        table = stream.spec.model_dump(mode="python", exclude_none=True)
+        spec = stream_spec(apply_overrides(table, overrides, STREAM_TABLES), f"stream {stream.name}")
+        return replace(stream, spec=spec)
     path = catalog.find("stream", stream)
     spec = stream_spec(apply_overrides(read_table(path), overrides, STREAM_TABLES), str(path))
-    if spec.stream.kind == "arrays":
-        raise SpecError([f'{path}: stream.kind: "arrays" streams are made in Python with nlbench.stream_from_arrays'])
-    return spec, path.stem
+    return DeclaredStream(path.stem, spec, spec.stream.found)
+
+
+def stream_from_arrays(
+    name: str,
+    tasks: Sequence[tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike]],
+    *,
+    scenario: str = "class-il",
+    batch: int = 32,
+    **protocol: object,
+) -> DeclaredStream:
+    """Return a stream of the given tasks, each (train inputs, train labels, test inputs, test labels), in order.
+
+    Inputs are (n, *input_shape) and are used as they are; labels are integers that index the logits directly, from 0. Further
+    keywords are the stream's `[protocol]` values, such as `passes=2` or `evaluate_every=500`. Raises `DataError` where shapes
+    or labels do not fit, `SpecError` where a protocol value breaks its rule.
+    """
+    if not re.fullmatch(r"[^./\\\0][^/\\\0]*", name):
+        raise DataError(f"stream name: must be usable as part of a file name, got {name!r}.")
+    source = given(f"stream {name}", tasks)
+    table = {
+        "title": name,
+        "stream": {"kind": "arrays", "tasks": len(source.tasks), "scenario": scenario},
+        "protocol": {"batch": batch, **protocol},
+    }
+    return DeclaredStream(name, stream_spec(table, f"stream {name}"), source)
 
 
 def _recipe_name(model: str) -> str:

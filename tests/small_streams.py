@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import struct
 from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ from nlbench import Batch, Learner, Problem, protocol
 from nlbench.learners.cms import Cms
 from nlbench.learners.config import CmsConfig, MlpConfig
 from nlbench.learners.mlp import Mlp
-from nlbench.plan import resolve
+from nlbench.plan import DeclaredStream, resolve, stream_from_arrays
 from nlbench.protocol import evaluate_stream
 from nlbench.records import Row
-from nlbench.specs import SOURCES, Source, stream_spec
-from nlbench.streams.arrays import ArrayStream, ArrayTasks, from_arrays
+from nlbench.sources import Source
+from nlbench.sources.idx import MNIST
+from nlbench.specs import stream_spec
 from nlbench.streams.building import build
 from nlbench.streams.stream import Stream
 
@@ -53,16 +55,16 @@ def small_tasks(
 
 def small_stream(
     name: str = "small", *, scenario: str = "class-il", batch: int = 8, tasks: Any = None, **protocol: Any
-) -> ArrayTasks:
+) -> DeclaredStream:
     """Return a declared stream of small tasks; labels are shared by the tasks of domain-il."""
-    return from_arrays(
+    return stream_from_arrays(
         name, tasks or small_tasks(shared_labels=scenario == "domain-il"), scenario=scenario, batch=batch, **protocol
     )
 
 
-def running(declared: ArrayTasks, seeds: Sequence[int] = (0,)) -> ArrayStream:
+def running(declared: DeclaredStream, seeds: Sequence[int] = (0,)) -> Stream:
     """Return the running form of a declared stream on the CPU."""
-    return ArrayStream(declared, seeds, CPU)
+    return build(declared, seeds, CPU)
 
 
 def declared_stream(
@@ -70,7 +72,8 @@ def declared_stream(
 ) -> Stream:
     """Return a running stream cut from a data set."""
     table = {"title": kind, "stream": {"kind": kind, "source": source, **stream}, "protocol": {"batch": 16, **(protocol or {})}}
-    return build(kind, stream_spec(table, kind), seeds, CPU)
+    spec = stream_spec(table, kind)
+    return build(DeclaredStream(kind, spec, spec.stream.found), seeds, CPU)
 
 
 def problem_of(stream: Stream, *, steps: int = 1000) -> Problem:
@@ -185,7 +188,7 @@ def made_mnist(folder: Path, *, side: int = 6, n_train: int = 300, n_test: int =
             np.uint8
         )
         arrays[f"{part}-labels-idx1-ubyte"] = labels
-    place = folder / SOURCES["mnist"].folder
+    place = folder / MNIST.folder
     place.mkdir(parents=True, exist_ok=True)
     for name, array in arrays.items():
         if packed:
@@ -194,6 +197,4 @@ def made_mnist(folder: Path, *, side: int = 6, n_train: int = 300, n_test: int =
             (place / name).write_bytes(idx_bytes(array))
     pixels = arrays["train-images-idx3-ubyte"] / 255
     checksums = {name: sha256(idx_bytes(array)).hexdigest() for name, array in arrays.items()}
-    return SOURCES["mnist"]._replace(
-        input_shape=(1, side, side), files=checksums, mean=float(pixels.mean()), std=float(pixels.std())
-    )
+    return replace(MNIST, input_shape=(1, side, side), files=checksums, mean=float(pixels.mean()), std=float(pixels.std()))

@@ -2,13 +2,18 @@ from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from nlbench import catalog, plan
-from nlbench.errors import NlbenchError, SpecError, UnknownNameError
-from nlbench.plan import Plan, resolve
+from nlbench.errors import DataError, NlbenchError, SpecError, UnknownNameError
+from nlbench.plan import DeclaredStream, Plan, resolve, stream_from_arrays
+from nlbench.sources import package
+from nlbench.specs import stream_spec
 
 
 def resolved(model: str = "mlp", stream: str = "split-digits", **overrides: str) -> Plan:
@@ -48,7 +53,7 @@ def test_a_stream_may_be_a_file(tmp_path: Path) -> None:
     shutil.copy(catalog.find("stream", "split-digits"), tmp_path / "own.toml")
     own = resolved("mlp", str(tmp_path / "own.toml"))
     assert own.stream_name == "own"
-    assert own.stream.digest == resolved().stream.digest
+    assert own.declared.digest == resolved().declared.digest
 
 
 def test_the_scenario_is_an_override_of_the_stream() -> None:
@@ -180,3 +185,56 @@ def test_a_package_s_learner_is_identified_by_its_source_too(tmp_path: Path, mon
         resolved("learners_here.yours:Mine")
     with pytest.raises(NlbenchError, match=r"no_such\.module: cannot be imported"):
         resolved("no_such.module:Mine")
+
+
+X, Y = np.zeros((4, 3), np.float32), np.array([0, 1, 0, 1])
+
+
+def test_protocol_values_are_checked_like_those_of_a_file() -> None:
+    with pytest.raises(SpecError, match=r"stream s: protocol.pases: is not a known key \(did you mean passes\?\)"):
+        stream_from_arrays("s", [(X, Y, X, Y)], pases=2)
+
+
+@pytest.mark.parametrize("name", ["a/b", "", "../x", ".hidden"])
+def test_a_name_that_cannot_be_part_of_a_file_name_is_refused(name: str) -> None:
+    with pytest.raises(DataError, match="stream name: must be usable as part of a file name"):
+        stream_from_arrays(name, [(X, Y, X, Y)])
+
+
+def test_a_file_cannot_name_arrays(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text('title = "t"\n[stream]\nkind = "arrays"\ntasks = 2\n[protocol]\nbatch = 8\n')
+    with pytest.raises(SpecError, match=r"are made in Python with nlbench\.stream_from_arrays"):
+        resolved("mlp", str(path))
+
+
+def test_a_plan_holds_the_data_that_it_was_given_and_overrides_leave_it_there() -> None:
+    declared = stream_from_arrays("s", [(X, Y, X, Y)])
+    made = resolve("mlp", declared, seeds=(0,), overrides={"protocol.passes": "2"})
+    assert made.declared.source is declared.source
+    assert (made.stream_name, made.stream.protocol.passes) == ("s", 2)
+    assert made.describe()["data"] == {"arrays": declared.source.checksum}
+    other = resolve("mlp", stream_from_arrays("s", [(X + 1, Y, X, Y)]), seeds=(0,), overrides={"protocol.passes": "2"})
+    assert other.fingerprint != made.fingerprint
+
+
+def stream_digest(table: dict[str, Any]) -> str:
+    spec = stream_spec(table, "s")
+    return DeclaredStream("s", spec, spec.stream.found).digest
+
+
+def test_the_digest_of_a_stream_is_what_changes_results_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    base = {"title": "t", "stream": {"kind": "permuted", "source": "digits"}, "protocol": {"batch": 16}}
+    same = stream_digest(base)
+    assert stream_digest({**base, "title": "u", "check": {"forgetting": 0.5}}) == same
+    defaults = {**base["stream"], "tasks": 10, "scenario": "domain-il"}
+    assert stream_digest({**base, "stream": defaults}) == same
+    for table, key, value in [
+        ("stream", "tasks", 9),
+        ("stream", "scenario", "task-il"),
+        ("protocol", "batch", 17),
+        ("protocol", "boundaries", True),
+    ]:
+        assert stream_digest({**base, table: {**base[table], key: value}}) != same
+    monkeypatch.setattr(package, "DIGITS", replace(package.DIGITS, files={"digits.csv": "0" * 64}))
+    assert stream_digest(base) != same

@@ -83,7 +83,7 @@ def test_hope_reaches_its_targets(records, model, stream, accuracy, forgetting):
 
 def test_hope_is_as_good_as_joint_ridge_on_split_digits(records):
     """To 0.004, on 512 random ReLU features of the same split."""
-    data = sources.load("digits")
+    data = sources.find("digits").read()
     inputs = [torch.from_numpy(part.reshape(len(part), -1)).double() for part in (data.train_inputs, data.test_inputs)]
     mean, spread = inputs[0].mean(), inputs[0].std()
     scores = []

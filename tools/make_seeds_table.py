@@ -25,7 +25,7 @@ from nlbench.nested.layers import Linear
 from nlbench.nested.level_optimizer import LevelOptimizer
 from nlbench.nested.local_objective import LocalObjective, attach
 from nlbench.seeds import FIXED, normal, permutation
-from nlbench.sources import load
+from nlbench.sources.package import DIGITS
 
 PAGE = Path(__file__).parents[1] / "docs" / "seeds.md"
 SEEDS = (0, 1, 2, 3, 4)
@@ -62,7 +62,7 @@ class Digits(NamedTuple):
 
 def digits() -> Digits:
     """The fixed split of the stream."""
-    data = load("digits")
+    data = DIGITS.read()
     parts = (data.train_inputs, data.train_labels, data.test_inputs, data.test_labels)
     inputs, labels, test_inputs, test_labels = (torch.from_numpy(part) for part in parts)
     return Digits(inputs.flatten(1), labels, test_inputs.flatten(1), test_labels)

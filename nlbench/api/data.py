@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from nlbench import sources, specs
-from nlbench.errors import DataError, UnknownNameError
+from nlbench import catalog, sources
+from nlbench.errors import DataError
+from nlbench.sources import Source
 
 
 class Verified(NamedTuple):
@@ -21,26 +22,22 @@ class Verified(NamedTuple):
 
 def fetch_data(names: Sequence[str] = (), data: str | Path | None = None) -> list[Verified]:
     """Download what is missing of data sets, all by default, and check every checksum; return what became of each."""
-    return _each(names, data, sources.fetch)
+    return [_looked(source, data, source.fetch) for source in _sources(names)]
 
 
 def verify_data(names: Sequence[str] = (), data: str | Path | None = None) -> list[Verified]:
     """Check the checksums of the data sets that are here, all by default; return what was found of each."""
-    return _each(names, data, sources.verify)
+    return [_looked(source, data, source.verify) for source in _sources(names)]
 
 
-def _each(names: Sequence[str], data: str | Path | None, look: Callable[[str, Path | None], dict[str, Path]]) -> list[Verified]:
-    """Look at each data set, after making sure that all are known."""
-    folder = None if data is None else Path(data)
-    for name in names:
-        if name not in specs.SOURCES:
-            raise UnknownNameError("data set", name, specs.SOURCES)
-    return [_looked(name, folder, look) for name in names or specs.SOURCES]
+def _sources(names: Sequence[str]) -> list[Source]:
+    """Return the data sets of these names, all known ones by default."""
+    return [sources.find(name) for name in names or catalog.extensions("sources")]
 
 
-def _looked(name: str, folder: Path | None, look: Callable[[str, Path | None], dict[str, Path]]) -> Verified:
+def _looked(source: Source, data: str | Path | None, look: Callable[[Path | None], dict[str, Path]]) -> Verified:
     try:
-        found = look(name, folder)
+        found = look(None if data is None else Path(data))
     except DataError as error:
-        return Verified(name, None, 0, str(error))
-    return Verified(name, next(iter(found.values())).parent, len(found))
+        return Verified(source.name, None, 0, str(error))
+    return Verified(source.name, next(iter(found.values())).parent if found else None, len(found))

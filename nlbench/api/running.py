@@ -11,20 +11,19 @@ from dataclasses import dataclass, replace
 from numbers import Integral
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from nlbench import plan as plans
 from nlbench import sources
 from nlbench.errors import NlbenchError
-from nlbench.plan import Machine, MachineOptions, Plan, RunOptions
+from nlbench.plan import DeclaredStream, Machine, MachineOptions, Plan, RunOptions
+from nlbench.plan import stream_from_arrays as stream_from_arrays
 from nlbench.records import Record, Row, read_record
-from nlbench.streams.config import SourceConfig
 
 if TYPE_CHECKING:
     import pandas
 
     from nlbench.runner import Estimate
-    from nlbench.streams.arrays import ArrayTasks
     from nlbench.tune import Search, Trial
 
 Listener = Callable[[Row], None]
@@ -71,7 +70,7 @@ def parse_seeds(seeds: int | str | Sequence[int]) -> tuple[int, ...]:
 
 def resolve(
     model: str,
-    stream: str | ArrayTasks,
+    stream: str | DeclaredStream,
     *,
     seeds: int | str | Sequence[int] = 5,
     scenario: str | None = None,
@@ -79,15 +78,13 @@ def resolve(
     precision: str = "float32",
 ) -> Plan:
     """Return what `run` would do, every value decided, without running it."""
-    name, declared = (stream, None) if isinstance(stream, str) else (stream.name, stream.spec)
-    return plans.resolve(
-        model, name, seeds=parse_seeds(seeds), scenario=scenario, overrides=overrides, precision=precision, declared=declared
-    )
+    chosen = parse_seeds(seeds)
+    return plans.resolve(model, stream, seeds=chosen, scenario=scenario, overrides=overrides, precision=precision)
 
 
 def run(
     model: str,
-    stream: str | ArrayTasks,
+    stream: str | DeclaredStream,
     *,
     seeds: int | str | Sequence[int] = 5,
     results: str | Path = "results",
@@ -111,15 +108,13 @@ def run(
     """
     precision = options.get("precision", "float32")
     plan = resolve(model, stream, seeds=seeds, scenario=scenario, overrides=overrides, precision=precision)
-    declared = None if isinstance(stream, str) else stream
-    return carry_out(plan, Path(results), _machine(options), declared, force=force, listen=listen)
+    return carry_out(plan, Path(results), _machine(options), force=force, listen=listen)
 
 
 def carry_out(
     plan: Plan,
     results: Path,
     machine: Machine,
-    declared: ArrayTasks | None = None,
     *,
     force: bool = False,
     listen: Listener | None = None,
@@ -128,9 +123,9 @@ def carry_out(
     missing = missing_seeds(plan, results, force)
     added: tuple[int, ...] = ()
     if missing:
-        stream = plan.stream.stream
-        with sources.read_ahead(stream.source, machine.data) if isinstance(stream, SourceConfig) else nullcontext():
-            added = _heard(running_half().execute(replace(plan, seeds=missing), results, machine, declared, force=force), listen)
+        source = plan.declared.source
+        with sources.read_ahead(source, machine.data) if source is not None else nullcontext():
+            added = _heard(running_half().execute(replace(plan, seeds=missing), results, machine, force=force), listen)
     kept = tuple(seed for seed in missing if seed not in added)
     return Run(read_record(plan.record_path(results)), added, kept)
 
@@ -220,12 +215,3 @@ def running_half() -> ModuleType:
         if collects:
             gc.enable()
     return runner
-
-
-def stream_from_arrays(name: str, tasks: Sequence[tuple[Any, Any, Any, Any]], **options: Any) -> ArrayTasks:
-    """Return a stream of the given tasks, each (train inputs, train labels, test inputs, test labels); see
-    `nlbench.streams.arrays.from_arrays`.
-    """
-    from nlbench.streams.arrays import from_arrays
-
-    return from_arrays(name, tasks, **options)

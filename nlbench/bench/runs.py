@@ -16,13 +16,13 @@ from typing import Final, NamedTuple
 import numpy as np
 import torch
 
+from nlbench import sources
 from nlbench.bench.kernels import Limits, measure_limits
 from nlbench.bench.loop import Outcome, Perceptron, Task, learn
 from nlbench.learners.mlp import Mlp
 from nlbench.plan import Machine, Plan, resolve
 from nlbench.protocol import Schedule, evaluate_stream
 from nlbench.runner import build_stream, prepare, threads
-from nlbench.sources import files
 from nlbench.streams.stream import Stream
 
 LOOP: Final = "tight loop"
@@ -48,7 +48,8 @@ class Case(NamedTuple):
         if self.within:
             return plan
         protocol = plan.stream.protocol.model_copy(update={"evaluate_every": None})
-        return replace(plan, stream=plan.stream.model_copy(update={"protocol": protocol}))
+        spec = plan.stream.model_copy(update={"protocol": protocol})
+        return replace(plan, declared=replace(plan.declared, spec=spec))
 
 
 CASES: Final = (
@@ -234,7 +235,7 @@ def time_commands(commands: Sequence[tuple[str, int]], repeats: int, data: Path 
         options = ["--model", "mlp", "--stream", stream, "--seeds", str(seeds), *(["--data", str(data)] if data else [])]
         lines[f"nlbench run --model mlp --stream {stream} --seeds {seeds}"] = ["-m", "nlbench", "run", *options]
         if seeds == 1:
-            images = next(iter(files("mnist", data).values())).parent
+            images = next(iter(sources.find("mnist").locate(data).values())).parent
             lines[f"{LOOP}, {stream}, 1 seed"] = ["-m", "nlbench.bench.loop", stream, str(images)]
     seconds: dict[str, list[float]] = {name: [] for name in lines}
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}

@@ -64,7 +64,7 @@ def verified(found: Iterable[Verified]) -> None:
     """Print where the data sets lie that are as they should be."""
     for one in found:
         if not one.problem:
-            line(f"{one.name}: {one.files} files verified in {one.folder}")
+            line(f"{one.name}: {one.files} files verified" + (f" in {one.folder}" if one.folder else ""))
 
 
 def report(done: Report) -> None:

@@ -14,7 +14,6 @@ from nlbench.batch import Batch, Batches
 from nlbench.plan import Machine, Plan
 from nlbench.protocol import Count, Meeting, Position, Schedule, Stretch
 from nlbench.runner.preparing import prepare, threads
-from nlbench.streams.arrays import ArrayTasks
 
 WARM_UP: Final = 13
 """Batches that compile and load what the rest uses: not timed."""
@@ -37,11 +36,11 @@ class Estimate:
 
 
 @torch.no_grad()
-def estimate(plan: Plan, machine: Machine, declared: ArrayTasks | None = None) -> Estimate:
+def estimate(plan: Plan, machine: Machine) -> Estimate:
     """Return steps, updates of each level up to the last row, bytes and a time estimate from a few timed batches; nothing is
     recorded.
     """
-    stream, learner = prepare(plan, machine, declared)
+    stream, learner = prepare(plan, machine)
     schedule = Schedule.of(stream, plan.batch, plan.learner.presents)
     meeting = Meeting(learner, stream, schedule)
     predicted = schedule.predicted([len(stream.test(task)) for task in range(1, schedule.n_tasks + 1)])

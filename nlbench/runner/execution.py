@@ -15,13 +15,10 @@ from nlbench.protocol import BOUNDARY, evaluate_stream
 from nlbench.records import Row, add_execution, environment
 from nlbench.runner.checkpoint import Checkpoint, text
 from nlbench.runner.preparing import prepare, threads
-from nlbench.streams.arrays import ArrayTasks
 
 
 @torch.no_grad()
-def execute(
-    plan: Plan, results: Path, machine: Machine, declared: ArrayTasks | None = None, *, force: bool = False
-) -> Generator[Row, None, tuple[int, ...]]:
+def execute(plan: Plan, results: Path, machine: Machine, *, force: bool = False) -> Generator[Row, None, tuple[int, ...]]:
     """Run the plan's seeds and yield every row, those of a resumed checkpoint first; when it ends, the record is written, and
     the seeds that were added to it are returned: all, but those that another run recorded meanwhile.
 
@@ -32,7 +29,7 @@ def execute(
     checkpoint.check_writable()
     if force:
         checkpoint.delete()
-    stream, learner = prepare(plan, machine, declared)
+    stream, learner = prepare(plan, machine)
     rows, completed, state = checkpoint.load()
     cumulative = plan.learner.presents == "cumulative"
     if state and not cumulative:

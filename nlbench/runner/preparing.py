@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from typing import Final, get_args
 
 import torch
@@ -17,7 +16,6 @@ from nlbench.kernels.threads import single_torch_thread
 from nlbench.learners.building import build
 from nlbench.plan import Machine, Plan
 from nlbench.protocol import Schedule, problem_of
-from nlbench.streams.arrays import ArrayStream, ArrayTasks
 from nlbench.streams.building import build as built_stream
 from nlbench.streams.stream import Stream
 
@@ -36,12 +34,9 @@ def torch_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def build_stream(plan: Plan, machine: Machine, declared: ArrayTasks | None = None) -> Stream:
-    """Return the stream of a plan, its data loaded and verified; `declared` is the stream itself where it was made in Python."""
-    device = torch_device(machine.device)
-    if declared is not None:
-        return ArrayStream(replace(declared, spec=plan.stream), plan.seeds, device)
-    return built_stream(plan.stream_name, plan.stream, plan.seeds, device, machine.data)
+def build_stream(plan: Plan, machine: Machine) -> Stream:
+    """Return the stream of a plan, its data loaded and verified."""
+    return built_stream(plan.declared, plan.seeds, torch_device(machine.device), machine.data)
 
 
 def build_learner(plan: Plan, stream: Stream, backend: str) -> Learner:
@@ -52,9 +47,9 @@ def build_learner(plan: Plan, stream: Stream, backend: str) -> Learner:
     return build(plan.learner.learner, problem_of(stream, steps=steps, backend=backend, precision=plan.precision))
 
 
-def prepare(plan: Plan, machine: Machine, declared: ArrayTasks | None = None) -> tuple[Stream, Learner]:
+def prepare(plan: Plan, machine: Machine) -> tuple[Stream, Learner]:
     """Return the stream and the learner of a plan, ready for the first batch."""
-    stream = build_stream(plan, machine, declared)
+    stream = build_stream(plan, machine)
     return stream, build_learner(plan, stream, machine.backend)
 
 

@@ -1,4 +1,4 @@
-"""Declarations: TOML -> frozen models, their canonical digests, and the data sets they may name. Imports no torch."""
+"""Declarations: TOML -> frozen models, their canonical digests. Imports no torch."""
 
 from nlbench.specs.kinds import ExternalConfig, KindOf
 from nlbench.specs.learners import LearnerSpec
@@ -14,16 +14,13 @@ from nlbench.specs.loading import (
     validate_file,
 )
 from nlbench.specs.model import Closed, canonical, digest
-from nlbench.specs.sources import SOURCES, Source
 from nlbench.specs.streams import StreamConfig, StreamSpec
 
 __all__ = [
-    "SOURCES",
     "Closed",
     "ExternalConfig",
     "KindOf",
     "LearnerSpec",
-    "Source",
     "StreamConfig",
     "StreamSpec",
     "apply_overrides",

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from nlbench.specs.kinds import KindOf
-from nlbench.specs.model import Closed, digest
+from nlbench.specs.model import Closed
 
 Scenario = Literal["task-il", "domain-il", "class-il"]
 OutputSpace = Literal["all", "seen", "task"]
@@ -21,9 +21,9 @@ class StreamConfig(Closed):
     scenario: Scenario = "class-il"
 
     @property
-    def data(self) -> dict[str, str]:
-        """Checksums of the data the stream is cut from, by source."""
-        return {}
+    def found(self) -> Any:
+        """The data set that the stream is cut from; None where it makes its own samples."""
+        return None
 
 
 class Protocol(Closed):
@@ -74,20 +74,9 @@ class StreamSpec(Closed):
         """The logits that compete, with the scenario's default filled in."""
         return self.protocol.output_space or ("task" if self.stream.scenario == "task-il" else "all")
 
-    @property
-    def data(self) -> dict[str, str]:
-        """Checksums of the data the stream is cut from, by source."""
-        return self.stream.data
-
     def identity(self) -> dict[str, Any]:
-        """Return what makes two streams the same: everything but the title and the gate's margins."""
+        """Return what makes two streams of the same data the same: everything but the title and the gate's margins."""
         return {
             "stream": self.stream.model_dump(mode="json"),
             "protocol": self.protocol.model_dump(mode="json"),
-            "data": self.data,
         }
-
-    @property
-    def digest(self) -> str:
-        """16 hexadecimal digits of `identity`."""
-        return digest(self.identity())

@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, model_validator
+from pydantic_core import PydanticCustomError
 
-from nlbench.specs.sources import SOURCES, SourceName
+from nlbench import catalog, sources
+from nlbench.errors import SpecError
+from nlbench.sources import Source
+from nlbench.specs.problems import near
 from nlbench.specs.streams import Scenario, StreamConfig
+
+
+def _known(name: str) -> str:
+    names = catalog.extensions("sources")
+    if ":" in name or name in names:
+        return name
+    rule = f"must be one of {', '.join(sorted(names))}, or package.module:NAME{near(name, names)}"
+    raise PydanticCustomError("source_unknown", "{rule}", {"rule": rule})
 
 
 class SourceConfig(StreamConfig):
     """A stream cut from one data set."""
 
-    source: SourceName
+    source: Annotated[str, AfterValidator(_known)]
+    _found: Source = PrivateAttr()
+
+    @model_validator(mode="after")
+    def _find(self) -> Self:
+        self._found = sources.find(self.source)
+        return self
 
     @property
-    def data(self) -> dict[str, str]:
-        return {self.source: SOURCES[self.source].checksum}
+    def found(self) -> Source:
+        """The data set itself."""
+        return self._found
 
 
 class Split(SourceConfig):
@@ -30,7 +49,7 @@ class Split(SourceConfig):
 
     @model_validator(mode="after")
     def _divides(self) -> Split:
-        classes = SOURCES[self.source].n_classes
+        classes = self.found.n_classes
         if classes % self.tasks:
             raise ValueError(f"tasks: must divide the {classes} classes of {self.source}, got {self.tasks}")
         if self.class_order == "seed" and (self.train_quota is None or self.test_quota is None):
@@ -60,11 +79,11 @@ class Rotated(SourceConfig):
 
 
 class Arrays(StreamConfig):
-    """Tasks given as arrays through the Python interface; `checksum` identifies their contents."""
+    """Tasks given as arrays through the Python interface."""
 
     kind: Literal["arrays"]
-    checksum: str
 
     @property
-    def data(self) -> dict[str, str]:
-        return {"arrays": self.checksum}
+    def found(self) -> Source:
+        """No declaration names arrays: they are what `nlbench.stream_from_arrays` was given."""
+        raise SpecError(['stream.kind: "arrays" streams are made in Python with nlbench.stream_from_arrays'])

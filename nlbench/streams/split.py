@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,8 +13,8 @@ from torch import Tensor
 
 from nlbench import seeds as draws
 from nlbench.errors import SpecError
-from nlbench.sources import Arrays
-from nlbench.specs import SOURCES, StreamSpec
+from nlbench.plan import DeclaredStream
+from nlbench.sources import read
 from nlbench.streams.config import Split
 from nlbench.streams.stream import Samples, Stream, standardised
 
@@ -24,35 +25,35 @@ class SplitStream(Stream):
     Labels are positions in the class order (class-il, task-il) or within the task (domain-il).
     """
 
-    def __init__(self, name: str, spec: StreamSpec, arrays: Arrays, seeds: Sequence[int], device: torch.device) -> None:
-        super().__init__(name, spec, seeds, device)
-        config = spec.stream
+    def __init__(self, declared: DeclaredStream, seeds: Sequence[int], device: torch.device, data: Path | None = None) -> None:
+        super().__init__(declared, seeds, device)
+        config, source = self.spec.stream, declared.source
         assert isinstance(config, Split)
-        facts = SOURCES[config.source]
-        self.input_shape = facts.input_shape
-        self._per_task = facts.n_classes // config.tasks
-        self.n_classes = self._per_task if self.scenario == "domain-il" else facts.n_classes
-        train_inputs, test_inputs = standardised(arrays, config.source, device)
+        assert source is not None
+        self.input_shape = source.input_shape
+        self._per_task = source.n_classes // config.tasks
+        self.n_classes = self._per_task if self.scenario == "domain-il" else source.n_classes
+        arrays = read(source, data)
+        train_inputs, test_inputs = standardised(arrays, source, device)
         # sorted by class, so that in natural order a task's test set is one block that needs no copy
         by_class = np.argsort(arrays.test_labels, kind="stable")
         test_inputs, test_labels = test_inputs[torch.from_numpy(by_class).to(device)], arrays.test_labels[by_class]
         class_orders = (
-            draws.permutation(seeds, "class-order", facts.n_classes)
+            draws.permutation(seeds, "class-order", source.n_classes)
             if config.class_order == "seed"
-            else np.arange(facts.n_classes)[None]
+            else np.arange(source.n_classes)[None]
         )
-        self._train = self._tasks(train_inputs, arrays.train_labels, class_orders, config.train_quota, name)
-        self._test = self._tasks(test_inputs, test_labels, class_orders, config.test_quota, name)
+        self._train = self._tasks(train_inputs, arrays.train_labels, class_orders, config.train_quota)
+        self._test = self._tasks(test_inputs, test_labels, class_orders, config.test_quota)
 
     def _tasks(
-        self, inputs: Tensor, labels: NDArray[np.int64], class_orders: NDArray[np.int64], quota: int | None, name: str
+        self, inputs: Tensor, labels: NDArray[np.int64], class_orders: NDArray[np.int64], quota: int | None
     ) -> list[Samples]:
         by_class = [np.flatnonzero(labels == label)[:quota] for label in range(class_orders.shape[1])]
         short = [label for label, rows in enumerate(by_class) if quota is not None and len(rows) < quota]
         if short:
-            raise SpecError(
-                [f"{name}: stream quota: must be at most {min(len(rows) for rows in by_class)} samples per class, got {quota}"]
-            )
+            most = min(len(rows) for rows in by_class)
+            raise SpecError([f"{self.declared.name}: stream quota: must be at most {most} samples per class, got {quota}"])
         tasks = []
         for first in range(0, class_orders.shape[1], self._per_task):
             positions = range(first, first + self._per_task)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -15,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nlbench import seeds as draws
-from nlbench.sources import Arrays
-from nlbench.specs import SOURCES, StreamSpec
+from nlbench.plan import DeclaredStream
+from nlbench.sources import Arrays, Source
 
 AHEAD: Final = {"cuda": 8}
 """Batches gathered at once, where a launch costs more than its data; elsewhere one, which stays in the cache."""
@@ -99,17 +100,21 @@ class Samples:
 class Stream:
     """An ordered list of tasks, numbered 1…T, for S seeds. Subclasses say which rows a task has; the base does the rest.
 
-    `name` and `spec` identify it; `input_shape` and `n_classes` are what a learner is told. A seed's data never depends on
-    the other seeds.
+    `declared` identifies it; `input_shape` and `n_classes` are what a learner is told. A seed's data never depends on the other
+    seeds. A kind of stream of one's own carries a `Config`, whose base is `nlbench.streams.config.SourceConfig` where it is cut
+    from a data set: `declared.source`, which `nlbench.sources.read` reads.
     """
 
-    def __init__(self, name: str, spec: StreamSpec, seeds: Sequence[int], device: torch.device) -> None:
-        self.name = name
-        self.spec = spec
+    def __init__(self, declared: DeclaredStream, seeds: Sequence[int], device: torch.device, data: Path | None = None) -> None:
+        """Make the tasks for these seeds on a device; `data` is the folder of data sets, None where they are always looked for.
+        Subclasses set `input_shape` and `n_classes`.
+        """
+        self.declared = declared
+        self.spec = declared.spec
         self.seeds = tuple(seeds)
         self.device = device
-        self.n_tasks = spec.stream.tasks
-        self.scenario = spec.stream.scenario
+        self.n_tasks = self.spec.stream.tasks
+        self.scenario = self.spec.stream.scenario
         self.input_shape: tuple[int, ...]
         self.n_classes: int
 
@@ -185,12 +190,11 @@ class Stream:
         return (counts.double() / labels.shape[1]).expand(len(self.seeds))
 
 
-def standardised(arrays: Arrays, source: str, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return train and test images, (pixel - mean) / std with the training set's constants, made in the arrays' own memory: to
-    ask for as much again takes longer than all arithmetic. The arrays' images are raw no more.
+def standardised(arrays: Arrays, source: Source, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return train and test inputs, (value - mean) / std with the training set's constants, made in the arrays' own memory: to
+    ask for as much again takes longer than all arithmetic. The arrays' inputs are raw no more.
     """
-    facts = SOURCES[source]
-    mean, std = np.float32(facts.mean), np.float32(facts.std)
+    mean, std = np.float32(source.mean), np.float32(source.std)
 
     def scaled(images: NDArray[np.float32]) -> Tensor:
         np.subtract(images, mean, out=images)

@@ -17,7 +17,7 @@ class ValidationStream(Stream):
     """Tasks 1…`tasks` of a stream; a fixed `share` of each training set, the same for all seeds, stands in for the test set."""
 
     def __init__(self, stream: Stream, tasks: int, share: float) -> None:
-        super().__init__(stream.name, stream.spec, stream.seeds, stream.device)
+        super().__init__(stream.declared, stream.seeds, stream.device)
         self.input_shape, self.n_classes, self.n_tasks = stream.input_shape, stream.n_classes, min(tasks, stream.n_tasks)
         self._stream = stream
         self._share = share

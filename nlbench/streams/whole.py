@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache, partial
 from math import cos, radians, sin
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from nlbench import seeds as draws
-from nlbench.sources import Arrays
-from nlbench.specs import SOURCES, StreamSpec
-from nlbench.streams.config import Permuted, Rotated
+from nlbench.plan import DeclaredStream
+from nlbench.sources import Arrays, read
+from nlbench.streams.config import Rotated
 from nlbench.streams.stream import Samples, Stream, standardised
 
 
@@ -22,14 +23,20 @@ class WholeStream(Stream):
     task-il).
     """
 
-    def __init__(self, name: str, spec: StreamSpec, arrays: Arrays, seeds: Sequence[int], device: torch.device) -> None:
-        super().__init__(name, spec, seeds, device)
-        assert isinstance(spec.stream, Permuted | Rotated)
-        self._source = spec.stream.source
-        self._own_classes = SOURCES[self._source].n_classes
+    def __init__(self, declared: DeclaredStream, seeds: Sequence[int], device: torch.device, data: Path | None = None) -> None:
+        super().__init__(declared, seeds, device)
+        assert declared.source is not None
+        self._source = declared.source
+        self._own_classes = self._source.n_classes
         self.n_classes = self._own_classes * (1 if self.scenario == "domain-il" else self.n_tasks)
+        arrays = read(self._source, data)
         self._train_labels = torch.from_numpy(arrays.train_labels).to(device)
         self._test_labels = torch.from_numpy(arrays.test_labels).to(device)
+        self._show(arrays)
+
+    def _show(self, arrays: Arrays) -> None:
+        """Make the inputs that the tasks show, and set `input_shape`."""
+        raise NotImplementedError
 
     def _samples(self, inputs: Tensor, labels: Tensor, task: int) -> Samples:
         offset = 0 if self.scenario == "domain-il" else self._own_classes * (task - 1)
@@ -50,12 +57,12 @@ class WholeStream(Stream):
 class PermutedStream(WholeStream):
     """Each task reorders the pixels, the first task included; samples are pixel vectors (Goodfellow et al. 2013)."""
 
-    def __init__(self, name: str, spec: StreamSpec, arrays: Arrays, seeds: Sequence[int], device: torch.device) -> None:
-        super().__init__(name, spec, arrays, seeds, device)
-        self._train_inputs, self._test_inputs = (images.flatten(1) for images in standardised(arrays, self._source, device))
+    def _show(self, arrays: Arrays) -> None:
+        inputs = standardised(arrays, self._source, self.device)
+        self._train_inputs, self._test_inputs = (images.flatten(1) for images in inputs)
         self.input_shape = tuple(self._train_inputs.shape[1:])
         self._orders = [
-            torch.from_numpy(draws.permutation(seeds, f"permutation/{task}", self.input_shape[0])).to(device)
+            torch.from_numpy(draws.permutation(self.seeds, f"permutation/{task}", self.input_shape[0])).to(self.device)
             for task in range(1, self.n_tasks + 1)
         ]
 
@@ -74,16 +81,14 @@ class RotatedStream(WholeStream):
     task needs them; the last training set and all test sets are kept.
     """
 
-    def __init__(self, name: str, spec: StreamSpec, arrays: Arrays, seeds: Sequence[int], device: torch.device) -> None:
-        super().__init__(name, spec, arrays, seeds, device)
-        config = spec.stream
+    def _show(self, arrays: Arrays) -> None:
+        config, source = self.spec.stream, self._source
         assert isinstance(config, Rotated)
-        facts = SOURCES[self._source]
-        self.input_shape = facts.input_shape
-        train, test = torch.from_numpy(arrays.train_inputs).to(device), torch.from_numpy(arrays.test_inputs).to(device)
+        self.input_shape = source.input_shape
+        train, test = (torch.from_numpy(each).to(self.device) for each in (arrays.train_inputs, arrays.test_inputs))
 
         def turned(images: Tensor, task: int) -> Tensor:
-            return rotate(images, config.degrees * (task - 1)).sub_(facts.mean).div_(facts.std)
+            return rotate(images, config.degrees * (task - 1)).sub_(source.mean).div_(source.std)
 
         self._turned = partial(turned, train)
         self._train_images = lru_cache(maxsize=1)(self._turned)

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from small_streams import made_mnist
 
-from nlbench import api
+from nlbench import api, catalog
 from nlbench.errors import UnknownNameError
-from nlbench.specs import SOURCES
+from nlbench.sources import idx
 
 
 def test_each_data_set_is_answered_for_and_a_missing_one_stops_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(SOURCES, "mnist", made_mnist(tmp_path))
+    monkeypatch.setattr(idx, "MNIST", made_mnist(tmp_path))
     missing, here = api.verify_data(["fashion-mnist", "mnist"], tmp_path)
     assert (here.name, here.folder, here.files, here.problem) == ("mnist", tmp_path / "MNIST" / "raw", 4, "")
     assert (missing.name, missing.folder, missing.files) == ("fashion-mnist", None, 0)
@@ -30,4 +30,4 @@ def test_an_unknown_name_is_refused_before_anything_is_looked_at(tmp_path: Path)
 
 
 def test_all_are_looked_at_where_none_is_named(tmp_path: Path) -> None:
-    assert [one.name for one in api.verify_data((), tmp_path)] == list(SOURCES)
+    assert [one.name for one in api.verify_data((), tmp_path)] == list(catalog.SOURCES)

@@ -15,14 +15,14 @@ from nlbench.bench import loop, runs
 from nlbench.bench.runs import Case, bench_runs
 from nlbench.errors import UnknownNameError
 from nlbench.plan import Machine
-from nlbench.specs import SOURCES
+from nlbench.sources import idx
 
 CPU = Machine(device="cpu")
 
 
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setitem(SOURCES, "mnist", made_mnist(tmp_path, side=28, n_train=320))
+    monkeypatch.setattr(idx, "MNIST", made_mnist(tmp_path, side=28, n_train=320))
     monkeypatch.setenv("NLBENCH_DATA", str(tmp_path))
     return tmp_path
 
@@ -61,7 +61,7 @@ def test_a_run_that_learns_something_else_fails_the_check(monkeypatch: pytest.Mo
 
 
 def test_the_loop_is_a_program(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    loop.main("permuted-mnist", str(made / SOURCES["mnist"].folder))
+    loop.main("permuted-mnist", str(made / idx.MNIST.folder))
     found = json.loads(capsys.readouterr().out)
     assert np.shape(found["accuracies"]) == (11, 10)
     assert found["train"] > 0

@@ -11,13 +11,15 @@ import pytest
 import torch
 from small_streams import CPU, smaller
 
-from nlbench import Batch, Learner, catalog, sources
+from nlbench import Batch, Learner, catalog
 from nlbench.learners.building import build
 from nlbench.metrics import compute
-from nlbench.plan import Plan, resolve
+from nlbench.plan import DeclaredStream, Plan, resolve
 from nlbench.protocol import Schedule, evaluated_tasks, problem_of
-from nlbench.specs import SOURCES, read_table, stream_spec, validate_file
-from nlbench.streams.building import find
+from nlbench.sources import Arrays
+from nlbench.sources.idx import Idx
+from nlbench.specs import read_table, stream_spec, validate_file
+from nlbench.streams.building import build as build_stream
 from nlbench.streams.stream import Stream
 
 MODELS, NAMES = catalog.names("model"), catalog.names("stream")
@@ -33,16 +35,19 @@ SHARE = 20
 def stream_named(name: str) -> Stream:
     """Return a stream of the catalog; MNIST-like images are made, a row of noise each."""
     spec = stream_spec(read_table(catalog.find("stream", name)), name)
-    source = spec.stream.source
-    if source == "digits":
-        return find(spec.stream.kind)(name, spec, sources.load(source), SEEDS, CPU)
-    rng = np.random.Generator(np.random.Philox(0))
-    parts = []
-    for n in (60000 // SHARE, 10000 // SHARE):
-        images = np.zeros((n, *SOURCES[source].input_shape), np.float32)
-        images[:, 0, 14] = rng.random((n, 28), dtype=np.float32)
-        parts += [images, np.arange(n) % 10]
-    return find(spec.stream.kind)(name, spec, sources.Arrays(*parts), SEEDS, CPU)
+    found = spec.stream.found
+    return build_stream(DeclaredStream(name, spec, found if found.name == "digits" else Made(**vars(found))), SEEDS, CPU)
+
+
+class Made(Idx):
+    def read(self, data: object = None) -> Arrays:
+        rng = np.random.Generator(np.random.Philox(0))
+        parts = []
+        for n in (60000 // SHARE, 10000 // SHARE):
+            images = np.zeros((n, *self.input_shape), np.float32)
+            images[:, 0, 14] = rng.random((n, 28), dtype=np.float32)
+            parts += [images, np.arange(n) % 10]
+        return Arrays(*parts)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -8,13 +8,13 @@ import pytest
 from command_line import Command
 from small_streams import made_mnist
 
-from nlbench.specs import SOURCES
+from nlbench.sources import idx
 
 
 def test_data_verify_names_what_is_here_and_what_is_not(
     command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setitem(SOURCES, "mnist", made_mnist(tmp_path / "data"))
+    monkeypatch.setattr(idx, "MNIST", made_mnist(tmp_path / "data"))
     here = command("data", "verify", "digits", "mnist", "--data", "data")
     assert here.code == 0
     assert here.out.splitlines()[1] == "mnist: 4 files verified in data/MNIST/raw"

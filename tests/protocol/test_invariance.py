@@ -32,7 +32,7 @@ from nlbench.learners.mlp import Mlp
 from nlbench.plan import Machine, resolve
 from nlbench.protocol import BOUNDARY, evaluate_stream
 from nlbench.runner import prepare
-from nlbench.specs import SOURCES, Source
+from nlbench.sources import Source, idx
 
 RECIPES = catalog.names("model")
 FULL_SIZE = ("mlp", "cms", "hope", "joint", "chance")
@@ -232,7 +232,7 @@ def test_a_seed_scores_the_same_within_a_sample_a_cell_elsewhere(
     recipe: str, stream: str, made: tuple[Path, Source], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NLBENCH_DATA", str(made[0]))
-    monkeypatch.setitem(SOURCES, "mnist", made[1])
+    monkeypatch.setattr(idx, "MNIST", made[1])
     overrides = {"batch": "16", "protocol__evaluate_every": "1000000", "stream__tasks": "2", **smaller(recipe, stream)}
     (_, among), (_, alone) = (run_recipe(recipe, stream, seeds, **overrides) for seeds in ((0, 3), (3,)))
     ours = [row for row in among if row.seed == 3 and row.metric in ("accuracy", "accuracy_within")]

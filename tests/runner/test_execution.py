@@ -311,7 +311,7 @@ def test_metadata_says_what_was_resolved_and_what_ran(tmp_path: Path) -> None:
     assert said.stream_spec["protocol"]["passes"] == 2
     assert said.learner_spec["learner"]["periods"] == [1, 4, 16]
     assert said.learner_spec["batch"] == 16
-    assert said.data == plan.stream.data
+    assert said.data == plan.declared.data
     assert said.fingerprint == plan.fingerprint
     assert (said.device, said.precision, said.protocol_version) == ("cpu", "float32", 1)
     assert said.threads == 1
@@ -420,5 +420,5 @@ def test_a_stream_of_arrays_runs_through_the_same_door(tmp_path: Path) -> None:
     assert done.record.accuracies.shape == (2, 4, 3)
     assert nlbench.run("mlp", declared, seeds=2, results=tmp_path).seeds_run == ()
     plan = nlbench.resolve("mlp", declared, seeds=2)
-    rows = untimed(list(execute(plan, tmp_path / "again", CPU, declared)))
+    rows = untimed(list(execute(plan, tmp_path / "again", CPU)))
     assert [row for row in rows if row.metric == "accuracy"] == done.record.values("accuracy")

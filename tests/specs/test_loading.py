@@ -37,7 +37,11 @@ def stream_problems(**changes: Any) -> list[str]:
         ({"protocol__boundaries": 1}, "s.toml: protocol.boundaries: must be a valid boolean, got 1"),
         ({"protocol__pases": 2}, "s.toml: protocol.pases: is not a known key (did you mean passes?), got 2"),
         ({"stream__task": 5}, "s.toml: stream.task: is not a known key (did you mean tasks?), got 5"),
-        ({"stream__source": "mnits"}, "s.toml: stream.source: must be 'digits', 'mnist' or 'fashion-mnist', got 'mnits'"),
+        (
+            {"stream__source": "mnits"},
+            "s.toml: stream.source: must be one of digits, fashion-mnist, mnist, or package.module:NAME"
+            " (did you mean mnist or digits?), got 'mnits'",
+        ),
         ({"stream__tasks": 3}, "s.toml: stream.tasks: must divide the 10 classes of digits, got 3"),
         ({"check__forgetting": float("inf")}, "s.toml: check.forgetting: must be a finite number, got inf"),
         (

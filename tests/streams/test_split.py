@@ -7,9 +7,8 @@ import pytest
 import torch
 from small_streams import declared_stream
 
-from nlbench import sources
 from nlbench.errors import SpecError
-from nlbench.specs import SOURCES
+from nlbench.sources.package import DIGITS
 from nlbench.streams.stream import Samples
 
 TASKS = range(1, 6)
@@ -22,7 +21,7 @@ def images(samples: Samples, seed_index: int = 0) -> tuple[torch.Tensor, torch.T
 
 @cache
 def digit_of() -> dict[bytes, int]:
-    arrays = sources.load("digits")
+    arrays = DIGITS.read()
     pixels = np.concatenate([arrays.train_inputs, arrays.test_inputs])
     labels = [*arrays.train_labels, *arrays.test_labels]
     return {np.rint(x * 16).astype(np.uint8).tobytes(): int(y) for x, y in zip(pixels, labels, strict=True)}
@@ -30,7 +29,7 @@ def digit_of() -> dict[bytes, int]:
 
 def class_of(inputs: torch.Tensor) -> list[int]:
     """Return the digit that each standardised image shows, found by its pixels in the data set."""
-    facts = SOURCES["digits"]
+    facts = DIGITS
     return [digit_of()[np.rint((x * facts.std + facts.mean) * 16).astype(np.uint8).tobytes()] for x in inputs.double().numpy()]
 
 
@@ -49,7 +48,7 @@ def test_scenarios_differ_in_labels_and_logits_only(scenario: str, n_classes: in
 
 
 def test_tasks_share_the_data_set_out_without_loss_or_overlap() -> None:
-    stream, arrays = declared_stream("split", tasks=5), sources.load("digits")
+    stream, arrays = declared_stream("split", tasks=5), DIGITS.read()
     for part, labels in ((stream.train, arrays.train_labels), (stream.test, arrays.test_labels)):
         rows = [part(task).rows[0] for task in TASKS]
         assert sorted(torch.cat(rows).tolist()) == list(range(len(labels)))
@@ -102,7 +101,7 @@ def test_class_order_by_seed_permutes_classes_and_keeps_tasks_equal_in_size() ->
 
 
 def test_a_quota_beyond_the_data_names_the_most_there_is() -> None:
-    most = int(np.bincount(sources.load("digits").test_labels).min())
+    most = int(np.bincount(DIGITS.read().test_labels).min())
     declared_stream("split", tasks=5, train_quota=10, test_quota=most)
     with pytest.raises(SpecError, match=f"at most {most} samples per class, got {most + 1}"):
         declared_stream("split", tasks=5, train_quota=10, test_quota=most + 1)

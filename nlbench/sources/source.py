@@ -1,0 +1,166 @@
+"""The base of every data set: what is known of it, where its files are looked for and how they are checked against their SHA-256
+before use; and what is read, beforehand where the files are there.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import zlib
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import platformdirs
+from numpy.typing import NDArray
+
+from nlbench.errors import DataError
+from nlbench.specs import digest
+
+
+@dataclass(frozen=True, slots=True)
+class Arrays:
+    """A data set: inputs as float32 (N, *input_shape), raw pixels in [0, 1] where they are images; labels int64 (N,) from 0."""
+
+    train_inputs: NDArray[np.float32]
+    train_labels: NDArray[np.int64]
+    test_inputs: NDArray[np.float32]
+    test_labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Source:
+    """A data set as declared; a subclass says how it is read, and how it is fetched where it can be.
+
+    mean, std  of all numbers of the training set's inputs as they are read: streams show (input - mean) / std; by default nothing
+               is changed
+    files      by path inside `folder`, the SHA-256 of the (uncompressed) bytes
+    folder     where the files lie in a folder of data sets
+    """
+
+    name: str
+    title: str
+    kind: Literal["image", "vector", "sequence", "features"]
+    """What a sample is."""
+    input_shape: tuple[int, ...]
+    n_classes: int
+    mean: float = 0.0
+    std: float = 1.0
+    files: Mapping[str, str] = field(default_factory=dict)
+    folder: str = ""
+    origin: str = ""
+    """Who made it, and where it is published."""
+    licence: str = ""
+
+    @property
+    def checksum(self) -> str:
+        """One digest over all file checksums."""
+        return digest(dict(self.files))
+
+    def read(self, data: Path | None = None) -> Arrays:
+        """Return the whole data set, its files verified and fetched first where that is possible. The arrays are the caller's to
+        change. Raises `DataError` if it cannot be had.
+        """
+        raise NotImplementedError
+
+    def fetch(self, data: Path | None = None) -> dict[str, Path]:
+        """Return the files after getting what is missing, and checking all. Raises `DataError` if they cannot be had."""
+        return self.verify(data)
+
+    def locate(self, data: Path | None = None) -> dict[str, Path]:
+        """Return where each file lies, without reading it; empty if any is missing."""
+        for folder in folders(data):
+            found = {file: path for file in self.files if (path := _existing(folder / self.folder / file))}
+            if len(found) == len(self.files):
+                return found
+        return {}
+
+    def verify(self, data: Path | None = None) -> dict[str, Path]:
+        """Return where each file lies after checking every SHA-256. Raises `DataError` naming the file that differs, or what is
+        missing.
+        """
+        found = self.locate(data)
+        if self.files and not found:
+            raise self.missing(data)
+        for file, path in found.items():
+            checked(path, self.files[file])
+        return found
+
+    def missing(self, data: Path | None, reason: str = "") -> DataError:
+        """Return the error of a data set that no folder holds."""
+        looked = ", ".join(str(folder / self.folder) for folder in folders(data))
+        return DataError(
+            f"{self.name}: not found in {looked}{reason}.",
+            f"Put its files into {self.folder}/ of a folder named by --data or NLBENCH_DATA,"
+            f" or run `nlbench data fetch {self.name}` with a network.",
+        )
+
+
+_ahead: Final[dict[tuple[Source, *tuple[Path, ...]], Future[Arrays]]] = {}
+"""What is being read, by source and files."""
+
+
+def read(source: Source, data: Path | None = None) -> Arrays:
+    """Return a data set as it was read ahead, or else read now; checked for shape and labels. Raises `DataError`."""
+    reading = _ahead.pop((source, *source.locate(data).values()), None)
+    arrays = source.read(data) if reading is None else reading.result()
+    for part, inputs, labels in (
+        ("train", arrays.train_inputs, arrays.train_labels),
+        ("test", arrays.test_inputs, arrays.test_labels),
+    ):
+        if inputs.shape != (len(labels), *source.input_shape) or inputs.dtype != np.float32:
+            shape = f"(N, {', '.join(map(str, source.input_shape))})"
+            raise DataError(f"{source.name}: {part} inputs must be float32 {shape}, got {inputs.dtype} {inputs.shape}.")
+        if labels.dtype != np.int64 or len(labels) == 0 or labels.min() < 0 or labels.max() >= source.n_classes:
+            raise DataError(f"{source.name}: {part} labels must be int64 from 0 to {source.n_classes - 1}.")
+    return arrays
+
+
+@contextmanager
+def read_ahead(source: Source, data: Path | None = None) -> Iterator[None]:
+    """Begin to read a data set for the next `read` of it inside, which raises what there is to raise: unpacking, checking and
+    scaling images run beside the import of torch. What has no files in a folder of data sets, or lacks them, is left to `read`.
+    """
+    found = source.locate(data) if source.folder else {}
+    key: tuple[Source, *tuple[Path, ...]] = (source, *found.values())
+    if found:
+        reader = ThreadPoolExecutor(1, "read-ahead")
+        _ahead[key] = reader.submit(source.read, data)
+        reader.shutdown(wait=False)
+    try:
+        yield
+    finally:
+        _ahead.pop(key, None)
+
+
+def folders(data: Path | None) -> list[Path]:
+    """Return where data sets are looked for, in order: `data` alone if given, else NLBENCH_DATA, then the user cache."""
+    if data is not None:
+        return [data]
+    named = os.environ.get("NLBENCH_DATA")
+    return [*([Path(named)] if named else []), Path(platformdirs.user_cache_dir("nlbench"))]
+
+
+def checked(path: Path, expected: str) -> bytes:
+    """Return the (uncompressed) content of a file. Raises `DataError` if it cannot be read or has another SHA-256."""
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read: {error}.", "Delete it and run `nlbench data fetch`.") from None
+    found = sha256(content).hexdigest()
+    if found != expected:
+        raise DataError(
+            f"{path}: SHA-256 must be {expected[:12]}…, got {found[:12]}….",
+            "Delete the file and run `nlbench data fetch`, or point --data elsewhere.",
+        )
+    return content
+
+
+def _existing(path: Path) -> Path | None:
+    packed = path.with_name(f"{path.name}.gz")
+    return path if path.is_file() else packed if packed.is_file() else None
