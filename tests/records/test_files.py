@@ -20,8 +20,9 @@ def test_record_files_are_named_by_paths_folders_and_patterns(tmp_path: Path) ->
 def test_a_file_named_twice_counts_once_in_the_order_of_its_first_name(tmp_path: Path) -> None:
     for name in ("a.parquet", "b.parquet"):
         (tmp_path / name).touch()
-    found = record_files([tmp_path / "b.parquet", tmp_path, tmp_path / "." / "a.parquet"])
-    assert [path.name for path in found] == ["b.parquet", "a.parquet"]
+    (tmp_path / "sub").mkdir()
+    found = record_files([tmp_path / "b.parquet", tmp_path, tmp_path / "sub" / ".." / "a.parquet"])
+    assert found == [tmp_path / "b.parquet", tmp_path / "a.parquet"]
 
 
 def test_references_below_a_folder_count_only_where_they_are_asked_for(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ def test_what_readers_of_many_records_need_lies_first(metric: str) -> None:
     assert belongs_first(metric, frozenset({"forgetting"}))
 
 
-@pytest.mark.parametrize("metric", ["accuracy_within", "level.4.updates", "prequential_accuracy", "forgetting_first", "byte"])
+@pytest.mark.parametrize("metric", ["accuracy_within", "level.4.updates", "prequential_accuracy", "forgetting_first", "bytesize"])
 def test_all_else_lies_behind(metric: str) -> None:
     assert not belongs_first(metric, frozenset({"forgetting"}))
 
