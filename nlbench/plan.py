@@ -25,8 +25,8 @@ from nlbench.specs import (
     apply_overrides,
     digest,
     learner_spec,
-    mistyped_streams,
     read_table,
+    recipes,
     stream_spec,
 )
 
@@ -77,6 +77,11 @@ class DeclaredStream:
     source: Source | None
 
     @property
+    def what(self) -> str:
+        """Its kind and source, such as `split/digits`: what a recipe's `[on]` table may name in place of its name."""
+        return f"{self.spec.stream.kind}/{self.source.name if self.source else ''}"
+
+    @property
     def data(self) -> dict[str, str]:
         """Checksums of the data, by source."""
         return {} if self.source is None else {self.source.name: self.source.checksum}
@@ -100,6 +105,8 @@ class Plan:
     declared: DeclaredStream
     seeds: tuple[int, ...]
     precision: str = "float32"
+    notes: tuple[str, ...] = ()
+    """What the user should know of how it was decided."""
 
     @property
     def stream_name(self) -> str:
@@ -181,7 +188,8 @@ def resolve(
     if scenario is not None:
         overrides["stream.scenario"] = scenario
     declared, name = _stream(stream, overrides), _recipe_name(model)
-    return Plan(name, _learner(model, name, declared.name, overrides), declared, tuple(seeds), precision)
+    learner, notes = _learner(model, name, declared, overrides)
+    return Plan(name, learner, declared, tuple(seeds), precision, notes)
 
 
 def _stream(stream: str | DeclaredStream, overrides: Mapping[str, str]) -> DeclaredStream:
@@ -225,7 +233,7 @@ def _recipe_name(model: str) -> str:
     return name if place else Path(model).stem if model.endswith(".toml") else model
 
 
-def _learner(model: str, name: str, stream: str, overrides: Mapping[str, str]) -> LearnerSpec:
+def _learner(model: str, name: str, stream: DeclaredStream, overrides: Mapping[str, str]) -> tuple[LearnerSpec, tuple[str, ...]]:
     table: dict[str, Any]
     if ":" in model:
         table, where = {"learner": {"kind": model}}, model
@@ -239,17 +247,31 @@ def _learner(model: str, name: str, stream: str, overrides: Mapping[str, str]) -
             table, where = {"learner": {"kind": model}}, model
         else:
             table, where = read_table(path), str(path)
-            on = table["on"] if isinstance(table.get("on"), dict) else {}
-            if mistyped := mistyped_streams(on, {*catalog.names("stream"), stream}, where):
-                raise SpecError(mistyped)
-    # a recipe's [on."<stream>"] values give way to the command line
-    here = table.get("on", {}).get(stream, {}) if isinstance(table.get("on"), dict) else {}
-    if isinstance(here, dict) and here and isinstance(table.get("learner"), dict):
-        table = {**table, "learner": {**table["learner"], **{k: v for k, v in here.items() if k != "batch"}}}
-        table = {**table, "batch": here["batch"]} if "batch" in here else table
-        table.pop("on")
-    table = apply_overrides(table, overrides, RECIPE_TABLES)
-    return learner_spec(table, where, name=name, source_digest=source_digest(table))
+            if lines := recipes.mistyped(table, {*catalog.names("stream"), stream.name}, where):
+                raise SpecError(lines)
+    note = _overlooked(table, where, stream)
+    # the command line has the last word
+    table = apply_overrides(recipes.merged(table, (stream.what, stream.name)), overrides, RECIPE_TABLES)
+    return learner_spec(table, where, name=name, source_digest=source_digest(table)), (note,) if note else ()
+
+
+def _overlooked(table: Mapping[str, Any], place: str, stream: DeclaredStream) -> str:
+    """Return what there is to say where a recipe has values for a stream of ours, and a stream of the user's own, of the same
+    kind and source, gets none of them.
+    """
+    on = recipes.tables(table)
+    ours = catalog.names("stream")
+    if stream.name in (*on, *ours) or stream.what in on:
+        return ""
+    for name in on:
+        if name in ours:
+            cut = read_table(catalog.find("stream", name))["stream"]
+            if f"{cut['kind']}/{cut.get('source')}" == stream.what:
+                return (
+                    f'{place}: on."{name}" is for the stream of that name: {stream.name}, which is {stream.what} too, gets none'
+                    f' of its values. Call the table on."{stream.what}", or copy it as on."{stream.name}".'
+                )
+    return ""
 
 
 def source_digest(table: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import nlbench
 from nlbench import catalog, plan
 from nlbench.errors import DataError, NlbenchError, SpecError, UnknownNameError
 from nlbench.plan import DeclaredStream, Plan, resolve, stream_from_arrays
@@ -238,3 +239,35 @@ def test_the_digest_of_a_stream_is_what_changes_results_and_nothing_else(monkeyp
         assert stream_digest({**base, table: {**base[table], key: value}}) != same
     monkeypatch.setattr(package, "DIGITS", replace(package.DIGITS, files={"digits.csv": "0" * 64}))
     assert stream_digest(base) != same
+
+
+RECIPE = '[learner]\nkind = "mlp"\n[on."split/digits"]\nrate = 0.5\nhidden = [4]\n[on."mine"]\nrate = 0.25\n'
+
+
+def test_values_for_a_kind_and_source_hold_for_a_copy_and_those_of_a_name_come_last(tmp_path: Path) -> None:
+    recipe = tmp_path / "r.toml"
+    recipe.write_text(RECIPE)
+    for name in ("copy", "mine"):
+        shutil.copy(catalog.find("stream", "split-digits"), tmp_path / f"{name}.toml")
+    found = {name: resolved(str(recipe), str(tmp_path / f"{name}.toml")) for name in ("copy", "mine")}
+    assert {name: plan.learner.learner.rate for name, plan in found.items()} == {"copy": 0.5, "mine": 0.25}
+    assert all(plan.learner.learner.hidden == (4,) and not plan.notes for plan in found.values())
+    assert resolved(str(recipe), "permuted-digits").learner.learner.rate == 0.1
+    copied = resolved("hope", str(tmp_path / "copy.toml"))
+    assert copied.learner.learner == resolved("hope").learner.learner
+
+
+def test_a_copy_that_gets_no_values_of_the_stream_it_was_is_told_so_in_one_line(tmp_path: Path) -> None:
+    recipe, copy = tmp_path / "r.toml", tmp_path / "copy.toml"
+    recipe.write_text('[learner]\nkind = "mlp"\n[on."split-digits"]\nrate = 0.5\n')
+    shutil.copy(catalog.find("stream", "split-digits"), copy)
+    (note,) = resolved(str(recipe), str(copy)).notes
+    assert note.startswith(f'{recipe}: on."split-digits" is for the stream of that name: copy, which is split/digits too, gets')
+    assert 'Call the table on."split/digits"' in note
+    assert "\n" not in note
+    shutil.copy(catalog.find("stream", "permuted-digits"), copy)
+    assert resolved(str(recipe), str(copy)).notes == ()  # another kind
+    assert resolved(str(recipe)).notes == resolved(str(recipe), "permuted-digits").notes == ()
+    shutil.copy(catalog.find("stream", "split-digits"), copy)
+    with pytest.warns(UserWarning, match=r"split/digits too"):
+        nlbench.run(str(recipe), str(copy), seeds=1, results=tmp_path, device="cpu", overrides={"stream.tasks": "1"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -108,6 +109,8 @@ def run(
     """
     precision = options.get("precision", "float32")
     plan = resolve(model, stream, seeds=seeds, scenario=scenario, overrides=overrides, precision=precision)
+    for remark in plan.notes:
+        warnings.warn(remark, stacklevel=2)
     return carry_out(plan, Path(results), _machine(options), force=force, listen=listen)
 
 

@@ -48,10 +48,12 @@ def run(
     Seeds run together as one tensor axis. Interrupt it whenever you like: the same command resumes.
     """
     from nlbench import api, loggers
-    from nlbench.display import records, running
+    from nlbench.display import console, records, running
 
     machine = api.options(device=device, backend=backend, data=data)
     plan = api.resolve(model, stream, seeds=seeds, scenario=scenario, overrides=overrides(set_), precision=precision)
+    for remark in plan.notes:
+        console.note(remark)
     if dry_run:
         running.dry_run(plan, api.estimate(plan, machine), format == Format.json)
         return

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from nlbench.specs.kinds import ExternalConfig
 from nlbench.specs.learners import LearnerSpec
 from nlbench.specs.model import Closed
 from nlbench.specs.problems import near, problems, shown
+from nlbench.specs.recipes import merged, mistyped, tables
 from nlbench.specs.streams import StreamSpec
 
 Table = dict[str, Any]
@@ -86,8 +86,8 @@ def stream_spec(table: Table, place: str) -> StreamSpec:
         raise SpecError(problems(error, place, StreamSpec, table)) from None
 
 
-def learner_spec(table: Table, place: str, *, name: str, stream: str | None = None, source_digest: str = "") -> LearnerSpec:
-    """Return the recipe as it applies to `stream`: its `[on."<stream>"]` table merged over `[learner]` and the batch."""
+def learner_spec(table: Table, place: str, *, name: str, source_digest: str = "") -> LearnerSpec:
+    """Return the recipe that a table declares, its `[on]` tables left aside; `place` names it in errors."""
     found = [
         f"{place}: {key}: is not a known key{near(key, RECIPE_KEYS)}, got {shown(value)}"
         for key, value in table.items()
@@ -96,11 +96,9 @@ def learner_spec(table: Table, place: str, *, name: str, stream: str | None = No
     learner, on = table.get("learner", {}), table.get("on", {})
     if not isinstance(learner, dict) or not isinstance(on, dict) or not all(isinstance(value, dict) for value in on.values()):
         raise SpecError([*found, f"{place}: learner and on.<stream> must be tables"])
-    here = on.get(stream, {}) if stream else {}
-    values = {
+    values: Table = {
         **{key: table[key] for key in ("title", "presents", "batch", "provenance") if key in table},
-        **{key: value for key, value in here.items() if key == "batch"},
-        "learner": {**learner, **{key: value for key, value in here.items() if key != "batch"}},
+        "learner": learner,
     }
     try:
         spec = LearnerSpec.model_validate({**values, "name": name, "source_digest": source_digest})
@@ -125,18 +123,6 @@ def own_config(declared: ExternalConfig, owner: type) -> Closed | Table:
         raise SpecError(problems(error, declared.kind, config, values)) from None
 
 
-def mistyped_streams(on: Mapping[str, Any], known: Collection[str], place: str) -> list[str]:
-    """Return one line per `[on."<stream>"]` whose stream is not known but nearly bears a known one's name. Other names are
-    streams of the user's own, as are those that hold a known name whole: `split-digits-2`.
-    """
-    lines = []
-    for name in on:
-        meant = [] if name in known else get_close_matches(name, known, n=1, cutoff=0.85)
-        if meant and meant[0] not in name:
-            lines.append(f'{place}: on."{name}": unknown stream {name!r}. Did you mean {meant[0]}? If it is your own, rename it.')
-    return lines
-
-
 def validate_file(path: Path, streams: Collection[str] = ()) -> str:
     """Return "stream" or "learner": what the file declares, after checking all of it, each `[on."<stream>"]` table included,
     whose stream must not be a mistyped one of `streams`.
@@ -145,12 +131,11 @@ def validate_file(path: Path, streams: Collection[str] = ()) -> str:
     if "stream" in table:
         stream_spec(table, str(path))
         return "stream"
-    on = table["on"] if isinstance(table.get("on"), dict) else {}
-    found = mistyped_streams(on, streams, str(path))
-    for stream in (None, *on):
+    found = mistyped(table, streams, str(path))
+    for stream in (None, *tables(table)):
         place = str(path) if stream is None else f'{path}: on."{stream}"'
         try:
-            learner_spec(table, place, name=path.stem, stream=stream)
+            learner_spec(table if stream is None else merged(table, [stream]), place, name=path.stem)
         except SpecError as error:
             found += [problem for problem in error.problems if problem.replace(place, str(path)) not in found]
     if found:

@@ -109,9 +109,9 @@ def test_unknown_kind_of_stream_names_the_kinds() -> None:
     assert all(kind in line for kind in ("split", "permuted", "rotated"))
 
 
-def recipe_problems(table: dict[str, Any], stream: str | None = None) -> list[str]:
+def recipe_problems(table: dict[str, Any]) -> list[str]:
     with pytest.raises(SpecError) as caught:
-        learner_spec(table, "r.toml", name="r", stream=stream)
+        learner_spec(table, "r.toml", name="r")
     return list(caught.value.problems)
 
 
@@ -146,14 +146,6 @@ def test_a_broken_recipe_is_one_line_with_file_key_rule_and_value(table: dict[st
 def test_a_recipe_reports_inner_and_outer_problems_together() -> None:
     lines = recipe_problems({"learner": {"kind": "mlp", "rate": 0.0, "momentum": 1.0}, "batch": "16", "titel": "x"})
     assert sorted(line.split(": ")[1] for line in lines) == ["batch", "learner.momentum", "learner.rate", "titel"]
-
-
-def test_the_table_of_a_stream_overrides_recipe_values_there_and_only_there() -> None:
-    table = {"learner": {"kind": "mlp", "rate": 0.5}, "batch": 8, "on": {"s": {"rate": 0.25, "batch": 4}, "u": {"rate": 0.125}}}
-    there, elsewhere, third = (learner_spec(table, "r", name="r", stream=stream) for stream in ("s", None, "u"))
-    assert (there.learner.rate, there.batch) == (0.25, 4)
-    assert (elsewhere.learner.rate, elsewhere.batch) == (0.5, 8)
-    assert (third.learner.rate, third.batch) == (0.125, 8)
 
 
 def test_an_external_learner_keeps_its_options_as_given() -> None:
