@@ -153,6 +153,7 @@ class Plan:
             "stream_digest": self.declared.digest,
             "stream_spec": self.stream.identity(),
             "learner_digest": self.learner.digest,
+            "role": self.learner.role,
             "learner_spec": {**self.learner.identity(), "batch": self.batch},
             "data": self.declared.data,
             "check": self.stream.check.model_dump(mode="json", exclude_none=True),

@@ -39,6 +39,7 @@ def metadata(*, seeds: list[int], n_tasks: int, **overrides: Any) -> dict[str, A
         "stream_spec": {"stream": {"kind": "split"}},
         "learner_spec": {"learner": {"kind": "mlp", "width": 256}},
         "learner_digest": "digest-of-mlp",
+        "role": {"mlp": "naive", "joint": "joint"}.get(overrides.get("model", "mlp")),
         "data": {"digits": "sha256-of-digits"},
         "precision": "float32",
         "backend": "reference",

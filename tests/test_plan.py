@@ -271,3 +271,17 @@ def test_a_copy_that_gets_no_values_of_the_stream_it_was_is_told_so_in_one_line(
     shutil.copy(catalog.find("stream", "split-digits"), copy)
     with pytest.warns(UserWarning, match=r"split/digits too"):
         nlbench.run(str(recipe), str(copy), seeds=1, results=tmp_path, device="cpu", overrides={"stream.tasks": "1"})
+
+
+def test_the_role_of_a_recipe_is_recorded_and_no_part_of_what_it_is(tmp_path: Path) -> None:
+    assert (resolved("mlp").describe()["role"], resolved("joint").describe()["role"]) == ("naive", "joint")
+    assert resolved("hope").describe()["role"] is None
+    path = tmp_path / "r.toml"
+    prints = set()
+    for role in ("", 'role = "naive"\n', 'role = "joint"\n'):
+        path.write_text(f'{role}[learner]\nkind = "mlp"\n')
+        prints.add(resolved(str(path)).fingerprint)
+    assert len(prints) == 1
+    path.write_text('role = "bound"\n[learner]\nkind = "mlp"\n')
+    with pytest.raises(SpecError, match=r"r\.toml: role: must be 'naive' or 'joint', got 'bound'"):
+        resolved(str(path))

@@ -19,8 +19,7 @@ from nlbench.specs import digest
 
 TESTED: Final = ("average_accuracy", "forgetting")
 SHOWN: Final = ("average_accuracy", "learning_accuracy", "forgetting", "intransigence", "gap_closed")
-NAIVE: Final = "mlp"  # the recipe of plain fine-tuning
-JOINT: Final = "joint"  # the recipe of the joint bound
+_REFERENCES: Final = {"intransigence": ("joint",), "gap_closed": ("naive", "joint")}  # the roles of recipes that each needs
 ALPHA: Final = 0.05
 _RAN_WITH: Final[Mapping[str, Callable[[Record], Iterable[object]]]] = {
     "precision": lambda record: [record.footer.precision],
@@ -160,7 +159,11 @@ def _apart(named: Mapping[str, Record], alike: Mapping[str, Sequence[str]], show
 def _baseline(named: Mapping[str, Record], wanted: str | None) -> str | None:
     if wanted in named:
         return wanted
-    of_recipe = [label for label, record in named.items() if record.model == (wanted or NAIVE)]
+    of_recipe = [
+        label
+        for label, record in named.items()
+        if (record.model == wanted if wanted is not None else record.footer.role == "naive")
+    ]
     if wanted is not None and len(of_recipe) > 1:
         raise ComparisonError(f"several learners are called {wanted}.", f"Choose one as the baseline: {', '.join(of_recipe)}.")
     if of_recipe:
@@ -181,16 +184,19 @@ def _values(record: Record, records: Sequence[Record]) -> tuple[dict[str, Values
 def _against_references(
     name: str, record: Record, records: Sequence[Record], reasons: dict[str, str]
 ) -> Mapping[int, float | None]:
-    """Return intransigence or gap_closed on the seeds that the record shares with its references."""
+    """Return intransigence or gap_closed on the seeds that the record shares with its references: the records of recipes of the
+    role, and of several those of the record's own network, precision and terms.
+    """
     references = []
-    for recipe in {"intransigence": (JOINT,), "gap_closed": (NAIVE, JOINT)}[name]:
-        found = [other for other in records if other.model == recipe]
+    for role in _REFERENCES[name]:
+        found = [other for other in records if other.footer.role == role]
+        found = [other for other in found if _network(other) == _network(record)] or found
         if len(found) > 1:
             found = [other for other in found if other.footer.precision == record.footer.precision]
         if len(found) > 1:
             found = [other for other in found if other.terms == record.terms]
         if len(found) != 1:
-            reasons[name] = f"needs one record of {recipe} on this stream, there are {len(found)}"
+            reasons[name] = f"needs one record on this stream whose recipe says role = {role}, there are {len(found)}"
             return {}
         references.append(found[0])
     common = set(record.seeds).intersection(*(reference.seeds for reference in references))
@@ -198,6 +204,12 @@ def _against_references(
     if not any(value.value is not None for value in measured.values()):
         reasons[name] = next((value.reason for value in measured.values()), "needs seeds in common with its references")
     return {seed: value.value for seed, value in measured.items()}
+
+
+def _network(record: Record) -> Any:
+    """Return the network that a record's learner says it has; None where it says none."""
+    learner = record.footer.learner_spec.get("learner")
+    return learner.get("network") if isinstance(learner, dict) else None
 
 
 def _entry(label: str, record: Record, values: dict[str, Values], reasons: dict[str, str], paired: Mapping[str, Paired]) -> Entry:

@@ -99,6 +99,7 @@ class Footer(Execution):
     protocol_version: int
     stream_digest: Text
     learner_digest: str | None = None
+    role: str | None = None  # of the recipe: "naive" or "joint"; of protocol 1 never said
     source_digest: str | None = None  # of protocol 1: one digest of all the code
     code: dict[str, str] = Field(default_factory=dict)  # digests by part
     terms: Facts

@@ -20,6 +20,8 @@ class LearnerSpec(Closed):
     learner: Annotated[Closed, KindOf("learners")]
     presents: Literal["sequential", "cumulative"] = "sequential"
     """`cumulative` retrains from the same start on all tasks so far before every row: the joint bound."""
+    role: Literal["naive", "joint"] | None = None
+    """What it stands for where learners are compared: plain fine-tuning, or the joint bound; not part of the identity."""
     batch: PositiveInt | None = None
     """Overrides the stream's batch; None keeps it."""
     source_digest: str = ""

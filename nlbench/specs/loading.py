@@ -20,7 +20,7 @@ from nlbench.specs.streams import StreamSpec
 
 Table = dict[str, Any]
 
-RECIPE_KEYS = ("title", "presents", "batch", "learner", "on", "provenance", "search")
+RECIPE_KEYS = ("title", "role", "presents", "batch", "learner", "on", "provenance", "search")
 """The tables and keys of a recipe file."""
 
 
@@ -97,7 +97,7 @@ def learner_spec(table: Table, place: str, *, name: str, source_digest: str = ""
     if not isinstance(learner, dict) or not isinstance(on, dict) or not all(isinstance(value, dict) for value in on.values()):
         raise SpecError([*found, f"{place}: learner and on.<stream> must be tables"])
     values: Table = {
-        **{key: table[key] for key in ("title", "presents", "batch", "provenance") if key in table},
+        **{key: table[key] for key in ("title", "role", "presents", "batch", "provenance") if key in table},
         "learner": learner,
     }
     try:

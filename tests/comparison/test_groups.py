@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -219,9 +220,36 @@ def test_intransigence_and_gap_on_common_seeds(trio: list[Record], tmp_path: Pat
     assert entry(trio, "mlp").estimates["gap_closed"].mean == 0
     alone = entry(trio[:2], "hope").estimates["gap_closed"]
     assert alone.mean is None
-    assert alone.reason == "needs one record of joint on this stream, there are 0"
+    assert alone.reason == "needs one record on this stream whose recipe says role = joint, there are 0"
     less = learner(tmp_path / "less", "joint", spread(0.94, 3, 0.002))
     assert entry([*trio[:2], less], "hope").estimates["gap_closed"].n == 3
+
+
+def test_references_are_told_by_their_roles_and_not_by_their_names(trio: list[Record], tmp_path: Path) -> None:
+    hope, joint = trio[1:]
+    renamed = [
+        learner(tmp_path / "r", "plain", spread(0.2, 10), role="naive"),
+        hope,
+        learner(tmp_path / "r", "everything", spread(0.94, 10, 0.002), role="joint"),
+    ]
+    for name in ("intransigence", "gap_closed"):
+        assert entry(renamed, "hope").estimates[name] == entry(trio, "hope").estimates[name]
+    assert compare(renamed[::-1]).groups[0].baseline == "plain"
+    old = [learner(tmp_path / "old", "mlp", spread(0.2, 10), role=None), hope, joint]
+    gap = entry(old, "hope").estimates["gap_closed"]
+    assert (gap.mean, gap.reason) == (None, "needs one record on this stream whose recipe says role = naive, there are 0")
+    assert entry(old, "hope").estimates["intransigence"].mean is not None
+
+
+def test_references_are_of_the_records_own_network_where_it_is_recorded(tmp_path: Path) -> None:
+    def one(model: str, width: int, values: list[float], **facts: Any) -> Record:
+        spec = {"learner": {"kind": model, "network": {"kind": "mlp", "hidden": [width]}}}
+        return learner(tmp_path / f"{width}", model, values, learner_spec=spec, fingerprint=f"{model}{width}", **facts)
+
+    records = [one("naive", width, spread(0.2 + width / 100, 5), role="naive") for width in (8, 16)]
+    records += [one("joint", width, spread(0.9, 5), role="joint") for width in (8, 16)]
+    ewc = one("ewc", 16, spread(0.36, 5))
+    assert entry([*records, ewc], "ewc").estimates["gap_closed"].mean == pytest.approx(0.0)
 
 
 def test_references_are_of_the_records_own_precision_where_there_are_several(trio: list[Record], tmp_path: Path) -> None:
