@@ -1,6 +1,5 @@
 """Plans carried out: prepared, run and recorded, checkpointed, or only estimated."""
 
-from nlbench.plan import Machine
 from nlbench.runner.checkpoint import Checkpoint
 from nlbench.runner.dry_run import Estimate, estimate
 from nlbench.runner.execution import execute
@@ -9,7 +8,6 @@ from nlbench.runner.preparing import build_learner, build_stream, prepare, threa
 __all__ = [
     "Checkpoint",
     "Estimate",
-    "Machine",
     "build_learner",
     "build_stream",
     "estimate",

@@ -1,0 +1,54 @@
+"""A device, a backend and a number of threads: what there is, or one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from small_streams import small_stream, small_tasks
+
+import nlbench
+from nlbench import NlbenchError, Problem
+from nlbench.errors import BackendError
+from nlbench.plan import Machine
+from nlbench.runner import prepare, preparing
+
+
+@pytest.mark.parametrize(
+    ("machine", "line"),
+    [
+        (Machine(device="cuda:99"), "device 'cuda:99'"),
+        (Machine(device="gpu"), "device must be auto, cpu or cuda, got 'gpu'"),
+        (Machine(backend="tritn"), "unknown backend 'tritn'. Did you mean triton"),
+    ],
+)
+def test_a_device_or_backend_that_is_not_there_is_one_line(machine: Machine, line: str) -> None:
+    with pytest.raises(NlbenchError) as caught:
+        prepare(nlbench.resolve("mlp", "split-digits", seeds=1), machine)
+    assert str(caught.value).startswith(line)
+    assert isinstance(caught.value, BackendError) == ("device" in line)
+
+
+@pytest.mark.parametrize("model", ["mlp", "joint"])
+def test_small_batches_run_on_one_thread_and_the_setting_is_put_back(model: str, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    during: set[int] = set()
+    nlbench.run(model, "split-digits", seeds=1, results=tmp_path, listen=lambda row: during.add(torch.get_num_threads()))
+    assert during == {1}
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("presents", "steps"), [("sequential", 2 * (5 + 6)), ("cumulative", 2 * 11)])
+def test_a_learner_is_told_the_plan_s_precision_and_the_batches_before_its_last_row(
+    presents: str, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Problem] = []
+    monkeypatch.setattr(preparing, "build", lambda config, problem: told.append(problem))
+    declared = small_stream(tasks=small_tasks(2, n_train=[40, 41]), passes=2)
+    plan = nlbench.resolve("mlp", declared, seeds=(3, 5), precision="bf16", overrides={"presents": presents})
+    prepare(plan, Machine(device="cpu", backend="reference"))
+    (problem,) = told
+    assert (problem.steps, problem.seeds, problem.backend, problem.precision) == (steps, (3, 5), "reference", "bf16")
