@@ -44,7 +44,7 @@ class Extension(NamedTuple):
 LEARNERS: Final = {
     "mlp": Extension("nlbench.learners.mlp:Mlp", "nlbench.learners.config:MlpConfig"),
     "cms": Extension("nlbench.learners.cms:Cms", "nlbench.learners.config:CmsConfig"),
-    "hope": Extension("nlbench.learners.hope:Hope", "nlbench.specs.hope:HopeConfig"),
+    "hope": Extension("nlbench.learners.hope.learner:Hope", "nlbench.learners.hope.config:HopeConfig"),
     "hope-blocks": Extension("nlbench.learners.hope_blocks:HopeBlocks", "nlbench.learners.config:HopeBlocksConfig"),
     "naive": Extension("nlbench.learners.naive:Naive", "nlbench.learners.config:NaiveConfig"),
     "chance": Extension("nlbench.learners.chance:Chance", "nlbench.learners.config:ChanceConfig"),

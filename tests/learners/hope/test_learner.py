@@ -5,70 +5,44 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small_hope import (
+    AT_ONCE,
+    AT_ONCE_NAMES,
+    DGD,
+    DGD_SELF,
+    EXACT,
+    IMAGES,
+    LEVELS,
+    LEVELS_SELF,
+    SELF,
+    SHAPE,
+    WARM,
+    WARM_SELF,
+    B,
+    C,
+    N,
+    S,
+    batch,
+    learner,
+    taught,
+)
 from small_streams import CPU, declared_stream, problem_of, rows_of, values
 from torch import Tensor
 from torch.nn import functional as F
 
 from nlbench import Batch, Batches, NlbenchError, Problem
 from nlbench.kernels.metric_update import least_squares, own_rates
-from nlbench.learners.hope import Hope
-from nlbench.learners.hope_memories import own_values
+from nlbench.learners.hope.config import HopeConfig
+from nlbench.learners.hope.learner import Hope
+from nlbench.learners.hope.readout import own_values
 from nlbench.learners.trial import observe_made
 from nlbench.nested.rules import dgd
-from nlbench.specs.hope import HopeConfig
 
-S, B, C = 2, 5, 4
-SHAPE = (1, 8, 8)
-N = 64
-
-EXACT: dict[str, Any] = {"keys": {"kind": "random", "width": 20}, "readout": {"rule": "exact", "ridge": 1.0}, "refresh": 1}
-LEVELS: dict[str, Any] = {
-    "levels": [
-        {"width": 9, "period": 3, "rate": 0.3, "ridge": 2.0},
-        {"width": 7, "period": 1, "rate": 0.2, "ridge": 3.0, "retain": 0.9},
-    ],
-    "readout": {"rule": "protected", "rate": 0.5, "ridge": 1.0},
-    "refresh": 4,
-    "share": 2,
-}
-WARM: dict[str, Any] = {**EXACT, "keys": {"kind": "random", "width": 20, "warm_up": 3}}
-IMAGES: dict[str, Any] = {**EXACT, "keys": {"kind": "convolution", "filters": [3, 4], "sizes": [3, 2], "pools": [1, 2]}}
-DGD: dict[str, Any] = {"keys": {"kind": "random", "width": 20}, "readout": {"rule": "dgd"}}
-SELF: dict[str, Any] = {"self_reference": {"makes": ["keys", "rates", "retentions"], "forget": 0.3}}
-WARM_SELF, LEVELS_SELF, DGD_SELF = {**WARM, **SELF}, {**LEVELS, **SELF}, {**DGD, **SELF}
-AT_ONCE: list[dict[str, Any]] = [
-    {**LEVELS, "levels": [{**LEVELS["levels"][0], "period": 2}, LEVELS["levels"][1]], "share": 3, "refresh": 16},
-    {**LEVELS, "levels": [{"width": 9, "period": 4}, {"width": 8, "period": 2, "retain": 0.8}, {"width": 7}], "refresh": 10},
-    {"levels": [{"width": 9, "period": 3}], "readout": {"rule": "exact", "retain": 0.9}, "refresh": 7, "bound": 0.01},
-    {**EXACT, "readout": {"rule": "exact", "retain": 0.9, "slack": 0.3, "surprise": 1.0}, "refresh": 7},
-    {"readout": {"rule": "protected", "retain": 0.9}, "refresh": 7},
-    {**LEVELS, "metric": False, "bound": 0.1, "refresh": 16},
-]
-AT_ONCE_NAMES = ["slow-fast", "slower-slow-fast", "slow-exact", "fading-exact", "read-out", "plain"]
 ALL = pytest.mark.parametrize(
     "table",
     [EXACT, LEVELS, WARM, IMAGES, DGD, WARM_SELF, LEVELS_SELF, DGD_SELF],
     ids=["exact", "levels", "warm", "images", "dgd", "warm-self", "levels-self", "dgd-self"],
 )
-
-
-def learner(table: dict[str, Any], seeds: tuple[int, ...] = (0, 1), backend: str = "auto") -> Hope:
-    config = HopeConfig.model_validate({"kind": "hope", **table})
-    return Hope(config, Problem(SHAPE, C, seeds, "class-il", CPU, backend, 100))
-
-
-def batch(step: int, seeds: tuple[int, ...] = (0, 1)) -> Batch:
-    draws = [torch.Generator().manual_seed(1000 * step + seed) for seed in seeds]
-    inputs = torch.stack([torch.randn(B, *SHAPE, generator=draw) for draw in draws])
-    labels = torch.stack([torch.randint(C, (B,), generator=draw) for draw in draws])
-    return Batch(inputs, labels, torch.ones(C, dtype=torch.bool), None)
-
-
-def taught(table: dict[str, Any], steps: int = 12, seeds: tuple[int, ...] = (0, 1)) -> Hope:
-    made = learner(table, seeds)
-    for step in range(steps):
-        made.observe(batch(step, seeds))
-    return made
 
 
 def test_an_exact_read_out_is_ridge_regression_on_everything_seen_in_any_order() -> None:
@@ -81,7 +55,7 @@ def test_an_exact_read_out_is_ridge_regression_on_everything_seen_in_any_order()
     torch.testing.assert_close(forth.predict(shown, None), back.predict(shown, None), atol=1e-4, rtol=1e-4)
 
     def keys(inputs: Tensor) -> np.ndarray:
-        weight, bias, *_ = forth.features
+        weight, bias, *_ = forth.features.tensors
         features = torch.relu(inputs.flatten(2) @ weight.mT + bias[:, None]).double()
         features = features / features.square().mean(-1, keepdim=True).sqrt()
         return np.concatenate([features.numpy(), np.ones((S, inputs.shape[1], 1))], -1)
@@ -95,7 +69,7 @@ def test_an_exact_read_out_is_ridge_regression_on_everything_seen_in_any_order()
 def test_each_level_steps_along_its_projected_gradient_in_its_own_period() -> None:
     """Written out with autograd: the gradient at the weights of each step, projected by the metric as of the last refresh."""
     made = learner(LEVELS)
-    weights = [memory.clone() for memory in made.memories]
+    weights = [memory.weights.clone() for memory in made.continuum.memories]
     inverses = [torch.eye(memory.shape[2]).repeat(S, 1, 1) for memory in weights]
     metrics = [torch.zeros_like(inverse) for inverse in inverses]
     rates, ridges, periods, retain = (0.3, 0.2, 0.5), (2.0, 3.0, 1.0), (3, 1, 1), (1.0, 0.9, 1.0)
@@ -119,7 +93,7 @@ def test_each_level_steps_along_its_projected_gradient_in_its_own_period() -> No
                 metrics[i] = retain[i] * metrics[i] + 2 * (keys[i].mT @ keys[i]).detach() / B
             if step in (1, 2, 4, 8):
                 inverses[i] = torch.linalg.inv(torch.eye(metrics[i].shape[1]) + metrics[i] / ridges[i])
-            torch.testing.assert_close(made.memories[i], weights[i], atol=2e-5, rtol=1e-4)
+            torch.testing.assert_close(made.continuum.memories[i].weights, weights[i], atol=2e-5, rtol=1e-4)
 
 
 def together(made: Hope, calls: tuple[int, ...]) -> Tensor:
@@ -166,10 +140,10 @@ def test_errors_reach_a_slow_level_through_the_read_out_that_made_them() -> None
     """A delta-rule read-out starts at zero: what its first step writes must not send the first errors on."""
     made = learner({"levels": [{"width": 9, "period": 4}], "readout": {"rule": "dgd"}})
     made.observe(batch(1))
-    assert made.memories[-1].abs().max() > 0
-    assert made.pending[0].abs().max() == 0
+    assert made.continuum.memories[-1].weights.abs().max() > 0
+    assert made.continuum.memories[0].pending.abs().max() == 0
     made.observe(batch(2))
-    assert made.pending[0].abs().max() > 0
+    assert made.continuum.memories[0].pending.abs().max() > 0
 
 
 def test_a_learner_loaded_between_tasks_owes_its_metric_the_order_of_its_inputs() -> None:
@@ -191,7 +165,7 @@ def test_as_many_chunks_are_learned_at_once_as_nothing_changes_for() -> None:
     made._observe = lambda inputs, *others: seen.append(inputs.shape[1]) or observe(inputs, *others)  # type: ignore[method-assign]
     together(made, (20 * B, 20 * B - 2))
     assert seen == [1, 1, 2, 4, 8, 4, 4, 8, 4, 2, 1, 1]  # refreshed after 1, 2, 4, 8, 16, 32; the last one is short
-    assert made.pending[0].abs().max() == 0
+    assert made.continuum.memories[0].pending.abs().max() == 0
 
 
 @pytest.mark.parametrize(
@@ -204,22 +178,9 @@ def test_a_trial_step_leaves_nothing_behind(table: dict[str, Any]) -> None:
     observe_made(made, Problem(SHAPE, C, (0, 1), "class-il", CPU, "auto", 100))
     for step in range(5):
         assert torch.equal(made.observe(batch(step)), fresh.observe(batch(step)))
-    assert all(torch.equal(one, other) for one, other in zip(made.memories, fresh.memories, strict=True))
-
-
-def test_metrics_inverted_beside_each_other_protect_the_same_and_one_that_fails_is_known() -> None:
-    """As on a GPU."""
-    made = taught({**LEVELS, "refresh": 100}, steps=9)
-    failed = made._protect_at_once()
-    found = [inverse.clone() for inverse in made.inverses]
-    made._protect()
-    assert failed.tolist() == [0, 0, 0]
-    for own, expected in zip(found, made.inverses, strict=True):
-        torch.testing.assert_close(own, expected, atol=1e-6, rtol=1e-5)
-    made.metrics[1][1, 4, 4] = torch.nan
-    assert made._protect_at_once()[1] > 0
-    with pytest.raises(NlbenchError, match="not positive definite"):
-        made._protect()
+    assert all(
+        torch.equal(one, other) for one, other in zip(made.state_dict().values(), fresh.state_dict().values(), strict=True)
+    )
 
 
 def test_the_metric_keeps_old_readings_where_plain_steps_lose_them() -> None:
@@ -241,26 +202,12 @@ def test_the_metric_keeps_old_readings_where_plain_steps_lose_them() -> None:
     assert drift() < drift(**plain) / 5
 
 
-def test_values_are_the_readings_within_what_labels_allow() -> None:
-    readings = torch.tensor([[[1.2, 0.4, -0.1], [0.3, -0.9, 2.0]]])
-    labels = torch.tensor([[[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]])
-    torch.testing.assert_close(own_values(readings, labels, 0.0), labels)
-    torch.testing.assert_close(own_values(readings, labels, 0.5), torch.tensor([[[1.2, 0.0, -0.1], [0.0, -0.5, 1.5]]]))
-
-
-def test_a_token_read_with_the_full_margin_is_written_once_and_a_wrong_one_more() -> None:
-    answers = torch.tensor([[[1.2, 0.1, 5.0], [0.75, 0.25, 5.0], [0.0, 1.0, 5.0]]])
-    labels = torch.tensor([[[1.0, 0.0, 0.0]]]).expand(1, 3, 3)
-    competing = torch.tensor([True, True, False])
-    torch.testing.assert_close(own_rates(answers, labels, competing, 3.0)[0, :, 0], torch.tensor([1.0, 2.5, 4.0]))
-
-
 def test_what_a_token_is_written_with_reaches_an_exact_read_out() -> None:
     table = {**EXACT, "readout": {"rule": "exact", "ridge": 1.0, "slack": 0.5, "surprise": 2.0}}
     made, shown = taught(table, steps=3), batch(3)
     readings = made.predict(shown.inputs, None)
-    metric, products = made.metrics[0].clone(), made.products.clone()
-    weight, bias, *_ = made.features
+    metric, products = made.continuum.memories[0].gram.clone(), made.continuum.readout.products.clone()
+    weight, bias, *_ = made.features.tensors
     features = torch.relu(shown.inputs.flatten(2) @ weight.mT + bias[:, None])
     keys = F.pad(features / features.square().mean(-1, keepdim=True).sqrt(), (0, 1), value=1.0)
     labels = F.one_hot(shown.labels, C).float()
@@ -274,23 +221,23 @@ def test_what_a_token_is_written_with_reaches_an_exact_read_out() -> None:
 
 def test_a_read_out_that_learns_by_the_delta_rule_is_written_once_a_batch() -> None:
     made, shown = taught(DGD, steps=2), batch(2)
-    weight, bias, *_ = made.features
+    weight, bias, *_ = made.features.tensors
     features = torch.relu(shown.inputs.flatten(2) @ weight.mT + bias[:, None])
     keys = F.pad(features / features.square().mean(-1, keepdim=True).sqrt(), (0, 1), value=1.0)
-    memory, labels = made.memories[0].clone(), F.one_hot(shown.labels, C).float()
+    memory, labels = made.continuum.memories[0].weights.clone(), F.one_hot(shown.labels, C).float()
     expected = dgd(memory, keys, keys @ memory.mT - labels, torch.full((S, B), 0.5 / 21)).weights
     made.observe(shown)
-    torch.testing.assert_close(made.memories[0], expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(made.continuum.memories[0].weights, expected, atol=1e-5, rtol=1e-4)
 
 
 def self_made(made: Hope, shown: Batch) -> tuple[Tensor, Tensor, Tensor]:
     """Return the self-made keys of a chunk that the learner is yet to see, its tokens' rates and what each retains."""
-    assert made._self_references is not None
-    slow = made._features(shown.inputs.flatten(2)) if made._features else shown.inputs.flatten(2)
-    before = made._self_references.tensors[1].clone()
-    writes = made._self_references.write(slow)
-    made._self_references.tensors[1] = before
-    return F.pad(made._self_references.keys(slow), (0, 1), value=1.0), *writes
+    assert made.self_references is not None
+    slow = made.features.of_chunks(shown.inputs.flatten(2)[:, None])
+    before = made.self_references.tensors[1].clone()
+    writes = made.self_references.write(slow)
+    made.self_references.tensors[1] = before
+    return F.pad(made.self_references.keys(slow), (0, 1), value=1.0), *writes
 
 
 def test_an_exact_read_out_keeps_of_each_token_what_later_ones_leave_and_writes_it_at_its_own_rate() -> None:
@@ -303,18 +250,18 @@ def test_an_exact_read_out_keeps_of_each_token_what_later_ones_leave_and_writes_
         for t in range(B):
             weights = torch.cat([weights * retained[:, t : t + 1], rates[:, t : t + 1]], 1)
         kept, wanted = torch.cat([kept, keys], 1), torch.cat([wanted, F.one_hot(shown.labels, C).float()], 1)
-    torch.testing.assert_close(made.metrics[0], (weights[..., None] * kept).mT @ kept, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(made.products, (weights[..., None] * kept).mT @ wanted, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(made.continuum.memories[0].gram, (weights[..., None] * kept).mT @ kept, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(made.continuum.readout.products, (weights[..., None] * kept).mT @ wanted, atol=1e-4, rtol=1e-4)
     assert weights.std() > 0.1
     shown = batch(7)
     keys, *_ = self_made(made, shown)
-    memory = least_squares(made.metrics[0], made.products, 1.0)
+    memory = least_squares(made.continuum.memories[0].gram, made.continuum.readout.products, 1.0)
     torch.testing.assert_close(made.predict(shown.inputs, None), keys @ memory.mT, atol=1e-4, rtol=1e-4)
 
 
 def test_levels_step_at_self_made_rates_and_their_metrics_keep_what_tokens_retain() -> None:
     made = learner({**LEVELS_SELF, "share": 1})
-    rivals = [memory.clone() for memory in made.memories]
+    rivals = [memory.weights.clone() for memory in made.continuum.memories]
     shown = batch(0)
     first, rates, retained = self_made(made, shown)
     made.observe(shown)
@@ -330,13 +277,15 @@ def test_levels_step_at_self_made_rates_and_their_metrics_keep_what_tokens_retai
     rates_of = (0.0, 0.2, 0.5)
     for i, gradient in enumerate(gradients):
         bounded = gradient * (2.0 / gradient.flatten(1).norm(dim=1)).clamp_max(1.0)[:, None, None]
-        torch.testing.assert_close(made.memories[i], leaves[i].detach() - rates_of[i] * bounded, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(made.metrics[2], (keys[2].mT @ keys[2]).detach() / B, atol=1e-5, rtol=1e-4)
-    held, shown = made.metrics[0].clone(), batch(1)
+        torch.testing.assert_close(
+            made.continuum.memories[i].weights, leaves[i].detach() - rates_of[i] * bounded, atol=1e-5, rtol=1e-4
+        )
+    torch.testing.assert_close(made.continuum.memories[2].gram, (keys[2].mT @ keys[2]).detach() / B, atol=1e-5, rtol=1e-4)
+    held, shown = made.continuum.memories[0].gram.clone(), batch(1)
     keys_now, _, retained = self_made(made, shown)
     made.observe(shown)
     torch.testing.assert_close(
-        made.metrics[0], retained.prod(1)[:, None, None] * held + keys_now.mT @ keys_now / B, atol=1e-5, rtol=1e-4
+        made.continuum.memories[0].gram, retained.prod(1)[:, None, None] * held + keys_now.mT @ keys_now / B, atol=1e-5, rtol=1e-4
     )
 
 
@@ -407,31 +356,6 @@ def test_what_reads_pixels_as_they_lie_keeps_them_in_place() -> None:
         Hope(HopeConfig.model_validate({"kind": "hope", **IMAGES}), Problem((9,), C, (0,), "class-il", CPU, "auto", 100))
 
 
-def test_features_turn_into_the_metric_of_the_inputs_once() -> None:
-    """Inputs of two groups that each vary as one: white weights ignore the groups, turned weights stay within one."""
-    made = learner({**WARM, "keys": {"kind": "random", "width": 40, "warm_up": 3, "locality": 8.0}})
-    draw = torch.Generator().manual_seed(0)
-
-    def grouped(step: int) -> Batch:
-        own = torch.randn(S, B, 2, generator=draw).repeat_interleave(N // 2, 2) + 0.05 * torch.randn(S, B, N, generator=draw)
-        return Batch(own.view(S, B, *SHAPE), batch(step).labels, batch(step).classes, None)
-
-    def crossing() -> Tensor:
-        """Return how much of a unit's weight lies outside its main group, for the more local half of the units."""
-        shares = made.features[0][:, 20:].square().unflatten(2, (2, -1)).sum(-1)
-        return (shares.amin(-1) / shares.sum(-1)).mean(1)
-
-    white = crossing()
-    for step in range(3):
-        assert torch.equal(crossing(), white)
-        made.observe(grouped(step))
-    turned = crossing()
-    assert (turned < white / 20).all()
-    made.observe(grouped(4))
-    assert torch.equal(crossing(), turned)
-    assert made.metrics[0][:, -1, -1].tolist() == [2.0 * B] * S  # what was gathered of the white features is gone
-
-
 def test_bytes_are_counted_per_seed_and_levels_report_their_updates() -> None:
     made = taught(LEVELS)
     one = taught(LEVELS, seeds=(0,))
@@ -463,10 +387,11 @@ def test_a_hundred_tasks_in_float32_leave_every_metric_positive_definite(table: 
     final = values(rows_of(made, stream), "accuracy")
     accuracy = np.mean([value for value in final.values() if value is not None])
     assert accuracy > 0.3
-    for metric in made.metrics:
+    for memory in made.continuum.memories:
+        metric = memory.gram
         shifted = metric[0].double() + 1e-6 * metric[0].diagonal().sum() * torch.eye(metric.shape[1])
         assert torch.linalg.eigvalsh(shifted).min() > 0
-    for inverse in made.inverses:
+    for inverse in (memory.projection for memory in made.continuum.memories):
         if inverse.numel():
             eigenvalues = torch.linalg.eigvalsh(inverse[0].double())
             assert eigenvalues.min() > 0

@@ -8,9 +8,9 @@ from small_streams import CPU
 from torch import Tensor
 
 from nlbench import Problem
-from nlbench.learners.hope_self_reference import SelfReferences
+from nlbench.learners.hope.config import HopeConfig, SelfReference
+from nlbench.learners.hope.self_reference import SelfReferences
 from nlbench.specs import digest
-from nlbench.specs.hope import HopeConfig, SelfReference
 
 S, B, D = 2, 5, 6
 EVERYTHING = ("keys", "rates", "retentions")

@@ -5,7 +5,7 @@ imported. Prints the largest distance from torch's products, relative to the lar
 import json
 
 import torch
-from test_hope import AT_ONCE, AT_ONCE_NAMES, B, N, batch, learner
+from small_hope import AT_ONCE, AT_ONCE_NAMES, B, N, batch, learner
 
 from nlbench import Batches
 from nlbench.kernels import batch_product
@@ -29,7 +29,8 @@ def taught(table: dict, backend: str) -> list[torch.Tensor]:
     restored = learner({**table, "refresh": 4}, backend=backend)
     restored.load_state_dict(made.state_dict())
     restored.observe(shown[10])
-    return [*restored.memories, *restored.metrics, *restored.inverses, restored.predict(shown[0].inputs, None)]
+    held = [each for memory in restored.continuum.memories for each in (memory.weights, memory.gram, memory.projection)]
+    return [*held, restored.predict(shown[0].inputs, None)]
 
 
 def main() -> None:

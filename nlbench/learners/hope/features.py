@@ -5,7 +5,8 @@ Shapes: S seeds, N samples (or 1 in the seed axis, for inputs that all seeds sha
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import torch
 import torch.nn.functional as F
@@ -14,10 +15,51 @@ from torch import Tensor
 from nlbench import seeds as draws
 from nlbench.batch import Problem
 from nlbench.errors import NlbenchError
-from nlbench.specs.hope import ConvolutionKeys, RandomKeys
+from nlbench.learners.hope.config import ConvolutionKeys, InputKeys, RandomKeys
+from nlbench.learners.hope.order import permuted_square
 
 
-class Convolution:
+class Features:
+    """What slow keys are made of inputs by, chunk after chunk, so that a chunk's are what they are alone.
+
+    width    numbers of a slow key
+    tensors  state, which may change its shapes
+    """
+
+    width: int
+    tensors: list[Tensor]
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Return the slow keys (S, N, D) of inputs (1 or S, N, D_in)."""
+        raise NotImplementedError
+
+    def of_seed(self, seed: int, inputs: Tensor) -> Tensor:
+        """Return the slow keys (N, D) of one seed, for inputs (N, D_in)."""
+        raise NotImplementedError
+
+    def of_chunks(self, inputs: Tensor) -> Tensor:
+        """Return the slow keys (S, n B, D) of chunks (1 or S, n, B, D_in)."""
+        return joined([self(chunk) for chunk in inputs.unbind(1)])
+
+    def gather(self, inputs: Tensor) -> bool:
+        """Take in inputs (S, N, D_in); return True when that changed the features."""
+        return False
+
+
+class Inputs(Features):
+    """The inputs themselves."""
+
+    def __init__(self, config: InputKeys, problem: Problem) -> None:
+        self.width, self.tensors, self._seeds = problem.n_inputs, [], len(problem.seeds)
+
+    def of_seed(self, seed: int, inputs: Tensor) -> Tensor:
+        return inputs
+
+    def of_chunks(self, inputs: Tensor) -> Tensor:
+        return inputs.flatten(1, 2).expand(self._seeds, -1, -1)
+
+
+class Convolution(Features):
     """Two random convolutions, each with ReLU and average pooling; weights of the second have mean zero within a kernel.
 
     Random local filters and pooling classify images far better than random dense features of the same number (Saxe et al. 2011).
@@ -48,12 +90,8 @@ class Convolution:
         hidden = F.conv2d(F.avg_pool2d(hidden.relu_(), self._pools[0]), second)
         return unit_scale(F.avg_pool2d(hidden.relu_(), self._pools[1], ceil_mode=True).flatten(1))
 
-    def gather(self, inputs: Tensor) -> bool:
-        """Return False: these features never change."""
-        return False
 
-
-class RandomFeatures:
+class RandomFeatures(Features):
     """relu(W x + b) with random W and b, which turn once, after the first batches, into the metric of the inputs.
 
     Natural inputs vary mostly together (neighbouring pixels), and white random weights waste themselves on differences that
@@ -127,9 +165,9 @@ def unit_scale(features: Tensor) -> Tensor:
     return features * (features.square().mean(-1, keepdim=True).clamp_min(torch.finfo(features.dtype).tiny)).rsqrt()
 
 
-def permuted_square(matrix: Tensor, order: Tensor) -> Tensor:
-    """Return matrix (S, n, n) with both axes in the order (S, n)."""
-    return matrix.gather(1, order[:, :, None].expand_as(matrix)).gather(2, order[:, None].expand_as(matrix))
+def joined(chunks: list[Tensor]) -> Tensor:
+    """Return chunks (S, B, ...) as one (S, n B, ...); a single one as it is."""
+    return torch.cat(chunks, 1) if len(chunks) > 1 else chunks[0]
 
 
 def _in_metric(weight: Tensor, luck: Tensor, covariance: Tensor, *, smoothing: float, power: Tensor) -> Tensor:
@@ -165,5 +203,9 @@ def _normal(problem: Problem, name: str, shape: tuple[int, ...]) -> Tensor:
     return torch.from_numpy(draws.normal(problem.seeds, f"init/keys.{name}", shape)).to(problem.device)
 
 
-KEYS: Final = {"convolution": Convolution, "random": RandomFeatures}
-"""The class of every kind of keys that are not the inputs themselves."""
+KEYS: Final[dict[str, Callable[[Any, Problem], Features]]] = {
+    "inputs": Inputs,
+    "convolution": Convolution,
+    "random": RandomFeatures,
+}
+"""The class of every kind of keys."""

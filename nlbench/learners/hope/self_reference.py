@@ -16,8 +16,8 @@ from torch import Tensor
 
 from nlbench import seeds as draws
 from nlbench.batch import Problem
+from nlbench.learners.hope.config import SelfReference
 from nlbench.nested.self_referential import Group, Matrix, SelfReferentialConfig, Tokens, learn
-from nlbench.specs.hope import SelfReference
 
 INITIAL_GAIN: Final = 0.3
 """Of the initial states, N(0, gain² / D): small beside the identity path. At zero v is k, and nothing is ever learned."""
@@ -32,6 +32,21 @@ class Writes(NamedTuple):
 
     rates: Tensor
     retained: Tensor
+
+
+class Fading(NamedTuple):
+    """What a chunk does to what was gathered before and to itself: each token's rate, with what later tokens of the chunk leave
+    of it, (S, B, 1), and what all of them leave of what was there before, (S, 1, 1).
+    """
+
+    rates: Tensor
+    left: Tensor
+
+    @classmethod
+    def of(cls, writes: Writes) -> Fading:
+        """Return that of a chunk."""
+        left = F.pad(writes.retained, (0, 1), value=1.0).flip(1).cumprod(1).flip(1)
+        return cls((writes.rates * left[:, 1:])[..., None], left[:, :1, None])
 
 
 class SelfReferences:
