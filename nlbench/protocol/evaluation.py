@@ -5,7 +5,7 @@ Shapes: S seeds, N samples of a block, C logits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from nlbench import seeds as draws
 from nlbench.batch import Batch, Learner
 from nlbench.errors import NlbenchError, NotFiniteError
+from nlbench.protocol.mixing import Probe, mixed
 from nlbench.protocol.order import PixelOrder
 from nlbench.protocol.schedule import WITHIN_SAMPLES
 from nlbench.state import STRUCTURE, same
@@ -36,21 +37,33 @@ class Count(NamedTuple):
 
 
 class Evaluation:
-    """One learner measured on one stream's test sets. It is given inputs and, in task-il, the task's number, never labels."""
+    """One learner measured on one stream's test sets. It is given inputs and, in task-il, the task's number, never labels.
+
+    A block of test samples is of one task. Where the task is not told, that would tell it to a learner whose rows depend on their
+    block: one that does at a boundary is measured in blocks of all tasks, there and within tasks until the next boundary.
+    """
 
     def __init__(self, learner: Learner, stream: Stream, order: PixelOrder, finite: Finiteness) -> None:
         self._learner = learner
         self._stream = stream
         self._order = order
         self._finite = finite
+        self._told = stream.scenario == "task-il"
+        self._mixes = False
         self._subsamples: dict[int, Block] = {}
 
-    def whole(self, tasks: Iterable[int], tasks_seen: int) -> list[Count]:
+    def whole(self, tasks: Sequence[int], tasks_seen: int) -> list[Count]:
         """Return the counts on whole test sets after `tasks_seen` tasks."""
-        return self._counts(tasks, tasks_seen, lambda task: self._test(task).blocks(BLOCK))
+        probe = Probe([] if self._told else tasks, BLOCK)
+        found = self._counts(tasks, tasks_seen, lambda task: self._test(task).blocks(BLOCK), probe)
+        self._order.show(0)
+        self._mixes = not probe.independent(lambda inputs: self._answers(inputs, None))
+        return self._mixed_counts(tasks, tasks_seen, self._seen) if self._mixes else found
 
-    def within(self, tasks: Iterable[int], tasks_seen: int) -> list[Count]:
+    def within(self, tasks: Sequence[int], tasks_seen: int) -> list[Count]:
         """Return the counts on each task's fixed subsample; the task being learned is among the `tasks_seen`."""
+        if self._mixes:
+            return self._mixed_counts(tasks, tasks_seen, lambda task: self._seen(task).part(self._chosen(task)))
         return self._counts(tasks, tasks_seen, lambda task: [self._subsample(task)])
 
     def foreseen(self, batch: Batch) -> Tensor:
@@ -60,21 +73,47 @@ class Evaluation:
         self._finite.foreseen(logits)
         return _right(logits, batch.labels, batch.classes)
 
-    def _counts(self, tasks: Iterable[int], tasks_seen: int, blocks: Callable[[int], Iterable[Block]]) -> list[Count]:
-        """Return the counts of tasks that are measured at one point, whose blocks are predicted here and nowhere else."""
+    def _counts(
+        self, tasks: Sequence[int], tasks_seen: int, blocks: Callable[[int], Iterable[Block]], probe: Probe | None = None
+    ) -> list[Count]:
+        """Return the counts of tasks that are measured at one point, from blocks of one task each."""
         found = []
         for task in tasks:
             classes = self._stream.competing(tasks_seen, task)
-            told = task if self._stream.scenario == "task-il" else None
             self._order.show(task)
-            right, n = torch.zeros(len(self._stream.seeds), dtype=torch.int64, device=self._stream.device), 0
+            right, n = self._none(), 0
             for inputs, labels in blocks(task):
-                logits = self._predicted(inputs, told)
-                self._finite.check(logits)
+                logits = self._answers(inputs, task)
                 right += _right(logits, labels, classes)
+                if probe and not n:
+                    probe.keep(task, self._seen(task), logits)
                 n += labels.shape[1]
             found.append(Count(task, right, n))
         return found
+
+    def _mixed_counts(self, tasks: Sequence[int], tasks_seen: int, samples_of: Callable[[int], Samples]) -> list[Count]:
+        """Return the counts of tasks whose samples stand in blocks among each other: rows of this learner depend on their block.
+
+        They are put among those of all tasks seen, and of a second one where there is no other.
+        """
+        around = {*tasks, *range(1, tasks_seen + 1)} if tasks else set()
+        around |= {min(2, self._stream.n_tasks)} if around == {1} else {1} if len(around) == 1 else set()
+        samples = {task: samples_of(task) for task in sorted(around)}
+        right = {task: self._none() for task in samples}
+        self._order.show(0)
+        for inputs, parts in mixed(samples, BLOCK):
+            logits = self._answers(inputs, None)
+            for task, labels, places in parts:
+                right[task] += _right(logits[:, places], labels, self._stream.competing(tasks_seen, task))
+        return [Count(task, right[task], len(samples[task])) for task in tasks]
+
+    def _answers(self, inputs: Tensor, task: int | None) -> Tensor:
+        logits = self._predicted(inputs, task if self._told else None)
+        self._finite.check(logits)
+        return logits
+
+    def _none(self) -> Tensor:
+        return torch.zeros(len(self._stream.seeds), dtype=torch.int64, device=self._stream.device)
 
     def _predicted(self, inputs: Tensor, told: int | None) -> Tensor:
         """Return the learner's logits (S, N, C); refuse others, which would be broadcast, and images written to."""
@@ -88,14 +127,22 @@ class Evaluation:
         return logits
 
     def _test(self, task: int) -> Samples:
+        """Return a task's test set as it is fed."""
         return self._order.samples(self._stream.test(task), task)
 
+    def _seen(self, task: int) -> Samples:
+        """Return a task's test set as the task shows it, whatever order the learner can stand in."""
+        return self._stream.ordered(self._stream.test(task), task)
+
+    def _chosen(self, task: int) -> Tensor:
+        """Return which samples of a task's test set are its fixed subsample, the same for all seeds."""
+        chosen = draws.permutation((draws.FIXED,), f"evaluation/{task}", len(self._stream.test(task)))[:, :WITHIN_SAMPLES]
+        return torch.from_numpy(chosen).to(self._stream.device)
+
     def _subsample(self, task: int) -> Block:
-        """Return the fixed subsample of a task's test set, drawn once and the same for all seeds."""
+        """Return the fixed subsample of a task's test set, drawn once."""
         if task not in self._subsamples:
-            samples = self._test(task)
-            chosen = draws.permutation((draws.FIXED,), f"evaluation/{task}", len(samples))[:, :WITHIN_SAMPLES]
-            self._subsamples[task] = samples.take(torch.from_numpy(chosen).to(self._stream.device))
+            self._subsamples[task] = self._test(task).take(self._chosen(task))
         return self._subsamples[task]
 
 

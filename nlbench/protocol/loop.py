@@ -131,7 +131,7 @@ class Meeting:
             count = Count(task, self.right, self.schedule.sizes[task - 1] * self.schedule.passes)
             yield from self._accuracies("prequential_accuracy", [count], task, None)
 
-    def _within(self, completed: int, tasks: Iterable[int], samples_seen: int) -> Iterator[Row]:
+    def _within(self, completed: int, tasks: range, samples_seen: int) -> Iterator[Row]:
         """Yield the accuracy on each task's fixed subsample, at the present position."""
         counts = self.evaluation.within(tasks, min(completed + 1, self.stream.n_tasks))
         yield from self._accuracies("accuracy_within", counts, completed, samples_seen)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from time import perf_counter
@@ -80,7 +80,7 @@ def _fed(meeting: Meeting) -> Iterator[tuple[Stretch, Batch | Batches]]:
         yield from chain.from_iterable(meeting.feed.passes(Position(task)))
 
 
-def _per_sample(meeting: Meeting, measured: Callable[[Iterable[int], int], list[Count]]) -> float:
+def _per_sample(meeting: Meeting, measured: Callable[[Sequence[int], int], list[Count]]) -> float:
     """Return the seconds a test sample takes. That of the last task: the pixel order of the first has been turned to."""
     seconds, n, last = 0.0, 1, meeting.schedule.n_tasks
     for _ in range(2):  # the first loads

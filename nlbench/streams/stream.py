@@ -53,6 +53,11 @@ class Samples:
         order_of = self.order_of[index] if self.order_of is not None else None
         return self._show(rows, order_of), labels
 
+    def part(self, index: Tensor) -> Samples:
+        """Return those at positions `index` (1, m), of every seed."""
+        order_of = self.order_of[index[0]] if self.order_of is not None else None
+        return Samples(self.inputs, self.rows[:, index[0]], self.labels[:, index[0]], self.orders, order_of)
+
     def blocks(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (inputs, labels) in their own order, `size` samples at a time; views where that is possible."""
         for first in range(0, len(self), size):
