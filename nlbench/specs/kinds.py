@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from nlbench import catalog
 from nlbench.catalog import Group
+from nlbench.errors import NlbenchError
 from nlbench.specs.model import Closed, canonical
 
 
@@ -40,14 +42,26 @@ class KindOf:
     """
 
     group: Group
+    base: type[Closed] | None = None
+    """What a plan must know of every kind: where it is given, the class of somebody else's kind is imported when a plan is made,
+    for its own `Config`, which extends it.
+    """
 
     def config(self, kind: object) -> type[Closed] | None:
-        """Return the config class of a kind, None for one that is not known."""
+        """Return the config class of a kind, None where it is not known. Raises `NlbenchError` for one without."""
         if not isinstance(kind, str):
             return None
         if catalog.built_in(self.group, kind):
             return catalog.config(self.group, kind)
-        return ExternalConfig if ":" in kind or kind in catalog.registered(self.group) else None
+        if ":" not in kind and kind not in catalog.registered(self.group):
+            return None
+        return ExternalConfig if self.base is None else self._own(kind, self.base)
+
+    def _own(self, kind: str, base: type[Closed]) -> type[Closed]:
+        config = getattr(catalog.extension(self.group, kind, inspect.isclass, "a class"), "Config", base)
+        if not (inspect.isclass(config) and issubclass(config, base)):
+            raise NlbenchError(f"{kind}: its Config must extend {base.__module__}.{base.__name__}, got {config!r}.")
+        return config
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         schema = core_schema.no_info_before_validator_function(self._chosen, handler(source))

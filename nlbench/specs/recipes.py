@@ -42,9 +42,10 @@ def mistyped(recipe: Mapping[str, Any], streams: Collection[str], place: str) ->
     """Return one line per `[on]` table whose stream is not known but nearly bears a known one's name. Other names are streams of
     the user's own, as are those that hold a known name whole: `split-digits-2`.
     """
-    known = {*streams, *map("/".join, product(catalog.STREAMS, catalog.SOURCES))}
+    kinds = set(map("/".join, product(catalog.STREAMS, catalog.SOURCES)))
     lines = []
     for name in tables(recipe):
+        known = kinds if "/" in name else {*streams}
         meant = [] if name in known else get_close_matches(name, sorted(known), n=1, cutoff=0.85)
         if meant and meant[0] not in name:
             lines.append(f'{place}: on."{name}": unknown stream {name!r}. Did you mean {meant[0]}? If it is your own, rename it.')

@@ -57,7 +57,7 @@ class StreamSpec(Closed):
     """A whole stream file."""
 
     title: str
-    stream: Annotated[StreamConfig, KindOf("streams")]
+    stream: Annotated[StreamConfig, KindOf("streams", StreamConfig)]
     protocol: Protocol
     check: Check = Check()
 

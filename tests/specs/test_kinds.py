@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from nlbench import catalog
+from nlbench.errors import NlbenchError
 from nlbench.specs import Closed, ExternalConfig, KindOf
 from nlbench.specs.problems import problems
 
@@ -63,3 +64,45 @@ def test_a_kind_that_is_not_known_is_told_with_those_that_are_and_the_nearest() 
 def test_what_is_somebody_elses_keeps_its_options_as_they_are() -> None:
     whole = Whole.model_validate({"network": {"kind": "./mine.py:Mine", "depth": [5]}})
     assert whole.network == ExternalConfig(kind="./mine.py:Mine", options={"depth": [5]})
+
+
+class Base(Closed):
+    """What a plan must know of every kind."""
+
+    kind: str
+    tasks: int
+
+
+class Known(Closed):
+    """A stream file of tests."""
+
+    stream: Annotated[Base, KindOf("streams", Base)]
+
+
+class Fading:
+    """Somebody else's kind."""
+
+    class Config(Base):
+        contrast: float = 0.5
+
+
+class Plain:
+    """One without a config."""
+
+
+class Wrong:
+    """One whose config knows nothing of tasks."""
+
+    class Config(Closed):
+        kind: str
+
+
+def test_somebody_elses_class_is_asked_for_its_config_where_a_plan_must_know_of_it() -> None:
+    place = f"{__name__}:"
+    faded = Known.model_validate({"stream": {"kind": f"{place}Fading", "tasks": 2}}).stream
+    assert faded == Fading.Config(kind=f"{place}Fading", tasks=2, contrast=0.5)
+    assert Known.model_validate({"stream": {"kind": f"{place}Plain", "tasks": 2}}).stream == Base(kind=f"{place}Plain", tasks=2)
+    with pytest.raises(ValidationError, match="contrats"):
+        Known.model_validate({"stream": {"kind": f"{place}Fading", "tasks": 2, "contrats": 1}})
+    with pytest.raises(NlbenchError, match=r"its Config must extend .*Base, got <class .*Wrong.Config'>"):
+        Known.model_validate({"stream": {"kind": f"{place}Wrong", "tasks": 2}})
