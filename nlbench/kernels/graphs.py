@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+import gc
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -44,7 +46,7 @@ class _Capture:
         self._inputs = [each.clone() for each in inputs]
         self._given: list[Tensor] = list(inputs)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
+        with _no_collection(), torch.cuda.graph(self._graph):
             self._result = function(*self._inputs)
 
     def launch(self, inputs: Sequence[Tensor]) -> Tensor:
@@ -54,3 +56,16 @@ class _Capture:
         self._given = list(inputs)
         self._graph.replay()
         return self._result.clone()
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Collect nothing meanwhile: the graph of a learner that is gone, freed during a capture, would break it."""
+    gc.collect()
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()

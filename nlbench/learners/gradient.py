@@ -5,12 +5,11 @@ Shapes: S seeds, B samples, F features, C logits.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from nlbench.batch import Batch, Learner, Problem
@@ -18,9 +17,10 @@ from nlbench.kernels.graphs import Captured
 from nlbench.learners import optimizers
 from nlbench.learners.config import GradientConfig
 from nlbench.learners.heads import Head
+from nlbench.learners.trial import try_on_gpu
 from nlbench.networks.building import build as build_network
 from nlbench.networks.network import Taps, Tree
-from nlbench.state import STRUCTURE, collect, restore
+from nlbench.state import STRUCTURE, collect
 
 PREDICTED_AT_ONCE = 500
 """Samples: what layers return for all seeds takes far more room than the samples."""
@@ -50,6 +50,8 @@ class GradientLearner(Learner):
             self._take_in(tree)
         self._problem = problem
         self._steps: dict[int | None, Captured] = {}
+        if config.head != "task":  # a head a task is made when its task comes
+            try_on_gpu(self, problem)
 
     def loss(self, batch: Batch) -> Tensor:
         """Return what each seed descends on, (S,), with gradients on: the cross-entropy over the competing classes."""
@@ -64,7 +66,7 @@ class GradientLearner(Learner):
 
     def logits(self, inputs: Tensor, task: int | None, *, training: bool, taps: Taps | None = None) -> Tensor:
         """Return logits (S, B, C) of inputs (1 or S, B, *input_shape); in training, the network's state moves."""
-        with self._products():
+        with self._rounded():
             parameters = self.parameters
             if not self.head.known(parameters, task):  # a task that is tested before it was learned
                 parameters = {**parameters, **self.head.initial(task)}
@@ -88,19 +90,14 @@ class GradientLearner(Learner):
 
     @torch.no_grad()
     def predict(self, inputs: Tensor, task: int | None) -> Tensor:
-        parts = [self.logits(part, task, training=False) for part in inputs.split(PREDICTED_AT_ONCE, dim=1)]
+        with self._repeated():
+            parts = [self.logits(part, task, training=False) for part in inputs.split(PREDICTED_AT_ONCE, dim=1)]
         return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
     def held(self) -> list[Tensor]:
         """Return every tensor that a step reads or changes beside the batch; a method adds its own."""
         slots = [value for tree in self.slots.values() for value in tree.values()]
         return [*self.parameters.values(), *self.state.values(), *slots]
-
-    def state_dict(self) -> dict[str, Tensor]:
-        return collect(self)
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        restore(self, state)
 
     def memory_bytes(self) -> dict[str, int]:
         """Bytes a seed: parameters with the network's state, the optimizer's slots, and what else a method holds, as memory."""
@@ -110,9 +107,9 @@ class GradientLearner(Learner):
         return {"parameters": parameters, "optimizer": optimizer, "memory": everything - parameters - optimizer}
 
     def _step(self, batch: Batch) -> Tensor:
-        with torch.enable_grad():
+        with torch.enable_grad(), self._repeated():
             losses = self.loss(batch)
-            found = torch.autograd.grad(losses.sum(), list(self.parameters.values()), allow_unused=True)
+            found = torch.autograd.grad(losses, list(self.parameters.values()), torch.ones_like(losses), allow_unused=True)
         gradients = {name: each for name, each in zip(self.parameters, found, strict=True) if each is not None}
         with torch.no_grad():
             self.optimizer.step(self.parameters, self.adjust(gradients), self.slots, self.rate)
@@ -135,15 +132,22 @@ class GradientLearner(Learner):
         for kind, tree in self.optimizer.initial(parameters).items():
             self.slots.setdefault(kind, {}).update(tree)
 
-    def _products(self) -> AbstractContextManager[object]:
+    def _rounded(self) -> AbstractContextManager[object]:
+        """Products of networks in the precision that was asked for."""
         bf16 = self._problem.precision == "bf16"
         return torch.autocast(self._problem.device.type, torch.bfloat16) if bf16 else nullcontext()
+
+    def _repeated(self) -> AbstractContextManager[object]:
+        """Convolutions on a GPU in float32 where that was asked for, not in the shorter tf32, the same to the bit each time."""
+        if self._problem.device.type != "cuda":
+            return nullcontext()
+        return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
     """Return the mean softmax cross-entropy over the competing classes, (S,), of logits (S, B, C) and labels (S, B)."""
-    logits = logits.masked_fill(~classes, -torch.inf)
-    return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape).mean(1)
+    shares = logits.masked_fill(~classes, -torch.inf).log_softmax(-1)
+    return -shares.gather(-1, labels[..., None]).mean((1, 2))
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:

@@ -11,7 +11,6 @@ from typing import Any, Final, Protocol
 import torch
 from torch import Tensor
 from torch.optim.adam import adam
-from torch.optim.sgd import sgd
 
 from nlbench.learners import optimizer_config as configs
 from nlbench.nested.optimizers import preconditioned, shells
@@ -46,19 +45,15 @@ class Sgd:
 
     def step(self, parameters: Tree, gradients: Tree, slots: Slots, rate: float) -> None:
         config = self._config
-        velocities: list[Tensor | None] = [slots["velocity"][name] if config.momentum else None for name in gradients]
-        sgd(
-            [parameters[name] for name in gradients],
-            list(gradients.values()),
-            velocities,
-            foreach=True,
-            weight_decay=config.weight_decay,
-            momentum=config.momentum,
-            lr=rate,
-            dampening=0.0,
-            nesterov=config.nesterov,
-            maximize=False,
-        )
+        values, moves = [parameters[name] for name in gradients], list(gradients.values())
+        if config.weight_decay:
+            moves = list(torch._foreach_add(moves, values, alpha=config.weight_decay))
+        if config.momentum:
+            velocities = [slots["velocity"][name] for name in gradients]
+            torch._foreach_mul_(velocities, config.momentum)
+            torch._foreach_add_(velocities, moves)
+            moves = list(torch._foreach_add(moves, velocities, alpha=config.momentum)) if config.nesterov else velocities
+        torch._foreach_add_(values, moves, alpha=-rate)
 
 
 class Adam:

@@ -21,7 +21,8 @@ MOMENTUM: Final = 0.1
 def linear(parameters: Tree, name: str, x: Tensor, taps: Taps | None = None) -> Tensor:
     """Return x Wᵀ + b, (S, B, D_out), of x (1 or S, B, D_in)."""
     weight, bias = parameters[f"{name}.weight"], parameters[f"{name}.bias"]
-    x = x.expand(len(weight), -1, -1)
+    if len(x) != len(weight):  # samples that all seeds share
+        x = x.expand(len(weight), -1, -1)
     # W xᵀ, seen from the other side: the weight's gradient comes out in the order in which the weight lies
     y = torch.baddbmm(bias[:, :, None], weight, x.mT).mT
     return y if taps is None else taps(name, x, y)
@@ -60,8 +61,9 @@ def group_norm(parameters: Tree, name: str, x: Tensor, taps: Taps | None = None,
 
 
 def seeds_in_channels(images: Tensor, seeds: int) -> Tensor:
-    """Return (B, S C, H, W) of images (1 or S, B, C, H, W)."""
-    return images.expand(seeds, *images.shape[1:]).transpose(0, 1).flatten(1, 2)
+    """Return (B, S C, H, W) of images (1 or S, B, C, H, W); channels last on a GPU, where that is up to twice as fast."""
+    stacked = images.expand(seeds, *images.shape[1:]).transpose(0, 1).flatten(1, 2)
+    return stacked.contiguous(memory_format=torch.channels_last) if stacked.is_cuda else stacked
 
 
 def seeds_first(x: Tensor, seeds: int) -> Tensor:
