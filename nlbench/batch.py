@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -34,6 +34,8 @@ class Problem:
     """
     precision: str = "float32"
     """Of matrix products; one of those that the learner declares."""
+    sample: Literal["image", "vector", "sequence", "features"] | None = None
+    """What a sample is, as its source says; a vector where a stream reorders pixels; None where nobody says."""
 
     @property
     def n_inputs(self) -> int:

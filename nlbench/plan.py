@@ -37,7 +37,18 @@ PRECISIONS: Final = ("float32", "bf16")
 """Of matrix products. A learner declares which it has."""
 
 _PACKAGE: Final = Path(__file__).resolve().parent
-_RUNNING_HALF: Final = ("batch.py", "seeds.py", "sources", "protocol", "streams", "learners", "nested", "kernels")
+_RUNNING_HALF: Final = (
+    "batch.py",
+    "seeds.py",
+    "sources",
+    "protocol",
+    "streams",
+    "learners",
+    "networks",
+    "nested",
+    "state",
+    "kernels",
+)
 
 STREAM_TABLES: Final = ("stream", "protocol")
 RECIPE_TABLES: Final = ("learner", "batch", "presents")

@@ -12,8 +12,8 @@ from nlbench.networks.network import Network, Tree
 C = 4
 
 
-def problem(shape: tuple[int, ...] = (1, 8, 8), seeds: tuple[int, ...] = (0, 1, 2)) -> Problem:
-    return Problem(shape, C, seeds, "class-il", CPU, "auto", 10)
+def problem(shape: tuple[int, ...] = (1, 8, 8), seeds: tuple[int, ...] = (0, 1, 2), sample: str | None = None) -> Problem:
+    return Problem(shape, C, seeds, "class-il", CPU, "auto", 10, sample=sample)  # type: ignore[arg-type]
 
 
 def images(shape: tuple[int, ...], seeds: int, batch: int = 6, seed: int = 0) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from nlbench.specs.model import Closed
+from nlbench.specs.model import Closed, canonical
 
 PositiveInt = Annotated[int, Field(ge=1)]
 Widths = Annotated[tuple[PositiveInt, ...], Field(strict=False)]
@@ -53,3 +53,12 @@ class ModuleConfig(Closed):
     outputs: Literal["logits", "features"] = "logits"
     """What the module returns: one number a class, or features (B, F) that a head is put on."""
     options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _plain(self) -> ModuleConfig:
+        for key, value in self.options.items():
+            try:
+                canonical({key: value})
+            except (TypeError, ValueError):
+                raise ValueError(f"options.{key}: must be finite and no date or time, got {value!r}") from None
+        return self

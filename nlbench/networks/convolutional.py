@@ -15,7 +15,10 @@ from nlbench.networks.network import Network, Taps, Tree, image_shape
 
 
 class Convolutional(Network):
-    """Layers `convolution0`, `convolution1`, …: 3x3 filters, ReLU, the maximum of 2x2 as long as there are that many pixels."""
+    """Layers `convolution0`, `convolution1`, …: 3x3 filters, ReLU, the maximum of 2x2 as long as there are that many pixels.
+
+    Filters start uniform with variance 2 / fan-in (He et al. 2015, eq. 10), so that signals keep their size through ReLU.
+    """
 
     def __init__(self, config: ConvolutionalConfig, problem: Problem) -> None:
         self._image = image_shape(problem, config.kind)
@@ -29,7 +32,7 @@ class Convolutional(Network):
     def initial(self, seeds: Sequence[int]) -> tuple[Tree, Tree]:
         parameters: Tree = {}
         for i, (c_in, c_out) in enumerate(pairwise(self._channels)):
-            parameters |= initial.uniform(seeds, f"convolution{i}", (c_out, c_in, 3, 3), (9 * c_in) ** -0.5)
+            parameters |= initial.uniform(seeds, f"convolution{i}", (c_out, c_in, 3, 3), (6 / (9 * c_in)) ** 0.5)
         return {name: value.to(self._device) for name, value in parameters.items()}, {}
 
     def apply(

@@ -76,10 +76,12 @@ def require_taps(network: Network, method: str) -> None:
 
 def image_shape(problem: Problem, network: str) -> tuple[int, int, int]:
     """Return the (channels, height, width) of a sample; raise `NlbenchError` where samples are no images."""
-    if len(problem.input_shape) not in (2, 3):
+    shape = problem.input_shape
+    if problem.sample not in ("image", None) or len(shape) not in (2, 3):
+        what = f"a {problem.sample or 'vector'} of shape {shape}".replace("a features", "features")
         raise NlbenchError(
-            f"network {network!r} needs images, and a sample of this stream is {problem.input_shape}: permuted pixels are none.",
-            'Use network.kind = "mlp", or a stream of images.',
+            f"network {network!r} needs images, and a sample of this stream is {what}: pixels in any order are no image.",
+            'Use network.kind = "mlp", a stream of images, or arrays (n, channels, height, width).',
         )
-    channels, height, width = (1, *problem.input_shape)[-3:]
+    channels, height, width = (1, *shape)[-3:]
     return channels, height, width

@@ -26,6 +26,7 @@ def problem_of(stream: Stream, *, steps: int, backend: str, precision: str = "fl
         backend=backend,
         steps=steps,
         precision=precision,
+        sample=stream.sample,
     )
 
 

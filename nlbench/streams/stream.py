@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import torch
@@ -122,6 +122,13 @@ class Stream:
         self.scenario = self.spec.stream.scenario
         self.input_shape: tuple[int, ...]
         self.n_classes: int
+
+    @property
+    def sample(self) -> Literal["image", "vector", "sequence", "features"] | None:
+        """What a sample is: what the source says, or a vector where tasks reorder its numbers; None where no source says."""
+        if self.pixel_order(1) is not None:
+            return "vector"
+        return self.declared.source.kind if self.declared.source is not None else None
 
     def train(self, task: int) -> Samples:
         """Return the training set of a task, before any pixel order."""

@@ -55,7 +55,15 @@ def test_taps_see_images_and_replace_them() -> None:
     assert len(shapes) == 4
 
 
-def test_samples_that_are_no_images_are_refused_with_the_way_out() -> None:
-    with pytest.raises(NlbenchError, match=r"'convolutional' needs images, and a sample of this stream is \(64,\)") as error:
-        made((64,))
+@pytest.mark.parametrize(
+    ("shape", "sample", "what"),
+    [
+        ((64,), None, "a vector of shape"),
+        ((8, 8), "sequence", "a sequence of shape"),
+        ((1, 8, 8), "features", "features of shape"),
+    ],
+)
+def test_samples_that_are_no_images_are_refused_with_the_way_out(shape: tuple[int, ...], sample: str | None, what: str) -> None:
+    with pytest.raises(NlbenchError, match=f"'convolutional' needs images, and a sample of this stream is {what}") as error:
+        made(shape, sample=sample)
     assert 'network.kind = "mlp"' in str(error.value)

@@ -136,7 +136,13 @@ def test_a_problem_says_of_the_stream_what_does_not_tell_its_tasks() -> None:
         stream = running(small_stream(scenario=scenario), [0, 3])
         told = protocol.problem_of(stream, steps=15, backend="auto", precision="bf16")
         assert (told.input_shape, told.n_classes, told.seeds, told.scenario) == ((6,), stream.n_classes, (0, 3), scenario)
-        assert (told.device, told.backend, told.steps, told.precision) == (stream.device, "auto", 15, "bf16")
+        assert (told.device, told.backend, told.steps, told.precision, told.sample) == (
+            stream.device,
+            "auto",
+            15,
+            "bf16",
+            "vector",
+        )
 
 
 # whole runs

@@ -68,3 +68,12 @@ def test_tasks_together_show_each_sample_as_its_task_shows_it(kind: str) -> None
     shuffled = torch.cat([x for x, _ in together.batches(order, 500)], 1)
     for seed in range(2):
         assert torch.equal(shuffled[seed], inputs[min(seed, len(inputs) - 1)][order[seed]])
+
+
+@pytest.mark.parametrize(
+    ("kind", "sample", "more"), [("split", "image", {"tasks": 5}), ("rotated", "image", {}), ("permuted", "vector", {"tasks": 2})]
+)
+def test_a_sample_is_what_the_source_says_unless_its_numbers_are_reordered(kind: str, sample: str, more: dict) -> None:
+    stream = declared_stream(kind, **{"tasks": 2, "degrees": 18.0, **more} if kind == "rotated" else more)
+    assert stream.sample == sample
+    assert running(small_stream()).sample == "vector"

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from nlbench.networks.config import ConvolutionalConfig, MlpConfig, ModuleConfig, Resnet18Config
+
+
+def test_lists_of_toml_are_taken_and_defaults_stand() -> None:
+    assert MlpConfig.model_validate({"kind": "mlp", "hidden": [3, 4]}).hidden == (3, 4)
+    assert Resnet18Config(kind="resnet18").width == 20
+    assert ModuleConfig(kind="module", build="a:b").outputs == "logits"
+
+
+@pytest.mark.parametrize(
+    ("config", "table", "rule"),
+    [
+        (MlpConfig, {"kind": "mlp", "hidden": [0]}, "hidden"),
+        (ConvolutionalConfig, {"kind": "convolutional", "channels": []}, "channels"),
+        (Resnet18Config, {"kind": "resnet18", "norm": "group", "groups": 3}, "groups: must divide width 20, got 3"),
+        (ModuleConfig, {"kind": "module"}, "build"),
+        (ModuleConfig, {"kind": "module", "build": "a:b", "options": {"a": float("nan")}}, "options.a"),
+    ],
+)
+def test_what_a_table_may_not_say(config: type, table: dict, rule: str) -> None:
+    with pytest.raises(ValidationError, match=rule):
+        config.model_validate(table)
