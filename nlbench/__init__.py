@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from nlbench.api import Run, check, compare, load, resolve, run, stream_from_arrays
     from nlbench.batch import Batch, Batches, Learner, Problem
     from nlbench.errors import NlbenchError
+    from nlbench.streams.stream import Stream
 
 __version__ = "0.1.0"
 
@@ -20,6 +21,7 @@ __all__ = [
     "NlbenchError",
     "Problem",
     "Run",
+    "Stream",
     "__version__",
     "check",
     "compare",
@@ -33,6 +35,7 @@ __getattr__ = lazy.names(
     __name__,
     {
         **dict.fromkeys(("Batch", "Batches", "Learner", "Problem"), "batch"),
+        "Stream": "streams.stream",
         "NlbenchError": "errors",
         **dict.fromkeys(("Run", "resolve", "run", "stream_from_arrays"), "api.running"),
         **dict.fromkeys(("check", "compare", "load"), "api.reading"),

@@ -8,14 +8,15 @@ give ten answers under one name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
-from nlbench.errors import NlbenchError, NotFiniteError
+from nlbench import catalog
+from nlbench.errors import NlbenchError, NotFiniteError, UnknownNameError
 
 WINDOW: Final = 10  # evaluations, De Lange 2023 w
 LEARNING_CURVE_BATCHES: Final = 10  # A-GEM beta
@@ -290,7 +291,7 @@ _UNBOUNDED: Final = (-float("inf"), float("inf"))
 _GEM, _RWALK, _AGEM = "Lopez-Paz & Ranzato 2017", "Chaudhry et al. 2018", "Chaudhry et al. 2019"
 _DE_LANGE = "De Lange et al. 2023"
 
-METRICS: Final[dict[str, Metric]] = _table(
+_OURS: Final[dict[str, Metric]] = _table(
     Metric("average_accuracy", "(1/T) Σ_j R[T,j]", _SHARE, "higher", _GEM, "accuracy", average_accuracy),
     Metric(
         "average_incremental_accuracy",
@@ -382,6 +383,41 @@ METRICS: Final[dict[str, Metric]] = _table(
         "gap_closed", "(ACC − ACC_naive) / (ACC_joint − ACC_naive)", _UNBOUNDED, "higher", "nlbench", "references", gap_closed
     ),
 )
+
+
+def _is_metric(value: object) -> bool:
+    return isinstance(value, Metric)
+
+
+def known(name: str) -> str:
+    """Return the name of a metric after making it known: one of the table, or the object that `./file.py:NAME` or
+    `package.module:NAME` names. Raises `UnknownNameError` for any other.
+    """
+    if name in METRICS:
+        return name
+    if ":" not in name:
+        raise UnknownNameError("metric", name, METRICS)
+    metric: Metric = catalog.extension("metrics", name, _is_metric, "a nlbench.metrics.Metric")
+    METRICS.update(_added({name: metric}))
+    return metric.name
+
+
+def _added(found: Mapping[str, Metric]) -> dict[str, Metric]:
+    """Return metrics from outside the package by their own names, which must be no other's."""
+    for place, metric in found.items():
+        if metric.name in _OURS or metric.needs == "references":
+            rule = "have a name of its own" if metric.name in _OURS else "need no other record"
+            raise NlbenchError(f"metric {place}: must {rule}, got {metric.name if metric.name in _OURS else metric.needs!r}.")
+    return {metric.name: metric for metric in found.values()}
+
+
+def _registered() -> dict[str, Metric]:
+    names = catalog.registered("metrics")
+    return _added({name: catalog.extension("metrics", name, _is_metric, "a nlbench.metrics.Metric") for name in names})
+
+
+METRICS: Final[dict[str, Metric]] = {**_OURS, **_registered()}
+"""Every metric by name: ours, then those of the entry points `nlbench.metrics`."""
 
 
 def versions() -> dict[str, int]:

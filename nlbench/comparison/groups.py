@@ -12,7 +12,7 @@ from nlbench.comparison import statistics
 from nlbench.comparison.model import Entry, Estimate, Group, Paired, Ranking, Verdict
 from nlbench.comparison.tables import Comparison
 from nlbench.errors import ComparisonError, UnknownNameError
-from nlbench.metrics import METRICS, OF_FORGETTING, measure, with_stand_in
+from nlbench.metrics import METRICS, OF_FORGETTING, known, measure, with_stand_in
 from nlbench.records import Record, terms
 from nlbench.records.facts import differences, flatten, varying
 from nlbench.specs import digest
@@ -36,16 +36,14 @@ def compare(records: Iterable[Record], *, baseline: str | None = None, metrics: 
     """Return the learners of each stream side by side: intervals, paired tests against the baseline, ranks and Pareto fronts.
 
     Records are grouped by stream digest, data and protocol version, and only compared inside a group. `baseline` is a label or a
-    recipe name; without one, `mlp` where it is present (in float32 if there are several), else the first record. `metrics` are
-    those tested (default: average_accuracy and forgetting, or forgetting_first on a stream that measures only that) and shown.
+    recipe name; without one, the record of role `naive` (in float32 if there are several), else the first. `metrics` are those
+    tested (default: average_accuracy and forgetting, or forgetting_first on a stream that measures only that) and shown.
     Cost: about 2 ms a record. Raises ComparisonError or UnknownNameError.
     """
     records = list(records)
     if not records:
         raise ComparisonError("there are no records to compare.")
-    for name in metrics or ():
-        if name not in METRICS:
-            raise UnknownNameError("metric", name, METRICS)
+    metrics = [known(name) for name in metrics] if metrics else metrics
     groups = tuple(_group(members, baseline, metrics) for members in _by_stream(records))
     if baseline is not None and not any(group.baseline for group in groups):
         raise UnknownNameError("learner", baseline, {entry.label for group in groups for entry in group.entries})
