@@ -15,11 +15,8 @@ import torch
 from torch import Tensor
 
 from nlbench import seeds as draws
+from nlbench.protocol.schedule import PROBED_SAMPLES, probed
 from nlbench.streams.stream import Samples
-
-PROBED_TASKS: Final = 8
-PROBED_SAMPLES: Final = 16
-"""Of each of so many tasks, at most, so many test samples are predicted once more, among each other."""
 
 AGREEMENT: Final = 1e-3
 """Two readings of one row agree within this share of the seed's largest finite logit: rounding is less, a vote is more."""
@@ -66,10 +63,9 @@ class Probe:
     """
 
     def __init__(self, tasks: Sequence[int], size: int) -> None:
-        """`size` is that of blocks; of two tasks or more, some are probed, from the first to the last."""
-        count = min(len(tasks), PROBED_TASKS)
+        """`size` is that of blocks."""
         self._size = size
-        self._tasks = {tasks[round(k * (len(tasks) - 1) / (count - 1))] for k in range(count)} if count > 1 else set[int]()
+        self._tasks = set(probed(tasks))
         self._inputs: list[Tensor] = []
         self._alone: list[Tensor] = []
 

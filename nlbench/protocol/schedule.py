@@ -23,6 +23,10 @@ AT_ONCE: Final = 64
 WITHIN_SAMPLES: Final = 500
 """Test samples of a task that are predicted within tasks, at most."""
 
+PROBED_TASKS: Final = 8
+PROBED_SAMPLES: Final = 16
+"""Of each of so many tasks, at most, so many test samples are predicted once more at a boundary, among each other: `mixing`."""
+
 
 class Position(NamedTuple):
     """A place in a run: `passes` whole passes of task `task` and `batches` batches of the next one have been observed.
@@ -131,10 +135,15 @@ class Schedule:
         """Return the tasks that are measured at the boundary after a task as they are within one: at the end of the stream."""
         return range(1, task + 1) if self.every and task == self.n_tasks else range(0)
 
-    def predicted(self, test_sizes: Sequence[int]) -> Predicted:
-        """Return how many test samples the run predicts, from the sizes of the T test sets."""
+    def predicted(self, test_sizes: Sequence[int], *, told: bool) -> Predicted:
+        """Return how many test samples the run predicts, from the sizes of the T test sets; of a learner that is not told the
+        task, those that are predicted once more at boundaries too.
+        """
         tasks = range(1, self.n_tasks + 1)
-        whole = sum(test_sizes[j - 1] for task in (0, *tasks) for j in self.evaluated(task))
+        boundaries = [self.evaluated(task) for task in (0, *tasks)]
+        whole = sum(test_sizes[j - 1] for measured in boundaries for j in measured)
+        if not told:
+            whole += sum(min(PROBED_SAMPLES, test_sizes[j - 1]) for measured in boundaries for j in probed(measured))
         within = 0
         for task in tasks if self.every else ():
             points = [self.due_at(Position(task)), self.due_after(task)]
@@ -173,6 +182,12 @@ class Predicted(NamedTuple):
 
     whole: int
     within: int
+
+
+def probed(tasks: Sequence[int]) -> list[int]:
+    """Return some of the tasks measured at a boundary, from the first to the last: of two or more those that are probed."""
+    count = min(len(tasks), PROBED_TASKS)
+    return sorted({tasks[round(k * (len(tasks) - 1) / (count - 1))] for k in range(count)}) if count > 1 else []
 
 
 def evaluated_tasks(policy: str, task: int, n_tasks: int) -> range:

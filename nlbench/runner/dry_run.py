@@ -43,7 +43,8 @@ def estimate(plan: Plan, machine: Machine) -> Estimate:
     stream, learner = prepare(plan, machine)
     schedule = Schedule.of(stream, plan.batch, plan.learner.presents)
     meeting = Meeting(learner, stream, schedule)
-    predicted = schedule.predicted([len(stream.test(task)) for task in range(1, schedule.n_tasks + 1)])
+    sizes = [len(stream.test(task)) for task in range(1, schedule.n_tasks + 1)]
+    predicted = schedule.predicted(sizes, told=stream.scenario == "task-il")
     with threads(plan, stream):
         seconds = schedule.steps * _per_batch(meeting) + predicted.whole * _per_sample(meeting, meeting.evaluation.whole)
         if predicted.within:

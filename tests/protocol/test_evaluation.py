@@ -13,8 +13,8 @@ from nlbench import Batch, Learner
 from nlbench import seeds as draws
 from nlbench.errors import NlbenchError, NotFiniteError
 from nlbench.protocol.evaluation import BLOCK, Evaluation, Finiteness, unchanged
-from nlbench.protocol.mixing import PROBED_SAMPLES
 from nlbench.protocol.order import PixelOrder
+from nlbench.protocol.schedule import PROBED_SAMPLES
 from nlbench.streams.stream import Stream
 
 # counts

@@ -7,9 +7,9 @@ import torch
 from small_streams import Spy, problem_of, rows_of, running, small_stream, small_tasks
 from torch import Tensor
 
-from nlbench.protocol import mixing
 from nlbench.protocol.evaluation import BLOCK
 from nlbench.protocol.mixing import Probe, agree, mixed
+from nlbench.protocol.schedule import PROBED_SAMPLES, PROBED_TASKS
 from nlbench.streams.stream import Samples
 
 
@@ -58,8 +58,8 @@ def test_a_probe_asks_some_tasks_from_the_first_to_the_last():
     asked = []
     assert probe.independent(lambda inputs: asked.append(inputs) or torch.zeros(1, inputs.shape[1], 2))
     tasks = sorted({int(value) for value in (asked[0] // 1000).flatten()})
-    assert (tasks[0], tasks[-1], len(tasks)) == (1, 20, mixing.PROBED_TASKS)
-    assert asked[0].shape[1] == mixing.PROBED_TASKS * mixing.PROBED_SAMPLES
+    assert (tasks[0], tasks[-1], len(tasks)) == (1, 20, PROBED_TASKS)
+    assert asked[0].shape[1] == PROBED_TASKS * PROBED_SAMPLES
     assert Probe([3], BLOCK).independent(lambda inputs: pytest.fail("one task cannot be mixed"))
 
 

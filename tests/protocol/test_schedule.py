@@ -181,5 +181,9 @@ def test_a_schedule_knows_how_many_test_samples_a_run_predicts(evaluate: str, ev
     stream = running(small_stream(tasks=tasks, evaluate=evaluate, evaluate_every=every, passes=passes))
     rows = rows_of(Spy({}, problem_of(stream)), stream)
     counted = [sum(row.n for row in rows if row.metric == metric) for metric in ("accuracy", "accuracy_within")]
-    assert Schedule.of(stream, 8, "sequential").predicted(sizes) == tuple(counted)
-    assert Schedule.of(stream, 8, "cumulative").predicted(sizes) == (counted[0], 0)
+    assert Schedule.of(stream, 8, "sequential").predicted(sizes, told=True) == tuple(counted)
+    assert Schedule.of(stream, 8, "cumulative").predicted(sizes, told=True) == (counted[0], 0)
+    spy = Spy({}, problem_of(stream))
+    rows_of(spy, stream)
+    answered = sum(inputs.shape[1] for inputs, _ in spy.predicted)
+    assert sum(Schedule.of(stream, 8, "sequential").predicted(sizes, told=False)) == answered
