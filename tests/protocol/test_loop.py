@@ -135,6 +135,20 @@ def test_keys_within_tasks_are_unique_whatever_the_interval(every: int, passes: 
         assert {(task - 1, start, j) for j in range(1, task + 1)} <= set(found)
 
 
+class Second(Spy):
+    """Answers label 2, the first of the second task."""
+
+    def predict(self, inputs: Tensor, task: int | None) -> Tensor:
+        return super().predict(inputs, task).roll(2, -1)
+
+
+def test_within_a_task_its_own_labels_compete_with_those_seen_before() -> None:
+    stream = running(small_stream(output_space="seen", evaluate_every=16))
+    rows = rows_of(Second({}, problem_of(stream)), stream)
+    within = {(row.after_task, row.on_task): row.value for row in rows if row.metric == "accuracy_within"}
+    assert within[1, 2] == within[2, 2] == 0.5
+
+
 def test_prequential_accuracy_is_measured_on_each_batch_before_learning_it() -> None:
     stream = running(small_stream(prequential=True, passes=2), [0, 1])
     rows = rows_of(mlp(stream), stream)
