@@ -18,7 +18,7 @@ from nlbench.errors import NlbenchError, NotFiniteError
 from nlbench.protocol.mixing import Probe, mixed
 from nlbench.protocol.order import PixelOrder
 from nlbench.protocol.schedule import WITHIN_SAMPLES
-from nlbench.state import STRUCTURE, same
+from nlbench.state import first_difference
 from nlbench.streams.stream import Samples, Stream
 
 BLOCK: Final = 2000
@@ -206,10 +206,9 @@ def unchanged(learner: Learner) -> Iterator[None]:
     """Raise `NlbenchError`, naming what differs, if the learner's state is not the same afterwards, bit for bit."""
     before = copied(learner.state_dict())
     yield
-    after = learner.state_dict()
-    changed = [name for name, value in before.items() if name != STRUCTURE and not same(value, after[name])]
-    if changed:
-        raise _broken(learner, f"must change nothing, but changed {', '.join(changed)}")
+    changed = first_difference(before, learner.state_dict())
+    if changed is not None:
+        raise _broken(learner, f"must change nothing, but changed {changed}")
 
 
 def copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

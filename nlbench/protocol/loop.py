@@ -6,7 +6,6 @@ R[i, j] is the accuracy on the whole test set of task j after training on tasks 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
 from time import perf_counter
 from typing import Final
 
@@ -99,7 +98,7 @@ class Meeting:
     def boundary(self, task: int) -> Iterator[Row]:
         """Yield what belongs to the boundary after `task`: the row of R, bytes, diagnostics, seconds."""
         clock = perf_counter()
-        with unchanged(self.learner) if task <= 1 else nullcontext():  # once untrained, once trained
+        with unchanged(self.learner):
             counts = self.evaluation.whole(self.schedule.evaluated(task), tasks_seen=task)
             self.order.show(0)
         rows = list(self._accuracies("accuracy", counts, task, None))

@@ -15,13 +15,27 @@ from nlbench.state.collecting import STRUCTURE
 def first_difference(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> str | None:
     """Return the path of the first thing in which two states differ, bit by bit (a NaN equals itself); None if they are equal."""
     for name, value in before.items():
-        if name != STRUCTURE and (name not in after or not same(value, after[name])):
+        if name not in after or (_apart(name) is None and not same(value, after[name])):
             return name
     added = [name for name in after if name not in before]
     if added:
         return added[0]
-    first, second = (bytes(state[STRUCTURE].numpy()) if STRUCTURE in state else b"null" for state in (before, after))
-    return None if first == second else _where(json.loads(first), json.loads(second), "") or "its structure"
+    for name, value in before.items():
+        owner = _apart(name)
+        if owner is not None and not same(value, after[name]):
+            inner = _where(json.loads(_text(value)), json.loads(_text(after[name])), "") or "its structure"
+            return f"{owner}{inner}"
+    return None
+
+
+def _apart(name: str) -> str | None:
+    """Return of a structure's name what stands before it, where several states are one; None of another tensor's."""
+    owner, slash, last = name.rpartition("/")
+    return owner + slash if last == STRUCTURE else None
+
+
+def _text(structure: Tensor) -> bytes:
+    return bytes(structure.cpu().numpy())
 
 
 def same(first: Tensor, second: Tensor) -> bool:

@@ -50,3 +50,11 @@ def test_nan_equals_itself_and_minus_zero_not_zero():
     first, second = ({"a": torch.tensor([value])} for value in (float("nan"), float("nan")))
     assert first_difference(first, second) is None
     assert first_difference({"a": torch.tensor([0.0])}, {"a": torch.tensor([-0.0])}) == "a"
+
+
+def test_of_states_that_are_one_the_owner_is_named():
+    first, second = held(), held()
+    second.count = 2
+    before, after = ({f"1/learner/{name}": value for name, value in taken(own).items()} for own in (first, second))
+    assert first_difference(before, before) is None
+    assert first_difference(before, after) == "1/learner/count"
