@@ -50,3 +50,13 @@ def test_the_site_asks_for_no_font_and_knows_every_page():
     assert not re.search(r"https?://", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
     pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
     assert set(re.findall(r"[\w/-]+\.md", str(site["nav"]))) == pages
+
+
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "examples/README.md")] + sorted((ROOT / "docs").glob("*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_file_that_a_page_names_is_there(page):
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    named = re.findall(r"`((?:nlbench|tests|tools|examples|docs|baselines|tasks|\.ci)/[\w./-]*)`", text)
+    assert [name for name in named if not (ROOT / name).exists()] == []
