@@ -23,7 +23,7 @@ class Mlp(Learner):
     """Softmax cross-entropy over the competing logits, one SGD step a batch (heavy-ball momentum if asked)."""
 
     precisions: ClassVar[tuple[str, ...]] = ("float32", "bf16")
-    made_anew: ClassVar[tuple[str, ...]] = ("_training", "_reading", "_captured")
+    made_anew: ClassVar[tuple[str, ...]] = ("backend", "takes_batches", "_training", "_reading", "_captured")
 
     def __init__(self, config: MlpConfig, problem: Problem) -> None:
         widths = (problem.n_inputs, *config.hidden, problem.n_classes)

@@ -185,3 +185,13 @@ def test_a_run_too_short_to_repay_loading_the_kernel_stays_with_torch_whatever_i
     enough = -(-WORTH_LOADING // parameters)
     assert [chosen(enough - 1, (0,)), chosen(enough - 1, (0, 1, 2)), chosen(10, (0,), "numba")] == ["reference"] * 2 + ["numba"]
     assert [chosen(enough, (0,)), chosen(enough, (0, 1, 2)), chosen(enough, (0,), "reference")] == ["numba"] * 2 + ["reference"]
+
+
+def test_a_state_says_nothing_of_what_trained_it() -> None:
+    config = MlpConfig(kind="mlp", hidden=(6,), momentum=0.5)
+    made = [Mlp(config, Problem((D,), C, (0, 1), "class-il", CPU, backend, 10)) for backend in ("numba", "reference")]
+    found, expected = (each.state_dict() for each in made)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    made[1].load_state_dict(found)
+    assert [(each.backend, each.takes_batches) for each in made] == [("numba", True), ("reference", False)]
