@@ -96,6 +96,10 @@ def smaller(recipe: str, stream: str) -> dict[str, str]:
     config = resolve(recipe, stream, seeds=(0,)).learner.learner
     if config.kind == "mlp":
         return {"learner.hidden": "[32]"}
+    if config.kind == "naive":
+        return (
+            {"learner.network.channels": "[4]"} if config.network.kind == "convolutional" else {"learner.network.hidden": "[32]"}
+        )
     if config.kind == "cms":
         return {"learner.periods": "[1, 4, 16]", "learner.width": "32", "learner.hidden": "48"}
     if config.kind == "hope-blocks":

@@ -38,6 +38,8 @@ class Resnet18(Network):
         self._image = image_shape(problem, config.kind)
         self._config = config
         self._device = problem.device
+        # where tensor cores take them, images whose channels lie last are up to twice as fast; elsewhere they are slower
+        self._channels_last = problem.device.type == "cuda" and problem.precision == "bf16" and config.width % 8 == 0
         sizes = [config.width * 2**i for i in range(4)]
         self._blocks = [
             Block(f"layer{i + 1}.{j}", sizes[max(i - 1 + j, 0)], sizes[i], 2 if i and not j else 1)
@@ -83,6 +85,8 @@ class Resnet18(Network):
 
         seeds = len(parameters["conv1.weight"])
         x = layers.seeds_in_channels(inputs.reshape(*inputs.shape[:2], *self._image), seeds)
+        if self._channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
         x = convolved(x, "conv1", "bn1", 1, 1).relu()
         for block in self._blocks:
             inside = convolved(x, f"{block.name}.conv1", f"{block.name}.bn1", block.stride, 1).relu()

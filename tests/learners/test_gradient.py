@@ -196,3 +196,24 @@ def test_the_loss_is_over_the_classes_that_compete() -> None:
     (gradient,) = torch.autograd.grad(losses.sum(), logits)
     assert not gradient[..., ~shown.classes].any()
     assert gradient[..., shown.classes].all()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "delta-momentum"])
+def test_captured_steps_are_those_as_written_to_the_bit(network: str, optimizer: str) -> None:
+    class Written(GradientLearner):
+        captured = False
+
+    config = {"network": NETWORKS[network], "optimizer": {"kind": optimizer}}
+    problem = Problem(SHAPE, C, (0, 1, 2), "class-il", torch.device("cuda"), "auto", 10)
+    captured, written = (
+        kind(NaiveConfig.model_validate({"kind": "naive", **config}), problem) for kind in (GradientLearner, Written)
+    )
+    for step in range(5):
+        shown = batch(step)
+        given = Batch(shown.inputs.cuda(), shown.labels.cuda(), shown.classes.cuda(), None)
+        assert torch.equal(captured.observe(given), written.observe(given))
+    for name, value in captured.state_dict().items():
+        assert torch.equal(value, written.state_dict()[name])
