@@ -37,9 +37,9 @@ def keyword_defaults(function: Callable[..., Any]) -> Group:
 class RuleOptimizer(torch.optim.Optimizer):
     """An optimizer whose step is W <- (1 - lr weight_decay) W + update, with `update` from a pure rule.
 
-    A subclass names its rule, the rule's first state and its type. `**settings` are the keyword arguments of those two
-    functions, with their defaults. Where `vectors_use_adam` is set, parameters of one axis or none (biases, norms) take
-    Adam at `vector_lr` instead: an orthogonalised or two-sided update means nothing for them.
+    A subclass declares its `rule`: what makes the first state, what updates, and the type of the state. `**settings` are the
+    keyword arguments of those two functions, with their defaults. Where `vectors_use_adam` is set, parameters of one axis or none
+    (biases, norms) take Adam at `vector_lr` instead: an orthogonalised or two-sided update means nothing for them.
     """
 
     initial: ClassVar[Callable[..., Any]]
@@ -47,6 +47,22 @@ class RuleOptimizer(torch.optim.Optimizer):
     state_type: ClassVar[Callable[..., Any]]
     default_lr: ClassVar[float] = 1e-2
     vectors_use_adam: ClassVar[bool] = False
+
+    def __init_subclass__(
+        cls,
+        *,
+        rule: tuple[Callable[..., Any], Rule, Callable[..., Any]] | None = None,
+        lr: float | None = None,
+        vectors_use_adam: bool | None = None,
+    ) -> None:
+        """What is not declared is inherited."""
+        super().__init_subclass__()
+        if rule is not None:
+            cls.initial, cls.update, cls.state_type = staticmethod(rule[0]), staticmethod(rule[1]), rule[2]
+        if lr is not None:
+            cls.default_lr = lr
+        if vectors_use_adam is not None:
+            cls.vectors_use_adam = vectors_use_adam
 
     def __init__(
         self,
@@ -111,93 +127,55 @@ class RuleOptimizer(torch.optim.Optimizer):
         parameter.mul_(1 - lr * group["weight_decay"]).add_(update.reshape(parameter.shape))
 
 
-class Momentum(RuleOptimizer):
+class Momentum(RuleOptimizer, rule=(momenta.momentum_init, momenta.momentum, momenta.MomentumState), lr=3e-2):
     """m⁺ = αm - ηg (eq. 33). Settings: `momenta.momentum`."""
 
-    initial = staticmethod(momenta.momentum_init)
-    update = staticmethod(momenta.momentum)
-    state_type = momenta.MomentumState
-    default_lr = 3e-2
 
-
-class PreconditionedMomentum(RuleOptimizer):
+class PreconditionedMomentum(
+    RuleOptimizer,
+    rule=(preconditioned.diagonal_init, preconditioned.preconditioned_momentum, preconditioned.DiagonalState),
+    lr=3e-4,
+):
     """m⁺ = αm - ηPg with Adam's diagonal as P (eq. 47). Settings: `preconditioned.preconditioned_momentum`."""
 
-    initial = staticmethod(preconditioned.diagonal_init)
-    update = staticmethod(preconditioned.preconditioned_momentum)
-    state_type = preconditioned.DiagonalState
-    default_lr = 3e-4
 
-
-class DeltaMomentum(RuleOptimizer):
+class DeltaMomentum(RuleOptimizer, rule=(momenta.momentum_init, momenta.delta_momentum, momenta.MomentumState), lr=1e-1):
     """m⁺ = m(αI - η_c ĝᵀĝ) - ηg (eq. 48-49, resolved). Settings: `momenta.delta_momentum`."""
 
-    initial = staticmethod(momenta.momentum_init)
-    update = staticmethod(momenta.delta_momentum)
-    state_type = momenta.MomentumState
-    default_lr = 1e-1
 
-
-class FeatureMomentum(RuleOptimizer):
+class FeatureMomentum(RuleOptimizer, rule=(momenta.momentum_init, momenta.feature_momentum, momenta.MomentumState), lr=3e-2):
     """m⁺ = αm - ηPφ(g), φ odd and of higher order (eq. 51, resolved). Settings: `momenta.feature_momentum`."""
 
-    initial = staticmethod(momenta.momentum_init)
-    update = staticmethod(momenta.feature_momentum)
-    state_type = momenta.MomentumState
-    default_lr = 3e-2
 
-
-class DMGD(RuleOptimizer):
+class DMGD(RuleOptimizer, rule=(deep_momentum.dmgd_init, deep_momentum.dmgd, deep_momentum.DeepMomentumState), lr=1.0):
     """The momentum is a small network that learns (eq. 50, resolved). Settings: `deep_momentum.dmgd_init` and `.dmgd`."""
 
-    initial = staticmethod(deep_momentum.dmgd_init)
-    update = staticmethod(deep_momentum.dmgd)
-    state_type = deep_momentum.DeepMomentumState
-    default_lr = 1.0
 
-
-class AdamW(RuleOptimizer):
+class AdamW(RuleOptimizer, rule=(preconditioned.adam_init, preconditioned.adam, preconditioned.AdamState), lr=1e-3):
     """Adam as two memories of the gradient with decoupled weight decay (eq. 101-106); equals `torch.optim.AdamW`.
 
     Settings: `preconditioned.adam`; betas[1] = 1 sums the second moment (AdaGrad).
     """
 
-    initial = staticmethod(preconditioned.adam_init)
-    update = staticmethod(preconditioned.adam)
-    state_type = preconditioned.AdamState
-    default_lr = 1e-3
 
-
-class Shampoo(RuleOptimizer):
+class Shampoo(
+    RuleOptimizer,
+    rule=(preconditioned.shampoo_init, preconditioned.shampoo, preconditioned.ShampooState),
+    lr=3e-2,
+    vectors_use_adam=True,
+):
     """L^(-1/4) m R^(-1/4), the outer-product memory (eq. 107-111). Settings: `preconditioned.shampoo`. Vectors use Adam."""
 
-    initial = staticmethod(preconditioned.shampoo_init)
-    update = staticmethod(preconditioned.shampoo)
-    state_type = preconditioned.ShampooState
-    default_lr = 3e-2
-    vectors_use_adam = True
 
-
-class Muon(RuleOptimizer):
+class Muon(RuleOptimizer, rule=(orthogonal.muon_init, orthogonal.muon, orthogonal.MuonState), vectors_use_adam=True):
     """Orthogonalised momentum (eq. 42-44, 52); equals `torch.optim.Muon`. Settings: `orthogonal.muon`. Vectors use Adam."""
 
-    initial = staticmethod(orthogonal.muon_init)
-    update = staticmethod(orthogonal.muon)
-    state_type = orthogonal.MuonState
-    vectors_use_adam = True
 
-
-class M3(RuleOptimizer):
+class M3(RuleOptimizer, rule=(multi_scale.m3_init, multi_scale.m3, multi_scale.M3State), lr=3e-3, vectors_use_adam=True):
     """Multi-scale momentum Muon (eq. 75, Alg. 1, resolved). Settings: `multi_scale.m3`, `literal=True` for Alg. 1 as printed.
 
     The update's RMS is 0.2 lr, so AdamW's learning rates carry over. Vectors use Adam.
     """
-
-    initial = staticmethod(multi_scale.m3_init)
-    update = staticmethod(multi_scale.m3)
-    state_type = multi_scale.M3State
-    default_lr = 3e-3
-    vectors_use_adam = True
 
     @classmethod
     def known_settings(cls) -> Group:
