@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from synthetic_records import make_record, matrix
 
 from nlbench import gate
-from nlbench.records import Record
+from nlbench.records import Record, rewrite_record
 
 MARGINS = {"average_accuracy": 0.02, "forgetting": 0.02, "min_seeds": 5}
 
@@ -24,6 +25,14 @@ def record(path: Path, final: list[float], *, learned: float = 0.95, first_seed:
     matrices = {first_seed + s: matrix(value, learned) for s, value in enumerate(final)}
     facts = {"model": "hope", "fingerprint": "of-hope", "check": MARGINS, **CLEAN, **facts}
     return make_record(path, matrices, **facts)
+
+
+def dated(path: Path, day: str, final: list[float], **facts: Any) -> Record:
+    """A record of `hope` made on a day of June."""
+    made = record(path, final, **facts)
+    created = {"created": f"2026-06-{day}T00:00:00+00:00"}
+    rewrite_record(replace(made, footer=made.footer.model_copy(update=created)), path)
+    return made
 
 
 def verdicts(judgement: gate.Judgement) -> dict[str | None, str]:

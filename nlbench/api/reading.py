@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -84,14 +84,16 @@ def check_all(
     paths: Iterable[str | Path],
     *,
     against: str | Path | None = None,
+    only: Collection[str] = (),
     junit: str | Path | None = None,
     markdown: str | Path | None = None,
 ) -> list[Judgement]:
-    """Return the judgement of every record in files and folders. A file that is no record is an error, never a pass.
+    """Return the judgements of the records in files and folders; see `nlbench.gate.check_all`. A file that is no record is an
+    error, never a pass.
 
     They are also written to `junit` as JUnit XML, and appended to `markdown`, where these name a file.
     """
-    judgements = [gate.check(path, against=against) for path in _all_named(paths)]
+    judgements = gate.check_all(_all_named(paths), against=against, only=only)
     gate.write_reports(judgements, junit=Path(junit) if junit else None, markdown=Path(markdown) if markdown else None)
     return judgements
 

@@ -4,6 +4,7 @@ from nlbench.gate.judging import check, judge, judged
 from nlbench.gate.model import Finding, Judgement, Verdict, exit_status
 from nlbench.gate.reference import Update, default_reference, find_reference, update
 from nlbench.gate.reports import to_annotations, to_json, to_junit, to_markdown, to_text, write_reports
+from nlbench.gate.several import check_all
 
 __all__ = [
     "Finding",
@@ -11,6 +12,7 @@ __all__ = [
     "Update",
     "Verdict",
     "check",
+    "check_all",
     "default_reference",
     "exit_status",
     "find_reference",

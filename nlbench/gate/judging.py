@@ -37,8 +37,7 @@ def check(record: Record | Path | str, *, against: Path | str | None = None) -> 
         found = record if isinstance(record, Record) else read_record(record)
         reference, refusal = find_reference(found, against)
     except NotFiniteError as error:
-        path = record.path if isinstance(record, Record) else record
-        return Judgement(str(path), None, "", "", (Finding(None, "not-finite", str(error)),), (), None, None)
+        return not_finite(record.path if isinstance(record, Record) else record, error)
     if reference is None:
         return _judgement(found, None, (refusal,))
     margins, min_seeds = margins_of(reference)
@@ -49,6 +48,11 @@ def check(record: Record | Path | str, *, against: Path | str | None = None) -> 
     if at_chance(found) and not any(finding.verdict == "at-chance" for finding in findings):
         findings.append(Finding(None, "at-chance", _NOTHING_LEARNED))
     return _judgement(found, reference, findings)
+
+
+def not_finite(path: Path | str, error: NotFiniteError) -> Judgement:
+    """Return the judgement of a record that could not be read, or not be judged, for a NaN or an infinity."""
+    return Judgement(str(path), None, "", "", (Finding(None, "not-finite", str(error)),), (), None, None)
 
 
 def _judgement(record: Record, reference: Record | None, findings: Sequence[Finding]) -> Judgement:

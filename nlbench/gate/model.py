@@ -35,7 +35,7 @@ class Finding:
 class Judgement:
     """What `check` found. `exit_status`: 0 all ok or better, 1 something worse, 2 it cannot be judged."""
 
-    record: str  # path
+    record: str | None  # path; null where a reference stands alone
     reference: str | None  # path
     model: str
     stream: str
@@ -43,6 +43,7 @@ class Judgement:
     changed: tuple[Difference, ...]  # facts that differ and are judged, not refused: recipe, code, backend, versions
     learning_accuracy: float | None  # of the record, beside which forgetting must be read
     chance: float | None
+    older: tuple[str, ...] = ()  # paths of the learner's records that are not judged, because this one is newer
 
     @property
     def exit_status(self) -> int:

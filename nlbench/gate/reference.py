@@ -25,16 +25,26 @@ MUST_AGREE: Final = ("passes", "boundaries")
 
 def default_reference() -> Path:
     """Return the folder of references: `results/reference` here, else the one that came with the package."""
-    return _HERE if _HERE.is_dir() else catalog.REFERENCE
+    return here() or catalog.REFERENCE
+
+
+def here() -> Path | None:
+    """Return the folder of references of the project that one is in, if it has one."""
+    return _HERE if _HERE.is_dir() else None
+
+
+def read_references(against: Path) -> tuple[list[Record], list[str]]:
+    """Return the references in a folder or file, and a note for each file that is none; none where there is nothing."""
+    if not against.exists() or (against.is_dir() and not record_files([against])):
+        return [], []
+    return read_records([against], with_reference=True)
 
 
 def find_reference(record: Record, against: Path) -> tuple[Record | None, Finding]:
     """Return the record's reference, or None with the finding that says why there is none."""
     reason = f"no reference of {record.model} on {record.stream} in {against}. Make one: nlbench check {record.path} --update"
     missing = Finding(None, "missing", reason)
-    if not against.exists() or (against.is_dir() and not record_files([against])):
-        return None, missing
-    references, notes = read_records([against], with_reference=True)
+    references, notes = read_references(against)
     own = {path.resolve() for path in record.paths}
     if any(own & {path.resolve() for path in reference.paths} for reference in references):
         return None, Finding(None, "missing", f"{record.path} is itself in {against}: nothing can be judged against itself.")

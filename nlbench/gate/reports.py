@@ -113,11 +113,12 @@ def _plain(instance: Any) -> dict[str, Any]:
 
 
 def _title(judgement: Judgement) -> str:
-    return f"{judgement.model} on {judgement.stream}" if judgement.model else judgement.record
+    return f"{judgement.model} on {judgement.stream}" if judgement.model else str(judgement.record)
 
 
 def _provenance(judgement: Judgement) -> list[str]:
-    lines = [f"record {judgement.record}, reference {judgement.reference or 'none'}"]
+    lines = [f"record {judgement.record or 'none'}, reference {judgement.reference or 'none'}"]
+    lines += [f"not judged, because it is older: {path}" for path in judgement.older]
     if judgement.learning_accuracy is not None:
         chance = "unknown" if judgement.chance is None else f"{judgement.chance:.3f}"
         lines.append(f"learning accuracy {judgement.learning_accuracy:.3f}, chance {chance}")

@@ -8,15 +8,15 @@ from xml.etree import ElementTree
 
 import pytest
 from command_line import Command
-from gated_records import OLD, record, shifted
+from gated_records import OLD, dated, record, shifted
 
 
 @pytest.fixture
 def judged(tmp_path: Path) -> None:
-    """A reference, a record as good, and one that is worse."""
+    """A reference, a record as good, and one that is worse and no older."""
     record(tmp_path / "reference" / "hope.parquet", OLD)
-    record(tmp_path / "good.parquet", OLD)
-    record(tmp_path / "bad.parquet", shifted(-0.05))
+    dated(tmp_path / "good.parquet", "01", OLD)
+    dated(tmp_path / "bad.parquet", "01", shifted(-0.05))
 
 
 @pytest.mark.parametrize(
@@ -66,3 +66,13 @@ def test_update_says_what_became_the_reference(command: Command, judged: None) -
     assert (first.code, first.out) == (0, "mine/good.parquet: written: there was no reference.\n")
     again = command("check", "bad.parquet", "--update", "--against", "mine")
     assert again.out.startswith("mine/good.parquet: kept: the present reference is better on average_accuracy, by 0.0")
+
+
+def test_a_learner_without_a_record_fails_unless_another_is_asked_for(command: Command, judged: None, tmp_path: Path) -> None:
+    record(tmp_path / "reference" / "cms.parquet", OLD, model="cms", fingerprint="of-cms")
+    done = command("check", "good.parquet", "--against", "reference")
+    assert done.code == 2
+    assert "cms on split-digits: cannot be judged" in done.out
+    assert command("check", "good.parquet", "--against", "reference", "--only", "hope").code == 0
+    unknown = command("check", "good.parquet", "--against", "reference", "--only", "cmss")
+    assert (unknown.code, unknown.err) == (2, "nlbench: unknown learner 'cmss'. Did you mean cms?\n")
