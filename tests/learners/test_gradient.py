@@ -103,6 +103,7 @@ def test_it_resumes_bit_equal_and_back_to_its_start(network: str, optimizer: str
 def test_prediction_changes_nothing_and_rows_are_independent_after_training() -> None:
     made = learner("resnet18")
     made.observe(batch(0))
+    assert all(value.any(1).all() for name, value in made.state.items() if "mean" in name)  # a batch moved the statistics
     before = {name: value.clone() for name, value in made.state_dict().items()}
     x = torch.randn(1, 1001, *SHAPE, generator=torch.Generator().manual_seed(3))
     logits = made.predict(x, None)
