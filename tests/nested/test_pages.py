@@ -16,7 +16,7 @@ def unknown_tests(text: str) -> list[str]:
     missing = []
     for cell in text.split("|"):
         file = ""
-        for named, test in re.findall(r"`(?:tests/\w+/)?(test_\w+\.py)?(?:::(test_\w+))?`", cell):
+        for named, test in re.findall(r"`(?:tests/)?(?:\w+/)*(test_\w+\.py)?(?:::(test_\w+))?`", cell):
             file = named or file
             if test and test not in TESTS.get(file, ()):
                 missing.append(f"{file}::{test}")
@@ -27,7 +27,7 @@ def unknown_tests(text: str) -> list[str]:
 def test_every_named_test_exists(page):
     text = (ROOT / "docs" / page).read_text()
     assert unknown_tests(text) == []
-    assert set(re.findall(r"tests/\w+/(test_\w+\.py)", text)) <= TESTS.keys()
+    assert set(re.findall(r"tests/(?:\w+/)+(test_\w+\.py)", text)) <= TESTS.keys()
 
 
 def test_a_missing_test_is_noticed():

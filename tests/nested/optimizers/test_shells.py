@@ -1,4 +1,4 @@
-"""Optimizers: they descend, resume bit for bit, keep replicas apart and equal torch's; the same checks reject the faulty ones."""
+"""The optimizers descend, resume bit for bit and keep replicas apart; the same checks reject the faulty ones."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from float64 import close, draw
 from torch import Tensor, nn
 
 from nlbench.errors import NlbenchError, UnknownNameError
@@ -17,7 +18,10 @@ from nlbench.nested import optimizers as opt
 
 Make = Callable[..., torch.optim.Optimizer]
 
+
 EXACT = {"ns_dtype": None}  # products in the parameters' own precision
+
+
 OPTIMIZERS: dict[str, tuple[type[opt.RuleOptimizer], float, dict[str, Any]]] = {
     "Momentum": (opt.Momentum, 1e-2, {}),
     "PreconditionedMomentum": (opt.PreconditionedMomentum, 1e-3, {}),
@@ -30,14 +34,6 @@ OPTIMIZERS: dict[str, tuple[type[opt.RuleOptimizer], float, dict[str, Any]]] = {
     "M3": (opt.M3, 1e-1, {**EXACT, "period": 4}),
     "M3 literal": (opt.M3, 1e-3, {**EXACT, "period": 4, "literal": True}),
 }
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def close(actual: Tensor, expected: Tensor, tolerance: float = 1e-10) -> bool:
-    return actual.shape == expected.shape and float((actual - expected).detach().abs().max()) <= tolerance
 
 
 class Quadratic(nn.Module):
@@ -147,9 +143,6 @@ def test_replicas_train_as_if_alone(name: str) -> None:
     assert close(many.bias[1], alone.bias, 1e-9)
 
 
-# State that saves, loads and resumes
-
-
 def resumes_exactly(optimizer_of: Make) -> bool:
     """Whether 7 steps, a save to bytes, a load into fresh objects and 7 more steps equal 14 steps bit for bit."""
     whole = Quadratic()
@@ -190,66 +183,6 @@ def test_state_saves_loads_and_resumes_bit_exactly(name: str) -> None:
 def test_the_check_of_resuming_rejects_state_keyed_by_id() -> None:
     assert resumes_exactly(lambda model: opt.Momentum(model.parameters(), 1e-2))
     assert not resumes_exactly(lambda model: KeyedById(model.parameters(), 1e-2))
-
-
-# Equality with torch
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("shape", [(6, 9), (9, 6), (64, 100)])
-def test_muon_equals_torch(shape: tuple[int, int], dtype: torch.dtype) -> None:
-    ours, theirs = (nn.Parameter(draw(*shape, seed=1).to(dtype)) for _ in range(2))
-    mine = opt.Muon([ours], 0.02, weight_decay=0.1)
-    torchs = torch.optim.Muon([theirs], lr=0.02, weight_decay=0.1)
-    for t in range(20):
-        ours.grad = draw(*shape, seed=10 + t).to(dtype)
-        theirs.grad = ours.grad.clone()
-        mine.step()
-        torchs.step()
-    assert close(ours, theirs, 1e-13 if dtype == torch.float64 else 1e-5)
-
-
-def run_beside(ours: torch.optim.Optimizer, theirs: torch.optim.Optimizer, steps: int = 30) -> float:
-    """Return the largest difference after equal gradients."""
-    mine, other = (o.param_groups[0]["params"][0] for o in (ours, theirs))
-    for t in range(steps):
-        mine.grad = draw(*mine.shape, seed=10 + t)
-        other.grad = mine.grad.clone()
-        ours.step()
-        theirs.step()
-    return float((mine - other).detach().abs().max())
-
-
-def test_adamw_equals_torch() -> None:
-    ours, theirs = (nn.Parameter(draw(4, 6, 5, seed=1)) for _ in range(2))
-    mine = opt.AdamW([ours], 3e-3, weight_decay=0.02, betas=(0.8, 0.95))
-    assert run_beside(mine, torch.optim.AdamW([theirs], 3e-3, weight_decay=0.02, betas=(0.8, 0.95))) < 1e-13
-
-
-def test_adam_with_a_summed_second_moment_is_adagrad() -> None:
-    """betas = (0, 1) is the ridge solution with H = Σ g⊙g, undecayed as in eq. 101-106."""
-    ours, theirs = (nn.Parameter(draw(4, 6, seed=1)) for _ in range(2))
-    mine = opt.AdamW([ours], 0.1, betas=(0.0, 1.0), eps=1e-10)
-    assert run_beside(mine, torch.optim.Adagrad([theirs], 0.1)) < 1e-12
-
-
-def test_momentum_equals_torch_sgd() -> None:
-    ours, theirs = (nn.Parameter(draw(4, 6, seed=1)) for _ in range(2))
-    assert run_beside(opt.Momentum([ours], 0.1), torch.optim.SGD([theirs], 0.1, momentum=0.9)) < 1e-12
-
-
-def test_second_moment_is_a_gradient_step_of_an_associative_memory() -> None:
-    """V⁺ = V - (1-β)(V - g⊙g): the L2 memory with key 1 and value g⊙g that Adam's preconditioner is (eq. 38-41)."""
-    state = opt.adam_init(torch.zeros(4, 6, dtype=torch.float64))
-    memory = torch.zeros(24, dtype=torch.float64)
-    for t in range(10):
-        gradient = draw(4, 6, seed=t)
-        _, state = opt.adam(gradient, state, lr=0.1, betas=(0.9, 0.95))
-        memory = memory - 0.05 * (memory - gradient.square().flatten())
-    assert close(state.second_moment.flatten(), memory, 1e-12)
-
-
-# The shells
 
 
 def test_convolutions_vectors_and_scalars_are_seen_as_matrices() -> None:
