@@ -154,6 +154,12 @@ def place(group: Group, name: str) -> tuple[str, str]:
     return points[name].module, points[name].attr
 
 
+def modules(group: Group, name: str) -> list[str]:
+    """Return where an extension of ours and its config are, each as `module:Name`."""
+    row = _TABLES[group].get(name, Extension(name))
+    return [place for place in row if place]
+
+
 def brought_in(group: Group, name: str) -> Reached | None:
     """Return what an extension that is not ours brings in, None for one of the package. Imports nothing."""
     where, _ = place(group, name)

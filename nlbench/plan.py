@@ -6,49 +6,35 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
-from hashlib import blake2b
-from importlib.util import find_spec
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypedDict
 
 from numpy.typing import ArrayLike
 
 from nlbench import catalog
-from nlbench.errors import DataError, NlbenchError, SpecError, UnknownNameError
+from nlbench.code import Code, Part
+from nlbench.errors import DataError, SpecError, UnknownNameError
 from nlbench.sources import Source
 from nlbench.sources.given import given
 from nlbench.specs import (
     LearnerSpec,
     StreamSpec,
     apply_overrides,
-    digest,
     learner_spec,
     read_table,
     recipes,
     stream_spec,
 )
+from nlbench.specs.identity import fingerprint, stream_digest
 
-PROTOCOL_VERSION: Final = 1
-"""Changes whenever the same declaration would be presented or measured differently."""
+# History of PROTOCOL_VERSION (raise it when the same declaration would be presented, measured or identified differently):
+#   1  the first.
+#   2  a stream is apart from the terms it is presented under; the code that a run can reach, not all of the package's.
+PROTOCOL_VERSION: Final = 2
 
 PRECISIONS: Final = ("float32", "bf16")
 """Of matrix products. A learner declares which it has."""
-
-_PACKAGE: Final = Path(__file__).resolve().parent
-_RUNNING_HALF: Final = (
-    "batch.py",
-    "seeds.py",
-    "sources",
-    "protocol",
-    "streams",
-    "learners",
-    "networks",
-    "nested",
-    "state",
-    "kernels",
-)
 
 STREAM_TABLES: Final = ("stream", "protocol")
 RECIPE_TABLES: Final = ("learner", "batch", "presents")
@@ -97,14 +83,17 @@ class DeclaredStream:
         """Checksums of the data, by source."""
         return {} if self.source is None else {self.source.name: self.source.checksum}
 
-    def identity(self) -> dict[str, Any]:
-        """Return what makes two streams the same: everything but the names and the gate's margins."""
-        return {**self.spec.identity(), "data": self.data}
-
     @property
     def digest(self) -> str:
-        """16 hexadecimal digits of `identity`."""
-        return digest(self.identity())
+        """16 hexadecimal digits of what the stream is."""
+        return stream_digest(self.spec.identity(), self.data)
+
+    @property
+    def parts(self) -> list[Part]:
+        """The extensions that make it: its kind, and its data set unless that was given in Python."""
+        source = getattr(self.spec.stream, "source", None)
+        cut: list[Part] = [("source", "sources", source)] if isinstance(source, str) else []
+        return [("stream", "streams", self.spec.stream.kind), *cut]
 
 
 @dataclass(frozen=True)
@@ -118,6 +107,7 @@ class Plan:
     precision: str = "float32"
     notes: tuple[str, ...] = ()
     """What the user should know of how it was decided."""
+    code: Code = field(default_factory=lambda: Code({}), repr=False)
 
     @property
     def stream_name(self) -> str:
@@ -136,18 +126,37 @@ class Plan:
 
     @property
     def fingerprint(self) -> str:
-        """What decides the numbers: protocol, stream and data, learner, the code that runs, precision. Not seeds, backend,
-        device or versions.
+        """What decides the numbers: protocol, stream and data, terms, measurement, learner, the code that the run can reach,
+        precision. Not seeds, backend, device or versions.
         """
-        return digest(
-            {
-                "protocol_version": PROTOCOL_VERSION,
-                "stream": self.declared.identity(),
-                "learner": self.learner.identity(),
-                "source": running_half_digest(),
-                "precision": self.precision,
-            }
-        )
+        return fingerprint(self._facts)
+
+    @property
+    def parts(self) -> list[Part]:
+        """The extensions that the run is made of."""
+        network = getattr(self.learner.learner, "network", None)
+        parts = self.declared.parts
+        if isinstance(kind := getattr(self.learner.learner, "kind", None), str):
+            parts.append(("learner", "learners", kind))
+        if isinstance(kind := getattr(network, "kind", None), str):
+            parts.append(("network", "networks", kind))
+        if isinstance(build := getattr(network, "build", None), str):
+            parts.append(("module", "networks", build))
+        return parts
+
+    @property
+    def _facts(self) -> dict[str, Any]:
+        protocol = self.stream.protocol
+        return {
+            "protocol_version": PROTOCOL_VERSION,
+            "stream_spec": self.stream.identity(),
+            "data": self.declared.data,
+            "terms": {"passes": protocol.passes, "batch": self.batch, "boundaries": protocol.boundaries},
+            "evaluation": self.stream.evaluation(),
+            "learner_spec": self.learner.identity(),
+            "code": dict(self.code.digests),
+            "precision": self.precision,
+        }
 
     def record_path(self, results: Path) -> Path:
         """Return where the run's record lies in a results folder."""
@@ -155,23 +164,19 @@ class Plan:
 
     def describe(self) -> dict[str, Any]:
         """Return the resolved declarations as plain values: what the record stores."""
+        facts = self._facts
         return {
+            **facts,
             "model": self.model,
             "stream": self.stream_name,
             "scenario": self.stream.stream.scenario,
             "seeds": list(self.seeds),
-            "fingerprint": self.fingerprint,
+            "fingerprint": fingerprint(facts),
             "stream_digest": self.declared.digest,
-            "stream_spec": self.stream.identity(),
             "learner_digest": self.learner.digest,
             "role": self.learner.role,
-            "learner_spec": {**self.learner.identity(), "batch": self.batch},
-            "data": self.declared.data,
             "check": self.stream.check.model_dump(mode="json", exclude_none=True),
             "n_tasks": self.stream.stream.tasks,
-            "protocol_version": PROTOCOL_VERSION,
-            "source_digest": running_half_digest(),
-            "precision": self.precision,
         }
 
 
@@ -201,7 +206,8 @@ def resolve(
         overrides["stream.scenario"] = scenario
     declared, name = _stream(stream, overrides), _recipe_name(model)
     learner, notes = _learner(model, name, declared, overrides)
-    return Plan(name, learner, declared, tuple(seeds), precision, notes)
+    plan = Plan(name, learner, declared, tuple(seeds), precision, notes)
+    return replace(plan, code=Code.of(plan.parts))
 
 
 def _stream(stream: str | DeclaredStream, overrides: Mapping[str, str]) -> DeclaredStream:
@@ -264,7 +270,7 @@ def _learner(model: str, name: str, stream: DeclaredStream, overrides: Mapping[s
     note = _overlooked(table, where, stream)
     # the command line has the last word
     table = apply_overrides(recipes.merged(table, (stream.what, stream.name)), overrides, RECIPE_TABLES)
-    return learner_spec(table, where, name=name, source_digest=source_digest(table)), (note,) if note else ()
+    return learner_spec(table, where, name=name), (note,) if note else ()
 
 
 def _overlooked(table: Mapping[str, Any], place: str, stream: DeclaredStream) -> str:
@@ -284,40 +290,3 @@ def _overlooked(table: Mapping[str, Any], place: str, stream: DeclaredStream) ->
                     f' of its values. Call the table on."{stream.what}", or copy it as on."{stream.name}".'
                 )
     return ""
-
-
-def source_digest(table: Mapping[str, Any]) -> str:
-    """Return the digest of the module an external learner lives in; nothing for a built-in one."""
-    kind = str(table.get("learner", {}).get("kind", "")) if isinstance(table.get("learner"), dict) else ""
-    if not kind or catalog.built_in("learners", kind):
-        return ""
-    place, _, name = kind.rpartition(":")
-    if place.endswith(".py"):
-        path = Path(place)
-        if not path.is_file():
-            raise NlbenchError(f"{path}: there is no such file.", "Name a learner as ./file.py:Class.")
-    else:
-        path = _module_file(place or catalog.registered("learners")[name].module)
-    return digest(path.read_text(encoding="utf-8"))
-
-
-def _module_file(module: str) -> Path:
-    """Return the source file of a module; its parent packages are imported, it is not."""
-    try:
-        found = find_spec(module) if module else None
-    except ImportError as error:
-        raise NlbenchError(f"{module}: cannot be imported: {error}.", "Name a learner as package.module:Class.") from None
-    if found is None or not str(found.origin).endswith(".py"):
-        raise NlbenchError(f"{module}: there is no such module with a source file.", "Name a learner as package.module:Class.")
-    return Path(str(found.origin))
-
-
-@cache
-def running_half_digest() -> str:
-    """Return the digest of the package's own source that makes the numbers."""
-    content = blake2b(digest_size=8)
-    for part in _RUNNING_HALF:
-        place = _PACKAGE / part
-        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
-            content.update(path.relative_to(_PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
-    return content.hexdigest()

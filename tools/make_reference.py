@@ -10,7 +10,9 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import nlbench
 from nlbench.comparison import Entry
@@ -60,9 +62,16 @@ def outdated(records: list[Record]) -> str:
     names = [
         f"{record.model} on {record.stream}"
         for record in records
-        if record.footer.learner_digest != nlbench.resolve(record.model, record.stream, seeds=SEEDS).learner.digest
+        if _declared(record) != _declared(nlbench.resolve(record.model, record.stream, seeds=SEEDS).describe())
     ]
     return f"Still to be made again with the present values of their recipes: {', '.join(names)}.\n\n" if names else ""
+
+
+def _declared(said: Record | Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return what a recipe decides, of a record or of a plan."""
+    if isinstance(said, Record):
+        said = {"learner_spec": said.footer.learner_spec, "terms": said.terms}
+    return said["learner_spec"]["learner"], said["learner_spec"]["presents"], said["terms"]["batch"]
 
 
 def summary() -> str:

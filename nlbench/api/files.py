@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from nlbench import catalog, specs
 from nlbench.errors import NlbenchError, SpecError
-from nlbench.plan import source_digest
 from nlbench.records import read_record, read_records, tools
 from nlbench.records.tools import prune
 
@@ -52,12 +51,19 @@ def _checked(path: Path) -> Checked:
             return Checked(path, "record", ())
         kind = specs.validate_file(path, catalog.names("stream"))
         if kind == "learner":
-            source_digest(specs.read_table(path))  # of an external one, whose file must be there
+            _named_learner(specs.read_table(path))
         return Checked(path, kind, ())
     except SpecError as error:
         return Checked(path, "", error.problems)
     except NlbenchError as error:
         return Checked(path, "", (str(error),))
+
+
+def _named_learner(table: Mapping[str, Any]) -> None:
+    """Raise where the learner of a recipe is not ours and not there either. Imports nothing."""
+    learner = table.get("learner")
+    if isinstance(learner, dict) and isinstance(learner.get("kind"), str):
+        catalog.brought_in("learners", learner["kind"])
 
 
 __all__ = ["Checked", "Exported", "export", "migrate", "prune", "validate"]

@@ -14,8 +14,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Unpack
 
+from nlbench import closure, sources
 from nlbench import plan as plans
-from nlbench import sources
 from nlbench.errors import NlbenchError
 from nlbench.plan import DeclaredStream, Machine, MachineOptions, Plan, RunOptions
 from nlbench.plan import stream_from_arrays as stream_from_arrays
@@ -127,8 +127,11 @@ def carry_out(
     added: tuple[int, ...] = ()
     if missing:
         source = plan.declared.source
-        with sources.read_ahead(source, machine.data) if source is not None else nullcontext():
-            added = _heard(running_half().execute(replace(plan, seeds=missing), results, machine, force=force), listen)
+        try:
+            with sources.read_ahead(source, machine.data) if source is not None else nullcontext():
+                added = _heard(running_half().execute(replace(plan, seeds=missing), results, machine, force=force), listen)
+        finally:
+            closure.forget()
     kept = tuple(seed for seed in missing if seed not in added)
     return Run(read_record(plan.record_path(results)), added, kept)
 

@@ -15,7 +15,7 @@ from typing import Final
 
 from nlbench.closure.kept import SyntaxCache
 from nlbench.closure.loading import UnaccountedImportError, check, forget, load
-from nlbench.closure.outside import Outside, Reached
+from nlbench.closure.outside import NAMED, Outside, Reached
 from nlbench.closure.package import Package
 
 _CACHE: Final = SyntaxCache()
@@ -55,4 +55,15 @@ def _digest(digests: dict[str, str]) -> str:
     return blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-__all__ = ["Reached", "UnaccountedImportError", "check", "digest_outside", "forget", "load", "ours", "outside", "package_digest"]
+__all__ = [
+    "NAMED",
+    "Reached",
+    "UnaccountedImportError",
+    "check",
+    "digest_outside",
+    "forget",
+    "load",
+    "ours",
+    "outside",
+    "package_digest",
+]

@@ -23,6 +23,9 @@ NAMED: Final = "./"
 """Stands before the name of a file that was named itself, beside the names of modules."""
 
 INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
+DEPENDENCIES: Final = frozenset({"numpy", "scipy", "sklearn", "torch", "torchvision"})
+"""What this package itself is made of: a record says their versions, and they are no part of what identifies a run."""
+
 _STANDARD: Final = Path(os.__file__).resolve().parent
 _OWN: Final = Path(__file__).resolve().parents[1]
 _GENERATED: Final = ("torchinductor", ".triton")  # folders of code that compilers write, and which says nothing new
@@ -48,7 +51,8 @@ class Outside:
         self._cache = cache
 
     def reached(self, place: str, one: str) -> Reached:
-        """Return what `./file.py` or `package.module` reaches. Its own top-level package counts even where it is installed.
+        """Return what `./file.py` or `package.module` reaches. Its own top-level package counts even where it is installed,
+        unless it is a dependency of ours.
 
         Raises `NlbenchError` if there is no such file or module, or if it is no Python; `one` says what was to be named.
         """
@@ -61,7 +65,7 @@ class Outside:
         own = search.counted(place)
         if place not in own:
             raise NlbenchError(f"{place}: there is no such module.", f"Name a {one} as package.module:Name.")
-        return self._walk(search, own)
+        return Reached({}, {}, ()) if place.partition(".")[0] in DEPENDENCIES else self._walk(search, own)
 
     def _walk(self, search: _Search, todo: dict[str, Path]) -> Reached:
         digests: dict[str, str] = {}

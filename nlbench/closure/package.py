@@ -13,8 +13,8 @@ from nlbench.closure.syntax import Import, Source
 CHOSEN_AT_RUN_TIME: Final = ("kernels",)
 """Packages of ops: which module of an op runs is chosen then, so what reaches one reaches all of them."""
 
-TOLD_APART: Final = ("config",)
-"""Modules in which many parts define their own: of these a name counts, with what it uses there, and not the whole."""
+TOLD_APART: Final = frozenset({"config", "sources"})
+"""Modules, and packages of such, in which many parts define their own: a name counts with what it uses, not the whole."""
 
 NAMES_PLACES: Final = ("catalog",)
 """Modules that only say where things are: whatever a run takes from them is a root by itself."""
@@ -137,7 +137,7 @@ class Package:
             path = self._path(module)
             parts = module.split(".")
             counts = parts[0] == self.name and parts[1:2] != [*NAMES_PLACES] and path.is_file()
-            apart = parts[-1] in TOLD_APART
+            apart = bool(TOLD_APART & set(parts[1:]))
             source = self._cache.source(path.read_bytes(), str(path), by_name=apart) if counts else None
             if source is not None and not self._is_package(module):
                 source = replace(source, exports=None)

@@ -26,10 +26,15 @@ _RAN_WITH: Final[Mapping[str, Callable[[Record], Iterable[object]]]] = {
     "device": lambda record: [run.device for run in record.runs],
     "backend": lambda record: [run.backend for run in record.runs],
     "threads": lambda record: [run.threads for run in record.runs],
-    "code": lambda record: [record.footer.source_digest or digest(record.footer.code)],
+    "code": lambda record: [record.footer.source_digest or digest(_shared(record.footer.code))],
 }
 
 Values = dict[int, float]  # seed -> value, only where there is one
+
+
+def _shared(code: Mapping[str, str]) -> dict[str, str]:
+    """Return the digests of the code that rivals have in common."""
+    return {part: found for part, found in code.items() if part not in ("learner", "network", "module")}
 
 
 def compare(records: Iterable[Record], *, baseline: str | None = None, metrics: Sequence[str] | None = None) -> Comparison:

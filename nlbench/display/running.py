@@ -113,7 +113,7 @@ def dry_run(plan: Plan, cost: Estimate, as_json: bool) -> None:
     )
     grid.add_column(style="dim")
     grid.add_column()
-    for table in ("stream_spec", "learner_spec"):
+    for table in ("stream_spec", "terms", "evaluation", "learner_spec"):
         for key, value in flat(facts[table]):
             grid.add_row(escape(key), escape(str(value)))
     grid.add_row("precision", plan.precision)

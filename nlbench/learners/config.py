@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from nlbench.learners.optimizer_config import OptimizerConfig, SgdConfig
-from nlbench.networks import config as networks
+from nlbench.networks.config import MlpConfig as MlpNetworkConfig
 from nlbench.specs.kinds import KindOf
 from nlbench.specs.model import Closed
 
@@ -70,7 +70,7 @@ class ChanceConfig(Closed):
 class GradientConfig(Closed):
     """What every learner by gradients is told: its network, its head and its optimizer."""
 
-    network: Annotated[Closed, KindOf("networks")] = networks.MlpConfig(kind="mlp")
+    network: Annotated[Closed, KindOf("networks")] = MlpNetworkConfig(kind="mlp")
     head: Literal["one", "task", "cosine"] = "one"
     """One linear layer for all classes, one for each task (task-il), or cosines of features and classes' vectors."""
     optimizer: Annotated[OptimizerConfig, Field(discriminator="kind")] = SgdConfig()

@@ -16,14 +16,14 @@ from nlbench.comparison import Comparison, Entry, Group, learner_table, paired_t
 from nlbench.comparison.tables import ranking_text
 from nlbench.errors import NlbenchError
 from nlbench.metrics import METRICS
-from nlbench.records import Execution
+from nlbench.records import Execution, terms
 from nlbench.records.facts import flatten
 from nlbench.reporting import drawing, theme
 from nlbench.reporting.figures import MOST_NUMBERS, Figure, figures, legend_of_tasks
 from nlbench.reporting.rerun import rerun, seeds_text
 
 _IDENTITY: Final = frozenset(
-    {"fingerprint", "protocol_version", "stream_digest", "learner_digest", "source_digest", "precision", "data"}
+    {"fingerprint", "protocol_version", "stream_digest", "learner_digest", "source_digest", "code", "precision", "data"}
 )
 _OF_EXECUTION: Final = frozenset({"created", "seeds", "backend", "device", "gpu", "threads", "environment"})
 
@@ -193,7 +193,8 @@ def _provenance(entry: Entry) -> dict[str, Any]:
         "tables": [
             ("identity", flatten(said.model_dump(include=set(_IDENTITY), exclude_unset=True))),
             ("learner", flatten(said.learner_spec)),
-            ("stream", flatten(said.stream_spec)),
+            ("stream", flatten(terms.stream(said))),
+            ("terms", {**record.terms, **record.evaluation}),
             *((f"execution {number}", _execution(run)) for number, run in enumerate(record.runs, start=1)),
         ],
     }

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from nlbench.errors import NlbenchError
-from nlbench.plan import Plan, resolve
-from nlbench.records import Record
+from nlbench.plan import RECIPE_TABLES, STREAM_TABLES, Plan, resolve
+from nlbench.records import Record, terms
 from nlbench.records.facts import flatten
 
 _OPTIONS: Final = "learner.options."  # an external learner's own values: written `learner.<name>` in a recipe
@@ -35,9 +35,11 @@ def rerun(record: Record) -> Rerun:
         return resolve(model, record.stream, seeds=record.seeds, overrides=overrides, precision=said.precision)
 
     try:
-        # the stream first: a learner's batch is the stream's unless it has its own
-        for name, recorded in (("stream_spec", said.stream_spec), ("learner_spec", said.learner_spec)):
-            overrides |= _overrides(planned().describe()[name], recorded)
+        then = _settable(terms.stream(said), record.terms, record.evaluation, said.learner_spec)
+        for tables in (STREAM_TABLES[:1], (*STREAM_TABLES[1:], *RECIPE_TABLES)):  # what is left out may follow from the stream
+            facts = planned().describe()
+            today = _settable(facts["stream_spec"], facts["terms"], facts["evaluation"], facts["learner_spec"])
+            overrides |= _overrides(today, {key: value for key, value in then.items() if key.split(".")[0] in tables})
         remark = _remark(record, planned())
     except NlbenchError as error:
         remark = f"Not reconstructed from today's declarations: {error}"
@@ -56,12 +58,19 @@ def seeds_text(seeds: Sequence[int]) -> str:
     return ",".join(map(str, seeds)) + ("," if len(seeds) == 1 else "")
 
 
-def _overrides(declared: Mapping[str, Any], recorded: Mapping[str, Any]) -> dict[str, str]:
+def _settable(
+    stream: Mapping[str, Any], terms: Mapping[str, Any], evaluation: Mapping[str, Any], learner: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what was declared by the keys that `--set` takes."""
+    protocol = {"output_space": stream.get("output_space"), **terms, **evaluation}
+    batch = protocol.pop("batch", None)
+    declared = {"learner": learner.get("learner", {}), "presents": learner.get("presents"), "batch": batch}
+    return flatten({"stream": stream.get("stream", {}), "protocol": protocol, **declared})
+
+
+def _overrides(today: Mapping[str, Any], then: Mapping[str, Any]) -> dict[str, str]:
     """Return the `--set` values that turn what is declared today into what was recorded; null cannot be set."""
-    today, then = flatten(declared), flatten(recorded)
-    changed = {
-        key: value for key, value in then.items() if value is not None and today.get(key) != value and key != "source_digest"
-    }
+    changed = {key: value for key, value in then.items() if value is not None and today.get(key) != value}
     return {
         key.replace(_OPTIONS, "learner."): value if isinstance(value, str) else json.dumps(value)
         for key, value in changed.items()
@@ -77,9 +86,13 @@ def _remark(record: Record, planned: Plan) -> str:
         "stream_digest": "the stream's declaration",
         "data": "the data",
         "learner_digest": "the learner's declaration",
-        "source_digest": "the code that runs",
+        "terms": "the terms",
+        "evaluation": "how it is measured",
+        "code": "the code that runs",
     }
-    differing = [text for key, text in parts.items() if getattr(then, key) != now[key]]
+    recorded = {key: getattr(then, key) for key in parts} | {"terms": record.terms, "evaluation": record.evaluation}
+    recorded["stream_digest"] = record.stream_digest
+    differing = [text for key, text in parts.items() if recorded[key] != now[key]]
     commit = then.environment.commit
     where = f" It was made at commit {commit[:12]}." if commit else ""
     return f"Another fingerprint with this version: {', '.join(differing) or 'something'} changed since.{where}"

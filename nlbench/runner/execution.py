@@ -29,6 +29,7 @@ def execute(plan: Plan, results: Path, machine: Machine, *, force: bool = False)
     checkpoint.check_writable()
     if force:
         checkpoint.delete()
+    plan.code.check_unchanged(plan.parts)
     stream, learner = prepare(plan, machine)
     rows, completed, state = checkpoint.load()
     cumulative = plan.learner.presents == "cumulative"

@@ -1,12 +1,12 @@
 """Declarations: TOML -> frozen models, their canonical digests. Imports no torch."""
 
+from nlbench.specs.external import own_config
 from nlbench.specs.kinds import ExternalConfig, KindOf
 from nlbench.specs.learners import LearnerSpec
 from nlbench.specs.loading import (
     apply_overrides,
     learner_spec,
     listed,
-    own_config,
     read_table,
     stream_spec,
     toml_value,

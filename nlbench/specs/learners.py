@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from nlbench.specs.identity import placeless
 from nlbench.specs.kinds import KindOf
 from nlbench.specs.model import Closed, digest
 
@@ -24,22 +25,12 @@ class LearnerSpec(Closed):
     """What it stands for where learners are compared: plain fine-tuning, or the joint bound; not part of the identity."""
     batch: PositiveInt | None = None
     """Overrides the stream's batch; None keeps it."""
-    source_digest: str = ""
-    """Digest of the external file that holds the learner, if any."""
     provenance: dict[str, str] = Field(default_factory=dict)
     """Where each value comes from; not part of the identity."""
 
     def identity(self) -> dict[str, Any]:
-        """Return what makes two learners the same: everything but name, title and provenance."""
-        learner = self.learner.model_dump(mode="json")
-        if self.source_digest:  # its contents identify a file, wherever it lies
-            learner["kind"] = learner["kind"].rpartition("/")[2]
-        return {
-            "learner": learner,
-            "presents": self.presents,
-            "batch": self.batch,
-            "source_digest": self.source_digest,
-        }
+        """Return what makes two learners the same: not name, title and provenance, nor the batch, which is of the terms."""
+        return {"learner": placeless(self.learner.model_dump(mode="json")), "presents": self.presents}
 
     @property
     def digest(self) -> str:

@@ -11,9 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from nlbench.errors import NlbenchError, SpecError
-from nlbench.specs.kinds import ExternalConfig
 from nlbench.specs.learners import LearnerSpec
-from nlbench.specs.model import Closed
 from nlbench.specs.problems import near, problems, shown
 from nlbench.specs.recipes import merged, mistyped, tables
 from nlbench.specs.streams import StreamSpec
@@ -86,7 +84,7 @@ def stream_spec(table: Table, place: str) -> StreamSpec:
         raise SpecError(problems(error, place, StreamSpec, table)) from None
 
 
-def learner_spec(table: Table, place: str, *, name: str, source_digest: str = "") -> LearnerSpec:
+def learner_spec(table: Table, place: str, *, name: str) -> LearnerSpec:
     """Return the recipe that a table declares, its `[on]` tables left aside; `place` names it in errors."""
     found = [
         f"{place}: {key}: is not a known key{near(key, RECIPE_KEYS)}, got {shown(value)}"
@@ -101,26 +99,12 @@ def learner_spec(table: Table, place: str, *, name: str, source_digest: str = ""
         "learner": learner,
     }
     try:
-        spec = LearnerSpec.model_validate({**values, "name": name, "source_digest": source_digest})
+        spec = LearnerSpec.model_validate({**values, "name": name})
     except ValidationError as error:
         found += problems(error, place, LearnerSpec, values)
     if found:
         raise SpecError(found)
     return spec
-
-
-def own_config(declared: ExternalConfig, owner: type) -> Closed | Table:
-    """Return an external extension's options as the config that its class carries as `Config`, or as they are where it has none.
-    Raises `SpecError` with every rule of the config that they break.
-    """
-    config = getattr(owner, "Config", None)
-    if not (isinstance(config, type) and issubclass(config, Closed)):
-        return declared.options
-    values = {**({"kind": declared.kind} if "kind" in config.model_fields else {}), **declared.options}
-    try:
-        return config.model_validate(values)
-    except ValidationError as error:
-        raise SpecError(problems(error, declared.kind, config, values)) from None
 
 
 def validate_file(path: Path, streams: Collection[str] = ()) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from nlbench.specs.identity import placeless
 from nlbench.specs.kinds import KindOf
 from nlbench.specs.model import Closed
 
@@ -75,8 +76,9 @@ class StreamSpec(Closed):
         return self.protocol.output_space or ("task" if self.stream.scenario == "task-il" else "all")
 
     def identity(self) -> dict[str, Any]:
-        """Return what makes two streams of the same data the same: everything but the title and the gate's margins."""
-        return {
-            "stream": self.stream.model_dump(mode="json"),
-            "protocol": self.protocol.model_dump(mode="json"),
-        }
+        """Return what makes two streams of the same data the same: not how they are presented and measured."""
+        return {"stream": placeless(self.stream.model_dump(mode="json")), "output_space": self.output_space}
+
+    def evaluation(self) -> dict[str, Any]:
+        """Return how the stream is measured."""
+        return self.protocol.model_dump(mode="json", include={"evaluate", "evaluate_every", "prequential"})

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from nlbench.plan import DeclaredStream
 from nlbench.sources.given import Given
 from nlbench.streams.stream import Samples, Stream
+
+if TYPE_CHECKING:
+    from nlbench.plan import DeclaredStream
 
 
 class ArrayStream(Stream):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from nlbench import catalog
-from nlbench.plan import DeclaredStream
 from nlbench.streams.stream import Stream
+
+if TYPE_CHECKING:
+    from nlbench.plan import DeclaredStream
 
 
 def build(declared: DeclaredStream, seeds: Sequence[int], device: torch.device, data: Path | None = None) -> Stream:

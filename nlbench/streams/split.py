@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,10 +14,12 @@ from torch import Tensor
 
 from nlbench import seeds as draws
 from nlbench.errors import SpecError
-from nlbench.plan import DeclaredStream
 from nlbench.sources import read
 from nlbench.streams.config import Split
 from nlbench.streams.stream import Samples, Stream, standardised
+
+if TYPE_CHECKING:
+    from nlbench.plan import DeclaredStream
 
 
 class SplitStream(Stream):

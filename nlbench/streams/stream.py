@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 import torch
@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nlbench import seeds as draws
-from nlbench.plan import DeclaredStream
 from nlbench.sources import Arrays, Source
+
+if TYPE_CHECKING:
+    from nlbench.plan import DeclaredStream
 
 AHEAD: Final = {"cuda": 8}
 """Batches gathered at once, where a launch costs more than its data; elsewhere one, which stays in the cache."""

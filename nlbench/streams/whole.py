@@ -6,16 +6,19 @@ from collections.abc import Sequence
 from functools import lru_cache, partial
 from math import cos, radians, sin
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from nlbench import seeds as draws
-from nlbench.plan import DeclaredStream
 from nlbench.sources import Arrays, read
 from nlbench.streams.config import Rotated
 from nlbench.streams.stream import Samples, Stream, standardised
+
+if TYPE_CHECKING:
+    from nlbench.plan import DeclaredStream
 
 
 class WholeStream(Stream):

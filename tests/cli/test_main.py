@@ -22,7 +22,7 @@ from nlbench import api
         (("run", "-m", "mlp", "-s", "split-digit"), "nlbench: unknown stream 'split-digit'. Did you mean split-digits"),
         (
             ("run", "-m", "./no.py:X", "-s", "split-digits"),
-            "nlbench: no.py: there is no such file. Name a learner as ./file.py:Class.",
+            "nlbench: no.py: there is no such file. Name a learner as ./file.py:Name.",
         ),
         (
             ("run", "-m", "mlp", "-s", "split-digits", "--seeds", "x"),

@@ -96,7 +96,7 @@ def test_overrides_scenario_and_seeds_reach_the_plan(command: Command) -> None:
     assert done.code == 0
     said = nlbench.load("results")[0].footer
     assert said.learner_spec["learner"]["hidden"] == [8]
-    assert said.stream_spec["protocol"]["passes"] == 2
+    assert said.terms["passes"] == 2
     assert (said.scenario, said.seeds) == ("task-il", [4])
 
 

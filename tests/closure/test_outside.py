@@ -61,6 +61,12 @@ def test_what_is_installed_does_not_count_but_for_the_named_part_itself(tmp_path
     assert reached("plugin.mine") == {"plugin.mine", "plugin.parts"}
 
 
+def test_our_own_dependencies_do_not_count() -> None:
+    assert closure.outside("torchvision.models").digests == {}
+    with pytest.raises(NlbenchError, match="torch\\.no_such: there is no such module"):
+        closure.outside("torch.no_such")
+
+
 def test_an_editable_install_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from importlib.machinery import PathFinder
 

@@ -16,9 +16,10 @@ from small_streams import small_stream, untimed
 
 import nlbench
 from nlbench import runner
-from nlbench.errors import NotFiniteError
+from nlbench.api.running import carry_out
+from nlbench.errors import NlbenchError, NotFiniteError
 from nlbench.learners.mlp import Mlp
-from nlbench.plan import Machine
+from nlbench.plan import PROTOCOL_VERSION, Machine
 from nlbench.protocol import evaluate_stream
 from nlbench.records import Record, Row
 from nlbench.runner import execute
@@ -155,17 +156,56 @@ def test_a_record_names_no_place_host_or_user_and_a_learner_is_the_same_wherever
     assert changed.path != relative.path
 
 
+SCALED = """
+import torch
+from nlbench import Learner
+from helper import scale
+
+class L(Learner):
+    def __init__(self, config, problem):
+        self.logits = torch.zeros(len(problem.seeds), problem.n_classes)
+    def observe(self, batch):
+        self.logits = self.logits + scale() * torch.nn.functional.one_hot(batch.labels, self.logits.shape[1]).sum(1)
+        return torch.zeros(len(self.logits))
+    def predict(self, inputs, task):
+        return self.logits[:, None].expand(-1, inputs.shape[1], -1)
+"""
+
+
+def test_a_learner_s_siblings_import_and_a_change_of_one_is_another_run(tmp_path: Path) -> None:
+    runs = []
+    for folder, scale in (("a", 1.0), ("a", 1.0), ("a", -1.0), ("b", 1.0)):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "mine.py").write_text(SCALED)
+        (tmp_path / folder / "helper.py").write_text(f"def scale():\n    return {scale}\n")
+        runs.append(nlbench.run(f"{tmp_path}/{folder}/mine.py:L", "split-digits", seeds=1, results=tmp_path / "r"))
+    first, same, other, elsewhere = runs
+    assert [run.seeds_run for run in runs] == [(0,), (), (0,), ()]
+    assert first.path == same.path == elsewhere.path != other.path
+    assert first.metric("learning_accuracy") != other.metric("learning_accuracy")
+    assert "helper" not in sys.modules
+
+
+def test_code_that_changes_between_plan_and_run_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(SCALED)
+    (tmp_path / "helper.py").write_text("def scale():\n    return 1.0\n")
+    plan = nlbench.resolve(f"{tmp_path}/mine.py:L", "split-digits", seeds=1)
+    (tmp_path / "helper.py").write_text("def scale():\n    return 2.0\n")
+    with pytest.raises(NlbenchError, match=r"mine\.py:L: has changed since the run was planned\. Plan it anew\."):
+        carry_out(plan, tmp_path / "r", Machine())
+
+
 def test_metadata_says_what_was_resolved_and_what_ran(tmp_path: Path) -> None:
     plan = nlbench.resolve("cms", "split-digits", seeds=1, overrides={"protocol.passes": "2"})
     said = nlbench.run(
         "cms", "split-digits", seeds=1, results=tmp_path, device="cpu", overrides={"protocol.passes": "2"}
     ).record.footer
-    assert said.stream_spec["protocol"]["passes"] == 2
+    assert said.terms["passes"] == 2
     assert said.learner_spec["learner"]["periods"] == [1, 4, 16]
-    assert said.learner_spec["batch"] == 16
+    assert said.terms["batch"] == 16
     assert said.data == plan.declared.data
     assert said.fingerprint == plan.fingerprint
-    assert (said.device, said.precision, said.protocol_version) == ("cpu", "float32", 1)
+    assert (said.device, said.precision, said.protocol_version) == ("cpu", "float32", PROTOCOL_VERSION)
     assert said.threads == 1
     assert said.environment.packages["torch"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nlbench.specs.identity import FINGERPRINTED, fingerprint, stream_digest
+from nlbench.specs.identity import FINGERPRINTED, fingerprint, placeless, stream_digest
 
 FACTS = {name: {"a": 1} for name in FINGERPRINTED}
 
@@ -28,3 +28,12 @@ def test_a_stream_is_its_declaration_and_its_data():
     assert stream_digest(spec, data) == stream_digest(dict(spec), dict(data))
     assert stream_digest(spec, {"digits": "2"}) != stream_digest(spec, data)
     assert stream_digest({"stream": {"kind": "split", "tasks": 2}}, data) != stream_digest(spec, data)
+
+
+def test_a_file_is_named_without_its_folder() -> None:
+    said = {"kind": "./my folder/a.py:A", "network": {"kind": "..\\b.py:B", "sizes": (1, 2)}, "other": "a/b"}
+    assert placeless(said) == {
+        "kind": "a.py:A",
+        "network": {"kind": "b.py:B", "sizes": [1, 2]},
+        "other": "a/b",
+    }

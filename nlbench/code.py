@@ -1,0 +1,68 @@
+"""The code of a run, a part at a time: what the protocol, the stream, the data set, the learner and its network reach."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from nlbench import catalog, closure
+from nlbench.catalog import Group
+from nlbench.closure import Reached
+from nlbench.errors import NlbenchError
+
+_ALWAYS: Final = {"protocol": ("nlbench.protocol",)}
+_AROUND: Final[Mapping[Group, tuple[str, ...]]] = {
+    "learners": ("nlbench.learners.external", "nlbench.learners.adapter"),
+    "networks": ("nlbench.networks.module",),
+}
+"""What of the package stands around an extension that is not ours."""
+
+Part = tuple[str, Group, str]
+"""What it is in the run, its group, and the name of its kind."""
+
+
+@dataclass(frozen=True)
+class Code:
+    """What code makes a run's numbers, as it is when the run is planned."""
+
+    digests: Mapping[str, str]
+    """Of everything that a part reaches, by part."""
+    outside: Mapping[str, Reached] = field(default_factory=dict, repr=False)
+    """What parts of a user's own bring in, by `part kind`."""
+
+    @classmethod
+    def of(cls, parts: Iterable[Part]) -> Code:
+        """Return the code of the parts of a run and of the protocol, none of it imported.
+
+        Raises `NlbenchError` for what is not there or no Python, and where two parts mean two files by one name.
+        """
+        digests = {part: closure.package_digest(*roots) for part, roots in _ALWAYS.items()}
+        outside = {}
+        for part, group, kind in parts:
+            found = catalog.brought_in(group, kind)
+            if found is None:
+                digests[part] = closure.package_digest(*catalog.modules(group, kind))
+            else:
+                outside[f"{part} {kind}"] = found
+                digests[part] = closure.digest_outside(found, _AROUND.get(group, ()))
+        _refuse_two_meanings(outside.values())
+        return cls(digests, outside)
+
+    def check_unchanged(self, parts: Iterable[Part]) -> None:
+        """Refuse a run whose code is no longer what was planned."""
+        for part, group, kind in parts:
+            planned = self.outside.get(f"{part} {kind}")
+            if planned is not None and catalog.brought_in(group, kind) != planned:
+                raise NlbenchError(f"{kind}: has changed since the run was planned.", "Plan it anew.")
+
+
+def _refuse_two_meanings(several: Iterable[Reached]) -> None:
+    """Refuse two files that are imported by one name: in one process there is one module of a name."""
+    meant: dict[str, Path] = {}
+    for reached in several:
+        for name, path in reached.files.items():
+            other = meant.setdefault(name, path)
+            if other.resolve() != path.resolve() and not name.startswith(closure.NAMED):
+                raise NlbenchError(f"{other} and {path} are both imported as {name}.", "Rename one of them.")
