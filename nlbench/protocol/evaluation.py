@@ -57,7 +57,8 @@ class Evaluation:
         probe = Probe([] if self._told else tasks, BLOCK)
         found = self._counts(tasks, tasks_seen, lambda task: self._test(task).blocks(BLOCK), probe)
         self._order.show(0)
-        self._mixes = not probe.independent(lambda inputs: self._answers(inputs, None))
+        competing = self._stream.competing(tasks_seen, 1)
+        self._mixes = not probe.independent(lambda inputs: self._answers(inputs, None, competing))
         return self._mixed_counts(tasks, tasks_seen, self._seen) if self._mixes else found
 
     def within(self, tasks: Sequence[int], tasks_seen: int) -> list[Count]:
@@ -70,7 +71,7 @@ class Evaluation:
         """Return (S,) counts: samples of a training batch that are right before it is learned."""
         self._order.show(self._finite.task)
         logits = self._predicted(batch.inputs, batch.task)
-        self._finite.foreseen(logits)
+        self._finite.foreseen(logits, batch.classes)
         return _right(logits, batch.labels, batch.classes)
 
     def _counts(
@@ -83,7 +84,7 @@ class Evaluation:
             self._order.show(task)
             right, n = self._none(), 0
             for inputs, labels in blocks(task):
-                logits = self._answers(inputs, task)
+                logits = self._answers(inputs, task, classes)
                 right += _right(logits, labels, classes)
                 if probe and not n:
                     probe.keep(task, self._seen(task), logits)
@@ -100,16 +101,17 @@ class Evaluation:
         around |= {min(2, self._stream.n_tasks)} if around == {1} else {1} if len(around) == 1 else set()
         samples = {task: samples_of(task) for task in sorted(around)}
         right = {task: self._none() for task in samples}
+        classes = self._stream.competing(tasks_seen, 1)  # the same for all, where no task is told
         self._order.show(0)
         for inputs, parts in mixed(samples, BLOCK):
-            logits = self._answers(inputs, None)
+            logits = self._answers(inputs, None, classes)
             for task, labels, places in parts:
-                right[task] += _right(logits[:, places], labels, self._stream.competing(tasks_seen, task))
+                right[task] += _right(logits[:, places], labels, classes)
         return [Count(task, right[task], len(samples[task])) for task in tasks]
 
-    def _answers(self, inputs: Tensor, task: int | None) -> Tensor:
+    def _answers(self, inputs: Tensor, task: int | None, classes: Tensor) -> Tensor:
         logits = self._predicted(inputs, task if self._told else None)
-        self._finite.check(logits)
+        self._finite.check(logits, classes)
         return logits
 
     def _none(self) -> Tensor:
@@ -146,9 +148,18 @@ class Evaluation:
         return self._subsamples[task]
 
 
+_LOWER: Final = "Lower the learner's rate, or scale its inputs."
+_FAULTS: Final = {
+    1: ("a logit is not finite", f"{_LOWER} Only -inf may stand, for a class that is masked."),
+    2: ("all logits that compete are -inf", "Let one class that competes stand."),
+}
+"""What a logit can break, and the way out."""
+
+
 class Finiteness:
-    """Whether the losses and logits of one task are finite. They stay on the device, unread, until something else is read too;
-    the first that is not is reported with its seed, task and step.
+    """Whether the losses and logits of one task are finite; a logit may be -inf beside a competing one that is not: its class is
+    masked. They stay on the device, unread, until something else is read too; the first that is not is reported with its seed,
+    task and step.
     """
 
     def __init__(self, seeds: tuple[int, ...]) -> None:
@@ -167,25 +178,28 @@ class Finiteness:
         self._losses.append(losses)
         self._steps += len(losses) if losses.ndim == 2 else 1
 
-    def foreseen(self, logits: Tensor) -> None:
-        """Take the logits (S, N, C) of a batch that is not learned yet."""
-        self._foreseen.append(_finite(logits))
+    def foreseen(self, logits: Tensor, classes: Tensor) -> None:
+        """Take the logits (S, N, C) of a batch that is not learned yet, of which `classes` (C,) compete."""
+        self._foreseen.append(_faults(logits, classes))
 
-    def check(self, logits: Tensor) -> None:
-        """Raise `NotFiniteError` where logits (S, N, C) are not finite, for the task's first loss that is not if there is one."""
-        finite = _finite(logits)
-        if not finite.all():
+    def check(self, logits: Tensor, classes: Tensor) -> None:
+        """Raise `NotFiniteError` where logits (S, N, C) are not finite, for the task's first loss that is not if there is one;
+        `classes` (C,) compete.
+        """
+        faults = _faults(logits, classes)
+        if faults.any():
             self._check_losses()
-            raise self._error(int((~finite).nonzero()[0]), self._steps, "a logit is not finite")
+            index = int(faults.nonzero()[0])
+            raise self._error(index, self._steps, *_FAULTS[int(faults[index])])
 
     def end(self) -> None:
         """Raise `NotFiniteError` for the first loss of the task that is not finite, and then for the first foreseen logit."""
         self._check_losses()
         if self._foreseen:
-            finite = torch.stack(self._foreseen)
-            if not finite.all():
-                step, index = (int(part) for part in (~finite).nonzero()[0])
-                raise self._error(index, step, "a logit is not finite")
+            faults = torch.stack(self._foreseen)
+            if faults.any():
+                step, index = (int(part) for part in faults.nonzero()[0])
+                raise self._error(index, step, *_FAULTS[int(faults[step, index])])
 
     def _check_losses(self) -> None:
         if not self._losses:
@@ -194,11 +208,11 @@ class Finiteness:
         bad = ~torch.isfinite(losses)
         if bad.any():
             step, index = (int(part) for part in bad.nonzero()[0])
-            raise self._error(index, step + 1, f"the loss is {losses[step, index].item()}")
+            raise self._error(index, step + 1, f"the loss is {losses[step, index].item()}", _LOWER)
 
-    def _error(self, index: int, step: int, what: str) -> NotFiniteError:
+    def _error(self, index: int, step: int, what: str, way_out: str) -> NotFiniteError:
         place = f"task {self.task}, step {step}" if self.task else "before the first task"
-        return NotFiniteError(f"seed {self._seeds[index]}, {place}: {what}.", "No record was written. Lower the learner's rate.")
+        return NotFiniteError(f"seed {self._seeds[index]}, {place}: {what}.", f"No record was written. {way_out}")
 
 
 @contextmanager
@@ -216,9 +230,11 @@ def copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in state.items()}
 
 
-def _finite(logits: Tensor) -> Tensor:
-    """Return (S,) bool: whether every logit of a seed is finite."""
-    return torch.isfinite(logits).flatten(1).all(1)
+def _faults(logits: Tensor, classes: Tensor) -> Tensor:
+    """Return (S,) uint8: 0, or which of `_FAULTS` a seed's logits have."""
+    none = ~(logits.masked_fill(~classes, -torch.inf).amax(-1) > -torch.inf)
+    wrong = ~(logits.amax(-1) < torch.inf)  # of NaN too
+    return torch.where(wrong.any(1), 1, torch.where(none.any(1), 2, 0)).to(torch.uint8)
 
 
 def _right(logits: Tensor, labels: Tensor, classes: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from nlbench import catalog
+from nlbench.errors import DataError
 from nlbench.streams.stream import Stream
 
 if TYPE_CHECKING:
@@ -17,8 +18,21 @@ if TYPE_CHECKING:
 
 
 def build(declared: DeclaredStream, seeds: Sequence[int], device: torch.device, data: Path | None = None) -> Stream:
-    """Return the declared stream for these seeds, its data loaded and verified. Raises `DataError` if the data cannot be had."""
-    return find(declared.spec.stream.kind)(declared, seeds, device, data)
+    """Return the declared stream for these seeds, its data loaded and verified. Raises `DataError` if the data cannot be had, or
+    if it is called class-incremental and no task brings a class.
+    """
+    stream = find(declared.spec.stream.kind)(declared, seeds, device, data)
+    if stream.scenario == "class-il" and stream.n_tasks > 1 and _brings_no_class(stream):
+        raise DataError(
+            f"{declared.name}: all {stream.n_tasks} tasks have the same classes, so nothing in it is class-incremental.",
+            "Call it domain-il (--scenario domain-il, or scenario= in Python), or task-il where a learner is told the task.",
+        )
+    return stream
+
+
+def _brings_no_class(stream: Stream) -> bool:
+    first = stream.task_classes(1)
+    return all(torch.equal(stream.task_classes(task), first) for task in range(2, stream.n_tasks + 1))
 
 
 def find(kind: str) -> type[Stream]:

@@ -107,6 +107,8 @@ def test_values_within_tasks_are_accuracies_on_a_fixed_subsample() -> None:
 
 # what is not finite
 
+EVERY = torch.ones(4, dtype=torch.bool)
+
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 def test_the_first_loss_that_is_not_finite_is_named_however_many_came_at_once(bad: float) -> None:
@@ -120,8 +122,8 @@ def test_the_first_loss_that_is_not_finite_is_named_however_many_came_at_once(ba
         with pytest.raises(NotFiniteError, match=rf"seed 9, task 2, step 5: the loss is {bad}"):
             finite.end()
         with pytest.raises(NotFiniteError, match=rf"seed 9, task 2, step 5: the loss is {bad}"):
-            finite.check(torch.full((2, 3, 4), float("nan")))
-        finite.check(torch.zeros(2, 3, 4))  # what is finite reads nothing else
+            finite.check(torch.full((2, 3, 4), float("nan")), EVERY)
+        finite.check(torch.zeros(2, 3, 4), EVERY)  # what is finite reads nothing else
         finite.begin(3)
         finite.end()
 
@@ -130,16 +132,50 @@ def test_logits_are_named_by_the_steps_before_them() -> None:
     finite, logits = Finiteness((4, 9)), torch.zeros(2, 3, 4)
     logits[1, 2, 3] = float("nan")
     with pytest.raises(NotFiniteError, match="seed 9, before the first task: a logit is not finite"):
-        finite.check(logits)
+        finite.check(logits, EVERY)
     finite.begin(1)
     finite.observed(torch.zeros(5, 2))
     finite.observed(torch.zeros(2))
     with pytest.raises(NotFiniteError, match="seed 9, task 1, step 6: a logit is not finite"):
-        finite.check(logits)
+        finite.check(logits, EVERY)
     for step in range(4):
-        finite.foreseen(logits if step == 2 else torch.zeros(2, 3, 4))
+        finite.foreseen(logits if step == 2 else torch.zeros(2, 3, 4), EVERY)
     with pytest.raises(NotFiniteError, match="seed 9, task 1, step 2: a logit is not finite"):
         finite.end()
+
+
+def test_a_class_may_be_masked_but_not_all_that_compete() -> None:
+    logits, classes = torch.zeros(2, 3, 4), torch.tensor([True, True, False, False])
+    logits[:, :, 1:] = -torch.inf
+    finite = Finiteness((4, 9))
+    finite.check(logits, classes)
+    finite.check(logits, EVERY)
+    with pytest.raises(NotFiniteError, match=r"seed 4, .*: all logits that compete are -inf\.") as caught:
+        finite.check(logits, ~classes)
+    assert "rate" not in str(caught.value)
+    logits[1, 2, 0] = -torch.inf
+    with pytest.raises(NotFiniteError, match=r"seed 9, .*: all logits that compete are -inf"):
+        finite.check(logits, EVERY)
+    finite.begin(1)
+    for shown in (torch.zeros(2, 3, 4), logits):
+        finite.foreseen(shown, classes)
+    with pytest.raises(NotFiniteError, match="seed 9, task 1, step 1: all logits that compete are -inf"):
+        finite.end()
+    logits[0, 0, 3] = torch.inf
+    with pytest.raises(NotFiniteError, match="seed 4, task 1, step 0: a logit is not finite"):
+        finite.check(logits, classes)
+
+
+@pytest.mark.parametrize("scenario", ["class-il", "task-il"])
+def test_a_learner_that_masks_the_classes_it_has_not_seen_is_measured(scenario: str) -> None:
+    class Masking(Spy):
+        def predict(self, inputs: Tensor, task: int | None) -> Tensor:
+            hidden = [False, False, *[True] * 4] if task is None else [number // 2 != task - 1 for number in range(6)]
+            return super().predict(inputs, task).masked_fill(torch.tensor(hidden), -torch.inf)
+
+    stream = running(small_stream(scenario=scenario, prequential=True), [4, 9])
+    rows = rows_of(Masking({}, problem_of(stream)), stream)
+    assert values(rows, "accuracy", 9)[3, 1] == 0.5
 
 
 class Breaking(Spy):
