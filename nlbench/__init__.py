@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from nlbench import lazy
 
 if TYPE_CHECKING:
+    from nlbench import api as api
+    from nlbench import seeds as seeds
     from nlbench.api import Run, check, compare, load, resolve, run, stream_from_arrays
     from nlbench.batch import Batch, Batches, Learner, Problem
     from nlbench.errors import NlbenchError
@@ -35,6 +37,8 @@ __getattr__ = lazy.names(
     __name__,
     {
         **dict.fromkeys(("Batch", "Batches", "Learner", "Problem"), "batch"),
+        "api": "api",
+        "seeds": "seeds",
         "Stream": "streams.stream",
         "NlbenchError": "errors",
         **dict.fromkeys(("Run", "resolve", "run", "stream_from_arrays"), "api.running"),

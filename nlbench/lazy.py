@@ -9,12 +9,15 @@ from typing import Any
 
 
 def names(package: str, places: Mapping[str, str]) -> Callable[[str], Any]:
-    """Return the `__getattr__` of a package: `places` says in which module below it each public name lies."""
+    """Return the `__getattr__` of a package: `places` says in which module below it each public name lies; a name whose place is
+    called as itself is that module.
+    """
 
     def resolve(name: str) -> Any:
         if name not in places:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(import_module(f"{package}.{places[name]}"), name)
+        module = import_module(f"{package}.{places[name]}")
+        value = module if places[name] == name else getattr(module, name)
         setattr(sys.modules[package], name, value)
         return value
 

@@ -6,9 +6,10 @@ import gc
 import os
 import sys
 import warnings
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from inspect import signature
 from numbers import Integral
 from pathlib import Path
 from types import ModuleType
@@ -16,10 +17,13 @@ from typing import TYPE_CHECKING, Unpack
 
 from nlbench import closure, sources
 from nlbench import plan as plans
-from nlbench.errors import NlbenchError
+from nlbench import closure, sources
+from nlbench import plan as plans
+from nlbench.errors import NlbenchError, UnknownNameError
 from nlbench.plan import DeclaredStream, Machine, MachineOptions, Plan, RunOptions
 from nlbench.plan import stream_from_arrays as stream_from_arrays
 from nlbench.records import Record, Row, read_record
+from nlbench.specs.streams import Protocol
 
 if TYPE_CHECKING:
     import pandas
@@ -53,7 +57,7 @@ class Run:
         return self.record.to_pandas()
 
 
-def parse_seeds(seeds: int | str | Sequence[int]) -> tuple[int, ...]:
+def parse_seeds(seeds: int | str | Iterable[int]) -> tuple[int, ...]:
     """Return the seeds: 5 or "5" means 0…4; "3,7" those two; "3," that one."""
     if isinstance(seeds, str):
         parts = [part.strip() for part in seeds.split(",")]
@@ -63,7 +67,9 @@ def parse_seeds(seeds: int | str | Sequence[int]) -> tuple[int, ...]:
                 "5 means 0…4; 3,7 those two; 3, that one.",
             )
         seeds = int(parts[0]) if len(parts) == 1 else [int(part) for part in parts if part]
-    chosen = range(seeds) if isinstance(seeds, int) else list(seeds)
+    if isinstance(seeds, Integral):
+        seeds = range(int(seeds))
+    chosen = list(seeds) if isinstance(seeds, Iterable) else []
     if not chosen or not all(isinstance(seed, Integral) and 0 <= int(seed) < 2**63 for seed in chosen):
         raise NlbenchError(f"seeds must be at least one whole number from 0, below 2^63, got {seeds!r}.")
     return tuple(sorted({int(seed) for seed in chosen}))
@@ -107,6 +113,7 @@ def run(
     Raises `NlbenchError` kinds for what the user can mend. An interrupted run resumes from its last task boundary when called
     again.
     """
+    _known(run, RunOptions, options)
     precision = options.get("precision", "float32")
     plan = resolve(model, stream, seeds=seeds, scenario=scenario, overrides=overrides, precision=precision)
     for remark in plan.notes:
@@ -149,7 +156,20 @@ def _heard(rows: Generator[Row, None, tuple[int, ...]], listen: Listener | None)
 
 def options(**machine: Unpack[MachineOptions]) -> Machine:
     """Return the facts of the machine from keywords."""
+    _known(options, MachineOptions, machine)
     return _machine(machine)
+
+
+def _known(function: Callable[..., object], passed_on: type, given: Mapping[str, object]) -> None:
+    """Refuse a keyword that a function neither takes nor passes on, with the nearest that it does."""
+    takes = [name for name, one in signature(function).parameters.items() if one.kind is not one.VAR_KEYWORD]
+    known = [*takes, *passed_on.__annotations__]
+    for name in given:
+        if name in Protocol.model_fields:
+            hint = f'Override what the protocol says: overrides={{"protocol.{name}": "{given[name]}"}}.'
+            raise NlbenchError(f"unknown keyword of {function.__name__} {name!r}.", hint)
+        if name not in known:
+            raise UnknownNameError(f"keyword of {function.__name__}", name, known)
 
 
 def _machine(machine: MachineOptions) -> Machine:
@@ -189,6 +209,7 @@ def tune(
     budget     most candidates to try: the whole grid if it fits, otherwise a fixed random part of it
     listen     called with every trial as it ends
     """
+    _known(tune, RunOptions, options)
     running_half()
     from nlbench import tune as search
 

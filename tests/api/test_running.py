@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from small_streams import small_stream
+from small_streams import small_stream, small_tasks
 
 import nlbench
 from nlbench import NlbenchError, api
@@ -26,6 +27,8 @@ from nlbench.errors import UnknownNameError
         ("7, 3,7", (3, 7)),
         ([4, 0], (0, 4)),
         (range(2), (0, 1)),
+        (np.int64(2), (0, 1)),
+        (np.array([3, 1]), (1, 3)),
     ],
 )
 def test_seeds_are_a_number_or_a_list(given: Any, seeds: tuple[int, ...]) -> None:
@@ -33,7 +36,8 @@ def test_seeds_are_a_number_or_a_list(given: Any, seeds: tuple[int, ...]) -> Non
 
 
 @pytest.mark.parametrize(
-    "given", ["", ",", "a", "1.5", "3;7", "-1", "1,-2", "0", 0, -3, [], [-1], [1.5], "18446744073709551616,", [True, "1"]]
+    "given",
+    ["", ",", "a", "1.5", "3;7", "-1", "1,-2", "0", 0, -3, [], [-1], [1.5], "18446744073709551616,", [True, "1"], 1.5, None],
 )
 def test_what_is_no_seed_is_one_line(given: Any) -> None:
     with pytest.raises(NlbenchError, match=r"^seeds must be") as caught:
@@ -45,6 +49,68 @@ def test_the_machine_is_named_by_keywords_and_wrong_ones_are_refused(tmp_path: P
     with pytest.raises(UnknownNameError, match="unknown backend 'cuda'"):
         nlbench.run("mlp", small_stream(), seeds=1, results=tmp_path, backend="cuda")
     assert not list(tmp_path.glob("*.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("keyword", "line"),
+    [
+        ({"seed": 3}, "unknown keyword of run 'seed'. Did you mean seeds"),
+        ({"devise": "cpu"}, "unknown keyword of run 'devise'. Did you mean device"),
+        (
+            {"passes": 4},
+            'unknown keyword of run \'passes\'. Override what the protocol says: overrides={"protocol.passes": "4"}.',
+        ),
+    ],
+)
+def test_an_unknown_keyword_runs_nothing_and_names_the_nearest(tmp_path: Path, keyword: dict[str, Any], line: str) -> None:
+    with pytest.raises(NlbenchError) as caught:
+        nlbench.run("mlp", small_stream(), results=tmp_path / "r", **keyword)
+    assert str(caught.value).startswith(line)
+    assert not (tmp_path / "r").exists()
+    with pytest.raises(UnknownNameError, match=r"unknown keyword of tune 'budgets'\. Did you mean budget\?"):
+        api.tune("mlp", "split-digits", {"learner.rate": ["0.1"]}, budgets=2)  # type: ignore[call-arg]
+    with pytest.raises(UnknownNameError, match=r"unknown keyword of options 'backends'\. Did you mean backend\?"):
+        api.options(backends="numba")  # type: ignore[call-arg]
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
+    plain = small_stream(batch=8, passes=2)
+    stream = small_stream(batch=np.int64(8), passes=np.uint8(2), prequential=np.bool_(False))
+    assert stream.digest == plain.digest
+    overrides: Any = {"learner.rate": np.float64(0.25), "learner.hidden": [8], "protocol.passes": np.int64(3)}
+    plan = nlbench.resolve("mlp", stream, seeds=np.int64(1), overrides=overrides)
+    assert (plan.learner.learner.rate, plan.learner.learner.hidden, plan.stream.protocol.passes) == (0.25, (8,), 3)
+
+
+def test_tasks_that_all_have_the_same_classes_are_not_class_incremental(tmp_path: Path) -> None:
+    tasks = small_tasks(shared_labels=True)
+    with pytest.raises(NlbenchError, match=r"small: all 3 tasks have the same classes, .*Call it domain-il"):
+        nlbench.run("mlp", small_stream(tasks=tasks), seeds=1, results=tmp_path)
+    for scenario in ("domain-il", "task-il"):
+        assert nlbench.run("mlp", small_stream(tasks=tasks), seeds=1, results=tmp_path, scenario=scenario).seeds_run == (0,)
+    assert nlbench.run("mlp", small_stream(tasks=tasks[:1]), seeds=1, results=tmp_path).seeds_run == (0,)
+
+
+def test_a_learner_trains_as_torch_users_write_it(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import torch\n"
+        "from nlbench import Learner\n"
+        "class Mine(Learner):\n"
+        "    single_seed = True\n"
+        "    def __init__(self, config, problem):\n"
+        "        self.net = torch.nn.Linear(problem.n_inputs, problem.n_classes)\n"
+        "        self.optimizer = torch.optim.SGD(self.net.parameters(), lr=0.1)\n"
+        "    def observe(self, batch):\n"
+        "        loss = torch.nn.functional.cross_entropy(self.net(batch.inputs), batch.labels)\n"
+        "        self.optimizer.zero_grad()\n"
+        "        loss.backward()\n"
+        "        self.optimizer.step()\n"
+        "        return loss\n"
+        "    def predict(self, inputs, task):\n"
+        "        return self.net(inputs)\n"
+    )
+    done = nlbench.run(f"{tmp_path}/mine.py:Mine", small_stream(scenario="domain-il", passes=5), seeds=2, results=tmp_path)
+    assert min(value for value in done.metric("learning_accuracy").values() if value is not None) > 0.7
 
 
 def test_a_custom_stream_and_learner_run_together(tmp_path: Path) -> None:
