@@ -5,12 +5,12 @@ starts none.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypedDict
 
-from numpy.typing import ArrayLike
+import numpy as np
 
 from nlbench import catalog
 from nlbench.code import Code, Part
@@ -222,7 +222,7 @@ def _stream(stream: str | DeclaredStream, overrides: Mapping[str, str]) -> Decla
 
 def stream_from_arrays(
     name: str,
-    tasks: Sequence[tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike]],
+    tasks: Iterable[Any],
     *,
     scenario: str = "class-il",
     batch: int = 32,
@@ -230,9 +230,12 @@ def stream_from_arrays(
 ) -> DeclaredStream:
     """Return a stream of the given tasks, each (train inputs, train labels, test inputs, test labels), in order.
 
-    Inputs are (n, *input_shape) and are used as they are; labels are integers that index the logits directly, from 0. Further
-    keywords are the stream's `[protocol]` values, such as `passes=2` or `evaluate_every=500`. Raises `DataError` where shapes
-    or labels do not fit, `SpecError` where a protocol value breaks its rule.
+    Inputs are (n, *input_shape), images (n, channels, height, width), as arrays or tensors; they are copied, and used as they
+    are, so bytes are refused. Labels are integers that index the logits directly, from 0. A task may also be a dict of
+    `train_inputs`, `train_labels`, `test_inputs` and `test_labels`, or (train, test), each (inputs, labels) or a torch Dataset
+    with a length, which is read once. Further keywords are the stream's `[protocol]` values, such as `passes=2` or
+    `evaluate_every=500`. Raises `DataError` where shapes or labels do not fit, `SpecError` where a protocol value breaks its
+    rule.
     """
     if not re.fullmatch(r"[^./\\\0][^/\\\0]*", name):
         raise DataError(f"stream name: must be usable as part of a file name, got {name!r}.")
@@ -240,9 +243,14 @@ def stream_from_arrays(
     table = {
         "title": name,
         "stream": {"kind": "arrays", "tasks": len(source.tasks), "scenario": scenario},
-        "protocol": {"batch": batch, **protocol},
+        "protocol": {key: _plain(value) for key, value in {"batch": batch, **protocol}.items()},
     }
     return DeclaredStream(name, stream_spec(table, f"stream {name}"), source)
+
+
+def _plain(value: object) -> object:
+    """Return NumPy's numbers as Python's."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _recipe_name(model: str) -> str:

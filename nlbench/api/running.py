@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING, Unpack
 
 from nlbench import closure, sources
 from nlbench import plan as plans
-from nlbench import closure, sources
-from nlbench import plan as plans
 from nlbench.errors import NlbenchError, UnknownNameError
 from nlbench.plan import DeclaredStream, Machine, MachineOptions, Plan, RunOptions
 from nlbench.plan import stream_from_arrays as stream_from_arrays

@@ -3,10 +3,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
+import torch
 from small_streams import small_tasks
+from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
-from nlbench.errors import DataError
+from nlbench.errors import DataError, NlbenchError
 from nlbench.sources.given import given
 
 
@@ -46,16 +49,30 @@ X, Y = np.zeros((4, 3), np.float32), np.array([0, 1, 0, 1])
         ((X, Y - 1, X, Y), r"task 1: train labels must lie in 0\.\.99999, got -1 to "),
         ((X, np.where(Y == 0, 10**7, Y), X, Y), "task 1: train labels must lie in .* to 10000000"),
         ((X, Y.astype(str), X, Y), "task 1: train labels must be integers from 0, got <U"),
-        ((X.astype(str) + "x", Y, X, Y), "task 1: train must be arrays of numbers: "),
-        ((X, Y, X), "task 1: must be .train inputs, train labels, test inputs, test labels., got 3 parts"),
+        ((X.astype(str), Y, X, Y), "task 1: train inputs must be an array of numbers, got <U"),
+        (([[1.0, 2.0], [3.0]], Y[:2], X, Y), "task 1: train inputs must be an array of numbers: "),
+        ((X.astype(complex), Y, X, Y), "task 1: train inputs must be an array of numbers, got complex128"),
+        ((X, Y, np.full((4, 3), 1e39), Y), "task 1: test inputs must be finite in float32"),
+        ((X.astype(np.uint8), Y, X, Y), "task 1: train inputs are bytes, 0 to 255: .* Divide them by 255"),
+        (
+            (X, Y, np.zeros((4, 28, 28, 1)), Y),
+            r"task 1: test inputs \(4, 28, 28, 1\) have their channels last\. .*\(0, 3, 1, 2\)",
+        ),
+        ((X, Y, np.zeros((4, 24, 32, 3)), Y), "task 1: test inputs .* have their channels last"),
+        (7, "task 1: must be .train inputs, .*, or .train, test., got a int"),
+        ((X, Y), r"task 1: train must be \(inputs, labels\) or a Dataset with a length, got a ndarray"),
+        ({"train_inputs": X, "train_label": Y}, "unknown part of stream s, task 1 'train_label'. Did you mean train_labels"),
+        ({"train_inputs": X, "train_labels": Y, "test_inputs": X}, "task 1: must be .*, got 3 parts"),
+        ((X, Y, X), r"task 1: must be \(train inputs, train labels, test inputs, test labels\), or \(train, test\), got 3 parts"),
         ((X, Y, X, Y / 2), "task 1: test labels must be integers from 0, got float64"),
         ((X, Y, X + np.nan, Y), "task 1: test inputs must be finite"),
         ((X, Y, X[:, :2], Y), r"stream s: all inputs must have one shape, got \[\(2,\), \(3,\)\]"),
     ],
 )
 def test_arrays_that_do_not_fit_name_the_task_the_rule_and_the_value(task: Any, rule: str) -> None:
-    with pytest.raises(DataError, match=rule):
+    with pytest.raises(NlbenchError, match=rule) as caught:
         given("stream s", [task])
+    assert "\n" not in str(caught.value)
 
 
 def test_tasks_of_different_shapes_are_refused() -> None:
@@ -66,6 +83,79 @@ def test_tasks_of_different_shapes_are_refused() -> None:
 def test_no_task_at_all_is_refused() -> None:
     with pytest.raises(DataError, match="stream s: must have at least one task"):
         given("stream s", [])
+
+
+def test_arrays_are_copied_so_that_later_changes_reach_neither_data_nor_checksum() -> None:
+    tasks = small_tasks(2)
+    source, same = given("s", tasks), given("s", tasks).checksum
+    for task in tasks:
+        for array in task:
+            array[:] = 0
+    assert source.checksum == same
+    assert source.tasks[0][0].any()
+    assert source.tasks[1][1].any()
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        lambda x: x.astype(np.float16),
+        lambda x: x.astype(np.float64)[::-1][::-1],
+        lambda x: x[::-1].copy()[::-1],  # of negative strides
+        lambda x: np.asfortranarray(x),
+        lambda x: x.astype(np.int32),
+        lambda x: x.tolist(),
+        lambda x: torch.from_numpy(x).requires_grad_(),
+        lambda x: torch.from_numpy(x).to(torch.bfloat16),
+        lambda x: torch.from_numpy(x.T.copy()).T,
+        lambda x: pandas.DataFrame(x),
+    ],
+)
+def test_inputs_may_be_held_in_any_way(shown: Any) -> None:
+    x, y = np.arange(12, dtype=np.float32).reshape(4, 3), np.array([0, 1, 0, 1])
+    for labels in (y, y.astype(np.uint8), y.tolist(), torch.from_numpy(y), y[::-1].copy()[::-1]):
+        assert given("s", [(shown(x), labels, x, y)]).checksum == given("s", [(x, y, x, y)]).checksum
+
+
+class Pairs(Dataset):
+    def __init__(self, inputs: Any, labels: Any) -> None:
+        self.inputs, self.labels = inputs, labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.inputs[index], int(self.labels[index])
+
+
+class Endless(IterableDataset):
+    def __iter__(self) -> Any:
+        return iter(())
+
+
+def test_a_task_may_be_a_mapping_pairs_or_datasets() -> None:
+    (task,) = small_tasks(1)
+    same = given("s", [task]).checksum
+    train, test = task[:2], task[2:]
+    names = ("train_inputs", "train_labels", "test_inputs", "test_labels")
+    assert given("s", [dict(reversed(list(zip(names, task, strict=True))))]).checksum == same
+    assert given("s", [(train, test)]).checksum == same
+    assert given("s", ((TensorDataset(*map(torch.from_numpy, train)), Pairs(*test)) for _ in range(1))).checksum == same
+
+
+@pytest.mark.parametrize(
+    ("part", "rule"),
+    [
+        (Endless(), r"task 1: train must be \(inputs, labels\) or a Dataset with a length, got a Endless"),
+        (TensorDataset(torch.zeros(4, 3)), r"task 1: train, sample 0 must be \(input, label\), got a tuple of 1"),
+        (Pairs([np.zeros(3), np.zeros(2)], [0, 1]), "task 1: train must have samples of one shape"),
+        (Pairs([], [0, 1]), "task 1: train raised IndexError: list index out of range"),
+        (Pairs([], []), r"task 1: train must be inputs \(n, …\) with n >= 1"),
+    ],
+)
+def test_datasets_that_do_not_fit_are_refused_in_one_line(part: Any, rule: str) -> None:
+    with pytest.raises(NlbenchError, match=rule):
+        given("stream s", [(part, (X, Y))])
 
 
 def test_a_source_of_tasks_reads_as_one_data_set() -> None:
