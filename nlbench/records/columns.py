@@ -16,6 +16,13 @@ from nlbench.records import arrays
 NONE: Final = -1  # stands for null in the integer columns, all of which are non-negative
 _INTEGERS: Final = ("seed", "after_task", "on_task", "samples_seen", "n")
 _SHARES: Final = ("accuracy", "accuracy_within", "chance", "prequential_accuracy")
+_PLACED: Final = {
+    "accuracy": ("seed", "after_task", "on_task"),
+    "accuracy_within": ("seed", "after_task", "on_task", "samples_seen"),
+    "chance": ("seed", "on_task"),
+}
+"""What the rows of a metric must have."""
+_ROUNDING: Final = 1e-9
 _KEY: Final = ("run", "seed", "metric", "after_task", "on_task", "samples_seen")
 
 
@@ -36,11 +43,15 @@ class Columns:
     value: np.ndarray
 
     @classmethod
-    def of(cls, table: pa.Table) -> Columns:
-        """Return the columns of a table that has at least the columns of SOURCE."""
+    def of(cls, table: pa.Table, place: str = "rows") -> Columns:
+        """Return the columns of a table that has at least those of SOURCE. Refuse, naming `place`, an integer below 0."""
         metric, names = arrays.codes(table["metric"])
         run = arrays.codes(table["run"])[0] if "run" in table.column_names else np.zeros_like(metric)
-        integers = {name: arrays.numbers(table[name], NONE) for name in _INTEGERS}
+        integers = {}
+        for name in _INTEGERS:
+            integers[name] = arrays.numbers(table[name], NONE)
+            if np.count_nonzero(integers[name] < 0) != table[name].null_count:
+                raise RecordError(f"{place}: {name} is negative.")
         return cls(run=run, metric=metric, names=names, value=arrays.numbers(table["value"], np.nan), **integers)
 
     @classmethod
@@ -64,19 +75,41 @@ class Columns:
         return np.isin(self.metric, [code for code, name in enumerate(self.names) if name in metrics])
 
     def check(self, seeds: Sequence[int], n_tasks: int, place: str) -> None:
-        """Refuse, naming `place`, rows of seeds or tasks that the record lacks, and shares outside [0, 1] or without a place."""
+        """Refuse, naming `place`, a row of a seed or task that the record lacks or that its metric needs and the row lacks, and a
+        value that its metric cannot have.
+        """
         for name, least, most in (("after_task", 0, n_tasks), ("on_task", 1, n_tasks)):
             column = getattr(self, name)
             if ((column != NONE) & ((column < least) | (column > most))).any():
                 raise RecordError(f"{place}: {name} lies outside {least}..{most}.")
-        shares = self.value[self.of_metrics(_SHARES)]
-        if ((shares < 0) | (shares > 1)).any():
-            raise RecordError(f"{place}: an accuracy lies outside [0, 1].")
-        matrix, chance = self.where("accuracy"), self.where("chance")
-        placed = (self.after_task[matrix] >= 0).all() and (self.on_task[matrix] >= 1).all() and (self.seed[matrix] >= 0).all()
-        placed = placed and (self.on_task[chance] >= 1).all() and (self.seed[chance] >= 0).all()
-        if not (placed and np.isin(self.seed, [*seeds, NONE]).all()):
+        placed = np.isin(self.seed, [*seeds, NONE]).all() and (self.seed[self._other("seconds.")] != NONE).all()
+        for metric, needed in _PLACED.items():
+            rows = self.where(metric)
+            placed = placed and all((getattr(self, name)[rows] != NONE).all() for name in needed)
+        if not placed:
             raise RecordError(f"{place}: a row names a seed or a task that the record does not have.")
+        self._check_values(place)
+
+    def _check_values(self, place: str) -> None:
+        shares = self.of_metrics(_SHARES)
+        value, n = self.value[shares], self.n[shares]
+        if ((value < 0) | (value > 1)).any():
+            raise RecordError(f"{place}: an accuracy lies outside [0, 1].")
+        if (n == 0).any():
+            raise RecordError(f"{place}: an accuracy is of no samples.")
+        counted = (n != NONE) & ~np.isnan(value)
+        value, n = value[counted], n[counted]
+        if (np.abs(value - np.rint(value * n) / n) > _ROUNDING).any():
+            raise RecordError(f"{place}: an accuracy is no number of right samples out of its n.")
+        if (self.value[self.where("chance")] == 0).any():
+            raise RecordError(f"{place}: chance is 0; the best constant label is right for some sample.")
+        for names in ("bytes.", "seconds."):
+            if (self.value[~self._other(names)] < 0).any():
+                raise RecordError(f"{place}: {names}* is negative.")
+
+    def _other(self, prefix: str) -> np.ndarray:
+        """Return (N,) whether a row is of a metric whose name does not start so."""
+        return ~np.isin(self.metric, [code for code, name in enumerate(self.names) if name.startswith(prefix)])
 
     def check_keys(self, place: str) -> None:
         """Refuse, naming `place`, two values for one (run, seed, metric, after_task, on_task, samples_seen)."""

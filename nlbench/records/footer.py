@@ -9,14 +9,23 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import pyarrow as pa
-from pydantic import AliasChoices, Field, ValidationError, model_validator
+from pydantic import AfterValidator, AliasChoices, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from nlbench.errors import RecordError
+from nlbench.escaping import LONGEST_NAME, name_fault
 from nlbench.records.schema import SCHEMA, SCHEMA_VERSION
 from nlbench.specs.model import Closed
 from nlbench.specs.problems import problems
 
-Text = Annotated[str, Field(min_length=1)]
+
+def _fit(name: str) -> str:
+    if rule := name_fault(name):
+        raise PydanticCustomError("name_unfit", "{rule}", {"rule": rule})
+    return name
+
+
+Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME), AfterValidator(_fit)]
 Facts = Annotated[dict[str, Any], Field(default_factory=dict)]
 Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], Field(min_length=1)]
 
@@ -75,12 +84,12 @@ class Check(Said):
 class Execution(Said):
     """What one execution says: its seeds and what it ran on."""
 
-    run: Text
-    created: Text  # UTC
+    run: Name
+    created: Name  # UTC
     seeds: Seeds
-    backend: str | None = None
-    device: str | None = None
-    gpu: str | None = None
+    backend: Name | None = None
+    device: Name | None = None
+    gpu: Name | None = None
     threads: int | None = None
     environment: Environment = Environment()
 
@@ -91,21 +100,21 @@ class Footer(Execution):
     schema_version: Annotated[int, Field(ge=1)]
     metric_versions: Annotated[int | dict[str, int], Field(validation_alias=AliasChoices("metric_versions", "metrics_version"))]
     """Of each metric that the file knows; of schema 1 one number, for all that it knows."""
-    model: Text
-    stream: Text
-    scenario: Text
+    model: Name
+    stream: Name
+    scenario: Name
     n_tasks: Annotated[int, Field(ge=1)]
-    fingerprint: Text
+    fingerprint: Name
     protocol_version: int
-    stream_digest: Text
-    learner_digest: str | None = None
-    role: str | None = None  # of the recipe: "naive" or "joint"; of protocol 1 never said
-    source_digest: str | None = None  # of protocol 1: one digest of all the code
-    code: dict[str, str] = Field(default_factory=dict)  # digests by part
+    stream_digest: Name
+    learner_digest: Name | None = None
+    role: Name | None = None  # of the recipe: "naive" or "joint"; of protocol 1 never said
+    source_digest: Name | None = None  # of protocol 1: one digest of all the code
+    code: dict[Name, Name] = Field(default_factory=dict)  # digests by part
     terms: Facts
     evaluation: Facts
-    precision: str = "float32"
-    data: dict[str, str] = Field(default_factory=dict)  # checksums by source
+    precision: Name = "float32"
+    data: dict[Name, Name] = Field(default_factory=dict)  # checksums by source
     stream_spec: Facts
     learner_spec: Facts
     check: Check = Check()

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from nlbench.errors import RecordError
 from nlbench.metrics import METRICS, NotMeasuredError, Value, Within, measure
 from nlbench.records import arrays, terms
 from nlbench.records.columns import NONE, Columns, accuracies, derive, null_metrics, within
+from nlbench.records.content import Content
 from nlbench.records.footer import Execution, Footer
-from nlbench.records.schema import SCHEMA, Row, check_finite
+from nlbench.records.schema import Row
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,9 +29,19 @@ AGREEMENT: Final = 1e-9  # largest allowed difference between a stored metric an
 class Record:
     """One learner on one stream over a set of seeds, read from one file or merged from files that differ in seeds only."""
 
-    paths: tuple[Path, ...]
+    contents: tuple[Content, ...]
     footer: Footer
     first: Columns  # row group 0
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files."""
+        return tuple(content.path for content in self.contents)
+
+    @property
+    def sealed(self) -> bool:
+        """Whether each file has a checksum; those of schema 1 and 2 have none."""
+        return all(content.sealed for content in self.contents)
 
     @property
     def path(self) -> Path:
@@ -164,13 +174,8 @@ class Record:
 
     @cached_property
     def table(self) -> pa.Table:
-        """Every row, as an Arrow table with the columns of the schema. Reads the files on first use."""
-        try:
-            table = pa.concat_tables([pq.ParquetFile(path).read(columns=SCHEMA.names).cast(SCHEMA) for path in self.paths])
-        except (pa.ArrowInvalid, OSError) as error:
-            raise RecordError(f"{self.path} is damaged: {str(error).splitlines()[0]}") from error
-        check_finite(table, str(self.path))
-        return table
+        """Every row, as an Arrow table with the columns of the schema: of the files as they were when they were opened."""
+        return pa.concat_tables([content.table(self.footer) for content in self.contents])
 
     def to_pandas(self) -> pd.DataFrame:
         """Return every row as a DataFrame, nullable integers kept as such."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final, NamedTuple
 
 import pyarrow as pa
@@ -13,7 +14,9 @@ from nlbench.errors import NotFiniteError
 #   1  the columns below; footer key `nlbench` holds the metadata as JSON;
 #      row group 0 holds the matrix, chance, the metrics, bytes and seconds.
 #   2  `metric_versions`: a version a metric, in the place of one `metrics_version`.
-SCHEMA_VERSION: Final = 2
+#   3  the footer key `nlbench.sha256` holds a checksum of the file, without which no record of this version is read.
+SCHEMA_VERSION: Final = 3
+SEALED_SINCE: Final = 3
 METADATA_KEY: Final = b"nlbench"
 
 SCHEMA: Final = pa.schema(
@@ -47,7 +50,7 @@ class Row(NamedTuple):
     n: int | None = None
 
 
-def belongs_first(metric: str, metrics: frozenset[str]) -> bool:
+def belongs_first(metric: str, metrics: Collection[str]) -> bool:
     """Return whether rows of this metric lie in row group 0, which is all that readers of many records read."""
     return metric in {"accuracy", "chance"} or metric in metrics or metric.startswith(("bytes.", "seconds."))
 

@@ -16,12 +16,14 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nlbench.errors import RecordError
+from nlbench.errors import NotFiniteError, RecordError
 from nlbench.metrics import METRICS, versions
-from nlbench.records import arrays
+from nlbench.records import arrays, seal
+from nlbench.records.agreement import check_digests
 from nlbench.records.columns import NONE, Columns, derive, null_metrics
+from nlbench.records.content import Content
 from nlbench.records.files import REFERENCE_FOLDER, record_files
-from nlbench.records.footer import IDENTITY, Footer, NotARecordError, check_columns, of_execution, parse
+from nlbench.records.footer import IDENTITY, Footer, NotARecordError, of_execution
 from nlbench.records.lock import locked
 from nlbench.records.record import Record
 from nlbench.records.schema import (
@@ -103,19 +105,23 @@ def read_record(path: Path | str) -> Record:
 
 
 def read_records(paths: Iterable[Path | str], *, with_reference: bool = False) -> tuple[list[Record], list[str]]:
-    """Return the records under files, folders and glob patterns, and a note for each path that was skipped.
+    """Return the records under files, folders and glob patterns, and a note for each path that was skipped: what is no record,
+    and what contradicts itself.
 
-    Reads row group 0 only. Records that differ in seeds only are merged; two values for one seed are an error that names both
+    Decodes row group 0 only. Records that differ in seeds only are merged; two values for one seed are an error that names both
     files. Records in a folder named `reference` are left out when there are others, unless `with_reference`. Raises RecordError
     if nothing is left.
     """
     records: list[Record] = []
-    notes: list[str] = []
+    refused: list[RecordError | NotFiniteError] = []
     for path in record_files(paths, references=True):
         try:
             records.append(_open(path))
-        except NotARecordError as skipped:
-            notes.append(f"skipped {skipped}")
+        except (RecordError, NotFiniteError) as refusal:
+            refused.append(refusal)
+    notes = [f"skipped {refusal}" for refusal in refused]
+    if not records and len(refused) == 1 and not isinstance(refused[0], NotARecordError):
+        raise refused[0]
     if not records:
         raise RecordError("no record found in " + ", ".join(str(path) for path in paths) + ".", "; ".join(notes))
     others = [record for record in records if record.path.parent.name != REFERENCE_FOLDER]
@@ -154,7 +160,8 @@ def _without_derived(table: pa.Table) -> pa.Table:
 
 def _write(path: Path, table: pa.Table, footer: Footer) -> Path:
     check_finite(table, str(path))
-    columns = Columns.of(table)
+    check_digests(footer, path)
+    columns = Columns.of(table, str(path))
     columns.check(footer.seeds, footer.n_tasks, str(path))
     columns.check_keys(str(path))
     run_of = {seed: execution.run for execution in footer.runs for seed in execution.seeds}
@@ -175,12 +182,12 @@ def _write(path: Path, table: pa.Table, footer: Footer) -> Path:
 def _parquet(groups: Sequence[pa.Table], footer: Footer) -> bytes:
     text = json.dumps(footer.facts(), allow_nan=False, sort_keys=True, ensure_ascii=False)
     sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, SCHEMA, compression="zstd", store_schema=False) as writer:
-        writer.add_key_value_metadata({METADATA_KEY.decode(): text})
+    with pq.ParquetWriter(sink, SCHEMA, compression="zstd", store_schema=False, write_page_checksum=True) as writer:
+        writer.add_key_value_metadata({METADATA_KEY.decode(): text, seal.KEY: seal.EMPTY})
         for group in groups:
             if group.num_rows or group is groups[0]:
                 writer.write_table(group.combine_chunks(), row_group_size=max(1, group.num_rows))
-    return sink.getvalue().to_pybytes()
+    return seal.sealed(sink.getvalue().to_pybytes())
 
 
 def replace_file(path: Path, content: bytes) -> Path:
@@ -203,38 +210,11 @@ def replace_file(path: Path, content: bytes) -> Path:
 
 def _open(path: Path) -> Record:
     """Return the record with row group 0 read and its matrix metrics checked."""
-    if not path.is_file():
-        raise NotARecordError(f"{path} is a folder, not a record." if path.is_dir() else f"{path} does not exist.")
-    try:
-        with pq.ParquetFile(path, read_dictionary=["metric"]) as file:
-            footer = _footer(file, path)
-            if not file.num_row_groups:
-                raise NotARecordError(f"{path} holds no rows.")
-            first = file.read_row_group(0, columns=list(Columns.SOURCE), use_threads=False)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError) as error:
-        raise NotARecordError(f"{path} is not a Parquet file, or it was cut short.") from error
-    except KeyError as error:  # pyarrow, on a file without the column `metric`
-        raise NotARecordError(f"{path} is a Parquet file but not a record of nlbench.") from error
-    except OSError as error:
-        raise NotARecordError(f"{path} cannot be read: {error.strerror or 'it is damaged'}.") from error
-    if first["metric"].null_count:
-        raise NotARecordError(f"{path}: column metric: must name a metric in every row, got null.")
-    check_finite(first, str(path))
-    record = Record((path,), footer, Columns.of(first))
-    record.first.check(record.seeds, record.n_tasks, str(path))
+    content = Content.of(path)
+    record = Record((content,), *content.begin())
+    check_digests(record.footer, path)
     record.verify()
     return record
-
-
-def _footer(file: pq.ParquetFile, path: Path) -> Footer:
-    text = (file.metadata.metadata or {}).get(METADATA_KEY)
-    if text is None:
-        raise NotARecordError(f"{path} is a Parquet file but not a record of nlbench.")
-    footer = parse(text, path)
-    check_columns(file.schema_arrow, path)
-    if footer.n_tasks > file.metadata.num_rows:  # a task has at least a row, and matrices are made of this size
-        raise NotARecordError(f"{path}: n_tasks: must be at most its {file.metadata.num_rows} rows, got {footer.n_tasks}.")
-    return footer
 
 
 def _merged(records: Sequence[Record]) -> list[Record]:
@@ -260,5 +240,5 @@ def _merge(records: Sequence[Record]) -> Record:
         "metric_versions": dict(set.intersection(*(set(record.metric_versions.items()) for record in records))),
     }
     newest = max(footers, key=lambda footer: footer.created)
-    paths = tuple(path for record in records for path in record.paths)
-    return Record(paths, newest.model_copy(update=merged), Columns.joined([record.first for record in records]))
+    contents = tuple(content for record in records for content in record.contents)
+    return Record(contents, newest.model_copy(update=merged), Columns.joined([record.first for record in records]))

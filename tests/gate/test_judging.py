@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from gated_records import CLEAN, OLD, record, shifted, verdicts
-from synthetic_records import make_record, matrix, windowed
+from synthetic_records import forge, make_record, matrix, windowed
 
 from nlbench import gate
 from nlbench.comparison.statistics import Interval
@@ -71,9 +71,7 @@ def test_not_finite(tmp_path: Path, reference: Path, side: str, bad: float) -> N
     file = pq.ParquetFile(path)
     rows = file.read().to_pylist()
     next(row for row in rows if row["metric"] == "accuracy")["value"] = bad
-    with pq.ParquetWriter(path, SCHEMA, store_schema=False) as writer:
-        writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
-        writer.add_key_value_metadata({"nlbench": file.metadata.metadata[b"nlbench"].decode()})
+    forge(path, [pa.Table.from_pylist(rows, schema=SCHEMA)], file.metadata.metadata[b"nlbench"])
     judgement = gate.check(new, against=reference)
     assert verdicts(judgement) == {None: "not-finite"}
     assert path.name in judgement.findings[0].reason
@@ -185,10 +183,8 @@ def test_what_is_not_a_record_is_one_line_and_never_a_verdict(tmp_path: Path, re
     (tmp_path / "cut.parquet").write_bytes(good.read_bytes()[:-50])
     pq.write_table(pa.table({"a": [1.0]}), tmp_path / "foreign.parquet")
     file = pq.ParquetFile(good)
-    with pq.ParquetWriter(tmp_path / "future.parquet", SCHEMA, store_schema=False) as writer:
-        writer.write_table(file.read())
-        footer = {**json.loads(file.metadata.metadata[b"nlbench"]), "schema_version": SCHEMA_VERSION + 1}
-        writer.add_key_value_metadata({"nlbench": json.dumps(footer)})
+    footer = {**json.loads(file.metadata.metadata[b"nlbench"]), "schema_version": SCHEMA_VERSION + 1}
+    forge(tmp_path / "future.parquet", [file.read()], json.dumps(footer))
     for name in ("cut.parquet", "foreign.parquet", "future.parquet", "absent.parquet", "reference", "*.nothing"):
         with pytest.raises(RecordError) as caught:
             gate.check(tmp_path / name, against=reference)
@@ -211,7 +207,7 @@ def test_seeds_that_the_reference_lacks_count(tmp_path: Path, reference: Path) -
 
 def test_margins_within_tasks_can_be_gated(tmp_path: Path) -> None:
     def make(path: Path, low: float) -> Record:
-        extra = [Row(s, 1, 1, 50, "accuracy_within", low, 50) for s in range(5)]
+        extra = [Row(s, 1, 1, 50, "accuracy_within", low, 100) for s in range(5)]
         extra += [Row(s, j, j + 1, 40 * j, "accuracy_within", 0.5, 50) for s in range(5) for j in range(2)]
         matrices = {s: matrix(0.8, 0.95, n_tasks=2) for s in range(5)}
         return make_record(path, matrices, model="hope", extra=extra, check={"min_accuracy": 0.1})

@@ -10,24 +10,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from synthetic_records import make_record, matrix, metadata
+from synthetic_records import make_record, matrix, metadata, reforged
 
 from nlbench.errors import RecordError
 from nlbench.records import NotARecordError, read_record, read_records, write_record
 from nlbench.records.schema import METADATA_KEY
 
 TWO = {0: matrix(0.6, 0.9), 3: matrix(0.7, 0.95)}
-
-
-def rewritten(path: Path, target: Path, text: str | None = None, change: Callable[[pa.Table], pa.Table] = lambda t: t) -> Path:
-    """Copy a record with another footer, or with its rows changed."""
-    file = pq.ParquetFile(path)
-    groups = [change(file.read_row_group(group)) for group in range(file.num_row_groups)]
-    with pq.ParquetWriter(target, groups[0].schema, store_schema=False) as writer:
-        for group in groups:
-            writer.write_table(group)
-        writer.add_key_value_metadata({"nlbench": file.metadata.metadata[METADATA_KEY] if text is None else text})
-    return target
 
 
 def refused(good: Path, bad: Path) -> str:
@@ -44,7 +33,7 @@ def refused(good: Path, bad: Path) -> str:
 @pytest.mark.parametrize("text", ["[1, 2]", "null", "3", '"x"', "{", "", "[" * 100_000])
 def test_metadata_that_is_no_table(tmp_path: Path, text: str) -> None:
     good = make_record(tmp_path / "good.parquet", TWO).path
-    assert "bad.parquet: its metadata" in refused(good, rewritten(good, tmp_path / "bad.parquet", text))
+    assert "bad.parquet: its metadata" in refused(good, reforged(good, tmp_path / "bad.parquet", text=text))
 
 
 @pytest.mark.parametrize(
@@ -81,13 +70,13 @@ def test_metadata_that_is_no_table(tmp_path: Path, text: str) -> None:
 def test_metadata_of_wrong_types(tmp_path: Path, facts: dict[str, Any], message: str) -> None:
     good = make_record(tmp_path / "good.parquet", TWO)
     text = json.dumps({**good.footer.facts(), **facts})
-    assert f"bad.parquet: {message}" in refused(good.path, rewritten(good.path, tmp_path / "bad.parquet", text))
+    assert f"bad.parquet: {message}" in refused(good.path, reforged(good.path, tmp_path / "bad.parquet", text=text))
 
 
 def test_metadata_that_lacks_a_key(tmp_path: Path) -> None:
     good = make_record(tmp_path / "good.parquet", TWO)
     text = json.dumps({key: value for key, value in good.footer.facts().items() if key != "created"})
-    bad = rewritten(good.path, tmp_path / "bad.parquet", text)
+    bad = reforged(good.path, tmp_path / "bad.parquet", text=text)
     assert "bad.parquet: created: is required" in refused(good.path, bad)
 
 
@@ -107,16 +96,18 @@ def with_column(name: str, values: Callable[[pa.Table], Any]) -> Callable[[pa.Ta
 )
 def test_columns_of_wrong_types(tmp_path: Path, change: Callable[[pa.Table], pa.Table], message: str) -> None:
     good = make_record(tmp_path / "good.parquet", TWO).path
-    assert f"bad.parquet: {message}" in refused(good, rewritten(good, tmp_path / "bad.parquet", change=change))
+    assert f"bad.parquet: {message}" in refused(good, reforged(good, tmp_path / "bad.parquet", change=change))
 
 
 def test_what_a_record_says_beside_is_let_be(tmp_path: Path) -> None:
     good = make_record(tmp_path / "good.parquet", TWO)
-    more = rewritten(good.path, tmp_path / "more.parquet", json.dumps({**good.footer.facts(), "note": [1]}))
+    more = reforged(good.path, tmp_path / "more.parquet", text=json.dumps({**good.footer.facts(), "note": [1]}))
     assert read_record(more).footer.facts()["note"] == [1]
     with pytest.raises(NotARecordError, match="Install a newer nlbench"):
         read_record(
-            rewritten(good.path, tmp_path / "new.parquet", json.dumps({**good.footer.facts(), "schema_version": 99, "runs": 1}))
+            reforged(
+                good.path, tmp_path / "new.parquet", text=json.dumps({**good.footer.facts(), "schema_version": 99, "runs": 1})
+            )
         )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from synthetic_records import accuracy_rows, make_record, matrix, metadata, whole_rows, windowed
+from synthetic_records import accuracy_rows, make_record, matrix, metadata, reforged, whole_rows, windowed
 
 from nlbench.comparison import compare
 from nlbench.errors import NlbenchError, NotFiniteError, RecordError
@@ -29,17 +29,16 @@ def rows_of(matrices: dict[int, np.ndarray]) -> list[Row]:
 
 def tampered(path: Path, target: Path, *, value: float | None = None, metric: str = "", **facts: object) -> Path:
     """Copy a record with one stored value or some metadata changed, keeping everything else."""
-    file = pq.ParquetFile(path)
-    footer = {**json.loads(file.metadata.metadata[b"nlbench"]), **facts}
-    with pq.ParquetWriter(target, SCHEMA, store_schema=False) as writer:
-        for group in range(file.num_row_groups):
-            rows = file.read_row_group(group).to_pylist()
-            at = next((row for row in rows if row["metric"] == metric), None)
-            if at is not None:
-                at["value"] = value
-            writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
-        writer.add_key_value_metadata({"nlbench": json.dumps(footer)})
-    return target
+    footer = {**json.loads(pq.ParquetFile(path).metadata.metadata[b"nlbench"]), **facts}
+
+    def planted(table: pa.Table) -> pa.Table:
+        rows = table.to_pylist()
+        at = next((row for row in rows if row["metric"] == metric), None)
+        if at is not None:
+            at["value"] = value
+        return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+    return reforged(path, target, text=json.dumps(footer), change=planted)
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:

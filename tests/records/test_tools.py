@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from synthetic_records import make_record, matrix
+from synthetic_records import forge, make_record, matrix
 
 from nlbench.errors import RecordError
 from nlbench.records import Row, read_record, rewrite_record
@@ -53,9 +53,7 @@ def test_migrating_recomputes_metrics_of_another_version(tmp_path: Path) -> None
     file = pq.ParquetFile(record.path)
     footer = {**json.loads(file.metadata.metadata[b"nlbench"]), "metric_versions": {"forgetting": 0}}
     rows = [{**row, "value": 0.123} if row["metric"] == "forgetting" else row for row in file.read().to_pylist()]
-    with pq.ParquetWriter(record.path, record.table.schema, store_schema=False) as writer:
-        writer.write_table(record.table.from_pylist(rows, schema=record.table.schema))
-        writer.add_key_value_metadata({"nlbench": json.dumps(footer)})
+    forge(record.path, [record.table.from_pylist(rows, schema=record.table.schema)], json.dumps(footer))
     assert migrate(record.path)
     (stored,) = (row["value"] for row in pq.read_table(record.path).to_pylist() if row["metric"] == "forgetting")
     assert stored == pytest.approx(0.3)

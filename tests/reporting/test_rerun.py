@@ -12,6 +12,7 @@ from nlbench import plan
 from nlbench.records import Record
 from nlbench.reporting import rerun
 from nlbench.reporting.rerun import seeds_text
+from nlbench.specs.identity import fingerprint
 
 
 def recorded(tmp_path: Path, model: str, stream: str, overrides: dict[str, str], seeds=(0, 1), **more: str) -> Record:
@@ -52,10 +53,8 @@ def test_rerun_keeps_the_precision(tmp_path):
 
 
 def test_rerun_says_what_has_changed_since(tmp_path):
-    facts = plan.resolve("mlp", "split-digits", seeds=(0,)).describe() | {
-        "fingerprint": "older",
-        "code": {"learner": "older code"},
-    }
+    facts = plan.resolve("mlp", "split-digits", seeds=(0,)).describe() | {"code": {"learner": "older code"}}
+    facts["fingerprint"] = fingerprint(facts)
     facts = {key: value for key, value in facts.items() if key not in ("seeds", "n_tasks")}
     record = make_record(tmp_path / "a.parquet", {0: matrix(0.5, 0.9)}, environment={"commit": "c0ffee" * 7}, **facts)
     remark = rerun(record).remark
