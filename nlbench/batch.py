@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import torch
 from torch import Tensor
 
 from nlbench import state
+from nlbench.errors import UnknownNameError
 from nlbench.kernels.backends import Backend
+
+NEEDS: Final = ("boundaries",)
+"""What a learner may need that not every run gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,11 @@ class Learner:
     precisions: ClassVar[tuple[str, ...]] = ("float32",)
     """What `Problem.precision` may be: "bf16" too where the learner makes its matrix products in bfloat16 when asked."""
 
+    needs: ClassVar[tuple[str, ...] | None] = None
+    """What it cannot do without: ("boundaries",) where it must be told that a task ended. A run on a stream that does not tell is
+    refused. None: boundaries if it defines `end_task`; () says that it can do without.
+    """
+
     takes_batches: bool = False
     """True for a learner that is faster with `observe_batches` than with `observe`, such as one whose kernels run many steps."""
 
@@ -121,7 +130,7 @@ class Learner:
         raise NotImplementedError
 
     def end_task(self) -> None:
-        """Called after a task's last batch, and only if the stream declares `boundaries = true`."""
+        """Called after a task's last batch, and only if the stream declares `boundaries = true`; see `needs`."""
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return every tensor that a bit-exact resume needs: by default all that it holds, see `nlbench.state.collect`."""
@@ -145,6 +154,20 @@ class Learner:
     def diagnostics(self) -> dict[str, Tensor]:
         """Return named (S,) values to record at each task boundary, such as `level.16.updates`."""
         return {}
+
+
+def needs(kind: type[Learner]) -> tuple[str, ...]:
+    """Return what a class of learners needs: what it says, or else boundaries if it defines what is called at them.
+
+    Raises `NlbenchError` for a need that there is not.
+    """
+    if kind.needs is None:
+        return () if kind.end_task is Learner.end_task else NEEDS
+    said = (kind.needs,) if isinstance(kind.needs, str) else tuple(kind.needs)
+    for need in said:
+        if need not in NEEDS:
+            raise UnknownNameError(f"need of {kind.__name__}", str(need), NEEDS)
+    return said
 
 
 def observes_batches(learner: Learner) -> bool:

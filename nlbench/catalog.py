@@ -35,10 +35,11 @@ REFERENCE: Final = ROOT / "results" / "reference"
 
 
 class Extension(NamedTuple):
-    """Where an extension and its config are, each as `module:Name`."""
+    """Where an extension and its config are, each as `module:Name`; what a learner's class says it needs."""
 
     place: str
     config: str = ""
+    needs: tuple[str, ...] = ()
 
 
 LEARNERS: Final = {
@@ -139,6 +140,11 @@ def built_in(group: Group, name: str) -> bool:
     return name in _TABLES[group]
 
 
+def needs(learner: str) -> tuple[str, ...]:
+    """Return what a learner of ours needs, such as boundaries; nothing of another, whose class alone can say."""
+    return LEARNERS.get(learner, Extension("")).needs
+
+
 def place(group: Group, name: str) -> tuple[str, str]:
     """Return in which module or file an extension is, `package.module` or `./file.py`, and under which name there.
 
@@ -157,7 +163,7 @@ def place(group: Group, name: str) -> tuple[str, str]:
 def modules(group: Group, name: str) -> list[str]:
     """Return where an extension of ours and its config are, each as `module:Name`."""
     row = _TABLES[group].get(name, Extension(name))
-    return [place for place in row if place]
+    return [place for place in (row.place, row.config) if place]
 
 
 def brought_in(group: Group, name: str) -> Reached | None:

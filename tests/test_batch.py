@@ -7,6 +7,8 @@ import torch
 from small_streams import CPU
 
 from nlbench import Batch, Learner, Problem
+from nlbench.batch import needs
+from nlbench.errors import UnknownNameError
 from nlbench.state import STRUCTURE
 
 
@@ -130,3 +132,24 @@ def test_what_learners_are_given_is_frozen() -> None:
     batch = Batch(torch.zeros(1, 1, 2), torch.zeros(1, 1, dtype=torch.int64), torch.ones(2, dtype=torch.bool), None)
     with pytest.raises(dataclasses.FrozenInstanceError):
         batch.task = 1  # type: ignore[misc]
+
+
+def test_who_defines_what_is_called_at_boundaries_needs_them_unless_it_says_otherwise() -> None:
+    class Plain(Learner):
+        pass
+
+    class Ending(Learner):
+        def end_task(self) -> None: ...
+
+    class Content(Ending):
+        needs = ()
+
+    class Says(Learner):
+        needs = ("boundaries",)
+
+    class Mistyped(Learner):
+        needs = ("boundary",)
+
+    assert [needs(kind) for kind in (Plain, Ending, Content, Says)] == [(), ("boundaries",), (), ("boundaries",)]
+    with pytest.raises(UnknownNameError, match=r"unknown need of Mistyped 'boundary'\. Did you mean boundaries"):
+        needs(Mistyped)

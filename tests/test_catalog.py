@@ -7,6 +7,7 @@ from typing import get_args
 import pytest
 
 from nlbench import catalog
+from nlbench.batch import needs
 from nlbench.errors import NlbenchError, UnknownNameError
 
 
@@ -35,6 +36,12 @@ def test_unknown_names_suggest_the_nearest_of_their_own_kind() -> None:
         catalog.find("stream", "split-mnits")
     with pytest.raises(UnknownNameError, match="unknown model 'split-mnist'"):
         catalog.find("model", "split-mnist")
+
+
+def test_a_learner_s_row_says_what_its_class_needs() -> None:
+    for kind, row in catalog.LEARNERS.items():
+        assert row.needs == needs(catalog.extension("learners", kind, isclass, "a class")) == catalog.needs(kind)
+    assert catalog.needs("./mine.py:Mine") == ()
 
 
 @pytest.mark.parametrize(("group", "table"), [("learners", catalog.LEARNERS), ("streams", catalog.STREAMS)])

@@ -55,7 +55,18 @@ def listing(what: Kind = "all", results: str | Path = "results") -> Listing:
 
 
 def _titles(kind: catalog.Kind) -> dict[str, str]:
-    return {name: str(specs.read_table(catalog.find(kind, name)).get("title", "")) for name in catalog.names(kind)}
+    return {name: _title(specs.read_table(catalog.find(kind, name))) for name in catalog.names(kind)}
+
+
+def _title(table: Mapping[str, Any]) -> str:
+    """Return the title of a stream, or that of a recipe with what its learner needs."""
+    title, needs = str(table.get("title", "")), ", ".join(needed(table))
+    return f"{title} (needs {needs})" if needs else title
+
+
+def needed(table: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what the learner of a recipe needs, where that is known without its class."""
+    return catalog.needs(str(table.get("learner", {}).get("kind", "")))
 
 
 def _recorded(results: Path) -> tuple[tuple[Record, ...], tuple[str, ...]]:
@@ -75,6 +86,7 @@ class Declaration:
     name: str
     text: str
     table: Mapping[str, Any]
+    needs: tuple[str, ...] = ()  # what its learner cannot do without, such as boundaries
 
 
 def named(names: Iterable[str]) -> list[Declaration | Record]:
@@ -88,7 +100,8 @@ def _named(name: str) -> Declaration | Record:
 
         return read_record(name)
     path = _declared(name)
-    return Declaration(specs.validate_file(path), path.stem, path.read_text(encoding="utf-8").strip(), specs.read_table(path))
+    table = specs.read_table(path)
+    return Declaration(specs.validate_file(path), path.stem, path.read_text(encoding="utf-8").strip(), table, needed(table))
 
 
 def _declared(name: str) -> Path:

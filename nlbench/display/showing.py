@@ -23,7 +23,8 @@ def show(found: Sequence[Declaration | Record], as_json: bool) -> None:
         return
     for one in found:
         if isinstance(one, Declaration):
-            out.print(f"[dim]{one.kind}[/] [bold]{escape(one.name)}[/]")
+            needs = ", needs " + ", ".join(one.needs) if one.needs else ""
+            out.print(f"[dim]{one.kind}[/] [bold]{escape(one.name)}[/]{needs}")
             out.print(Syntax(one.text, "toml", background_color="default", word_wrap=True))
         else:
             record(one)
@@ -32,7 +33,8 @@ def show(found: Sequence[Declaration | Record], as_json: bool) -> None:
 
 def _plain(one: Declaration | Record) -> dict[str, Any]:
     if isinstance(one, Declaration):
-        return {"kind": one.kind, "name": one.name, "declaration": dict(one.table)}
+        needs = {"needs": list(one.needs)} if one.needs else {}
+        return {"kind": one.kind, "name": one.name, "declaration": dict(one.table), **needs}
     return {**plain(one), "metadata": one.footer.facts()}
 
 

@@ -9,11 +9,11 @@ from typing import Final, get_args
 
 import torch
 
-from nlbench.batch import Learner
-from nlbench.errors import BackendError, UnknownNameError
+from nlbench.batch import Learner, needs
+from nlbench.errors import BackendError, NlbenchError, UnknownNameError
 from nlbench.kernels.backends import Backend
 from nlbench.kernels.threads import single_torch_thread
-from nlbench.learners.building import build
+from nlbench.learners.building import build, find
 from nlbench.plan import Machine, Plan
 from nlbench.protocol import Schedule, problem_of
 from nlbench.streams.building import build as built_stream
@@ -40,11 +40,24 @@ def build_stream(plan: Plan, machine: Machine) -> Stream:
 
 
 def build_learner(plan: Plan, stream: Stream, backend: str) -> Learner:
-    """Return the learner of a plan for a stream, the plan's own or one made of it, ready for the first batch."""
+    """Return the learner of a plan for a stream, the plan's own or one made of it, ready for the first batch.
+
+    Raises `NlbenchError` if the stream does not give what the learner needs.
+    """
     if backend not in get_args(Backend):
         raise UnknownNameError("backend", backend, get_args(Backend))
+    _check_needs(plan)
     steps = Schedule.of(stream, plan.batch, plan.learner.presents).steps_to_last_row
     return build(plan.learner.learner, problem_of(stream, steps=steps, backend=backend, precision=plan.precision))
+
+
+def _check_needs(plan: Plan) -> None:
+    kind = plan.learner.learner.kind  # type: ignore[attr-defined]
+    if "boundaries" in needs(find(kind)) and not plan.stream.protocol.boundaries:
+        raise NlbenchError(
+            f"{plan.model} needs to be told when a task ends, and {plan.stream_name} does not tell.",
+            "Let it with --set protocol.boundaries=true. A learner that can do without says needs = () in its class.",
+        )
 
 
 def prepare(plan: Plan, machine: Machine) -> tuple[Stream, Learner]:

@@ -27,6 +27,14 @@ def test_only_what_is_asked_for_is_listed(tmp_path: Path) -> None:
     assert streams.streams["split-digits"]
 
 
+def test_models_say_what_their_learner_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "needs" not in api.listing("models").models["mlp"]
+    row = catalog.LEARNERS["mlp"]._replace(needs=("boundaries",))
+    monkeypatch.setitem(catalog.LEARNERS, "mlp", row)
+    assert api.listing("models").models["mlp"].endswith("(needs boundaries)")
+    assert [one.needs for one in api.named(["mlp", "hope", "split-digits"])] == [("boundaries",), (), ()]
+
+
 def test_records_are_listed_and_what_is_none_is_named(tmp_path: Path) -> None:
     path = make_record(tmp_path / "r.parquet", {0: matrix(0.6, 0.9)}).path
     (tmp_path / "other.parquet").write_text("x")

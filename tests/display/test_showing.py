@@ -21,6 +21,15 @@ def test_a_declaration_is_shown_as_it_stands(monkeypatch: pytest.MonkeyPatch) ->
     assert [line.rstrip() for line in text.getvalue().splitlines()] == ["stream s[1]", 'title = "a [b]"']
 
 
+def test_what_a_learner_needs_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    ewc = Declaration("learner", "ewc", 'title = "t"', {"title": "t"}, ("boundaries",))
+    with written(monkeypatch, showing, "out") as text:
+        showing.show([ewc], as_json=False)
+    assert text.getvalue().splitlines()[0].rstrip() == "learner ewc, needs boundaries"
+    showing.show([ewc], as_json=True)
+    assert json.loads(capsys.readouterr().out)["needs"] == ["boundaries"]
+
+
 def test_a_records_provenance_is_sorted_whole_and_says_nothing_of_what_is_unknown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,3 +52,41 @@ def test_a_learner_is_told_the_plan_s_precision_and_the_batches_before_its_last_
     prepare(plan, Machine(device="cpu", backend="reference"))
     (problem,) = told
     assert (problem.steps, problem.seeds, problem.backend, problem.precision) == (steps, (3, 5), "reference", "bf16")
+
+
+ENDING = """
+import torch
+import nlbench
+
+class Ending(nlbench.Learner):
+    single_seed = True
+
+    def __init__(self, config, problem):
+        self.ended, self.classes = 0, problem.n_classes
+
+    def observe(self, batch):
+        return torch.zeros(())
+
+    def predict(self, inputs, task):
+        return torch.zeros(len(inputs), self.classes)
+
+    def end_task(self):
+        self.ended += 1
+
+    def diagnostics(self):
+        return {"ended": torch.tensor(float(self.ended))}
+
+class Content(Ending):
+    needs = ()
+"""
+
+
+def test_a_learner_that_needs_boundaries_is_refused_where_none_are_told(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(ENDING)
+    ending, stream = f"{tmp_path}/mine.py:Ending", small_stream()
+    refused = r"Ending needs to be told when a task ends, and small does not tell\. .*--set protocol\.boundaries=true"
+    with pytest.raises(NlbenchError, match=refused):
+        nlbench.run(ending, stream, seeds=1, results=tmp_path)
+    told = nlbench.run(ending, stream, seeds=1, results=tmp_path, overrides={"protocol.boundaries": "true"})
+    assert told.to_pandas().query("metric == 'ended'").value.tolist() == [0.0, 1.0, 2.0, 3.0]
+    assert nlbench.run(f"{tmp_path}/mine.py:Content", stream, seeds=1, results=tmp_path).seeds_run == (0,)
