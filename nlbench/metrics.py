@@ -431,6 +431,10 @@ OF_FORGETTING: Final = frozenset(
 )
 
 
+# What constant answers reach of them is recorded, and stands beside.
+WITH_CHANCE: Final = ("average_accuracy", "learning_accuracy")
+
+
 def with_stand_in(names: Sequence[str], measured: Callable[[str], bool]) -> tuple[str, ...]:
     """Return the names, with forgetting_first in the place of forgetting where only that one was measured: long streams measure
     each task when it has been learned and at the end.

@@ -26,8 +26,9 @@ def accuracy_rows(seed: int, matrix: np.ndarray) -> list[Row]:
 
 
 def whole_rows(seed: int, n_tasks: int, *, chance: float | None = 0.5, memory_bytes: float = 1000.0) -> list[Row]:
-    """Return the rows of a seed that stand beside its matrix."""
+    """Return the rows of a seed that stand beside its matrix; `chance` is that of a task, of the whole stream a fifth of it."""
     rows = [Row(seed, None, j, None, "chance", chance, 100) for j in range(1, n_tasks + 1)]
+    rows.append(Row(seed, None, None, None, "chance", None if chance is None else chance / 5))
     return [*rows, Row(seed, n_tasks, None, None, "bytes.parameters", memory_bytes)]
 
 

@@ -61,10 +61,12 @@ class Meeting:
         self.seconds = 0.0  # of training, since the last boundary
 
     def chance(self) -> Iterator[Row]:
-        """Yield the accuracy of each task's best constant label."""
+        """Yield the accuracy of each task's best constant label, and the average accuracy of the whole stream's."""
         for task in range(1, self.stream.n_tasks + 1):
             for seed, value in zip(self.stream.seeds, self.stream.chance(task).tolist(), strict=True):
                 yield Row(seed, None, task, None, "chance", value)
+        for seed, value in zip(self.stream.seeds, self.stream.chance_of_all().tolist(), strict=True):
+            yield Row(seed, None, None, None, "chance", value)
 
     def train(self, start: Position) -> Iterator[Row]:
         """Show the learner what is left of a task, of a cumulative run all tasks so far; yield what is measured on the way."""

@@ -19,7 +19,7 @@ _SHARES: Final = ("accuracy", "accuracy_within", "chance", "prequential_accuracy
 _PLACED: Final = {
     "accuracy": ("seed", "after_task", "on_task"),
     "accuracy_within": ("seed", "after_task", "on_task", "samples_seen"),
-    "chance": ("seed", "on_task"),
+    "chance": ("seed",),
 }
 """What the rows of a metric must have."""
 _ROUNDING: Final = 1e-9

@@ -114,16 +114,29 @@ class Record:
 
     @cached_property
     def chance(self) -> np.ma.MaskedArray:
-        """The share of the best constant label, (S, T), masked where it was not recorded."""
+        """The share of each task's best constant label, (S, T), masked where it was not recorded."""
         rows = self.first.where("chance")
+        rows = rows[self.first.on_task[rows] != NONE]
         shares = np.full((len(self.seeds), self.n_tasks), np.nan)
         shares[np.searchsorted(self.seeds, self.first.seed[rows]), self.first.on_task[rows] - 1] = self.first.value[rows]
         return np.ma.masked_invalid(shares)
 
+    def chance_of(self, name: str) -> dict[int, float | None]:
+        """Return what the best constant answers reach of a metric, by seed; null where that is not recorded or means nothing.
+
+        Of average accuracy, one label for the whole stream (a label a task where the task is told); of learning accuracy, each
+        task's commonest label.
+        """
+        if name == "average_accuracy":
+            return self.metric("chance")
+        found = self.chance if name == "learning_accuracy" else np.ma.masked_all_like(self.chance)
+        means = np.where(np.ma.getmaskarray(found).any(axis=1), np.nan, found.filled(np.nan).mean(axis=1))
+        return {seed: None if np.isnan(mean) else mean for seed, mean in zip(self.seeds, means.tolist(), strict=True)}
+
     def metric(self, name: str) -> dict[int, float | None]:
         """Return the whole-stream value of a metric for each seed, null where it was not measured.
 
-        Also takes `bytes.<kind>`; there the value after the last task counts.
+        Also takes `bytes.<kind>`; there the value after the last task counts. `chance` is that of average accuracy.
         """
         found: dict[int, float | None] = dict(self._whole.get(name, {}))
         if name in METRICS and METRICS[name].needs != "references":

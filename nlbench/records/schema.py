@@ -14,7 +14,8 @@ from nlbench.errors import NotFiniteError
 #   1  the columns below; footer key `nlbench` holds the metadata as JSON;
 #      row group 0 holds the matrix, chance, the metrics, bytes and seconds.
 #   2  `metric_versions`: a version a metric, in the place of one `metrics_version`.
-#   3  the footer key `nlbench.sha256` holds a checksum of the file, without which no record of this version is read.
+#   3  the footer key `nlbench.sha256` holds a checksum of the file, without which no record of this version is read;
+#      `chance` without a task is that of average accuracy over the whole stream.
 SCHEMA_VERSION: Final = 3
 SEALED_SINCE: Final = 3
 METADATA_KEY: Final = b"nlbench"

@@ -197,11 +197,22 @@ class Stream:
                 seen |= self.task_classes(number)
         return seen if seen.any() else ~seen
 
+    def label_shares(self, task: int) -> Tensor:
+        """Return (S, C) float64: the share of each label in the task's test set."""
+        labels = self.test(task).labels
+        counts = torch.stack([torch.bincount(row, minlength=self.n_classes) for row in labels])
+        return (counts.double() / labels.shape[1]).expand(len(self.seeds), -1)
+
     def chance(self, task: int) -> Tensor:
         """Return (S,) float64: the share of the task's best constant label in its test set."""
-        labels = self.test(task).labels
-        counts = torch.stack([torch.bincount(row, minlength=self.n_classes).max() for row in labels])
-        return (counts.double() / labels.shape[1]).expand(len(self.seeds))
+        return self.label_shares(task).amax(1)
+
+    def chance_of_all(self) -> Tensor:
+        """Return (S,) float64: the average accuracy over all tasks of the best constant answer, which is one label, or one a task
+        where the task is told.
+        """
+        shares = torch.stack([self.label_shares(task) for task in range(1, self.n_tasks + 1)])
+        return shares.amax(2).mean(0) if self.scenario == "task-il" else shares.mean(0).amax(1)
 
 
 def standardised(arrays: Arrays, source: Source, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -65,11 +65,12 @@ def test_every_boundary_ends_with_its_seconds_and_carries_bytes_and_diagnostics(
     assert values(rows, "level.3.updates") == {(task, None): float(5 * task // 3) for task in range(4)}
 
 
-def test_chance_is_recorded_for_each_task_and_seed() -> None:
+def test_chance_is_recorded_for_each_task_and_seed_and_for_the_whole_stream() -> None:
     stream = declared_stream("split", [0, 7], tasks=5, scenario="domain-il")
     rows = rows_of(Spy({}, problem_of(stream)), stream)
     for seed in (0, 7):
-        assert values(rows, "chance", seed) == {(None, task): stream.chance(task)[0].item() for task in range(1, 6)}
+        each = {(None, task): stream.chance(task)[0].item() for task in range(1, 6)}
+        assert values(rows, "chance", seed) == {**each, (None, None): stream.chance_of_all()[0].item()}
 
 
 # what a learner is shown

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import itertools
+
+import numpy as np
 import pytest
 import torch
 from small_streams import declared_stream, running, small_stream, small_tasks
@@ -50,6 +53,35 @@ def test_chance_is_the_share_of_the_best_constant_label_of_the_test_set() -> Non
     stream = running(small_stream(tasks=[(train, [0, 1] * 20, test, [2, 2, 2, 2, 2, 2, 0, 0, 0, 1])]), [0, 1])
     assert stream.chance(1).tolist() == [0.6, 0.6]
     assert stream.chance(1).dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    ("scenario", "classes", "expected"),
+    [
+        ("domain-il", [[0, 1, 1, 1], [0, 0, 0, 1]], 0.5),  # each label's shares are .25 and .75
+        ("class-il", [[0, 0, 0, 1], [2, 3]], 0.375),  # one label of six: .75 of half of the stream, whatever the sizes of tasks
+        ("task-il", [[0, 0, 0, 1], [2, 3]], 0.625),  # the task is told: (.75 + .5) / 2
+    ],
+)
+def test_chance_of_all_is_the_average_accuracy_of_the_best_constant_answer(
+    scenario: str, classes: list[list[int]], expected: float
+) -> None:
+    tasks = [
+        (np.zeros((len(labels), 6), np.float32), labels, np.ones((len(labels), 6), np.float32), labels) for labels in classes
+    ]
+    stream = running(small_stream(tasks=tasks, scenario=scenario, batch=2), [0, 1])
+    assert stream.chance_of_all().tolist() == [expected] * 2
+    reached = [
+        np.mean([np.mean(np.array(labels) == (answer if np.isscalar(answer) else answer[i])) for i, labels in enumerate(classes)])
+        for answer in (itertools.product(range(4), repeat=2) if scenario == "task-il" else range(4))
+    ]
+    assert max(reached) == expected
+
+
+def test_chance_of_all_of_split_digits_is_a_tenth() -> None:
+    stream = declared_stream("split", [0, 7], tasks=5)
+    assert stream.chance_of_all().tolist() == pytest.approx([0.1, 0.1], abs=0.003)
+    assert np.mean([stream.chance(task)[0] for task in range(1, 6)]) == pytest.approx(0.5, abs=0.01)
 
 
 @pytest.mark.parametrize("kind", ["split", "permuted", "rotated"])
