@@ -1,6 +1,7 @@
 """Paired statistics between records: who is better, by how much, and whether the seeds can tell."""
 
-from nlbench.comparison.groups import SHOWN, TESTED, at_chance, compare
+from nlbench.comparison.chance import Learned, learned, mean_chance
+from nlbench.comparison.groups import SHOWN, TESTED, compare
 from nlbench.comparison.model import Entry, Estimate, Group, Paired, Ranking
 from nlbench.comparison.tables import Comparison, Table, learner_table, paired_table, remarks
 
@@ -11,12 +12,14 @@ __all__ = [
     "Entry",
     "Estimate",
     "Group",
+    "Learned",
     "Paired",
     "Ranking",
     "Table",
-    "at_chance",
     "compare",
+    "learned",
     "learner_table",
+    "mean_chance",
     "paired_table",
     "remarks",
 ]

@@ -9,10 +9,11 @@ from typing import Any, Final
 import numpy as np
 
 from nlbench.comparison import statistics
+from nlbench.comparison.chance import WORDS, Learned, learned, mean_chance
 from nlbench.comparison.model import Entry, Estimate, Group, Paired, Ranking, Verdict
 from nlbench.comparison.tables import Comparison
 from nlbench.errors import ComparisonError, UnknownNameError
-from nlbench.metrics import METRICS, OF_FORGETTING, known, measure, with_stand_in
+from nlbench.metrics import METRICS, OF_FORGETTING, WITH_CHANCE, known, measure, with_stand_in
 from nlbench.records import Record, terms
 from nlbench.records.facts import differences, flatten, varying
 from nlbench.specs import digest
@@ -21,6 +22,10 @@ TESTED: Final = ("average_accuracy", "forgetting")
 SHOWN: Final = ("average_accuracy", "learning_accuracy", "forgetting", "intransigence", "gap_closed")
 _REFERENCES: Final = {"intransigence": ("joint",), "gap_closed": ("naive", "joint")}  # the roles of recipes that each needs
 ALPHA: Final = 0.05
+_MEANS: Final[dict[Learned | None, str]] = {
+    "at-chance": "what was not learned cannot be forgotten",
+    "not-above-chance": "its forgetting may mean nothing",
+}
 _RAN_WITH: Final[Mapping[str, Callable[[Record], Iterable[object]]]] = {
     "precision": lambda record: [record.footer.precision],
     "device": lambda record: [run.device for run in record.runs],
@@ -114,7 +119,28 @@ def _declared(record: Record) -> dict[str, Any]:
     }
 
 
+def _counted_once(records: Sequence[Record], baseline: str | None) -> tuple[list[Record], list[str]]:
+    """Return one record a fingerprint, and a note for each left out: the same run under two names is no second learner.
+
+    Of several the baseline stays, else one whose recipe has a role, else the one of most seeds, else the first.
+    """
+    same: dict[str, list[Record]] = {}
+    for record in records:
+        same.setdefault(record.fingerprint, []).append(record)
+    kept, notes = [], []
+    for twins in same.values():
+        first = max(twins, key=lambda one: (one.model == baseline, one.footer.role is not None, len(one.seeds)))
+        kept.append(first)
+        notes += [
+            f"{one.model} on {one.stream} is the run of {first.model} on {first.stream}, of one fingerprint: counted once."
+            for one in twins
+            if one is not first
+        ]
+    return kept, notes
+
+
 def _group(records: Sequence[Record], baseline: str | None, metrics: Sequence[str] | None) -> Group:
+    records, repeated = _counted_once(records, baseline)
     named = dict(zip(labels(records), records, strict=True))
     chosen = _baseline(named, baseline)
     measured = {label: _values(record, records) for label, record in named.items()}
@@ -137,7 +163,7 @@ def _group(records: Sequence[Record], baseline: str | None, metrics: Sequence[st
         columns=columns,
         family=sum(len(tests) for tests in paired.values()),
         rankings=rankings,
-        notes=(*_notes(entries, columns), *_apart(named, alike, dict.fromkeys((*tested, *columns)))),
+        notes=(*repeated, *_notes(entries, columns), *_apart(named, alike, dict.fromkeys((*tested, *columns)))),
     )
 
 
@@ -216,16 +242,18 @@ def _network(record: Record) -> Any:
 
 
 def _entry(label: str, record: Record, values: dict[str, Values], reasons: dict[str, str], paired: Mapping[str, Paired]) -> Entry:
-    chance = record.chance.mean() if record.chance.count() else None
     sizes, seconds = record.bytes(), record.seconds()
     return Entry(
         label=label,
         record=record,
         estimates={
-            name: _estimate(found, lambda name=name: reasons.get(name) or record.reason(name)) for name, found in values.items()
+            name: dataclasses.replace(
+                _estimate(name, found, lambda name=name: reasons.get(name) or record.reason(name)),
+                chance=mean_chance(record, name),
+            )
+            for name, found in values.items()
         },
-        chance=None if chance is None else float(chance),
-        at_chance=at_chance(record),
+        learned=learned(record),
         bytes=sum(sizes.values()) if sizes else None,
         seconds=seconds["train"] / len(record.seeds) if "train" in seconds else None,
         paired=paired,
@@ -233,23 +261,10 @@ def _entry(label: str, record: Record, values: dict[str, Values], reasons: dict[
     )
 
 
-def at_chance(record: Record) -> bool | None:
-    """Return whether the 95 % interval of learning accuracy over seeds does not lie above mean chance.
-
-    None if it cannot be told.
-    """
-    learned = record.metric("learning_accuracy")
-    chance = record.chance.mean(axis=1)
-    if any(value is None for value in learned.values()) or np.ma.is_masked(chance) or len(learned) < 2:
-        return None
-    above = np.array([value for value in learned.values() if value is not None]) - np.ma.getdata(chance)
-    return not statistics.mean_interval(above).low > 0
-
-
-def _estimate(values: Values, reason: Any) -> Estimate:
+def _estimate(metric: str, values: Values, reason: Any) -> Estimate:
     if not values:
         return Estimate(None, None, None, None, 0, reason())
-    interval = statistics.mean_interval(np.array(list(values.values())))
+    interval = statistics.mean_interval(np.array(list(values.values())), within=METRICS[metric].range)
     if interval.n < 2:
         return Estimate(interval.mean, None, None, None, interval.n)
     return Estimate(interval.mean, interval.low, interval.high, interval.sd, interval.n)
@@ -275,7 +290,8 @@ def _paired(compared: Mapping[str, Mapping[str, Values]], baseline: str | None) 
 
 
 def _test(differences_: np.ndarray, metric: str, p: float, p_holm: float, family: int) -> Paired:
-    interval = statistics.mean_interval(differences_)
+    low, high = METRICS[metric].range
+    interval = statistics.mean_interval(differences_, within=(low - high, high - low))
     single = interval.n < 2
     verdict = _verdict(interval.mean, metric, p_holm, statistics.smallest_p(interval.n) * family)
     needed = None if verdict in ("better", "worse") else statistics.seeds_to_tell(differences_, tests=family, alpha=ALPHA)
@@ -345,7 +361,10 @@ def _ranking(values: Mapping[str, Sequence[float]], metric: str, of: Any) -> Ran
 
 def _notes(entries: Sequence[Entry], columns: Sequence[str]) -> list[str]:
     """Return what a reader of the group must know: learners at chance, nulls, unequal seeds, and executions that differ."""
-    notes = [f"{e.label} is at chance: what was not learned cannot be forgotten." for e in entries if e.at_chance]
+    notes = [f"{e.label} is {WORDS[e.learned]}: {_MEANS[e.learned]}." for e in entries if e.learned in _MEANS]
+    for metric in (name for name in columns if name in WITH_CHANCE):
+        if silent := [e.label for e in entries if e.estimates[metric].chance is None and e.estimates[metric].n]:
+            notes.append(f"chance of {metric} is null for {', '.join(silent)}: its record is older and does not say it.")
     for metric in columns:
         reasons: dict[str, list[str]] = {}
         for entry in entries:

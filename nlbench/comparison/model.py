@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from nlbench.comparison.chance import Learned
 from nlbench.records import Record
 
 Verdict = Literal["better", "worse", "undecided", "too few seeds to tell"]
@@ -13,7 +14,9 @@ Verdict = Literal["better", "worse", "undecided", "too few seeds to tell"]
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A metric of one learner over its seeds: mean and 95 % Student-t interval. Null bounds: one seed; null mean: `reason`."""
+    """A metric of one learner over its seeds: mean and 95 % Student-t interval, cut at the metric's range. Null bounds: one seed;
+    null mean: `reason`. `chance`: what constant answers reach, null where that is not recorded or means nothing.
+    """
 
     mean: float | None
     low: float | None
@@ -21,6 +24,7 @@ class Estimate:
     sd: float | None
     n: int
     reason: str = ""
+    chance: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,7 @@ class Paired:
     the paired t test, `effect` the mean difference in its own standard deviations (Cohen's d_z; null where nothing varies).
     `better` and `worse` need p_holm ≤ .05. `too few seeds to tell`: no difference whatever could give that at this number of
     seeds. `seeds_to_tell` is the number at which a difference such as this one would be found with probability .8; null: more
-    than 1,000.
+    than 1,000, or one seed, which has no spread to tell it from.
     """
 
     mean: float
@@ -64,8 +68,7 @@ class Entry:
     label: str  # recipe name + the fields that differ from its namesakes
     record: Record
     estimates: Mapping[str, Estimate]
-    chance: float | None  # mean over tasks and seeds
-    at_chance: bool | None  # learning accuracy's lower bound is not above chance; null: cannot be told
+    learned: Learned | None  # whether learning accuracy is above chance; null: cannot be told
     bytes: float | None  # after the last task, all kinds
     seconds: float | None  # of training, of all seeds together, divided by their number
     paired: Mapping[str, Paired]  # by metric; empty for the baseline

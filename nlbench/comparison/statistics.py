@@ -20,7 +20,7 @@ from nlbench import seeds
 EXACT_SEEDS: Final = 16  # up to here all 2^n sign patterns are enumerated
 RANDOM_PATTERNS: Final = 2**16 - 1
 MOST_SEEDS: Final = 1000  # what would need more seeds than this is not worth asking for
-_ROUNDING: Final = 1e-12  # differences of accuracies below this are rounding, not spread
+ROUNDING: Final = 1e-12  # differences of accuracies below this are rounding, not spread
 
 Alternative = Literal["two-sided", "greater", "less"]
 
@@ -42,7 +42,7 @@ def _mean_sd(values: np.ndarray) -> tuple[float, float]:
     if len(found) < 2:
         return mean, float("nan")
     sd = (fsum((value - mean) ** 2 for value in found) / (len(found) - 1)) ** 0.5
-    return mean, 0.0 if sd <= _ROUNDING else sd
+    return mean, 0.0 if sd <= ROUNDING else sd
 
 
 @lru_cache(maxsize=1024)
@@ -50,14 +50,20 @@ def _t_quantile(freedom: float, probability: float) -> float:
     return float(scipy.special.stdtrit(freedom, probability))
 
 
-def mean_interval(values: np.ndarray, confidence: float = 0.95) -> Interval:
-    """Return the mean of (n,) values with its two-sided Student-t interval. One-sided bounds at α: confidence 1 − 2α."""
+def mean_interval(
+    values: np.ndarray, confidence: float = 0.95, within: tuple[float, float] = (-float("inf"), float("inf"))
+) -> Interval:
+    """Return the mean of (n,) values with its two-sided Student-t interval. One-sided bounds at α: confidence 1 − 2α.
+
+    The interval is cut at the bounds of what the values can be, `within`. The true mean lies there too, so that a cut interval
+    holds it exactly when the whole one does: it is shorter at the same coverage.
+    """
     n = values.size
     mean, sd = _mean_sd(values)
     if n < 2:
         return Interval(mean, float("nan"), float("nan"), sd, n)
     half = _t_quantile(n - 1, (1 + confidence) / 2) * sd / n**0.5
-    return Interval(mean, mean - half, mean + half, sd, n)
+    return Interval(mean, max(mean - half, within[0]), min(mean + half, within[1]), sd, n)
 
 
 def difference_interval(first: np.ndarray, second: np.ndarray, confidence: float = 0.95) -> Interval:
@@ -84,7 +90,7 @@ def t_test(differences: np.ndarray) -> float:
     if n < 2:
         return float("nan")
     if sd == 0:
-        return 1.0 if abs(mean) <= _ROUNDING else 0.0
+        return 1.0 if abs(mean) <= ROUNDING else 0.0
     return float(2 * scipy.special.stdtr(n - 1, -abs(mean) / (sd / n**0.5)))
 
 
@@ -96,7 +102,7 @@ def sign_flip_test(differences: np.ndarray, alternative: Alternative = "two-side
     """
     sums = _signs(differences.size) @ differences
     observed = float(differences.sum())
-    slack = _ROUNDING * max(1.0, float(np.abs(differences).sum()))  # sums that tie but for rounding count as ties
+    slack = ROUNDING * max(1.0, float(np.abs(differences).sum()))  # sums that tie but for rounding count as ties
     as_extreme = {
         "two-sided": np.abs(sums) >= abs(observed) - slack,
         "greater": sums >= observed - slack,
@@ -145,7 +151,7 @@ def seeds_to_tell(differences: np.ndarray, *, tests: int = 1, alpha: float = 0.0
     mean, sd = _mean_sd(differences)
     mean = abs(mean)
     least = next((n for n in range(2, EXACT_SEEDS + 2) if smallest_p(n) <= level), None)
-    if least is None or mean <= _ROUNDING or np.isnan(sd):
+    if least is None or mean <= ROUNDING or np.isnan(sd):
         return None
     if sd == 0:
         return least

@@ -9,8 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from nlbench.comparison.chance import WORDS
 from nlbench.comparison.model import Entry, Estimate, Group, Paired, Ranking
-from nlbench.metrics import OF_FORGETTING
+from nlbench.comparison.statistics import ROUNDING
+from nlbench.metrics import OF_FORGETTING, WITH_CHANCE
 from nlbench.records import terms
 from nlbench.records.facts import varying
 
@@ -32,12 +34,13 @@ FIELDS: Final = (
         "seeds",
         "reason",
         "chance",
-        "at_chance",
+        "learned",
     ),
     *("bytes", "seconds", "baseline", "difference", "difference_low", "difference_high", "pairs", "p", "p_holm", "p_t", "effect"),
     *("verdict", "seeds_to_tell", "rank"),
 )
 ON_FRONT: Final = "◆"
+CHANCE: Final = "(chance)"
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB")
 _LATEX: Final = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
@@ -53,11 +56,12 @@ _LATEX: Final = {
 
 
 class Table(NamedTuple):
-    """A title, a header and rows of finished text."""
+    """A title, a header and rows of finished text, and what stands below them, apart."""
 
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    foot: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,27 +128,37 @@ class Comparison:
 
 
 def learner_table(group: Group) -> Table:
-    """Return one row a learner: mean ± half of the 95 % interval of each metric shown, chance, bytes and seconds.
+    """Return one row a learner: mean ± half of the 95 % interval of each metric shown, bytes and seconds.
 
-    ◆ marks the Pareto fronts. The title says the terms that all share, a column those that differ.
+    ◆ marks the Pareto fronts. The title says the terms that all share, a column those that differ; the foot, what constant
+    answers reach of each metric.
     """
     apart = varying([entry.record.terms for entry in group.entries])
     shared = {name: value for name, value in group.entries[0].record.terms.items() if name not in apart}
     title = " · ".join([group.stream, group.scenario, f"{group.n_tasks} tasks", *([terms.text(shared)] if shared else [])])
-    header = ("learner", "seeds", *(["terms"] if apart else []), *group.columns, "chance", "bytes", "seconds")
+    header = ("learner", "seeds", *(["terms"] if apart else []), *group.columns, "bytes", "seconds")
     rows = [
         (
             entry.label,
             str(len(entry.record.seeds)),
             *([terms.text(entry.record.terms, apart)] if apart else []),
-            *(estimate_text(entry.estimates[metric]) + _at_chance_mark(entry, metric) for metric in group.columns),
-            "–" if entry.chance is None else f"{entry.chance:.3f}",
+            *(estimate_text(entry.estimates[metric]) + _mark(entry, metric) for metric in group.columns),
             _cost(entry, "bytes", bytes_text),
             _cost(entry, "seconds", "{:.2f} s".format),
         )
         for entry in group.entries
     ]
-    return Table(title, header, tuple(rows))
+    chances = [_chance(group, metric) for metric in group.columns]
+    foot = ((CHANCE, "", *([""] if apart else []), *chances, "", ""),) if any(chances) else ()
+    return Table(title, header, tuple(rows), foot)
+
+
+def _chance(group: Group, metric: str) -> str:
+    """Return what constant answers reach of a metric: one number, or from where to where learners of unequal seeds differ."""
+    if metric not in WITH_CHANCE:
+        return ""
+    known = [value for entry in group.entries if (value := entry.estimates[metric].chance) is not None]
+    return " … ".join(dict.fromkeys(f"{value:.3f}" for value in (min(known), max(known)))) if known else "–"
 
 
 def paired_table(group: Group) -> Table:
@@ -171,7 +185,7 @@ def paired_table(group: Group) -> Table:
 
 def to_text(table: Table) -> str:
     """Return a table as aligned plain lines: what to print where hundreds of rows make a drawn table slow."""
-    lines = [table.header, *table.rows]
+    lines = [table.header, *table.rows, *table.foot]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     aligned = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
     return "\n".join([table.title, *aligned, ""])
@@ -183,18 +197,23 @@ def remarks(group: Group) -> list[str]:
 
 
 def estimate_text(estimate: Estimate) -> str:
-    """Return mean ± half of the interval, the mean alone for one seed, – for null."""
+    """Return mean ± half of the interval, its two ends where it was cut, the mean alone for one seed, – for null."""
     if estimate.mean is None:
         return "–"
-    if estimate.high is None:
+    if estimate.low is None or estimate.high is None:
         return f"{estimate.mean:.3f}"
-    return f"{estimate.mean:.3f} ± {estimate.high - estimate.mean:.3f}"
+    below, above = estimate.mean - estimate.low, estimate.high - estimate.mean
+    if abs(above - below) > ROUNDING:
+        return f"{estimate.mean:.3f} ({estimate.low:.3f} … {estimate.high:.3f})"
+    return f"{estimate.mean:.3f} ± {above:.3f}"
 
 
 def verdict_text(paired: Paired) -> str:
     """Return the verdict, with the number of seeds that would tell where these do not."""
     if paired.verdict in ("better", "worse"):
         return paired.verdict
+    if paired.n < 2:
+        return f"{paired.verdict} (one seed has no spread)"
     if paired.seeds_to_tell is None:
         return f"{paired.verdict} (nor would 1,000)"
     return f"{paired.verdict} ({paired.seeds_to_tell} would)"
@@ -216,8 +235,8 @@ def bytes_text(size: float) -> str:
     return f"{size:.0f} B" if power == 0 else f"{size:.1f} {_UNITS[power]}"
 
 
-def _at_chance_mark(entry: Entry, metric: str) -> str:
-    return " (at chance)" if metric in OF_FORGETTING and entry.at_chance else ""
+def _mark(entry: Entry, metric: str) -> str:
+    return f" ({WORDS[entry.learned]})" if metric in OF_FORGETTING and entry.learned in WORDS else ""
 
 
 def _cost(entry: Entry, cost: str, text: Any) -> str:
@@ -247,8 +266,8 @@ def _rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
                     "sd": estimate.sd,
                     "seeds": estimate.n,
                     "reason": estimate.reason,
-                    "chance": entry.chance,
-                    "at_chance": entry.at_chance,
+                    "chance": estimate.chance,
+                    "learned": entry.learned,
                     "bytes": entry.bytes,
                     "seconds": entry.seconds,
                     "baseline": group.baseline,
@@ -292,7 +311,7 @@ def _markdown_table(table: Table) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
     rule = "|" + "---|" * len(table.header)
-    return "\n".join([f"### {table.title}", "", line(table.header), rule, *map(line, table.rows), ""])
+    return "\n".join([f"### {table.title}", "", line(table.header), rule, *map(line, (*table.rows, *table.foot)), ""])
 
 
 def _latex_table(table: Table) -> str:
@@ -307,6 +326,7 @@ def _latex_table(table: Table) -> str:
             line(table.header),
             r"\midrule",
             *map(line, table.rows),
+            *([r"\midrule", *map(line, table.foot)] if table.foot else []),
             r"\bottomrule",
             r"\end{tabular}",
             "",

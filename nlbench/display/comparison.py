@@ -44,4 +44,7 @@ def _plain_table(table: tables.Table) -> None:
         )
     for row in table.rows:
         grid.add_row(*map(escape, row))
+    grid.add_section()
+    for row in table.foot:
+        grid.add_row(*map(escape, row), style="dim")
     lay_out(out, grid)

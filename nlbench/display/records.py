@@ -12,7 +12,8 @@ from rich.text import Text
 
 from nlbench import metrics as definitions
 from nlbench.api.running import Run
-from nlbench.comparison import at_chance
+from nlbench.comparison import learned, mean_chance
+from nlbench.comparison.chance import WORDS
 from nlbench.comparison.statistics import mean_interval
 from nlbench.display.console import lay_out, number_text, out, seeds_text, size_text, write_json
 from nlbench.records import Record
@@ -104,24 +105,28 @@ def _metric_table(found: Record) -> Table:
     grid.add_column("metric", min_width=28, no_wrap=True)
     grid.add_column("mean", justify="right", min_width=6, no_wrap=True)
     grid.add_column("95 % interval", justify="right", min_width=16, no_wrap=True)
+    grid.add_column("chance", justify="right", no_wrap=True)
     grid.add_column("", style="dim")
     for name in _headline(found):
         values = list(found.measured(name).values())
         if values:
-            interval = mean_interval(np.asarray(values))
+            interval = mean_interval(np.asarray(values), within=definitions.METRICS[name].range)
             bounds = f"{number_text(interval.low)} … {number_text(interval.high)}" if len(values) > 1 else "one seed"
-            grid.add_row(name, number_text(sum(values) / len(values)), bounds, f"{definitions.METRICS[name].better} is better")
+            better = f"{definitions.METRICS[name].better} is better"
+            grid.add_row(name, number_text(sum(values) / len(values)), bounds, _chance(found, name), better)
         else:
-            grid.add_row(name, "–", "", escape(found.reason(name)))
-    chance = float(found.chance.mean())
-    grid.add_row("chance", number_text(chance), "", "the best constant label")
-    learned = list(found.measured("learning_accuracy").values())
-    told = at_chance(found)  # nothing, where one seed has no interval
-    if told or (told is None and learned and sum(learned) / len(learned) <= chance):
-        grid.add_row(
-            Text("at chance", style="bold"), "", "", "learning accuracy is not above chance: its forgetting says nothing"
-        )
+            grid.add_row(name, "–", "", "", escape(found.reason(name)))
+    if said := WORDS.get(learned(found)):
+        grid.add_row(Text(said, style="bold"), "", "", "", "what was not learned cannot be forgotten")
     return grid
+
+
+def _chance(found: Record, name: str) -> str:
+    """Return what constant answers reach of a metric: a dash where an older record does not say it."""
+    if name not in definitions.WITH_CHANCE:
+        return ""
+    chance = mean_chance(found, name)
+    return "–" if chance is None else number_text(chance)
 
 
 def plain(found: Record) -> dict[str, Any]:
@@ -132,11 +137,12 @@ def plain(found: Record) -> dict[str, Any]:
         known = [value for value in by_seed.values() if value is not None]
         if not by_seed:
             continue
-        interval = mean_interval(np.asarray(known)) if len(known) > 1 else None
+        interval = mean_interval(np.asarray(known), within=definitions.METRICS[name].range) if len(known) > 1 else None
         metrics[name] = {
             "mean": sum(known) / len(known) if known else None,
             "low": interval.low if interval else None,
             "high": interval.high if interval else None,
+            "chance": mean_chance(found, name),
             "by_seed": by_seed,
             "reason": None if known else found.reason(name),
         }
@@ -146,7 +152,7 @@ def plain(found: Record) -> dict[str, Any]:
         "scenario": found.scenario,
         "fingerprint": found.fingerprint,
         "seeds": list(found.seeds),
-        "chance": float(found.chance.mean()),
+        "learned": learned(found),
         "accuracy": found.accuracies.mean(0).tolist(),
         "metrics": metrics,
         "bytes": found.bytes(),

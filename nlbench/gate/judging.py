@@ -12,17 +12,20 @@ from typing import Final
 
 import numpy as np
 
-from nlbench.comparison import at_chance, statistics
+from nlbench.comparison import learned, mean_chance, statistics
 from nlbench.errors import NotFiniteError
 from nlbench.gate.model import ROUNDING, Finding, Judgement, Verdict
 from nlbench.gate.reference import default_reference, find_reference, margins_of
-from nlbench.metrics import METRICS, OF_FORGETTING
+from nlbench.metrics import METRICS, OF_FORGETTING, WITH_CHANCE
 from nlbench.records import Record, read_record
 from nlbench.records.terms import measured_unequally
 from nlbench.records.tools import diff
 
 ALPHA: Final = 0.05
-_NOTHING_LEARNED: Final = "learning accuracy does not lie above chance: what was not learned cannot be forgotten."
+_NOTHING_LEARNED: Final[dict[Verdict, str]] = {
+    "at-chance": "learning accuracy is at chance: what was not learned cannot be forgotten.",
+    "not-above-chance": "learning accuracy is not shown above chance: what was not learned cannot be forgotten.",
+}
 
 
 def check(record: Record | Path | str, *, against: Path | str | None = None) -> Judgement:
@@ -45,18 +48,18 @@ def check(record: Record | Path | str, *, against: Path | str | None = None) -> 
         reason = f"the reference declares no margin: add a [check] table to {reference.stream} and update the reference."
         return _judgement(found, reference, (Finding(None, "missing", reason),))
     findings = [_finding(found, reference, name, margin, min_seeds) for name, margin in margins.items()]
-    if at_chance(found) and not any(finding.verdict == "at-chance" for finding in findings):
-        findings.append(Finding(None, "at-chance", _NOTHING_LEARNED))
+    unlearned = _unlearned(found)
+    if unlearned is not None and unlearned[0] in _NOTHING_LEARNED and unlearned[0] not in {each.verdict for each in findings}:
+        findings.append(Finding(None, *unlearned))
     return _judgement(found, reference, findings)
 
 
 def not_finite(path: Path | str, error: NotFiniteError) -> Judgement:
     """Return the judgement of a record that could not be read, or not be judged, for a NaN or an infinity."""
-    return Judgement(str(path), None, "", "", (Finding(None, "not-finite", str(error)),), (), None, None)
+    return Judgement(str(path), None, "", "", (Finding(None, "not-finite", str(error)),), (), {})
 
 
 def _judgement(record: Record, reference: Record | None, findings: Sequence[Finding]) -> Judgement:
-    learned = list(record.measured("learning_accuracy").values())
     return Judgement(
         record=str(record.path),
         reference=None if reference is None else str(reference.path),
@@ -64,8 +67,11 @@ def _judgement(record: Record, reference: Record | None, findings: Sequence[Find
         stream=record.stream,
         findings=tuple(findings),
         changed=() if reference is None else tuple(diff(record, reference)),
-        learning_accuracy=float(np.mean(learned)) if learned else None,
-        chance=float(record.chance.mean()) if record.chance.count() else None,
+        accuracies={
+            name: {"mean": float(np.mean(list(values.values()))), "chance": mean_chance(record, name)}
+            for name in WITH_CHANCE
+            if (values := record.measured(name))
+        },
     )
 
 
@@ -88,10 +94,10 @@ def _finding(record: Record, reference: Record, name: str, margin: float, min_se
 
 def _unlearned(record: Record) -> tuple[Verdict, str] | None:
     """Return why forgetting means nothing for this record, or None if it does mean something."""
-    found = at_chance(record)
+    found = learned(record)
     if found is None:
-        return "missing", "learning accuracy or chance is not known, and forgetting means nothing without them."
-    return ("at-chance", _NOTHING_LEARNED) if found else None
+        return "missing", "whether learning accuracy lies above chance is not known, and forgetting means nothing without that."
+    return None if found == "above-chance" else (found, _NOTHING_LEARNED[found])
 
 
 def judged(name: str, margin: float, new: Mapping[int, float], old: Mapping[int, float], min_seeds: int) -> Finding:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from nlbench.records.facts import Difference
 
-Verdict = Literal["ok", "better", "worse", "undecided", "too-few-seeds", "missing", "mismatched", "not-finite", "at-chance"]
+Unlearned = Literal["at-chance", "not-above-chance"]
+Verdict = Literal["ok", "better", "worse", "undecided", "too-few-seeds", "missing", "mismatched", "not-finite"] | Unlearned
 PASSED: Final = frozenset({"ok", "better"})
 ROUNDING: Final = 1e-12  # differences of accuracies below this are rounding
 
@@ -41,8 +42,7 @@ class Judgement:
     stream: str
     findings: tuple[Finding, ...]
     changed: tuple[Difference, ...]  # facts that differ and are judged, not refused: recipe, code, backend, versions
-    learning_accuracy: float | None  # of the record, beside which forgetting must be read
-    chance: float | None
+    accuracies: Mapping[str, Mapping[str, float | None]]  # the record's, beside which forgetting is read: mean, and its chance
     older: tuple[str, ...] = ()  # paths of the learner's records that are not judged, because this one is newer
 
     @property

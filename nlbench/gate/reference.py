@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from nlbench import catalog
-from nlbench.comparison import at_chance
+from nlbench.comparison import learned
 from nlbench.errors import RecordError
 from nlbench.gate.model import ROUNDING, Finding
 from nlbench.metrics import METRICS
@@ -144,8 +144,8 @@ def _refuse_unfit(record: Record, margins: Mapping[str, float], min_seeds: int) 
     if len(record.seeds) < min_seeds:
         count = len(record.seeds)
         raise RecordError(f"{place} it has {count} seeds, its stream asks for {min_seeds}.", f"Run it with --seeds {min_seeds}.")
-    if at_chance(record) is not False:
-        raise RecordError(f"{place} its learning accuracy does not lie above chance.")
+    if learned(record) != "above-chance":
+        raise RecordError(f"{place} its learning accuracy is not shown above chance.")
     nulls = [name for name in margins if None in record.metric(name).values()]
     if nulls:
         raise RecordError(f"{place} {nulls[0]} is null: {record.reason(nulls[0])}.")

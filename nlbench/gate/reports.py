@@ -18,8 +18,8 @@ _MOST_CHANGES: Final = 20
 def to_text(judgement: Judgement) -> str:
     """Return the judgement as plain lines: what was compared, what was found, what else differs."""
     lines = [f"{_title(judgement)}: {_SUMMARY[judgement.exit_status]}", *_provenance(judgement)]
-    lines += [f"{finding.verdict:>13}  {_line(finding)}" for finding in judgement.findings]
-    return "\n".join([*lines, *(f"      changed  {change}" for change in judgement.changed)])
+    lines += [f"{finding.verdict:>16}  {_line(finding)}" for finding in judgement.findings]
+    return "\n".join([*lines, *(f"         changed  {change}" for change in judgement.changed)])
 
 
 def to_markdown(judgements: Sequence[Judgement]) -> str:
@@ -119,10 +119,14 @@ def _title(judgement: Judgement) -> str:
 def _provenance(judgement: Judgement) -> list[str]:
     lines = [f"record {judgement.record or 'none'}, reference {judgement.reference or 'none'}"]
     lines += [f"not judged, because it is older: {path}" for path in judgement.older]
-    if judgement.learning_accuracy is not None:
-        chance = "unknown" if judgement.chance is None else f"{judgement.chance:.3f}"
-        lines.append(f"learning accuracy {judgement.learning_accuracy:.3f}, chance {chance}")
+    if judgement.accuracies:
+        lines.append(", ".join(_beside(name, **beside) for name, beside in judgement.accuracies.items()))
     return lines
+
+
+def _beside(name: str, *, mean: float | None, chance: float | None) -> str:
+    accuracy, constant = ("unknown" if value is None else f"{value:.3f}" for value in (mean, chance))
+    return f"{name.replace('_', ' ')} {accuracy} (chance {constant})"
 
 
 def _explain(finding: Finding) -> str:

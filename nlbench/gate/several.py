@@ -83,4 +83,4 @@ def _alone(references: Iterable[Record], judged: Sequence[Judged]) -> Iterator[R
 def _missing(reference: Record) -> Judgement:
     reason = f"{reference.model} has a reference on {reference.stream} and no new record. Run it, or narrow with --only NAME."
     finding = Finding(None, "missing", reason)
-    return Judgement(None, str(reference.path), reference.model, reference.stream, (finding,), (), None, None)
+    return Judgement(None, str(reference.path), reference.model, reference.stream, (finding,), (), {})

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from nlbench.comparison import Entry, Group
+from nlbench.comparison.chance import WORDS
 from nlbench.comparison.statistics import mean_interval
 from nlbench.comparison.tables import bytes_text, estimate_text
 from nlbench.metrics import with_stand_in
+from nlbench.records import Record
 from nlbench.reporting import drawing
 from nlbench.reporting.theme import Line, task_colour
 
@@ -90,7 +92,7 @@ def _metric(entry: Entry, name: str) -> str:
 
 
 def _warning(entry: Entry) -> str:
-    return " (at chance: its forgetting says nothing)" if entry.at_chance else ""
+    return f" ({WORDS[entry.learned]}: its forgetting says nothing)" if entry.learned in WORDS else ""
 
 
 # forgetting curves
@@ -101,7 +103,7 @@ def forgetting_curves(group: Group, styles: Mapping[str, int]) -> Figure:
     shown = _spread(group.n_tasks - 1)
     caption = (
         "Accuracy on the whole test set after each task, mean over seeds with its 95 % interval. "
-        "Shaded: the task has not been learned yet. Dotted: chance, the best constant label."
+        "Shaded: the task has not been learned yet. Dotted: chance, the best constant label of the task, or of the whole stream."
     )
     if len(shown) < group.n_tasks - 1:
         caption += f" Tasks {', '.join(map(str, shown))} of {group.n_tasks}."
@@ -126,27 +128,33 @@ def _column(accuracies: np.ma.MaskedArray, task: int) -> np.ma.MaskedArray:
 
 def _curve_panel(title: str, group: Group, styles: Mapping[str, int], of: Callable[[Any], Any], task: int) -> Panel:
     curves = {entry.label: _interval(of(entry.record.accuracies)) for entry in group.entries}
-    tasks = slice(task - 1, task) if task else slice(None)
-    level = np.ma.concatenate([entry.record.chance[:, tasks].ravel() for entry in group.entries])
+    level = [value for entry in group.entries for value in _constant_answers(entry.record, task)]
     after = np.arange(group.n_tasks + 1)
 
     def draw(axes: Axes) -> None:
         drawing.frame(axes, x=(0, group.n_tasks), x_label="tasks learned", y_label="accuracy")
         if task > 1:
             drawing.shade(axes, 0, task - 1)
-        if level.count():
-            drawing.chance(axes, float(level.mean()))
+        if level:
+            drawing.chance(axes, float(np.mean(level)))
         for label, line in _behind_first(group, styles):
             drawing.curve(axes, after, *curves[label], line)
 
     return Panel(title, _curve_alt(title, group, {k: v[0] for k, v in curves.items() if k in styles}), draw)
 
 
+def _constant_answers(record: Record, task: int) -> list[float]:
+    """Return, for each seed that says it, what a constant answer reaches on a task, or at the end of the stream on all."""
+    if task:
+        return list(record.chance[:, task - 1].compressed())
+    return [value for value in record.chance_of("average_accuracy").values() if value is not None]
+
+
 def _interval(values: np.ma.MaskedArray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the mean over seeds of (S, N) values with its 95 % bounds, NaN where not measured."""
     columns = [column.compressed() for column in np.ma.asarray(values).T]
-    found = np.array([mean_interval(column)[:3] if column.size else (np.nan,) * 3 for column in columns])
-    return found[:, 0], found[:, 1].clip(0, 1), found[:, 2].clip(0, 1)
+    found = np.array([mean_interval(column, within=(0, 1))[:3] if column.size else (np.nan,) * 3 for column in columns])
+    return found[:, 0], found[:, 1], found[:, 2]
 
 
 def _curve_alt(title: str, group: Group, means: Mapping[str, np.ndarray]) -> str:
@@ -160,7 +168,7 @@ def _curve_alt(title: str, group: Group, means: Mapping[str, np.ndarray]) -> str
 
 def _legend(group: Group, styles: Mapping[str, int]) -> tuple[tuple[str, Line], ...]:
     named = [
-        (entry.label + (" (at chance)" if entry.at_chance else ""), Line.of(styles[entry.label]))
+        (entry.label + (f" ({WORDS[entry.learned]})" if entry.learned in WORDS else ""), Line.of(styles[entry.label]))
         for entry in group.entries
         if entry.label in styles
     ]

@@ -13,6 +13,7 @@ from typing import Any, Final
 from jinja2 import Environment, StrictUndefined, Template
 
 from nlbench.comparison import Comparison, Entry, Group, learner_table, paired_table, remarks
+from nlbench.comparison.chance import WORDS
 from nlbench.comparison.tables import ranking_text
 from nlbench.errors import NlbenchError
 from nlbench.metrics import METRICS
@@ -123,9 +124,14 @@ def _section(group: Group, drawn: Sequence[Figure], name: str) -> dict[str, Any]
     return {
         "id": name,
         "group": group,
-        "at_chance": [entry.label for entry in group.entries if entry.at_chance],
+        "unlearned": [
+            (words, labels)
+            for said, words in WORDS.items()
+            if (labels := [entry.label for entry in group.entries if entry.learned == said])
+        ],
         "learners": learner_table(group).header,
         "rows": _learner_cells(group),
+        "foot": learner_table(group).foot,
         "paired": paired_table(group) if any(entry.paired for entry in group.entries) else None,
         "paired_title": f"Difference from {group.baseline}",
         "remarks": remarks(group),
@@ -139,14 +145,12 @@ def _learner_cells(group: Group) -> list[list[Cell]]:
     tested = any(entry.paired for entry in group.entries)
     rows = []
     for entry, row in zip(group.entries, table.rows, strict=True):
-        marked = [text.partition(" (at chance)") for text in row]
+        mark = WORDS.get(entry.learned, "")
         cells = [
-            Cell(text, _share(entry, column), mark.strip(" ()"))
-            for column, (text, mark, _) in zip(table.header, marked, strict=True)
+            Cell(text.removesuffix(f" ({mark})"), _share(entry, column), mark if mark and text.endswith(f" ({mark})") else "")
+            for column, text in zip(table.header, row, strict=True)
         ]
-        cells[0] = Cell(
-            entry.label, mark="at chance" if entry.at_chance else "baseline" if tested and entry.label == group.baseline else ""
-        )
+        cells[0] = Cell(entry.label, mark=mark or ("baseline" if tested and entry.label == group.baseline else ""))
         rows.append(cells)
     return rows
 

@@ -26,8 +26,9 @@ def test_a_run_shows_progress_matrix_metrics_costs_and_the_records_path(command:
         (row,) = [line for line in done.out.splitlines() if line.startswith(name + " ")]
         values = list(record.metric(name).values())
         assert row.split()[1] == f"{sum(values) / 2:.3f}"
-    (chance,) = [line for line in done.out.splitlines() if line.startswith("chance")]
-    assert chance.split()[1] == f"{record.chance.mean():.3f}"
+    for name, chance in (("average_accuracy", record.values("chance")[-1].value), ("learning_accuracy", record.chance.mean())):
+        (row,) = [line for line in done.out.splitlines() if line.startswith(name + " ")]
+        assert row.split()[5] == f"{chance:.3f}"
     assert "seconds train" in done.out
     assert "bytes per seed parameters 38.4 kB" in done.out
     assert done.out.splitlines()[-1] == f"record  {the_record()}"

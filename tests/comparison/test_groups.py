@@ -275,13 +275,52 @@ def test_a_learner_at_chance_is_marked(tmp_path: Path) -> None:
     )
     mlp = learner(tmp_path, "mlp", spread(0.2, 5))
     found = compare([mlp, constant, barely])
-    assert [e.at_chance for e in found.groups[0].entries] == [False, True, True]
+    assert [e.learned for e in found.groups[0].entries] == ["above-chance", "at-chance", "not-above-chance"]
     assert found.groups[0].entries[1].estimates["forgetting"].mean == 0
     text = found.to_markdown()
     assert "0.000 ± 0.000 (at chance)" in text
-    assert "constant is at chance" in text
+    assert "constant is at chance: what was not learned cannot be forgotten." in text
+    assert "(not shown above chance)" in text
+    assert "barely is not shown above chance: its forgetting may mean nothing." in text
     single = make_record(tmp_path / "s.parquet", {0: matrix(0.5, 0.9)}, model="single", fingerprint="single")
-    assert entry([mlp, single], "single").at_chance is None
+    assert entry([mlp, single], "single").learned is None
+
+
+@pytest.mark.parametrize("baseline", [None, "mlp", "random-features"])
+def test_records_of_one_fingerprint_count_once_whatever_their_names(tmp_path: Path, baseline: str | None) -> None:
+    mlp, hope, cms = (learner(tmp_path, name, spread(mean, 10)) for name, mean in (("mlp", 0.2), ("hope", 0.8), ("cms", 0.3)))
+    twin = learner(tmp_path, "random-features", spread(0.8, 10), fingerprint="of-hope")
+    alone = compare([mlp, hope, cms]).groups[0]
+    found = compare([mlp, hope, twin, cms], baseline=baseline).groups[0]
+    kept, other = ("random-features", "hope") if baseline == "random-features" else ("hope", "random-features")
+    assert [e.label for e in found.entries] == ["mlp", kept, "cms"]
+    assert found.family == alone.family == 4
+    if baseline != "random-features":
+        assert found.rankings == alone.rankings
+        assert [e.paired for e in found.entries] == [e.paired for e in alone.entries]
+    assert found.notes[0] == f"{other} on split-digits is the run of {kept} on split-digits, of one fingerprint: counted once."
+
+
+def test_one_seed_has_no_spread_and_nothing_is_claimed_of_more(tmp_path: Path) -> None:
+    records = [learner(tmp_path, "mlp", [0.2]), learner(tmp_path, "hope", [0.8])]
+    found = entry(records, "hope").paired["average_accuracy"]
+    assert (found.verdict, found.seeds_to_tell, found.low) == ("too few seeds to tell", None, None)
+    text = compare(records).to_markdown()
+    assert "too few seeds to tell (one seed has no spread)" in text
+    assert "would" not in text
+
+
+def test_an_interval_stays_within_what_an_accuracy_can_be_and_is_then_no_half_width(tmp_path: Path) -> None:
+    R = {0: np.full((6, 5), 0.30), 1: np.full((6, 5), 0.50)}
+    record = make_record(tmp_path / "r.parquet", R)
+    found = entry([record], "mlp").estimates
+    assert (found["average_accuracy"].low, found["average_accuracy"].high) == (0, 1)  # not −.871 … 1.671
+    assert "| 0.400 (0.000 … 1.000) |" in compare([record]).to_markdown()
+    near = learner(tmp_path, "hope", [0.99, 0.995, 1.0], learned=1.0)
+    assert entry([near], "hope").estimates["average_accuracy"].high == 1
+    pair = [learner(tmp_path, "cms", [0.0, 1.0]), learner(tmp_path, "joint", [1.0, 0.0])]
+    paired = entry(pair, "joint", baseline="cms").paired["forgetting"]
+    assert (paired.low, paired.high) == (-2, 2)
 
 
 def test_pareto_fronts_of_bytes_and_seconds(trio: list[Record]) -> None:

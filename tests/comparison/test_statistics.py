@@ -175,6 +175,25 @@ def test_intervals_cover_as_often_as_they_claim() -> None:
     assert 0.93 <= covered <= 0.97
 
 
+@pytest.mark.parametrize("n", [2, 5, 10])
+@pytest.mark.parametrize("mean", [0.5, 0.9, 0.99])
+def test_a_cut_interval_covers_exactly_as_often_as_the_whole_one_and_is_no_longer(n: int, mean: float) -> None:
+    rng = np.random.default_rng(9)
+    samples = rng.beta(20 * mean, 20 * (1 - mean), (4_000, n))
+    whole, cut = (
+        np.array([statistics.mean_interval(sample, within=within)[:3] for sample in samples])
+        for within in ((-np.inf, np.inf), (0, 1))
+    )
+    assert cut[:, 1].min() >= 0
+    assert cut[:, 2].max() <= 1
+    covered = [(bounds[:, 1] <= mean) & (mean <= bounds[:, 2]) for bounds in (whole, cut)]
+    np.testing.assert_array_equal(*covered)
+    if mean == 0.5:
+        assert 0.93 <= np.mean(covered[1]) <= 0.97
+    assert (cut[:, 2] - cut[:, 1] <= whole[:, 2] - whole[:, 1]).all()
+    assert n > 2 or np.mean(whole[:, 2] > 1) > 0.2  # so that cutting is no idle matter
+
+
 def test_a_true_null_is_rejected_no_more_often_than_alpha() -> None:
     rng = np.random.default_rng(8)
     p_values = [statistics.sign_flip_test(sample) for sample in rng.normal(0, 1, (4_000, 8))]

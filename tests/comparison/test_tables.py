@@ -49,6 +49,7 @@ def test_formats_agree(trio: list[Record]) -> None:
 def test_plain_text_is_aligned(trio: list[Record]) -> None:
     title, *lines = to_text(learner_table(compare(trio, metrics=["average_accuracy"]).groups[0])).rstrip().split("\n")
     assert title == "split-digits · class-il · 5 tasks"
+    assert lines[-1].split() == ["(chance)", "0.100"]
     assert {line.index("0.") for line in lines[1:]} == {lines[0].index("average_accuracy")}
 
 

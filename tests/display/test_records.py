@@ -32,7 +32,22 @@ def test_learning_that_is_not_above_chance_is_marked_beside_forgetting(
     with written(monkeypatch, records, "out") as text:
         records.record(record)
     lines = text.getvalue().splitlines()
-    assert any(line.startswith("at chance ") for line in lines) == marked
+    assert any(line.startswith("not shown above chance ") for line in lines) == marked
+
+
+def test_an_interval_is_cut_and_each_accuracy_stands_beside_its_own_chance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = make_record(tmp_path / "r.parquet", {0: matrix(0.2, 0.9), 1: matrix(0.7, 0.99)})
+    with written(monkeypatch, records, "out", width=160) as text:
+        records.record(record)
+    rows = {line.split()[0]: line.split()[1:] for line in text.getvalue().splitlines() if line[:1].isalpha()}
+    assert rows["average_accuracy"][:5] == ["0.549", "0.000", "…", "1.000", "0.100"]
+    assert rows["learning_accuracy"][:5] == ["0.945", "0.373", "…", "1.000", "0.500"]
+    assert rows["forgetting"][:5] == ["0.495", "-1.000", "…", "1.000", "lower"]
+    found = records.plain(record)["metrics"]
+    assert (found["average_accuracy"]["low"], found["average_accuracy"]["high"]) == (0, 1)
+    assert (found["average_accuracy"]["chance"], found["learning_accuracy"]["chance"]) == (0.1, 0.5)
 
 
 def test_one_seed_has_no_interval_and_what_was_not_measured_is_a_dash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

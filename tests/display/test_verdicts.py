@@ -13,7 +13,7 @@ from nlbench.gate import Finding, Judgement, Update, Verdict
 
 def judgement(verdict: Verdict) -> Judgement:
     finding = Finding("forgetting", verdict, "reason [red].", margin=0.02)
-    return Judgement("new.parquet", "old.parquet", "hope", "split-digits", (finding,), (), 0.9, 0.5)
+    return Judgement("new.parquet", "old.parquet", "hope", "split-digits", (finding,), (), {})
 
 
 @pytest.mark.parametrize(("verdict", "style"), [("ok", "\x1b[1;34m"), ("worse", "\x1b[1;38;2;230;97;1m"), ("missing", "\x1b[1m")])

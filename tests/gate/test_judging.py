@@ -122,6 +122,20 @@ def test_at_chance_never_passes_whatever_the_reference(tmp_path: Path, metrics: 
     assert judgement.exit_status == 2
 
 
+def test_what_is_not_shown_above_chance_is_not_called_at_chance_and_does_not_pass(tmp_path: Path, reference: Path) -> None:
+    matrices = {s: matrix(value, 0.5 + 0.02 * (s - 1)) for s, value in enumerate([0.5] * 5)}
+    new = make_record(tmp_path / "new.parquet", matrices, model="hope", chance=0.5)
+    judgement = gate.check(new, against=reference)
+    assert verdicts(judgement)["forgetting"] == "not-above-chance"
+    assert judgement.exit_status != 0
+    make_record(tmp_path / "alike" / "r.parquet", matrices, model="hope", chance=0.5, check={"average_accuracy": 0.02})
+    judgement = gate.check(new, against=tmp_path / "alike")
+    assert verdicts(judgement) == {"average_accuracy": "ok", None: "not-above-chance"}
+    assert judgement.exit_status == 2
+    with pytest.raises(RecordError, match="not shown above chance"):
+        gate.update(tmp_path / "alike" / "r.parquet", against=tmp_path / "mine")
+
+
 def test_unknown_chance_never_passes(tmp_path: Path, reference: Path) -> None:
     matrices = {s: matrix(value, 0.95) for s, value in enumerate(OLD)}
     new = make_record(tmp_path / "new.parquet", matrices, model="hope", chance=None)

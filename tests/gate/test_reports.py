@@ -24,7 +24,7 @@ def test_reports(tmp_path: Path, reference: Path) -> None:
     text = gate.to_markdown([bad, good])
     assert "### hope on split-digits: worse than the reference" in text
     assert "| forgetting | worse | 0.1988 | 0.1490 | +0.0498 | +0.0488 … +0.0508 | 0.02 | 5 pairs |" in text
-    assert "learning accuracy 0.950, chance 0.500" in text
+    assert "average accuracy 0.831 (chance 0.100), learning accuracy 0.950 (chance 0.500)" in text
     assert "- `backend`: numba / reference" in text
     lines = gate.to_annotations([bad, good])
     assert len(lines) == 2
@@ -37,5 +37,5 @@ def test_reports(tmp_path: Path, reference: Path) -> None:
 
 def test_annotations_cannot_be_broken_by_a_name() -> None:
     finding = gate.Finding(None, "missing", "100 %\nsure::error::")
-    (line,) = gate.to_annotations([gate.Judgement("r", None, "a,b:c", "s", (finding,), (), None, None)])
+    (line,) = gate.to_annotations([gate.Judgement("r", None, "a,b:c", "s", (finding,), (), {})])
     assert line == "::error title=a%2Cb%3Ac on s%3A missing::record: 100 %25%0Asure::error::"

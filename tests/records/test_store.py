@@ -273,7 +273,8 @@ def test_one_content_under_two_streams_names_is_two_records(tmp_path: Path) -> N
     assert [(record.stream, record.seeds) for record in records] == [("split-digits", (0, 3)), ("my-digits", (0, 3))]
     assert not notes
     (group,) = compare(records).groups
-    assert [entry.label for entry in group.entries] == ["mlp[stream=split-digits]", "mlp[stream=my-digits]"]
+    assert [entry.label for entry in group.entries] == ["mlp"]
+    assert group.notes[0] == "mlp on my-digits is the run of mlp on split-digits, of one fingerprint: counted once."
     assert prune(tmp_path) == {}
 
 
