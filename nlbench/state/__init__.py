@@ -5,8 +5,8 @@ what refers to a tensor or a list goes on referring to it. What cannot be walked
 before its first batch. A class names in `made_anew` the attributes that hold nothing a resume needs.
 """
 
-from nlbench.state.collecting import STRUCTURE, collect, obstacles
+from nlbench.state.collecting import STRUCTURE, collect, left_out, obstacles
 from nlbench.state.comparing import first_difference, same
 from nlbench.state.restoring import UnlikeError, restore
 
-__all__ = ["STRUCTURE", "UnlikeError", "collect", "first_difference", "obstacles", "restore", "same"]
+__all__ = ["STRUCTURE", "UnlikeError", "collect", "first_difference", "left_out", "obstacles", "restore", "same"]

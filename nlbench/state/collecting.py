@@ -10,6 +10,7 @@ import enum
 import json
 import types
 from collections import defaultdict
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -26,20 +27,24 @@ MOST_NODES: Final = 2_000_000
 DEEPEST: Final = 120
 """Levels of nesting that are followed: a chain of objects that is longer is named as an obstacle."""
 
+_OBSTACLE: Final = b'["obstacle",'
+"""How the node of an obstacle is written, and no text within the JSON: its quotes have backslashes."""
+
 _SAFE: Final = 2**53
 _LARGEST: Final = 8
 """Bytes of the largest numbers of NumPy that torch has too; others are held as bytes."""
 _KINDS: Final = {Tensor: "tensor", nn.Parameter: "parameter", nn.Buffer: "buffer"}
 
 
-def collect(value: object) -> dict[str, Tensor]:
+def collect(value: object, *, gradients: bool = True) -> dict[str, Tensor]:
     """Return all that an object holds as tensors by path, its own and not copied, and `STRUCTURE`. What cannot be walked is left
-    out: see `obstacles`.
+    out: see `obstacles`; gradients too unless `gradients`.
 
     Cost: a walk over all that it holds, about a microsecond for each item; no tensor is copied.
     """
-    walk = _Walk()
+    walk = _Walk(gradients=gradients)
     root = walk.node(value, "", 0)
+    walk.place_views()
     text = json.dumps(root, separators=(",", ":")).encode()
     return {**walk.tensors, STRUCTURE: torch.frombuffer(bytearray(text), dtype=torch.uint8)}
 
@@ -51,15 +56,35 @@ def obstacles(value: object) -> list[str]:
     return walk.obstacles
 
 
+def left_out(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Return the lines of `obstacles` for what `collect` returned, however its names were prefixed since."""
+    return [
+        line
+        for name, value in tensors.items()
+        if name.endswith(STRUCTURE) and value.dtype == torch.uint8 and _OBSTACLE in (text := bytes(value.cpu().numpy()))
+        for line in _lines(json.loads(text))
+    ]
+
+
+def _lines(node: Any) -> list[str]:
+    if isinstance(node, dict):
+        node = list(node.values())
+    if not isinstance(node, list):
+        return []
+    return [node[1]] if node[:1] == ["obstacle"] else [line for part in node for line in _lines(part)]
+
+
 class _Walk:
     """One walk: what was met so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, gradients: bool = True) -> None:
+        self._gradients = gradients
         self.tensors: dict[str, Tensor] = {}
         self.obstacles: list[str] = []
         self._numbers: dict[int, int] = {}
         self._held: list[object] = []  # so that no number is given to two things, one made where another was
         self._storages: dict[int, int] = {}
+        self._views: dict[int, list[tuple[Tensor, list[Any]]]] = defaultdict(list)
         self._nodes = 0
 
     def node(self, value: Any, path: str, depth: int) -> Any:
@@ -112,8 +137,19 @@ class _Walk:
         if type(value) not in _KINDS or value.layout != torch.strided or value.is_quantized:
             return self._obstacle(path, f"a tensor of a kind of its own, {type(value).__name__}")
         storage = self._storages.setdefault(value.untyped_storage()._cdata, len(self._storages))
-        grad = self.node(value.grad, f"{path}.grad", depth) if value.is_leaf else None
-        return [_KINDS[type(value)], self._keep(value.detach(), path), value.requires_grad, storage, value.device.type, grad]
+        grad = self.node(value.grad, f"{path}.grad", depth) if value.is_leaf and self._gradients else None
+        kept, where = self._keep(value.detach(), path), value.device.type
+        node = [_KINDS[type(value)], kept, value.requires_grad, storage, where, grad, None]
+        self._views[storage].append((value, node))
+        return node
+
+    def place_views(self) -> None:
+        """Add to the nodes of tensors that share their memory where in it they lie, the first of them at 0: offset, strides."""
+        for views in self._views.values():
+            if len(views) > 1:
+                start = min(value.storage_offset() for value, _ in views)
+                for value, node in views:
+                    node[6] = [value.storage_offset() - start, list(value.stride())]
 
     def _array(self, value: np.ndarray, path: str) -> Any:
         if type(value) is not np.ndarray or value.dtype.hasobject:
@@ -167,7 +203,7 @@ class _Walk:
 
     def _obstacle(self, path: str, what: str) -> Any:
         self.obstacles.append(f"{path}: {what}")
-        return ["obstacle", what]
+        return ["obstacle", self.obstacles[-1]]
 
 
 def _shown(key: object, index: int) -> str:

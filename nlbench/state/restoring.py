@@ -32,6 +32,9 @@ _MISSING: Final = object()
 _TENSORS: Final = {"tensor": Tensor, "parameter": nn.Parameter, "buffer": nn.Buffer}
 _FACTORIES: Final = {values.name_of(kind): kind for kind in (list, dict, set, tuple, int, float, str, bool)}
 """What a defaultdict may make its values with, beside the user's own functions."""
+_PLACE: Final = 6
+"""Where in the node of a tensor stands its place in memory that it shares."""
+
 _BUILT_IN: Final[dict[str, type]] = {kind.__name__: kind for kind in values.CONTAINERS}
 
 
@@ -49,7 +52,7 @@ def restore(fresh: object, tensors: Mapping[str, Tensor]) -> None:
     except (KeyError, ValueError, RecursionError):
         raise UnlikeError("its structure is missing or damaged") from None
     try:
-        found = _Walk(tensors).value(root, fresh, "")
+        found = _Walk(tensors, root).value(root, fresh, "")
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, RecursionError) as error:
         raise UnlikeError(f"what was saved is damaged: {type(error).__name__}: {error}") from error
     if found is not fresh:
@@ -59,11 +62,13 @@ def restore(fresh: object, tensors: Mapping[str, Tensor]) -> None:
 class _Walk:
     """One walk over the fresh object and the saved structure, side by side."""
 
-    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+    def __init__(self, tensors: Mapping[str, Tensor], root: Any) -> None:
         self._saved = tensors
+        self._extents = _extents(root, tensors)
         self._known: list[Any] = []  # by number, what stands for it now
         self._taken: set[int] = set()  # parts of the fresh object that stand for something already
         self._storages: dict[int, int] = {}  # of the fresh object, for which saved storage each stands
+        self._shared: dict[int, tuple[Tensor, int]] = {}  # by saved storage, its numbers in a row, and where the first view lies
         self._held: list[object] = []
 
     def value(self, node: Any, own: Any, path: str) -> Any:
@@ -106,14 +111,14 @@ class _Walk:
         return own
 
     def _tensor(self, node: Any, own: Any, path: str, number: int) -> Tensor:
-        kind, (_, key, requires_grad, storage, device, grad) = _TENSORS[node[0]], node
+        kind, (_, key, requires_grad, storage, device, grad, view) = _TENSORS[node[0]], node
         saved = self._saved[key]
-        if self._fits(own, kind, saved, storage):
+        if self._fits(own, kind, saved, storage, view):
             with torch.no_grad():
                 own.detach().copy_(saved)
             found = own.requires_grad_(requires_grad) if own.is_leaf else own
         else:
-            plain = torch.empty_like(saved, device=device).copy_(saved)
+            plain = self._made(saved, device, storage, view)
             found = plain.requires_grad_(requires_grad) if kind is Tensor else kind(plain, requires_grad)
         self._known[number] = found
         gradient = self.value(grad, getattr(own, "grad", None) if found is own and own.is_leaf else None, f"{path}.grad")
@@ -123,8 +128,10 @@ class _Walk:
 
     _parameter = _buffer = _tensor
 
-    def _fits(self, own: Any, kind: type, saved: Tensor, storage: int) -> bool:
-        """Return whether a tensor of the fresh object may be written in place: of the same form, shared with nothing else."""
+    def _fits(self, own: Any, kind: type, saved: Tensor, storage: int, view: Any) -> bool:
+        """Return whether a tensor of the fresh object may be written in place: of the same form, shared with nothing else, and
+        where it shares its memory, at the same place in it.
+        """
         if (
             not isinstance(own, Tensor)
             or type(own) is not kind
@@ -133,7 +140,30 @@ class _Walk:
             return False
         if any(step == 0 < size - 1 for step, size in zip(own.stride(), own.shape, strict=True)):
             return False
-        return self._storages.setdefault(own.untyped_storage()._cdata, storage) == storage
+        if self._storages.setdefault(own.untyped_storage()._cdata, storage) != storage:
+            return False
+        if view is None:
+            return True
+        offset, strides = view
+        if storage not in self._shared:
+            size = own.untyped_storage().nbytes() // own.element_size()
+            self._shared[storage] = (own.detach().as_strided((size,), (1,), 0), own.storage_offset() - offset)
+        row, start = self._shared[storage]
+        at_place = own.storage_offset() == start + offset and list(own.stride()) == strides
+        return at_place and row.untyped_storage()._cdata == own.untyped_storage()._cdata
+
+    def _made(self, saved: Tensor, device: str, storage: int, view: Any) -> Tensor:
+        """Return a tensor like a saved one, as a view of those it shared its memory with."""
+        if view is None:
+            return torch.empty_like(saved, device=device).copy_(saved)
+        offset, strides = view
+        if storage not in self._shared:
+            self._shared[storage] = (torch.empty(self._extents[storage], dtype=saved.dtype, device=device), 0)
+        row, start = self._shared[storage]
+        fits = start + offset >= 0 and start + offset + _span(saved.shape, strides) <= len(row)
+        if not fits or (row.dtype, row.device.type) != (saved.dtype, torch.device(device).type):
+            return torch.empty_like(saved, device=device).copy_(saved)
+        return row.as_strided(saved.shape, strides, start + offset).copy_(saved)
 
     def _array(self, node: Any, own: Any, path: str, number: int) -> np.ndarray:
         _, key, dtype, shape, writeable = node
@@ -208,7 +238,7 @@ class _Walk:
         return frozenset(self._values(node[1], (), path))
 
     def _obstacle(self, node: Any, own: Any, path: str, number: int) -> Any:
-        raise UnlikeError(f"{path}: holds {node[1]}, which cannot be saved")
+        raise UnlikeError(f"{node[1]}, which cannot be saved")
 
     def _object(self, node: Any, own: Any, path: str, number: int) -> Any:
         _, container, name, items, held = node
@@ -292,3 +322,24 @@ class _Walk:
                 if isinstance(found, type | types.FunctionType) and values.name_of(found) == name:
                     return found
         return None
+
+
+def _extents(root: Any, saved: Mapping[str, Tensor]) -> dict[int, int]:
+    """Return by storage that several tensors share how many numbers they span."""
+    found: dict[int, int] = {}
+    left = [root]
+    while left:
+        node = left.pop()
+        if isinstance(node, dict):
+            left += node.values()
+        elif isinstance(node, list):
+            left += node
+            if len(node) == _PLACE + 1 and isinstance(node[0], str) and node[0] in _TENSORS and node[_PLACE]:
+                offset, strides = node[_PLACE]
+                found[node[3]] = max(found.get(node[3], 0), offset + _span(saved[node[1]].shape, strides))
+    return found
+
+
+def _span(shape: Sequence[int], strides: Sequence[int]) -> int:
+    """Return how many numbers lie from a tensor's first to its last, both included."""
+    return 1 + sum((max(size, 1) - 1) * step for size, step in zip(shape, strides, strict=True))

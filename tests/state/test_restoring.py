@@ -236,6 +236,32 @@ def test_views_of_one_storage_are_told_from_copies():
     assert first_difference(state, collect(apart)) is not None  # a checkpoint's proof sees it
 
 
+def test_rows_of_a_batch_are_still_rows_of_one():
+    """Samples as they are often stored: views of the batch they came in."""
+    batches = torch.arange(24.0).reshape(2, 4, 3)
+    later = holder(samples=[row for batch in batches for row in batch[1:3]], last=batches[1])
+    later.lists = [[[1]] * 7, [batches[0][0]]]
+    fresh = holder(samples=[], last=None)
+    restore(fresh, state := saved(later))
+    assert first_difference(state, collect(fresh)) is None
+    later.samples[2][0] = fresh.samples[2][0] = -1.0
+    assert torch.equal(fresh.last, later.last)
+    assert fresh.last[1, 0] == -1
+
+
+def test_a_view_that_moved_within_what_the_fresh_object_has():
+    later, fresh = (holder(ring=torch.zeros(3, 2)) for _ in range(2))
+    later.ring += torch.arange(6.0).reshape(3, 2)
+    fresh.now, later.now = fresh.ring[0], later.ring[2]
+    ring = fresh.ring
+    restore(fresh, state := saved(later))
+    assert fresh.ring is ring
+    assert torch.equal(ring, later.ring)
+    assert first_difference(state, collect(fresh)) is None
+    fresh.now.fill_(9.0)
+    assert ring[2].tolist() == [9.0, 9.0]
+
+
 def test_cycles():
     later = holder(first=Node())
     later.first.next, later.me = later.first, later
