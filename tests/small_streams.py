@@ -20,7 +20,7 @@ from nlbench.learners.config import CmsConfig, MlpConfig
 from nlbench.learners.mlp import Mlp
 from nlbench.plan import DeclaredStream, resolve, stream_from_arrays
 from nlbench.protocol import evaluate_stream
-from nlbench.records import Row
+from nlbench.records import Record, Row
 from nlbench.sources import Source
 from nlbench.sources.idx import MNIST
 from nlbench.specs import stream_spec
@@ -111,13 +111,11 @@ def smaller(recipe: str, stream: str) -> dict[str, str]:
     return {**keys, **({"learner.levels": f"[{', '.join(levels)}]"} if levels else {})}
 
 
-def rows_of(
-    learner: Learner, stream: Stream, *, batch: int | None = None, presents: str = "sequential", completed: int | None = None
-) -> list[Row]:
+def rows_of(learner: Learner, stream: Stream, *, batch: int | None = None, presents: str = "sequential") -> list[Row]:
     """Return all rows of a run."""
     with torch.no_grad():
         size = batch or stream.spec.protocol.batch
-        return list(evaluate_stream(learner, stream, batch=size, presents=presents, completed=completed))
+        return list(evaluate_stream(learner, stream, batch=size, presents=presents))
 
 
 def values(rows: Sequence[Row], metric: str, seed: int | None = 0) -> dict[tuple[int | None, int | None], float | None]:
@@ -128,6 +126,14 @@ def values(rows: Sequence[Row], metric: str, seed: int | None = 0) -> dict[tuple
 def untimed(rows: Sequence[Row]) -> list[Row]:
     """Return the rows that must be the same in every execution."""
     return [row for row in rows if not row.metric.startswith("seconds.")]
+
+
+def rows_by_seed(record: Record) -> list[Row]:
+    """Return all rows but timings, in an order that does not depend on which seeds ran when."""
+    columns = record.to_pandas()[list(Row._fields)]
+    return sorted(
+        untimed([Row(*row) for row in columns.astype(object).where(columns.notna(), None).itertuples(index=False)]), key=str
+    )
 
 
 class Spy(Learner):

@@ -3,6 +3,19 @@
 from nlbench.protocol.evaluation import Count
 from nlbench.protocol.feed import problem_of
 from nlbench.protocol.loop import BOUNDARY, Meeting, evaluate_stream
-from nlbench.protocol.schedule import Position, Schedule, Stretch, evaluated_tasks
+from nlbench.protocol.progress import Progress
+from nlbench.protocol.schedule import START, Position, Schedule, Stretch, evaluated_tasks
 
-__all__ = ["BOUNDARY", "Count", "Meeting", "Position", "Schedule", "Stretch", "evaluate_stream", "evaluated_tasks", "problem_of"]
+__all__ = [
+    "BOUNDARY",
+    "START",
+    "Count",
+    "Meeting",
+    "Position",
+    "Progress",
+    "Schedule",
+    "Stretch",
+    "evaluate_stream",
+    "evaluated_tasks",
+    "problem_of",
+]

@@ -49,7 +49,7 @@ class Evaluation:
         self._order = order
         self._finite = finite
         self._told = stream.scenario == "task-il"
-        self._mixes = False
+        self.mixes = False  # whether blocks do, since the last boundary
         self._subsamples: dict[int, Block] = {}
 
     def whole(self, tasks: Sequence[int], tasks_seen: int) -> list[Count]:
@@ -58,12 +58,12 @@ class Evaluation:
         found = self._counts(tasks, tasks_seen, lambda task: self._test(task).blocks(BLOCK), probe)
         self._order.show(0)
         competing = self._stream.competing(tasks_seen, 1)
-        self._mixes = not probe.independent(lambda inputs: self._answers(inputs, None, competing))
-        return self._mixed_counts(tasks, tasks_seen, self._seen) if self._mixes else found
+        self.mixes = not probe.independent(lambda inputs: self._answers(inputs, None, competing))
+        return self._mixed_counts(tasks, tasks_seen, self._seen) if self.mixes else found
 
     def within(self, tasks: Sequence[int], tasks_seen: int) -> list[Count]:
         """Return the counts on each task's fixed subsample; the task being learned is among the `tasks_seen`."""
-        if self._mixes:
+        if self.mixes:
             return self._mixed_counts(tasks, tasks_seen, lambda task: self._seen(task).part(self._chosen(task)))
         return self._counts(tasks, tasks_seen, lambda task: [self._subsample(task)])
 
@@ -171,12 +171,21 @@ class Finiteness:
         self.task = task
         self._losses: list[Tensor] = []
         self._foreseen: list[Tensor] = []
-        self._steps = 0
+
+    def held(self) -> dict[str, Tensor]:
+        """Return what was taken of the task: losses (K, S), foreseen (K, S), what ails their logits; what was not is left out."""
+        held = {"losses": self._losses, "foreseen": self._foreseen}
+        return {name: torch.cat([torch.atleast_2d(part) for part in parts]) for name, parts in held.items() if parts}
+
+    def put_back(self, task: int, held: Mapping[str, Tensor]) -> None:
+        """Go on within a task from what `held` returned."""
+        self.begin(task)
+        self._losses += [held["losses"]] if "losses" in held else []
+        self._foreseen += [held["foreseen"]] if "foreseen" in held else []
 
     def observed(self, losses: Tensor) -> None:
         """Take the losses of the next batch, (S,), or of the next ones, (K, S)."""
         self._losses.append(losses)
-        self._steps += len(losses) if losses.ndim == 2 else 1
 
     def foreseen(self, logits: Tensor, classes: Tensor) -> None:
         """Take the logits (S, N, C) of a batch that is not learned yet, of which `classes` (C,) compete."""
@@ -190,13 +199,14 @@ class Finiteness:
         if faults.any():
             self._check_losses()
             index = int(faults.nonzero()[0])
-            raise self._error(index, self._steps, *_FAULTS[int(faults[index])])
+            observed = sum(len(losses) if losses.ndim == 2 else 1 for losses in self._losses)
+            raise self._error(index, observed, *_FAULTS[int(faults[index])])
 
     def end(self) -> None:
         """Raise `NotFiniteError` for the first loss of the task that is not finite, and then for the first foreseen logit."""
         self._check_losses()
         if self._foreseen:
-            faults = torch.stack(self._foreseen)
+            faults = self.held()["foreseen"]
             if faults.any():
                 step, index = (int(part) for part in faults.nonzero()[0])
                 raise self._error(index, step, *_FAULTS[int(faults[step, index])])
@@ -204,7 +214,7 @@ class Finiteness:
     def _check_losses(self) -> None:
         if not self._losses:
             return
-        losses = torch.cat([torch.atleast_2d(part) for part in self._losses])
+        losses = self.held()["losses"]
         bad = ~torch.isfinite(losses)
         if bad.any():
             step, index = (int(part) for part in bad.nonzero()[0])

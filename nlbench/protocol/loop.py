@@ -15,39 +15,28 @@ from nlbench.batch import Batch, Batches, Learner
 from nlbench.protocol.evaluation import Count, Evaluation, Finiteness, copied, unchanged
 from nlbench.protocol.feed import Feed
 from nlbench.protocol.order import PixelOrder
-from nlbench.protocol.schedule import Position, Schedule
+from nlbench.protocol.progress import Progress
+from nlbench.protocol.schedule import START, Position, Schedule
 from nlbench.records import Row
 from nlbench.streams.stream import Stream
 
 BOUNDARY: Final = "seconds.evaluate"
-"""The metric of the last row of every task boundary: when it has been yielded, the learner may be saved."""
+"""The metric of the last row of every task boundary."""
 
 
-def evaluate_stream(
-    learner: Learner, stream: Stream, *, batch: int, presents: str = "sequential", completed: int | None = None
-) -> Iterator[Row]:
+def evaluate_stream(learner: Learner, stream: Stream, *, batch: int, presents: str = "sequential") -> Iterator[Row]:
     """Yield the rows of one run: train on each task in order, evaluate at every boundary and, if the stream asks, within
     tasks.
 
-    `completed` tasks are taken as done: the learner must be in the state it had at that boundary, and its rows and those
-    before are not yielded again; None starts from the beginning, row 0 included. With `presents = "cumulative"` the learner
-    is put back to its first state and trained on tasks 1…i before row i. Raises `NotFiniteError` when a loss or a logit is
-    not finite. Evaluation changes nothing in the learner and draws nothing.
+    With `presents = "cumulative"` the learner is put back to its first state and trained on tasks 1…i before row i. Raises
+    `NotFiniteError` when a loss or a logit is not finite. Evaluation changes nothing in the learner and draws nothing.
     """
-    meeting = Meeting(learner, stream, Schedule.of(stream, batch, presents))
-    initial = copied(learner.state_dict()) if meeting.schedule.cumulative else None
-    if completed is None:
-        yield from meeting.chance()
-        yield from meeting.boundary(0)
-    for task in range((completed or 0) + 1, stream.n_tasks + 1):
-        if initial is not None:
-            learner.load_state_dict(initial)
-        yield from meeting.train(Position(task))
-        yield from meeting.boundary(task)
+    for rows in Meeting(learner, stream, Schedule.of(stream, batch, presents)).steps():
+        yield from rows
 
 
 class Meeting:
-    """One learner on one stream: what is done between two boundaries, and at one."""
+    """One learner on one stream: what is done between two boundaries, and at one. The learner is to be as it was built."""
 
     def __init__(self, learner: Learner, stream: Stream, schedule: Schedule) -> None:
         self.learner = learner
@@ -57,8 +46,35 @@ class Meeting:
         self.finite = Finiteness(stream.seeds)
         self.feed = Feed(stream, schedule, learner, self.order)
         self.evaluation = Evaluation(learner, stream, self.order, self.finite)
+        self.position = START
         self.right = torch.zeros(0)  # (S,) samples of the task predicted right before they were learned
         self.seconds = 0.0  # of training, since the last boundary
+        self._initial = copied(learner.state_dict()) if schedule.cumulative else {}
+
+    def steps(self) -> Iterator[list[Row]]:
+        """Yield what each step from here to the end of the run measures, often nothing: one batch, or as many as are observed
+        at once; what a boundary asks for. Between two of them all is at rest: `position` says where, and it can be saved.
+        """
+        if self.position == START:
+            yield self._arrive(1, [*self.chance(), *self.boundary(0)])
+        for task in range(self.position.task, self.stream.n_tasks + 1):
+            start = self.position
+            if self._initial and start == Position(task):
+                self.learner.load_state_dict(self._initial)
+            yield from self.train(start)
+            yield self._arrive(task + 1, [*self._end(task), *self.boundary(task)])
+
+    def progress(self) -> Progress:
+        """Return what the loop itself holds between two steps; the learner is put into its own pixel order."""
+        self.order.show(0)
+        return Progress(self.position, self.seconds, self.evaluation.mixes, {"right": self.right, **self.finite.held()})
+
+    def resume(self, progress: Progress) -> None:
+        """Go on from where a run was saved, with the learner as it was then."""
+        self.position, self.seconds, self.evaluation.mixes = progress.position, progress.seconds, progress.mixes
+        held = {name: value.to(self.stream.device) for name, value in progress.held.items()}
+        self.right = held.pop("right")
+        self.finite.put_back(self.position.task, held)
 
     def chance(self) -> Iterator[Row]:
         """Yield the accuracy of each task's best constant label, and the average accuracy of the whole stream's."""
@@ -68,22 +84,23 @@ class Meeting:
         for seed, value in zip(self.stream.seeds, self.stream.chance_of_all().tolist(), strict=True):
             yield Row(seed, None, None, None, "chance", value)
 
-    def train(self, start: Position) -> Iterator[Row]:
+    def train(self, start: Position) -> Iterator[list[Row]]:
         """Show the learner what is left of a task, of a cumulative run all tasks so far; yield what is measured on the way."""
         task = start.task
         before = self.schedule.seen_before(task)
-        self.begin(task)
-        yield from self._within(task - 1, self.schedule.due_at(start), before)
+        if start == Position(task):
+            self.begin(task)
+        rows = list(self._within(task - 1, self.schedule.due_at(start), before))
         for shown in self.feed.passes(start):
             clock = perf_counter()
             for stretch, batch in shown:
                 self.learn(batch)
-                if stretch.due:
-                    self.seconds += perf_counter() - clock
-                    yield from self._within(task - 1, stretch.due, before + stretch.seen)
-                    clock = perf_counter()
-            self.seconds += perf_counter() - clock
-        yield from self._end(task)
+                self.seconds += perf_counter() - clock
+                rows += self._within(task - 1, stretch.due, before + stretch.seen)
+                self.position = stretch.then
+                yield rows
+                rows = []
+                clock = perf_counter()
 
     def begin(self, task: int) -> None:
         """Count anew: the next batches are those of `task`."""
@@ -96,6 +113,11 @@ class Meeting:
             assert isinstance(shown, Batch)
             self.right += self.evaluation.foreseen(shown)
         self.finite.observed(self.feed.observe(shown, self.finite.task))
+
+    def _arrive(self, task: int, rows: list[Row]) -> list[Row]:
+        """Stand before a task, when all that the boundary asks for is done."""
+        self.position = Position(task)
+        return rows
 
     def boundary(self, task: int) -> Iterator[Row]:
         """Yield what belongs to the boundary after `task`: the row of R, bytes, diagnostics, seconds."""

@@ -32,12 +32,17 @@ class Position(NamedTuple):
     """A place in a run: `passes` whole passes of task `task` and `batches` batches of the next one have been observed.
 
     Plain numbers, so that they can be written down. A pass that is over counts as a pass, never as its batches; a task whose
-    passes are all over stands at (task, passes, 0) until what its boundary asks for is done.
+    passes are all over stands at (task, passes, 0) until what its boundary asks for is done. Task 0 is before row 0, task T + 1
+    the end.
     """
 
     task: int
     passes: int = 0
     batches: int = 0
+
+
+START: Final = Position(0)
+"""Nothing is done yet: row 0 is still to be measured."""
 
 
 class Stretch(NamedTuple):
