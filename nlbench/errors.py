@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from signal import SIGINT
 from traceback import extract_tb
 from types import TracebackType
 
@@ -58,10 +59,18 @@ class NotFiniteError(NlbenchError):
     """A loss or a logit became NaN or infinite while learning."""
 
 
-class InterruptedRunError(NlbenchError):
-    """The user stopped a run; what it finished is kept."""
+class RunningError(NlbenchError):
+    """Another process is at the very run that was asked for."""
 
-    exit_code = 130
+
+class InterruptedRunError(NlbenchError):
+    """A signal stopped a run; what it finished is kept. The exit code is the one that shells give for the signal."""
+
+    exit_code = 128 + SIGINT
+
+    def __init__(self, message: str, hint: str = "", signal: int = SIGINT) -> None:
+        super().__init__(message, hint)
+        self.exit_code = 128 + signal
 
 
 class ComparisonError(NlbenchError):
