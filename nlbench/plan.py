@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final, TypedDict
 
@@ -42,11 +43,17 @@ RECIPE_TABLES: Final = ("learner", "batch", "presents")
 
 @dataclass(frozen=True)
 class Machine:
-    """Facts of the machine, which never change the numbers beyond rounding."""
+    """Facts of the machine, which never change the numbers beyond rounding.
+
+    checkpoint_every  seconds between checkpoints within a task; 0: there are none within tasks
+    wait              whether to wait for another process that is at the same run
+    """
 
     device: str = "auto"
     backend: str = "auto"
     data: Path | None = None
+    checkpoint_every: float = 60.0
+    wait: bool = True
 
 
 class MachineOptions(TypedDict, total=False):
@@ -55,6 +62,8 @@ class MachineOptions(TypedDict, total=False):
     device: str
     backend: str
     data: str | Path | None
+    checkpoint_every: float
+    wait: bool
 
 
 class RunOptions(MachineOptions, total=False):
@@ -161,6 +170,19 @@ class Plan:
     def record_path(self, results: Path) -> Path:
         """Return where the run's record lies in a results folder."""
         return results / f"{self.model}.{self.stream_name}.{self.fingerprint}.parquet"
+
+    @property
+    def run(self) -> str:
+        """What tells one execution's plan from another's: the fingerprint and the seeds."""
+        return blake2b(f"{self.fingerprint}/{self.seeds}".encode(), digest_size=6).hexdigest()
+
+    def checkpoint_path(self, results: Path) -> Path:
+        """Return where the checkpoint of exactly this plan lies in a results folder while it runs."""
+        return results / ".checkpoints" / f"{self.model}.{self.stream_name}.{self.run}.checkpoint"
+
+    def lock_path(self, results: Path) -> Path:
+        """Return where the lock lies that whoever runs exactly this plan holds."""
+        return self.checkpoint_path(results).with_suffix(".lock")
 
     def describe(self) -> dict[str, Any]:
         """Return the resolved declarations as plain values: what the record stores."""

@@ -7,7 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from inspect import signature
 from numbers import Integral
@@ -21,6 +21,7 @@ from nlbench.errors import NlbenchError, UnknownNameError
 from nlbench.plan import DeclaredStream, Machine, MachineOptions, Plan, RunOptions
 from nlbench.plan import stream_from_arrays as stream_from_arrays
 from nlbench.records import Record, Row, read_record
+from nlbench.records.lock import turn
 from nlbench.specs.streams import Protocol
 
 if TYPE_CHECKING:
@@ -106,10 +107,10 @@ def run(
     seeds      5 means 0…4; a sequence means those
     overrides  facts of the experiment, such as {"learner.width": "512", "protocol.passes": "2"}
     listen     called with every row as it is measured
-    options    device, backend, data: facts of the machine; precision: "bf16" makes matrix products in bfloat16, for learners that
-               declare it
-    Raises `NlbenchError` kinds for what the user can mend. An interrupted run resumes from its last task boundary when called
-    again.
+    options    device, backend, data, checkpoint_every, wait: facts of the machine, see `nlbench.plan.Machine`; precision: "bf16"
+               makes matrix products in bfloat16, for learners that declare it
+    Raises `NlbenchError` kinds for what the user can mend. A run that was interrupted is resumed when called again; what is
+    remarked on the way is a warning.
     """
     _known(run, RunOptions, options)
     precision = options.get("precision", "float32")
@@ -119,6 +120,11 @@ def run(
     return carry_out(plan, Path(results), _machine(options), force=force, listen=listen)
 
 
+def warned(remark: str) -> None:
+    """Warn of what a run remarks: what is told where nobody else listens."""
+    warnings.warn(remark, stacklevel=2)
+
+
 def carry_out(
     plan: Plan,
     results: Path,
@@ -126,23 +132,36 @@ def carry_out(
     *,
     force: bool = False,
     listen: Listener | None = None,
+    tell: Callable[[str], None] = warned,
 ) -> Run:
-    """Return the finished run of a plan. Imports torch only if a seed is missing from the record."""
+    """Return the finished run of a plan; `tell` is given remarks on the way. Imports torch only if a seed is missing from the
+    record. Of two processes that run the same plan, the second waits for the first, and then finds its record.
+    """
     missing = missing_seeds(plan, results, force)
     added: tuple[int, ...] = ()
-    if missing:
-        source = plan.declared.source
-        try:
-            with sources.read_ahead(source, machine.data) if source is not None else nullcontext():
-                added = _heard(running_half().execute(replace(plan, seeds=missing), results, machine, force=force), listen)
-        finally:
-            closure.forget()
+    try:
+        while missing:
+            due, source = replace(plan, seeds=missing), plan.declared.source
+            with turn(due.lock_path(results), wait=machine.wait, tell=tell):
+                missing = missing_seeds(plan, results, force)  # what the one before us recorded is not
+                if missing != due.seeds:
+                    continue
+                with sources.read_ahead(source, machine.data) if source is not None else nullcontext():
+                    added = _heard(running_half().execute(due, results, machine, force=force, tell=tell), listen)
+                break
+    finally:
+        closure.forget()
     kept = tuple(seed for seed in missing if seed not in added)
     return Run(read_record(plan.record_path(results)), added, kept)
 
 
 def _heard(rows: Generator[Row, None, tuple[int, ...]], listen: Listener | None) -> tuple[int, ...]:
     """Return what the rows end with, after giving each to the listener."""
+    with closing(rows):
+        return _ended(rows, listen)
+
+
+def _ended(rows: Generator[Row, None, tuple[int, ...]], listen: Listener | None) -> tuple[int, ...]:
     while True:
         try:
             row = next(rows)
@@ -172,7 +191,13 @@ def _known(function: Callable[..., object], passed_on: type, given: Mapping[str,
 
 def _machine(machine: MachineOptions) -> Machine:
     data = machine.get("data")
-    return Machine(machine.get("device", "auto"), machine.get("backend", "auto"), Path(data) if data is not None else None)
+    return Machine(
+        device=machine.get("device", "auto"),
+        backend=machine.get("backend", "auto"),
+        data=Path(data) if data is not None else None,
+        checkpoint_every=machine.get("checkpoint_every", 60.0),
+        wait=machine.get("wait", True),
+    )
 
 
 def missing_seeds(plan: Plan, results: Path, force: bool = False) -> tuple[int, ...]:

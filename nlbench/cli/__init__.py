@@ -10,7 +10,9 @@ import os
 import signal
 import sys
 import traceback
-from typing import Annotated
+from contextlib import suppress
+from types import FrameType
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -61,6 +63,25 @@ def main() -> None:
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     gc.set_threshold(100_000)  # importing makes many objects and little garbage
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:  # and not ignored, as in the background of a script
+        signal.signal(signal.SIGINT, _interrupted)
+    try:
+        _obey(arguments, debug)
+    except KeyboardInterrupt:  # the one there is came while something else was told
+        sys.exit(130)
+    finally:
+        if signal.getsignal(signal.SIGINT) is _interrupted:
+            signal.signal(signal.SIGINT, before)
+
+
+def _interrupted(number: int, frame: FrameType | None) -> NoReturn:
+    """End the command; the same keys once more, pressed while it ends, do nothing."""
+    signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _obey(arguments: list[str], debug: bool) -> None:
     try:
         try:
             app(arguments)
@@ -85,4 +106,5 @@ def main() -> None:
 
 def _complain(message: str, debug: bool = False) -> None:
     """Write the message, or with `debug` the traceback of the exception that is being handled."""
-    sys.stderr.write(traceback.format_exc() if debug else f"nlbench: {message}\n")
+    with suppress(OSError):  # a terminal that hung up
+        sys.stderr.write(traceback.format_exc() if debug else f"nlbench: {message}\n")

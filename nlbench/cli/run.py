@@ -41,16 +41,20 @@ def run(
         bool, typer.Option("--dry-run", help="Print the resolved run and what it would cost; run nothing.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Run anew and replace the record.")] = False,
+    checkpoint_every: Annotated[
+        float, typer.Option(min=0, help="Seconds between checkpoints within a task; 0 keeps them at task boundaries alone.")
+    ] = 60.0,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Leave if another process is at the same run.")] = False,
     log: Annotated[Log | None, typer.Option(help="Also send every row there; each needs the extra of its name.")] = None,
 ) -> None:
     """Run a learner on a stream and record what it keeps and what it forgets.
 
-    Seeds run together as one tensor axis. Interrupt it whenever you like: the same command resumes.
+    Seeds run together as one tensor axis. Interrupt it whenever you like, with Ctrl-C or a signal: the same command resumes.
     """
     from nlbench import api, loggers
     from nlbench.display import console, records, running
 
-    machine = api.options(device=device, backend=backend, data=data)
+    machine = api.options(device=device, backend=backend, data=data, checkpoint_every=checkpoint_every, wait=not no_wait)
     plan = api.resolve(model, stream, seeds=seeds, scenario=scenario, overrides=overrides(set_), precision=precision)
     for remark in plan.notes:
         console.note(remark)
@@ -60,6 +64,7 @@ def run(
     missing = api.missing_seeds(plan, results, force)
     with loggers.opened(log, plan, results) as logger:
         with running.progress(plan, results, missing, quiet=format == Format.json) as shown:
-            done = api.carry_out(plan, results, machine, force=force, listen=loggers.together(shown, logger))
+            together = loggers.together(shown, logger)
+            done = api.carry_out(plan, results, machine, force=force, listen=together, tell=console.note)
         loggers.conclude(logger, done.record, missing)
     records.run(done, format == Format.json)

@@ -16,38 +16,38 @@ class EachSeed(Learner):
     """One inner learner per seed; inner tensors have no seed axis, and an inner `problem.seeds` holds that seed alone."""
 
     def __init__(self, kind: Callable[[Any, Problem], Learner], config: Any, problem: Problem) -> None:
-        self._inner = [kind(config, replace(problem, seeds=(seed,))) for seed in problem.seeds]
-        self.backend = self._inner[0].backend
-        if hasattr(self._inner[0], "permute_inputs"):
+        self.inner = [kind(config, replace(problem, seeds=(seed,))) for seed in problem.seeds]
+        self.backend = self.inner[0].backend
+        if hasattr(self.inner[0], "permute_inputs"):
             self.permute_inputs = self._permute_inputs
 
     def observe(self, batch: Batch) -> Tensor:
-        rows = zip(self._inner, batch.inputs, batch.labels, strict=True)
+        rows = zip(self.inner, batch.inputs, batch.labels, strict=True)
         return torch.stack([torch.as_tensor(each.observe(replace(batch, inputs=x, labels=y))) for each, x, y in rows])
 
     def predict(self, inputs: Tensor, task: int | None) -> Tensor:
-        inputs = inputs.expand(len(self._inner), *inputs.shape[1:])
-        return torch.stack([each.predict(x, task) for each, x in zip(self._inner, inputs, strict=True)])
+        inputs = inputs.expand(len(self.inner), *inputs.shape[1:])
+        return torch.stack([each.predict(x, task) for each, x in zip(self.inner, inputs, strict=True)])
 
     def end_task(self) -> None:
-        for each in self._inner:
+        for each in self.inner:
             each.end_task()
 
     def _permute_inputs(self, order: Tensor) -> None:
-        for each, own in zip(self._inner, order, strict=True):
+        for each, own in zip(self.inner, order, strict=True):
             each.permute_inputs(own)  # type: ignore[attr-defined]
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {f"{i}/{name}": value for i, each in enumerate(self._inner) for name, value in each.state_dict().items()}
+        return {f"{i}/{name}": value for i, each in enumerate(self.inner) for name, value in each.state_dict().items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        for i, each in enumerate(self._inner):
+        for i, each in enumerate(self.inner):
             prefix = f"{i}/"
             each.load_state_dict({name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)})
 
     def memory_bytes(self) -> dict[str, int]:
-        return self._inner[0].memory_bytes()
+        return self.inner[0].memory_bytes()
 
     def diagnostics(self) -> dict[str, Tensor]:
-        values = [each.diagnostics() for each in self._inner]
+        values = [each.diagnostics() for each in self.inner]
         return {name: torch.stack([value[name] for value in values]) for name in values[0]}

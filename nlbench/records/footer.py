@@ -81,6 +81,15 @@ class Check(Said):
         return dict(self.__pydantic_extra__)
 
 
+class Resume(Said):
+    """Where an interrupted execution went on, and when (UTC): so much of task `task` had been observed."""
+
+    task: int
+    passes: int
+    batches: int
+    created: Name
+
+
 class Execution(Said):
     """What one execution says: its seeds and what it ran on."""
 
@@ -92,6 +101,9 @@ class Execution(Said):
     gpu: Name | None = None
     threads: int | None = None
     environment: Environment = Environment()
+    resumes: list[Resume] = Field(default_factory=list)
+    not_kept: Name | None = None
+    """Why it kept no checkpoint, and so could not have been resumed."""
 
 
 class Footer(Execution):

@@ -88,10 +88,10 @@ def prune(folder: Path | str, *, delete: bool = False) -> dict[Path, str]:
         raise RecordError(f"{folder}: is not a folder.", "Name the folder of records with --results.")
     records = read_records([folder])[0] if record_files([folder]) else []
     old = [path for record in superseded(records) for path in record.paths if path.parent.name != REFERENCE_FOLDER]
-    left = [*folder.glob(".*.parquet.*.tmp"), *folder.glob(".checkpoints/*.part"), *folder.glob(".checkpoints/*.probe")]
+    left = [*folder.glob(".*.parquet.*.tmp"), *folder.glob(".checkpoints/.*.tmp")]
     files = dict.fromkeys(old, "superseded")
     files |= dict.fromkeys(sorted(left), "left over")
-    files |= dict.fromkeys(sorted(folder.glob(".checkpoints/*.safetensors")), "checkpoint")
+    files |= dict.fromkeys(sorted(folder.glob(".checkpoints/*.checkpoint")), "checkpoint")
     if delete:
         for path in files:
             path.unlink(missing_ok=True)

@@ -1,80 +1,150 @@
-"""What a killed run leaves: one file at its last task boundary, from which the same plan goes on."""
+"""What an interrupted run leaves: one file, from which the same plan goes on.
+
+The file is a line that names the format, the SHA-256 of the rest, and the rest: tensors as safetensors, each as its bytes, so
+that no dtype is missing. One of them is JSON: what the others are, and where the run stood. It is read once, as a whole, and
+looked into only if the sum is right.
+"""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
+from hashlib import sha256
 from pathlib import Path
+from typing import Any, Final, NamedTuple
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import save as saved_arrays
+from safetensors.torch import load as load_tensors
 from torch import Tensor
 
 from nlbench.errors import RecordError
 from nlbench.plan import Plan
+from nlbench.protocol import Position, Progress
 from nlbench.records import Row
+from nlbench.records.store import replace_file
+
+FORMAT: Final = b"nlbench checkpoint 1\n"
+_SUM: Final = 32
+_FACTS: Final = "facts"
+_LEARNER: Final = "learner/"
+_LOOP: Final = "loop/"
+
+
+class Saved(NamedTuple):
+    """What a checkpoint holds.
+
+    device, backend  what the learner ran on, such as "cuda", "triton"
+    resumes          where the run was resumed so far, for its record
+    rows             all that was measured so far
+    state            the learner's
+    """
+
+    device: str
+    backend: str
+    progress: Progress
+    resumes: list[dict[str, Any]]
+    rows: list[Row]
+    state: dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One file at the last task boundary: the learner's tensors, and the rows so far in its header."""
+    """The place of the checkpoint of exactly one plan, seeds included."""
 
     path: Path
     run: str
 
     @classmethod
     def of(cls, plan: Plan, results: Path) -> Checkpoint:
-        """Return the place of the checkpoint of exactly this plan, seeds included."""
-        run = blake2b(f"{plan.fingerprint}/{plan.seeds}".encode(), digest_size=6).hexdigest()
-        return cls(results / ".checkpoints" / f"{plan.model}.{plan.stream_name}.{run}.safetensors", run)
+        """Return the place of a plan's checkpoint."""
+        return cls(plan.checkpoint_path(results), plan.run)
 
-    def check_writable(self) -> None:
-        """Raise `RecordError` now rather than after the work if results cannot be written."""
-        probe = self.path.with_suffix(f".{os.getpid()}.probe")
+    def save(self, saved: Saved, rows: str | None = None) -> None:
+        """Replace the file atomically; `rows` are those of `saved` as JSON where they were written already."""
+        tensors = {
+            **{f"{_LEARNER}{name}": value for name, value in saved.state.items()},
+            **{f"{_LOOP}{name}": value for name, value in saved.progress.held.items()},
+        }
+        packed = {str(number): _bytes(value) for number, value in enumerate(tensors.values())}
+        facts = {
+            "run": self.run,
+            "device": saved.device,
+            "backend": saved.backend,
+            "position": saved.progress.position,
+            "seconds": saved.progress.seconds,
+            "mixes": saved.progress.mixes,
+            "resumes": saved.resumes,
+            "tensors": [[name, *_form(value)] for name, value in tensors.items()],
+        }
+        text = f'{json.dumps(facts)[:-1]}, "rows": {rows or json.dumps(saved.rows)}}}'.encode()
+        rest = saved_arrays({**packed, _FACTS: np.frombuffer(text, np.uint8)})
+        replace_file(self.path, b"".join((FORMAT, sha256(rest).digest(), rest)))
+
+    def load(self) -> Saved | None:
+        """Return what the file holds; None if there is none. Raises `RecordError` for a file that is not what was saved."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            probe.write_bytes(b"")
-            probe.unlink()
+            content = self.path.read_bytes()
+        except FileNotFoundError:
+            return None
         except OSError as error:
-            raise RecordError(
-                f"{self.path.parent.parent}: results cannot be written: {error.strerror}.", "Name another folder with --results."
-            ) from None
-
-    def save(self, texts: Sequence[str], state: dict[str, Tensor]) -> None:
-        """Replace the file atomically; `texts` are the rows so far as JSON, a part a boundary."""
-        tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
-        part = self.path.with_suffix(f".{os.getpid()}.part")
+            raise self.refused(f"cannot be read: {error.strerror}") from None
+        if not content.startswith(FORMAT):
+            raise self.refused("cannot be read: it is none of this version")
+        rest = memoryview(content)[len(FORMAT) + _SUM :]
+        if sha256(rest).digest() != content[len(FORMAT) : len(FORMAT) + _SUM]:
+            raise self.refused("cannot be read: it was damaged or cut short")
         try:
-            save_file(tensors, part, metadata={"rows": f"[{','.join(texts)}]"})
-            part.replace(self.path)
-        except (OSError, SafetensorError) as error:
-            part.unlink(missing_ok=True)
-            raise RecordError(
-                f"{self.path}: the checkpoint cannot be written: {error}.",
-                "Free some space or name another folder with --results.",
-            ) from None
-
-    def load(self) -> tuple[list[Row], int | None, dict[str, Tensor]]:
-        """Return the rows, the tasks completed and the learner's state; nothing if there is no checkpoint."""
-        if not self.path.is_file():
-            return [], None, {}
-        try:
-            with safe_open(self.path, framework="pt") as file:
-                rows = [Row(*row) for row in json.loads(file.metadata()["rows"])]
-                return rows, rows[-1].after_task, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-            raise RecordError(
-                f"{self.path}: the checkpoint cannot be read: {error}.", "Delete it, or start anew with --force."
-            ) from None
+            packed = load_tensors(bytes(rest))
+            facts = json.loads(bytes(packed[_FACTS].numpy()))
+            run = facts["run"]
+            tensors = {name: _of_bytes(packed[str(i)], *form) for i, (name, *form) in enumerate(facts["tensors"])}
+            held = _under(_LOOP, tensors)
+            progress = Progress(Position(*facts["position"]), float(facts["seconds"]), bool(facts["mixes"]), held)
+            rows = [Row(*row) for row in facts["rows"]]
+            saved = Saved(facts["device"], facts["backend"], progress, facts["resumes"], rows, _under(_LEARNER, tensors))
+        except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
+            raise self.refused(f"cannot be read: {type(error).__name__}: {error}") from None
+        if run != self.run:
+            raise self.refused("is that of another run")
+        return saved
 
     def delete(self) -> None:
         """Remove the file."""
         self.path.unlink(missing_ok=True)
 
+    def refused(self, why: str) -> RecordError:
+        """Return the error that says why the file is of no use."""
+        return RecordError(f"{self.path}: the checkpoint {why}.", "Delete it, or start anew with --force.")
+
 
 def text(rows: Sequence[Row]) -> str:
     """Return rows as JSON, without the brackets around them all."""
     return json.dumps(rows)[1:-1]
+
+
+def _form(value: Tensor) -> tuple[str, list[int], list[int]]:
+    """Return what a tensor's bytes do not say: its dtype, its shape, and its axes from the widest step in memory to the
+    narrowest, in which order they are written: products of another layout are rounded otherwise.
+    """
+    steps = value.stride()
+    axes = sorted(range(value.ndim), key=lambda axis: -steps[axis])
+    return str(value.dtype).removeprefix("torch."), list(value.shape), axes
+
+
+def _bytes(value: Tensor) -> np.ndarray:
+    _, _, axes = _form(value)
+    plain = value.detach().resolve_conj().resolve_neg().permute(axes).contiguous().cpu()
+    return plain.reshape(-1).view(torch.uint8).numpy()
+
+
+def _of_bytes(content: Tensor, dtype: str, shape: Sequence[int], axes: Sequence[int]) -> Tensor:
+    back = [axes.index(axis) for axis in range(len(axes))]
+    return content.view(getattr(torch, dtype)).reshape([shape[axis] for axis in axes]).permute(back)
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -1,54 +1,57 @@
-"""A plan -> stream, learner, protocol -> record. Saves a checkpoint at every task boundary and resumes from it; rows come out
-as they are made.
-"""
+"""A plan -> stream, learner, protocol -> record. Rows come out as they are made; an interrupted run is resumed."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from nlbench.plan import Machine, Plan
-from nlbench.protocol import BOUNDARY, evaluate_stream
+from nlbench.protocol import Meeting, Schedule
 from nlbench.records import Row, add_execution, environment
-from nlbench.runner.checkpoint import Checkpoint, text
-from nlbench.runner.preparing import prepare, threads
+from nlbench.runner.checkpoint import Checkpoint
+from nlbench.runner.keeping import Kept
+from nlbench.runner.preparing import build_learner, prepare, threads
+from nlbench.runner.stopping import Stopping, exits_told
 
 
 @torch.no_grad()
-def execute(plan: Plan, results: Path, machine: Machine, *, force: bool = False) -> Generator[Row, None, tuple[int, ...]]:
+def execute(
+    plan: Plan,
+    results: Path,
+    machine: Machine,
+    *,
+    force: bool = False,
+    tell: Callable[[str], None],
+) -> Generator[Row, None, tuple[int, ...]]:
     """Run the plan's seeds and yield every row, those of a resumed checkpoint first; when it ends, the record is written, and
     the seeds that were added to it are returned: all, but those that another run recorded meanwhile.
 
     Seeds that the record already holds must not be in the plan unless `force`, which makes the record anew from these seeds
-    alone. A killed run leaves a checkpoint at its last task boundary; the same plan resumes from it, and `force` does not.
+    alone. An interrupted run leaves a checkpoint; the same plan resumes from it, and `force` does not. `tell` is given remarks
+    for the user. Raises `InterruptedRunError` when a signal came and the run is saved.
     """
     checkpoint = Checkpoint.of(plan, results)
-    checkpoint.check_writable()
     if force:
         checkpoint.delete()
     plan.code.check_unchanged(plan.parts)
     stream, learner = prepare(plan, machine)
-    rows, completed, state = checkpoint.load()
-    cumulative = plan.learner.presents == "cumulative"
-    if state and not cumulative:
-        learner.load_state_dict(state)
-    yield from rows
-    texts = [text(rows)] if rows else []
-    fresh: list[Row] = []  # encoded at the next boundary: all rows at each boundary would take longer and longer
-    with threads(plan, stream) as used:
-        for row in evaluate_stream(learner, stream, batch=plan.batch, presents=plan.learner.presents, completed=completed):
-            rows.append(row)
-            fresh.append(row)
-            if row.metric == BOUNDARY and row.after_task != plan.stream.stream.tasks:
-                texts.append(text(fresh))
-                fresh.clear()
-                checkpoint.save(texts, {} if cumulative else learner.state_dict())
-            yield row
-    metadata = {**plan.describe(), **_ran_on(learner.backend, stream.device, results), "threads": used, "run": checkpoint.run}
-    added = add_execution(plan.record_path(results), rows=rows, metadata=metadata, replace=force)
+    meeting = Meeting(learner, stream, Schedule.of(stream, plan.batch, plan.learner.presents))
+    kept = Kept(meeting, checkpoint, machine.checkpoint_every, lambda: build_learner(plan, stream, machine.backend), tell)
+    yield from kept.resume()
+    with threads(plan, stream) as used, Stopping() as stopping, exits_told():
+        for rows in meeting.steps():
+            kept.take(rows)
+            if stopping.signal is not None:
+                raise kept.interrupted(stopping.signal)
+            kept.save_if_due()
+            yield from rows
+    facts = {**_ran_on(learner.backend, stream.device, results), "threads": used, "run": checkpoint.run}
+    facts |= {"resumes": kept.resumes} if kept.resumes else {}
+    facts |= {"not_kept": kept.not_kept} if kept.not_kept else {}
+    added = add_execution(plan.record_path(results), rows=kept.rows, metadata={**plan.describe(), **facts}, replace=force)
     checkpoint.delete()
     return added
 

@@ -100,6 +100,6 @@ def test_predicting_leaves_modes_as_they_were_and_must_not_draw():
     with torch.no_grad():
         learner.observe(batch(0, PROBLEM.seeds))
         learner.predict(torch.zeros(1, 2, 3), None)
-        assert learner._inner[0].learner.net.training
+        assert learner.inner[0].learner.net.training
         with pytest.raises(NlbenchError, match=r"predict drew numbers from torch: evaluation must draw nothing"):
             built(PROBLEM, Noisy).predict(torch.zeros(1, 2, 3), None)

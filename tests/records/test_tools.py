@@ -116,11 +116,11 @@ def test_prune_takes_what_newer_code_measured_again(tmp_path: Path) -> None:
 def test_prune_names_checkpoints_also_where_nothing_else_is_left(tmp_path: Path) -> None:
     folder = tmp_path / ".checkpoints"
     folder.mkdir()
-    (folder / "mlp.split-digits.0123.safetensors").touch()
-    (folder / "mlp.split-digits.0123.77.part").touch()
+    (folder / "mlp.split-digits.0123.checkpoint").touch()
+    (folder / ".mlp.split-digits.0123.checkpoint.77.tmp").touch()
     assert {path.name: what for path, what in prune(tmp_path, delete=True).items()} == {
-        "mlp.split-digits.0123.77.part": "left over",
-        "mlp.split-digits.0123.safetensors": "checkpoint",
+        ".mlp.split-digits.0123.checkpoint.77.tmp": "left over",
+        "mlp.split-digits.0123.checkpoint": "checkpoint",
     }
     assert prune(tmp_path) == {}
     assert not list(folder.iterdir())

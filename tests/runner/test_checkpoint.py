@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
+import threading
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
-from small_streams import untimed
+from small_streams import rows_by_seed
 
 import nlbench
+from nlbench import runner, state
 from nlbench.errors import RecordError
-from nlbench.records import Record, Row
-from nlbench.runner import Checkpoint, execution
+from nlbench.plan import Machine
+from nlbench.protocol import Meeting, Position, Progress
+from nlbench.records import Row
+from nlbench.runner import Checkpoint, keeping
 from nlbench.runner import checkpoint as checkpoints
-
-
-def rows_by_seed(record: Record) -> list[Row]:
-    """Return all rows but timings, in an order that does not depend on which seeds ran when."""
-    columns = record.to_pandas()[list(Row._fields)]
-    return sorted(
-        untimed([Row(*row) for row in columns.astype(object).where(columns.notna(), None).itertuples(index=False)]), key=str
-    )
+from nlbench.runner.checkpoint import FORMAT, Saved
 
 
 def stop_at(task: int, nth: int = 12) -> Any:
@@ -51,57 +47,28 @@ def interrupted(results: Path, task: int = 3, **options: Any) -> Checkpoint:
     return checkpoint
 
 
-KILLED = """
-import os, signal, sys
-import nlbench
-model, stream, results, task = *sys.argv[1:4], int(sys.argv[4])
-seen = []
-
-def listen(row):
-    if row.metric == "accuracy_within" and row.after_task == task - 1:
-        seen.append(row)
-        if len(seen) == 8:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-nlbench.run(model, stream, seeds=SEEDS, results=results, device="cpu", listen=listen)
-"""
-
-
-@pytest.mark.parametrize(
-    ("model", "stream", "seeds"),
-    [("cms", "split-digits", "2"), pytest.param("mlp", "split-mnist", "1", marks=pytest.mark.mnist)],
-)
-def test_a_run_killed_within_three_tasks_resumes_each_time_and_ends_as_if_never_killed(
-    model: str, stream: str, seeds: str, tmp_path: Path
-) -> None:
-    killed, whole = tmp_path / "killed", tmp_path / "whole"
-    for task in (2, 3, 5):
-        command = [sys.executable, "-c", KILLED.replace("SEEDS", seeds), model, stream, str(killed), str(task)]
-        assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
-        checkpoint = Checkpoint.of(nlbench.resolve(model, stream, seeds=seeds), killed)
-        _, completed, state = checkpoint.load()
-        assert completed == task - 1
-        assert state
-        assert not list(killed.glob("*.parquet"))
+@pytest.mark.parametrize("task", [2, 3, 5])
+def test_an_interrupted_run_goes_on_from_its_last_boundary(task: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupted(tmp_path / "a", task)
+    resumed, real = [], Meeting.resume
+    monkeypatch.setattr(Meeting, "resume", lambda self, progress: resumed.append(progress.position) or real(self, progress))
     listened: list[Row] = []
-    finished = nlbench.run(model, stream, seeds=seeds, results=killed, device="cpu", listen=listened.append)
-    uninterrupted = nlbench.run(model, stream, seeds=seeds, results=whole, device="cpu")
-    assert rows_by_seed(finished.record) == rows_by_seed(uninterrupted.record)
+    finished = nlbench.run("mlp", "split-digits", seeds=2, results=tmp_path / "a", listen=listened.append)
+    assert resumed == [Position(task)]
+    whole = nlbench.run("mlp", "split-digits", seeds=2, results=tmp_path / "b")
+    assert rows_by_seed(finished.record) == rows_by_seed(whole.record)
     assert [row.after_task for row in listened if row.metric == "seconds.evaluate"] == [0, 1, 2, 3, 4, 5]
-    assert not checkpoint.path.exists()
+    assert [path.name for path in (tmp_path / "a").rglob("*") if path.is_file()] == [finished.path.name]
 
 
-def test_an_interrupted_run_trains_only_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    interrupted(tmp_path, task=4)
-    asked, real = [], execution.evaluate_stream
-
-    def spying(*args: Any, **options: Any) -> Any:
-        asked.append(options["completed"])
-        return real(*args, **options)
-
-    monkeypatch.setattr(execution, "evaluate_stream", spying)
-    nlbench.run("mlp", "split-digits", seeds=2, results=tmp_path)
-    assert asked == [3]
+def test_a_resume_leaves_its_trace_in_the_record(tmp_path: Path) -> None:
+    for task in (3, 4):
+        interrupted(tmp_path, task)
+    (execution,) = nlbench.run("mlp", "split-digits", seeds=2, results=tmp_path).record.footer.runs
+    assert [(each.task, each.passes, each.batches) for each in execution.resumes] == [(3, 0, 0), (4, 0, 0)]
+    assert execution.not_kept is None
+    whole = nlbench.run("mlp", "split-digits", seeds=2, results=tmp_path / "b").record.footer
+    assert whole.resumes == []
 
 
 def test_the_joint_bound_resumes_too(tmp_path: Path) -> None:
@@ -120,10 +87,11 @@ def test_the_joint_bound_resumes_too(tmp_path: Path) -> None:
 
 
 def test_no_row_is_encoded_at_more_than_one_boundary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    encode, encoded = execution.text, []
-    monkeypatch.setattr(execution, "text", lambda rows: encoded.extend(rows) or encode(rows))
-    checkpoint = interrupted(tmp_path)
-    assert encoded == checkpoint.load()[0]
+    encode, encoded = keeping.text, []
+    monkeypatch.setattr(keeping, "text", lambda rows: encoded.extend(rows) or encode(rows))
+    saved = interrupted(tmp_path).load()
+    assert saved is not None
+    assert encoded == saved.rows
     assert len(encoded) > 100
 
 
@@ -136,42 +104,136 @@ def test_force_starts_anew_instead_of_resuming(tmp_path: Path) -> None:
     assert not checkpoint.path.exists()
 
 
-@pytest.mark.parametrize("damage", ["empty", "junk", "cut", "foreign"])
-def test_a_damaged_checkpoint_is_one_line_with_the_ways_out(damage: str, tmp_path: Path) -> None:
-    path = interrupted(tmp_path).path
-    content = path.read_bytes()
-    if damage == "foreign":
-        save_file({"x": torch.zeros(1)}, path)
-    else:
-        path.write_bytes({"empty": b"", "junk": b"not safetensors", "cut": content[: len(content) // 2]}[damage])
-    with pytest.raises(RecordError) as caught:
+def test_damage_of_every_kind_is_one_line_with_the_ways_out(tmp_path: Path) -> None:
+    """Cut anywhere, any bit flipped, the end zeroed, a tensor missing, another run's file in its place."""
+    checkpoint = interrupted(tmp_path)
+    path, content, saved = checkpoint.path, checkpoint.path.read_bytes(), checkpoint.load()
+    assert saved is not None
+    replace(checkpoint, run="another").save(saved)
+    other = path.read_bytes()
+    short = dict(list(saved.state.items())[1:])
+    (tmp_path / "short").mkdir()
+    replace(checkpoint, path=tmp_path / "short" / "x").save(saved._replace(state=short))
+    damaged = {
+        "empty": b"",
+        "junk": b"not a checkpoint",
+        "no tensors": FORMAT + sha256(b"").digest(),
+        "other format": content.replace(b"checkpoint 1", b"checkpoint 2", 1),
+        "another run's": other,
+        "longer": content + b"\0",
+        "zeros": content[:-4096] + bytes(4096),
+        **{f"cut at {n}": content[:n] for n in (3, 30, len(content) // 2, len(content) - 1)},
+    }
+    rng = np.random.Generator(np.random.Philox(3))
+    for bit in rng.integers(0, 8 * len(content), 200):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        damaged[f"bit {bit}"] = bytes(flipped)
+    for how, now in damaged.items():
+        path.write_bytes(now)
+        with pytest.raises(RecordError) as caught:
+            checkpoint.load()
+        assert str(caught.value).startswith(f"{path}: the checkpoint "), how
+        assert str(caught.value).endswith("Delete it, or start anew with --force."), how
+        assert "\n" not in str(caught.value), how
+    path.write_bytes((tmp_path / "short" / "x").read_bytes())
+    with pytest.raises(RecordError, match=r"does not fit the learner: .*--force"):
         nlbench.run("mlp", "split-digits", seeds=2, results=tmp_path)
-    assert str(caught.value).startswith(f"{path}: the checkpoint cannot be read")
-    assert "--force" in str(caught.value)
-    assert "\n" not in str(caught.value)
     assert nlbench.run("mlp", "split-digits", seeds=2, results=tmp_path, force=True).seeds_run == (0, 1)
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_one_or_the_other(tmp_path: Path) -> None:
+    checkpoint = interrupted(tmp_path)
+    saved = checkpoint.load()
+    assert saved is not None
+    states = [{name: torch.full_like(value, n) for name, value in saved.state.items()} for n in (0, 1)]
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.is_set():
+            for each in states:
+                checkpoint.save(saved._replace(state=each))
+
+    writer = threading.Thread(target=write)
+    checkpoint.save(saved._replace(state=states[0]))
+    writer.start()
+    try:
+        for _ in range(60):
+            read = checkpoint.load()
+            assert read is not None
+            assert len({float(value.double().mean()) for value in read.state.values()}) == 1
+    finally:
+        stop.set()
+        writer.join()
+
+
+TENSOR = torch.randn(2, 2)
+TENSORS = {
+    "complex128": torch.randn(3, 2, dtype=torch.complex128),
+    "conjugated": torch.randn(3, dtype=torch.complex64).conj(),
+    "bool": torch.tensor([True, False]),
+    "bfloat16": torch.randn(5).bfloat16(),
+    "float8": torch.randn(4).to(torch.float8_e4m3fn),
+    "scalar": torch.tensor(-0.0),
+    "empty": torch.zeros(0, 3, dtype=torch.float64),
+    "turned": torch.randn(3, 4, 5).permute(2, 0, 1),
+    "expanded": torch.randn(3, 1).expand(3, 4),
+    "sliced": torch.randn(6, 6)[1::2, ::3],
+    "the same": TENSOR,
+    "the same again": TENSOR,
+    "not a number": torch.tensor([float("nan"), float("inf"), 5e-324]).double(),
+}
+
+
+def test_tensors_of_every_kind_come_back_to_the_bit_and_in_their_layout(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path / "x", "run")
+    progress = Progress(Position(2, 1, 3), 0.1 + 0.2, True, {"right": torch.tensor([3])})
+    rows = [Row(None, None, 1, None, "chance", 0.1 + 0.2), Row(2**62, 1, None, 7, 'a "name"', None, 3)]
+    checkpoint.save(Saved("cpu", "numba", progress, [], rows, TENSORS))
+    found = checkpoint.load()
+    assert found is not None
+    assert (found.device, found.backend) == ("cpu", "numba")
+    assert found.progress[:3] == progress[:3]
+    assert found.rows == rows
+    assert found.progress.held["right"].tolist() == [3]
+    assert list(found.state) == list(TENSORS)
+    for name, value in TENSORS.items():
+        assert state.same(value.resolve_conj(), found.state[name]), name
+    assert found.state["turned"].stride() == TENSORS["turned"].stride()
+
+
+@pytest.mark.parametrize(("what", "other"), [("device", "cuda"), ("backend", "triton")])
+def test_a_checkpoint_from_another_kind_of_place_is_refused(what: str, other: str, tmp_path: Path) -> None:
+    checkpoint = interrupted(tmp_path)
+    saved = checkpoint.load()
+    assert saved is not None
+    checkpoint.save(saved._replace(**{what: other}))
+    with pytest.raises(RecordError, match=rf"with {what} {other}, this one has .*Resume it with --{what} {other}, or .*--force"):
+        nlbench.run("mlp", "split-digits", seeds=2, results=tmp_path)
 
 
 def test_a_half_written_checkpoint_beside_the_last_whole_one_is_ignored(tmp_path: Path) -> None:
     checkpoint = interrupted(tmp_path)
-    checkpoint.path.with_suffix(".part").write_bytes(b"half")
+    checkpoint.path.with_name(f".{checkpoint.path.name}.1.tmp").write_bytes(b"half")
     assert nlbench.run("mlp", "split-digits", seeds=2, results=tmp_path).seeds_run == (0, 1)
 
 
-def test_a_full_disk_is_one_line_and_leaves_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(tensors: Any, path: Path, metadata: Any) -> None:
-        path.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
+def test_on_a_full_disk_the_run_goes_on_says_so_once_and_leaves_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, content: bytes) -> None:
+        raise RecordError(f"cannot write {path}: No space left on device.", "Choose another folder with --results.")
 
-    monkeypatch.setattr(checkpoints, "save_file", full)
-    with pytest.raises(RecordError, match=r"the checkpoint cannot be written: .*No space left on device.*--results"):
-        nlbench.run("mlp", "split-digits", seeds=1, results=tmp_path)
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    monkeypatch.setattr(checkpoints, "replace_file", full)
+    told: list[str] = []
+    plan = nlbench.resolve("mlp", "split-digits", seeds=1)
+    done = nlbench.api.carry_out(plan, tmp_path, Machine(device="cpu"), tell=told.append)
+    (remark,) = told
+    assert remark.endswith("No space left on device. Choose another folder with --results. The run goes on and tries again.")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [done.path]
 
 
 def test_results_that_cannot_be_written_are_one_line_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setattr(execution, "prepare", lambda *args: pytest.fail("worked"))
+    monkeypatch.setattr(runner, "execute", lambda *args, **options: pytest.fail("worked"))
     with pytest.raises(
         RecordError, match=r"file/results: results cannot be written: Not a directory\. Name another folder with --results\."
     ):

@@ -12,27 +12,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_streams import small_stream, untimed
+from small_streams import rows_by_seed, small_stream, untimed
 
 import nlbench
 from nlbench import runner
 from nlbench.api.running import carry_out
-from nlbench.errors import NlbenchError, NotFiniteError
+from nlbench.errors import NlbenchError, NotFiniteError, RunningError
 from nlbench.learners.mlp import Mlp
 from nlbench.plan import PROTOCOL_VERSION, Machine
 from nlbench.protocol import evaluate_stream
-from nlbench.records import Record, Row
+from nlbench.records import Row
 from nlbench.runner import execute
 
 CPU = Machine(device="cpu")
-
-
-def rows_by_seed(record: Record) -> list[Row]:
-    """Return all rows but timings, in an order that does not depend on which seeds ran when."""
-    columns = record.to_pandas()[list(Row._fields)]
-    return sorted(
-        untimed([Row(*row) for row in columns.astype(object).where(columns.notna(), None).itertuples(index=False)]), key=str
-    )
 
 
 def test_a_finished_run_leaves_one_record_and_nothing_else(tmp_path: Path) -> None:
@@ -84,12 +76,21 @@ def test_what_another_run_recorded_meanwhile_is_kept(tmp_path: Path) -> None:
     done = nlbench.run("mlp", "split-digits", seeds=2, results=tmp_path, listen=listen)
     assert (done.seeds_run, done.seeds_kept, done.record.seeds) == ((0,), (1,), (0, 1, 2))
     assert [list(run.seeds) for run in done.record.runs] == [[1, 2], [0]]
-    same = tmp_path / "same"
-    nothing = nlbench.run(
-        "mlp", "split-digits", seeds="5,", results=same,
-        listen=lambda row: row.after_task != 5 or nlbench.run("mlp", "split-digits", seeds="5,", results=same),
-    )  # fmt: skip
-    assert (nothing.seeds_run, nothing.seeds_kept) == ((), (5,))
+
+
+def test_two_runs_of_one_plan_take_turns_and_the_second_finds_the_record(tmp_path: Path) -> None:
+    commands = [[sys.executable, "-c", TWICE, "0,1", str(tmp_path)] for _ in range(2)]
+    runs = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
+    assert sorted(run.communicate()[0] for run in runs) == ["() ()\n", "(0, 1) ()\n"]
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 1
+
+
+def test_a_run_that_asks_for_itself_is_refused(tmp_path: Path) -> None:
+    def again(row: Row) -> None:
+        nlbench.run("mlp", "split-digits", seeds=1, results=tmp_path)
+
+    with pytest.raises(RunningError, match="this run is asked for while it is going on"):
+        nlbench.run("mlp", "split-digits", seeds=1, results=tmp_path, listen=again)
 
 
 def test_the_same_command_again_runs_nothing_and_does_not_touch_the_record(
@@ -274,5 +275,5 @@ def test_a_stream_of_arrays_runs_through_the_same_door(tmp_path: Path) -> None:
     assert done.record.accuracies.shape == (2, 4, 3)
     assert nlbench.run("mlp", declared, seeds=2, results=tmp_path).seeds_run == ()
     plan = nlbench.resolve("mlp", declared, seeds=2)
-    rows = untimed(list(execute(plan, tmp_path / "again", CPU)))
+    rows = untimed(list(execute(plan, tmp_path / "again", CPU, tell=print)))
     assert [row for row in rows if row.metric == "accuracy"] == done.record.values("accuracy")
