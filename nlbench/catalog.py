@@ -7,13 +7,14 @@ An extension is a learner, a network, a stream kind, a data set or a metric. One
 Rows are strings, so that to know the names costs no import. The config of a learner, a network or a stream kind stands beside its
 class in a module without torch: a plan needs the one, a run the other. A source's row names an object and has no config; metrics
 are rows of `nlbench.metrics.METRICS`. Somebody else's extension is an entry point of the group `nlbench.<group>`, or is named as
-`./file.py:Name` or `package.module:Name`; its class may carry its config as `Config`.
+`./file.py:Name` or `package.module:Name`; its class may carry its config as `Config`. A class that Python gave is named too.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
+import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -168,11 +169,19 @@ def modules(group: Group, name: str) -> list[str]:
 
 def brought_in(group: Group, name: str) -> Reached | None:
     """Return what an extension that is not ours brings in, None for one of the package. Imports nothing."""
-    where, _ = place(group, name)
+    kind = closure.given(name)
+    if kind is not None:
+        return closure.reached_by(name, kind)
+    where, attribute = place(group, name)
+    if where == closure.MAIN:
+        raise UnknownNameError(f"{_ONE[group]} of this session", attribute, vars(sys.modules[where]))
     return None if closure.ours(where) else closure.outside(where, _ONE[group])
 
 
 def _named(group: Group, name: str, fits: Callable[[Any], bool]) -> Any:
+    kind = closure.given(name)
+    if kind is not None:
+        return kind
     where, attribute = place(group, name)
     reached = brought_in(group, name)
     with Blamed(where, os.path.realpath(where) if where.endswith(".py") else ""):

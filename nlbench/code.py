@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from secrets import token_hex
 from typing import Final
 
 from nlbench import catalog, closure
@@ -46,9 +47,20 @@ class Code:
                 digests[part] = closure.package_digest(*catalog.modules(group, kind))
             else:
                 outside[f"{part} {kind}"] = found
-                digests[part] = closure.digest_outside(found, _AROUND.get(group, ()))
+                known = closure.digest_outside(found, _AROUND.get(group, ()))
+                digests[part] = f"unidentified {token_hex(8)}" if found.unknown else known
         _refuse_two_meanings(outside.values())
         return cls(digests, outside)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What there is to say where a part cannot be told from its like: no other run is the same as this one."""
+        return tuple(
+            f"{place.partition(' ')[2]} holds {' and '.join(reached.unknown)}, which says nothing of what it does: the same call "
+            "will run anew, and this run, if it is killed, is not resumed. Define what it needs in a file, or within the class."
+            for place, reached in self.outside.items()
+            if reached.unknown
+        )
 
     def check_unchanged(self, parts: Iterable[Part]) -> None:
         """Refuse a run whose code is no longer what was planned."""

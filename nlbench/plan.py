@@ -13,9 +13,9 @@ from typing import Any, Final, TypedDict
 
 import numpy as np
 
-from nlbench import catalog
+from nlbench import catalog, closure
 from nlbench.code import Code, Part
-from nlbench.errors import DataError, SpecError, UnknownNameError
+from nlbench.errors import DataError, NlbenchError, SpecError, UnknownNameError
 from nlbench.sources import Source
 from nlbench.sources.given import given
 from nlbench.specs import (
@@ -203,7 +203,7 @@ class Plan:
 
 
 def resolve(
-    model: str,
+    model: str | type,
     stream: str | DeclaredStream,
     *,
     seeds: Sequence[int],
@@ -226,10 +226,18 @@ def resolve(
         raise SpecError([f"--set {key}: must be one of {known}" for key in unknown])
     if scenario is not None:
         overrides["stream.scenario"] = scenario
+    if isinstance(model, type):
+        model = closure.give(model)
+    if not isinstance(model, str):
+        got = f"an object of {type(model).__name__}"
+        raise NlbenchError(
+            f"model: must be a name, a file or a class, got {got}.", "Give the class itself: each seed has its own."
+        )
     declared, name = _stream(stream, overrides), _recipe_name(model)
     learner, notes = _learner(model, name, declared, overrides)
     plan = Plan(name, learner, declared, tuple(seeds), precision, notes)
-    return replace(plan, code=Code.of(plan.parts))
+    code = Code.of(plan.parts)
+    return replace(plan, code=code, notes=(*notes, *code.remarks))
 
 
 def _stream(stream: str | DeclaredStream, overrides: Mapping[str, str]) -> DeclaredStream:

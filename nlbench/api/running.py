@@ -75,7 +75,7 @@ def parse_seeds(seeds: int | str | Iterable[int]) -> tuple[int, ...]:
 
 
 def resolve(
-    model: str,
+    model: str | type,
     stream: str | DeclaredStream,
     *,
     seeds: int | str | Sequence[int] = 5,
@@ -89,7 +89,7 @@ def resolve(
 
 
 def run(
-    model: str,
+    model: str | type,
     stream: str | DeclaredStream,
     *,
     seeds: int | str | Sequence[int] = 5,
@@ -102,7 +102,7 @@ def run(
 ) -> Run:
     """Return the finished run of a learner on a stream; seeds already recorded in `results` are not run again.
 
-    model      a recipe's name or file, `package.module:Class` or `./file.py:Class`
+    model      a recipe's name or file, `package.module:Class` or `./file.py:Class`, or a class as it is, of a notebook too
     stream     a stream's name or file, or what `stream_from_arrays` returned
     seeds      5 means 0…4; a sequence means those
     overrides  facts of the experiment, such as {"learner.width": "512", "protocol.passes": "2"}
@@ -215,7 +215,7 @@ def estimate(plan: Plan, machine: Machine) -> Estimate:
 
 
 def tune(
-    model: str,
+    model: str | type,
     stream: str,
     space: Mapping[str, Sequence[str]],
     *,

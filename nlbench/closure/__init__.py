@@ -17,6 +17,8 @@ from nlbench.closure.kept import SyntaxCache
 from nlbench.closure.loading import UnaccountedImportError, check, forget, load
 from nlbench.closure.outside import NAMED, Outside, Reached
 from nlbench.closure.package import Package
+from nlbench.closure.session import MAIN, give, given
+from nlbench.closure.session import reached as reached_by
 
 _CACHE: Final = SyntaxCache()
 _PACKAGE: Final = Package(Path(__file__).resolve().parents[1], _CACHE)
@@ -56,14 +58,18 @@ def _digest(digests: dict[str, str]) -> str:
 
 
 __all__ = [
+    "MAIN",
     "NAMED",
     "Reached",
     "UnaccountedImportError",
     "check",
     "digest_outside",
     "forget",
+    "give",
+    "given",
     "load",
     "ours",
     "outside",
     "package_digest",
+    "reached_by",
 ]

@@ -41,6 +41,8 @@ class Reached:
     """Where each of these modules lies."""
     package: tuple[str, ...]
     """The package's own modules that these import."""
+    unknown: tuple[str, ...] = ()
+    """What is in it that cannot be told from its like, of a class that was given as it is."""
 
 
 class Outside:

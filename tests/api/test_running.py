@@ -155,3 +155,78 @@ def test_modules_are_not_looked_through_for_garbage() -> None:
     code = f"import gc\nfrom nlbench.api.running import running_half\nrunning_half()\n{ask}"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.split() == ["True", "True"]
+
+
+NOTEBOOK = """
+import sys, warnings
+import numpy as np
+import nlbench
+
+cells = vars(sys.modules["__main__"])
+CELL = '''
+import torch
+
+def chosen(inputs, classes):
+    return torch.nn.functional.one_hot(torch.zeros(len(inputs), dtype=int), classes).float()
+
+class Mine(nlbench.Learner):
+    single_seed = True
+    def __init__(self, config, problem):
+        self.classes, self.seen = problem.n_classes, 0
+    def observe(self, batch):
+        self.seen += 1
+        return torch.zeros(())
+    def predict(self, inputs, task):
+        return chosen(inputs, self.classes)
+'''
+
+def cell(text):
+    exec(compile(text, "<cell>", "exec"), cells)
+
+def answer(model):
+    done = nlbench.run(model, stream, seeds=1, results=sys.argv[1])
+    print(done.record.model, done.record.footer.learner_kind, done.seeds_run, done.metric("average_accuracy")[0])
+
+x, y = np.zeros((40, 3), np.float32), (np.arange(40) % 4 == 0).astype(int)
+stream = nlbench.stream_from_arrays("s", [(x, y, x, y)] * 2, scenario="domain-il")
+cell(CELL)
+answer(Mine)
+cell(CELL + "# the same once more")
+answer(Mine)
+answer("__main__:Mine")
+cell(CELL.replace("zeros(len(inputs)", "ones(len(inputs)"))
+answer(Mine)
+cell("import threading\\nLOCK = threading.Lock()\\n" + CELL.replace("self.seen += 1", "LOCK.locked()"))
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    answer(Mine)
+    answer(Mine)
+print(caught[0].message)
+print(nlbench.load(sys.argv[1])[0].footer.code["learner"] != "", len(nlbench.load(sys.argv[1])))
+try:
+    answer("__main__:Main")
+except nlbench.NlbenchError as error:
+    print(error)
+try:
+    answer(Mine({}, type("P", (), {"n_classes": 2})))
+except nlbench.NlbenchError as error:
+    print(error)
+"""
+
+
+def test_a_class_of_a_notebook_runs_and_an_older_definition_is_never_brought_back(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", NOTEBOOK, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert lines[:6] == [
+        "Mine __main__:Mine (0,) 0.75",
+        "Mine __main__:Mine () 0.75",
+        "Mine __main__:Mine () 0.75",
+        "Mine __main__:Mine (0,) 0.25",
+        "Mine __main__:Mine (0,) 0.75",
+        "Mine __main__:Mine (0,) 0.75",
+    ]
+    assert lines[6].startswith("__main__:Mine holds a lock, which says nothing of what it does: the same call will run anew")
+    assert lines[7] == "True 4"
+    assert lines[8].startswith("unknown learner of this session 'Main'. Did you mean Mine")
+    assert lines[9].startswith("model: must be a name, a file or a class, got an object of Mine.")
