@@ -31,7 +31,7 @@ def name_fault(name: str) -> str:
     """Return the rule of names that a name breaks; nothing for a fit one."""
     if not 1 <= len(name) <= LONGEST_NAME:
         return f"must have 1 to {LONGEST_NAME} characters"
-    return "must have no control character" if _CONTROL.search(name) else ""
+    return "must have no control character" if not name.isprintable() and _CONTROL.search(name) else ""
 
 
 def printable(text: str) -> str:

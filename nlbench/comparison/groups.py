@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -83,17 +84,18 @@ def labels(records: Sequence[Record]) -> list[str]:
 
     The recipe's name and the fields in which it differs from its namesakes.
     """
+    declared = [flatten(_declared(record)) for record in records]
+    namesakes: dict[str, list[dict[str, Any]]] = {}
+    for record, own in zip(records, declared, strict=True):
+        namesakes.setdefault(record.model, []).append(own)
+    varied = {model: varying(several) for model, several in namesakes.items()}
+    fields = {model: {field: _shortest(field, found) for field in found} for model, found in varied.items()}
     names = []
-    for record in records:
-        namesakes = [other for other in records if other.model == record.model]
-        names.append(record.model if len(namesakes) == 1 else f"{record.model}[{_fields(record, namesakes)}]")
-    return [name if names.count(name) == 1 else f"{name}[{r.fingerprint[:8]}]" for name, r in zip(names, records, strict=True)]
-
-
-def _fields(record: Record, namesakes: Sequence[Record]) -> str:
-    fields = varying([_declared(other) for other in namesakes])
-    own = flatten(_declared(record))
-    return ",".join(f"{_shortest(field, fields)}={own.get(field)}" for field in fields)
+    for record, own in zip(records, declared, strict=True):
+        differing = ",".join(f"{short}={own.get(field)}" for field, short in fields[record.model].items())
+        names.append(record.model if len(namesakes[record.model]) == 1 else f"{record.model}[{differing}]")
+    count = Counter(names)
+    return [name if count[name] == 1 else f"{name}[{one.fingerprint[:8]}]" for name, one in zip(names, records, strict=True)]
 
 
 def _shortest(field: str, fields: Sequence[str]) -> str:

@@ -15,6 +15,8 @@ import pyarrow as pa
 def numbers(column: pa.ChunkedArray, missing: float) -> np.ndarray:
     """Return a numeric column as int64 or float64, `missing` where it is null."""
     values = _whole(column)
+    if not values.null_count:
+        return np.from_dlpack(values).astype(np.float64 if pa.types.is_floating(values.type) else np.int64, copy=False)
     filled = np.full(len(values), missing, dtype=np.float64 if pa.types.is_floating(values.type) else np.int64)
     filled[np.from_dlpack(values.is_valid().cast(pa.uint8())).astype(bool)] = np.from_dlpack(values.drop_null())
     return filled

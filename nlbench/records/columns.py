@@ -72,7 +72,7 @@ class Columns:
 
     def of_metrics(self, metrics: Sequence[str]) -> np.ndarray:
         """Return (N,) whether a row is of one of the metrics."""
-        return np.isin(self.metric, [code for code, name in enumerate(self.names) if name in metrics])
+        return np.array([name in metrics for name in self.names], dtype=bool)[self.metric]
 
     def check(self, seeds: Sequence[int], n_tasks: int, place: str) -> None:
         """Refuse, naming `place`, a row of a seed or task that the record lacks or that its metric needs and the row lacks, and a
@@ -82,7 +82,8 @@ class Columns:
             column = getattr(self, name)
             if ((column != NONE) & ((column < least) | (column > most))).any():
                 raise RecordError(f"{place}: {name} lies outside {least}..{most}.")
-        placed = np.isin(self.seed, [*seeds, NONE]).all() and (self.seed[self._other("seconds.")] != NONE).all()
+        placed = {*seeds, NONE}.issuperset(np.unique(self.seed).tolist())
+        placed = placed and self.of_metrics(self._starting("seconds."))[self.seed == NONE].all()
         for metric, needed in _PLACED.items():
             rows = self.where(metric)
             placed = placed and all((getattr(self, name)[rows] != NONE).all() for name in needed)
@@ -103,13 +104,12 @@ class Columns:
             raise RecordError(f"{place}: an accuracy is no number of right samples out of its n.")
         if (self.value[self.where("chance")] == 0).any():
             raise RecordError(f"{place}: chance is 0; the best constant label is right for some sample.")
-        for names in ("bytes.", "seconds."):
-            if (self.value[~self._other(names)] < 0).any():
-                raise RecordError(f"{place}: {names}* is negative.")
+        for prefix in ("bytes.", "seconds."):
+            if (self.value[self.of_metrics(self._starting(prefix))] < 0).any():
+                raise RecordError(f"{place}: {prefix}* is negative.")
 
-    def _other(self, prefix: str) -> np.ndarray:
-        """Return (N,) whether a row is of a metric whose name does not start so."""
-        return ~np.isin(self.metric, [code for code, name in enumerate(self.names) if name.startswith(prefix)])
+    def _starting(self, prefix: str) -> list[str]:
+        return [name for name in self.names if name.startswith(prefix)]
 
     def check_keys(self, place: str) -> None:
         """Refuse, naming `place`, two values for one (run, seed, metric, after_task, on_task, samples_seen)."""
