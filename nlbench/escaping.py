@@ -10,7 +10,7 @@ LONGEST_NAME: Final = 200
 # controls, marks that turn the direction of writing, line separators, halves of surrogate pairs
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 _COMMAND: Final = re.compile(r"^\s*::|##\[", re.MULTILINE)
-_FORMULA: Final = ("=", "+", "-", "@")
+_FORMULA: Final = ("=", "+", "-", "@", "::")
 _LATEX: Final = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
     "\\": r"\textbackslash{}",
@@ -63,10 +63,10 @@ def csv(text: str) -> str:
 
 def latex(text: str) -> str:
     """Return text in one line that stands for itself in LaTeX."""
-    return "".join(_LATEX.get(character, character) for character in printable(text))
+    return "".join(_LATEX.get(character, character) for character in printable(text)).replace("::", ":{}:")
 
 
 def github(text: str, *, property: bool = False) -> str:
     """Return text as the message of a GitHub workflow command, or as one of its properties."""
     special = "%\r\n,:" if property else "%\r\n"
-    return "".join(f"%{ord(character):02X}" if character in special else character for character in printable(text))
+    return "".join(f"%{ord(character):02X}" if character in special else printable(character) for character in text)

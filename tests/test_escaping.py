@@ -36,7 +36,7 @@ def test_githubs_log_finds_no_command(text: str) -> None:
     assert not any(line.lstrip().startswith("::") or "##[" in line for line in shown.splitlines())
 
 
-@pytest.mark.parametrize("text", ["=HYPERLINK(1)", "+1", "-1", "@SUM(1)"])
+@pytest.mark.parametrize("text", ["=HYPERLINK(1)", "+1", "-1", "@SUM(1)", "::error::no"])
 def test_a_spreadsheet_finds_no_formula(text: str) -> None:
     assert escaping.csv(text) == f"'{text}"
 

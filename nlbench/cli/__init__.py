@@ -19,6 +19,7 @@ import typer
 from nlbench.cli import bench, check, compare, data, diff, export, migrate, prune, report, run, show, tune, validate
 from nlbench.cli import list as listing
 from nlbench.errors import NlbenchError
+from nlbench.escaping import terminal
 
 app = typer.Typer(
     name="nlbench",
@@ -106,5 +107,6 @@ def _obey(arguments: list[str], debug: bool) -> None:
 
 def _complain(message: str, debug: bool = False) -> None:
     """Write the message, or with `debug` the traceback of the exception that is being handled."""
+    shown = "\n".join(map(terminal, f"nlbench: {message}".split("\n")))
     with suppress(OSError):  # a terminal that hung up
-        sys.stderr.write(traceback.format_exc() if debug else f"nlbench: {message}\n")
+        sys.stderr.write(traceback.format_exc() if debug else f"{shown}\n")

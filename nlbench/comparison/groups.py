@@ -14,6 +14,7 @@ from nlbench.comparison.chance import WORDS, Learned, learned, mean_chance
 from nlbench.comparison.model import Entry, Estimate, Group, Paired, Ranking, Verdict
 from nlbench.comparison.tables import Comparison
 from nlbench.errors import ComparisonError, UnknownNameError
+from nlbench.escaping import printable
 from nlbench.metrics import METRICS, OF_FORGETTING, WITH_CHANCE, known, measure, with_stand_in
 from nlbench.records import Record, terms
 from nlbench.records.facts import differences, flatten, varying
@@ -92,7 +93,7 @@ def labels(records: Sequence[Record]) -> list[str]:
     fields = {model: {field: _shortest(field, found) for field in found} for model, found in varied.items()}
     names = []
     for record, own in zip(records, declared, strict=True):
-        differing = ",".join(f"{short}={own.get(field)}" for field, short in fields[record.model].items())
+        differing = printable(",".join(f"{short}={own.get(field)}" for field, short in fields[record.model].items()))
         names.append(record.model if len(namesakes[record.model]) == 1 else f"{record.model}[{differing}]")
     count = Counter(names)
     return [name if count[name] == 1 else f"{name}[{one.fingerprint[:8]}]" for name, one in zip(names, records, strict=True)]

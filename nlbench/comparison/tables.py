@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from nlbench import escaping
 from nlbench.comparison.chance import WORDS
 from nlbench.comparison.model import Entry, Estimate, Group, Paired, Ranking
 from nlbench.comparison.statistics import ROUNDING
@@ -42,17 +43,6 @@ FIELDS: Final = (
 ON_FRONT: Final = "◆"
 CHANCE: Final = "(chance)"
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB")
-_LATEX: Final = {
-    **{character: f"\\{character}" for character in "&%$#_{}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-    "−": "$-$",
-    "≤": r"$\leq$",
-    "◆": r"$\blacklozenge$",
-    "…": r"\ldots{}",
-}
 
 
 class Table(NamedTuple):
@@ -92,7 +82,7 @@ class Comparison:
 
     def to_json(self) -> str:
         """Return everything as JSON."""
-        return json.dumps(self.to_dict(), indent=2, allow_nan=False, ensure_ascii=False)
+        return escaping.json_text(json.dumps(self.to_dict(), indent=2, allow_nan=False, ensure_ascii=False))
 
     def to_pandas(self) -> pd.DataFrame:
         """Return one row for each stream, learner and metric."""
@@ -105,16 +95,17 @@ class Comparison:
         text = io.StringIO()
         writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(_rows(self))
+        for row in _rows(self):
+            writer.writerow({key: escaping.csv(value) if isinstance(value, str) else value for key, value in row.items()})
         return text.getvalue()
 
     def to_markdown(self) -> str:
         """Return the tables, ranks and notes as Markdown."""
-        return "\n".join(self._blocks(_markdown_table, lambda line: f"- {line}"))
+        return "\n".join(self._blocks(_markdown_table, lambda line: f"- {escaping.markdown(line)}"))
 
     def to_latex(self) -> str:
         """Return the tables as LaTeX for booktabs, ranks and notes as comments."""
-        return "\n".join(self._blocks(_latex_table, lambda line: f"% {line}"))
+        return "\n".join(self._blocks(_latex_table, lambda line: f"% {escaping.printable(line)}"))
 
     def _blocks(self, table: Any, line: Any) -> Iterator[str]:
         for group in self.groups:
@@ -185,10 +176,10 @@ def paired_table(group: Group) -> Table:
 
 def to_text(table: Table) -> str:
     """Return a table as aligned plain lines: what to print where hundreds of rows make a drawn table slow."""
-    lines = [table.header, *table.rows, *table.foot]
+    lines = [[escaping.terminal(cell) for cell in row] for row in (table.header, *table.rows, *table.foot)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     aligned = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
-    return "\n".join([table.title, *aligned, ""])
+    return "\n".join([escaping.terminal(table.title), *aligned, ""])
 
 
 def remarks(group: Group) -> list[str]:
@@ -308,19 +299,21 @@ def _entry_dict(entry: Entry) -> dict[str, Any]:
 
 def _markdown_table(table: Table) -> str:
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        return "| " + " | ".join(map(escaping.markdown, cells)) + " |"
 
     rule = "|" + "---|" * len(table.header)
-    return "\n".join([f"### {table.title}", "", line(table.header), rule, *map(line, (*table.rows, *table.foot)), ""])
+    return "\n".join(
+        [f"### {escaping.markdown(table.title)}", "", line(table.header), rule, *map(line, (*table.rows, *table.foot)), ""]
+    )
 
 
 def _latex_table(table: Table) -> str:
     def line(cells: Sequence[str]) -> str:
-        return " & ".join("".join(_LATEX.get(character, character) for character in cell) for cell in cells) + r" \\"
+        return " & ".join(map(escaping.latex, cells)) + r" \\"
 
     return "\n".join(
         [
-            f"% {table.title}",
+            f"% {escaping.printable(table.title)}",
             rf"\begin{{tabular}}{{{'l' + 'r' * (len(table.header) - 1)}}}",
             r"\toprule",
             line(table.header),

@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 
 from rich import box
-from rich.markup import escape
 from rich.table import Table
 
 from nlbench.comparison import Comparison, tables
-from nlbench.display.console import lay_out, line, note, out
+from nlbench.display.console import escape, lay_out, line, note, out
 
 
 def comparison(result: Comparison, form: str) -> None:
@@ -21,15 +20,21 @@ def comparison(result: Comparison, form: str) -> None:
         sys.stdout.write(getattr(result, renderers[form])().rstrip("\n") + "\n")
         return
     size = sum(len(table.rows) for table in result.tables())
-    show = _plain_table if size <= PRETTY_ROWS and out.is_terminal else lambda table: line(tables.to_text(table) + "\n")
+    show = _plain_table if size <= PRETTY_ROWS and out.is_terminal else _lines
     for group in result.groups:
         show(tables.learner_table(group))
         if any(entry.paired for entry in group.entries):
             show(tables.paired_table(group))
-        line("\n".join([*tables.remarks(group), ""]))
+        for text in (*tables.remarks(group), ""):
+            line(text)
     closing = [*(tables.ranking_text(metric, ranking) for metric, ranking in result.overall.items()), *result.mismatches]
-    if closing:
-        line("\n".join(closing))
+    for text in closing:
+        line(text)
+
+
+def _lines(table: tables.Table) -> None:
+    for text in (*tables.to_text(table).splitlines(), ""):
+        line(text)
 
 
 PRETTY_ROWS = 200

@@ -7,10 +7,25 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
+from rich import console, markup
 from rich.measure import Measurement
+from rich.segment import Segment
 from rich.table import Table
+
+from nlbench import escaping
+
+
+class Console(console.Console):
+    """A console that shows control characters in what it is given, and obeys none."""
+
+    def render(self, *arguments: Any, **options: Any) -> Iterator[Segment]:
+        """Yield the segments of what is shown, each control character in their text as its escape."""
+        for segment in super().render(*arguments, **options):
+            if segment.control or (segment.text.isprintable() and ":" not in segment.text and "#" not in segment.text):
+                yield segment
+            else:
+                yield segment._replace(text="\n".join(map(escaping.terminal, segment.text.split("\n"))))
+
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -18,7 +33,12 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 def line(text: str) -> None:
     """Print one line as it is."""
-    out.print(text, markup=False, soft_wrap=True)
+    out.print(escaping.terminal(text), markup=False, soft_wrap=True)
+
+
+def escape(text: str) -> str:
+    """Return text that stands for itself in rich's markup, and in one line."""
+    return markup.escape(escaping.terminal(text))
 
 
 def note(message: str) -> None:
@@ -26,17 +46,17 @@ def note(message: str) -> None:
     err.print(f"[dim]{escape(message)}[/]")
 
 
-def lay_out(console: Console, grid: Table) -> None:
+def lay_out(shown: Console, grid: Table) -> None:
     """Print a table so that nothing is lost: where its words do not fit, or it goes to no terminal, as wide as it is."""
-    needed = Measurement.get(console, console.options.update(max_width=100_000), grid)
-    if not console.is_terminal or console.width < needed.minimum:
+    needed = Measurement.get(shown, shown.options.update(max_width=100_000), grid)
+    if not shown.is_terminal or shown.width < needed.minimum:
         grid.width = needed.maximum
-    console.print(grid, crop=False)
+    shown.print(grid, crop=False)
 
 
 def write_json(value: Any) -> None:
     """Print a value as JSON."""
-    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+    sys.stdout.write(escaping.json_text(json.dumps(value, indent=2, allow_nan=False)) + "\n")
 
 
 def mean_text(values: Sequence[float | None]) -> str:

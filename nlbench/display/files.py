@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich import box
-from rich.markup import escape
 from rich.table import Table
 
-from nlbench.display.console import lay_out, line, note, out, size_text
+from nlbench.display.console import escape, lay_out, line, note, out, size_text
 
 if TYPE_CHECKING:
     from nlbench.api.data import Verified

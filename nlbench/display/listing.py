@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
 from rich.table import Table
 
 from nlbench.api.catalog import Listing
-from nlbench.display.console import lay_out, mean_text, note, out
+from nlbench.display.console import escape, lay_out, mean_text, note, out
 from nlbench.metrics import Metric, with_stand_in
 
 if TYPE_CHECKING:

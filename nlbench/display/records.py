@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from rich import box
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -15,7 +14,7 @@ from nlbench.api.running import Run
 from nlbench.comparison import learned, mean_chance
 from nlbench.comparison.chance import WORDS
 from nlbench.comparison.statistics import mean_interval
-from nlbench.display.console import lay_out, number_text, out, seeds_text, size_text, write_json
+from nlbench.display.console import escape, lay_out, number_text, out, seeds_text, size_text, write_json
 from nlbench.records import Record
 
 HEADLINE = (

@@ -8,11 +8,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from nlbench.api.running import Listener
-from nlbench.display.console import err, flat, lay_out, mean_text, note, out, seeds_text, size_text, write_json
+from nlbench.display.console import err, escape, flat, lay_out, mean_text, note, out, seeds_text, size_text, write_json
 from nlbench.errors import InterruptedRunError
 from nlbench.plan import Plan
 from nlbench.records import Row

@@ -8,11 +8,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from rich import box
-from rich.markup import escape
 from rich.table import Table
 
 from nlbench import specs
-from nlbench.display.console import err, lay_out, out, write_json
+from nlbench.display.console import err, escape, lay_out, out, write_json
 from nlbench.errors import NlbenchError
 from nlbench.metrics import with_stand_in
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rich.markup import escape
 from rich.syntax import Syntax
 from rich.table import Table
 
 from nlbench.api.catalog import Declaration
-from nlbench.display.console import flat, lay_out, out, write_json
+from nlbench.display.console import escape, flat, lay_out, out, write_json
 from nlbench.display.records import plain, record
 from nlbench.records import Record
 

@@ -30,7 +30,7 @@ def judgements(found: Sequence[Judgement], as_json: bool) -> None:
             )
     if os.environ.get("GITHUB_ACTIONS") == "true":
         for annotation in gate.to_annotations(found):
-            line(annotation)
+            sys.stdout.write(annotation + "\n")  # is one of GitHub's commands, as no line of a record may be
 
 
 def updates(found: Sequence[Update]) -> None:

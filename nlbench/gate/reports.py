@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, Final
 from xml.etree import ElementTree
 
+from nlbench import escaping
 from nlbench.errors import NlbenchError
 from nlbench.gate.model import PASSED, Finding, Judgement, exit_status
+from nlbench.records.facts import Difference
 
 _SUMMARY: Final = {0: "passed", 1: "worse than the reference", 2: "cannot be judged"}
 _MOST_CHANGES: Final = 20
@@ -27,14 +29,13 @@ def to_markdown(judgements: Sequence[Judgement]) -> str:
     blocks = []
     for judgement in judgements:
         header = "| metric | verdict | record | reference | degradation | bounds | margin | seeds |"
-        lines = [f"### {_title(judgement)}: {_SUMMARY[judgement.exit_status]}", "", *_provenance(judgement), ""]
+        lines = [f"### {escaping.markdown(_title(judgement))}: {_SUMMARY[judgement.exit_status]}", ""]
+        lines += [*map(escaping.markdown, _provenance(judgement)), ""]
         lines += [header, "|" + "---|" * (header.count("|") - 1)]
-        lines += [
-            "| " + " | ".join(cell.replace("|", "\\|") for cell in _cells(finding)) + " |" for finding in judgement.findings
-        ]
-        lines += ["", *(f"- {_line(finding)}" for finding in judgement.findings)]
+        lines += ["| " + " | ".join(map(escaping.markdown, _cells(finding))) + " |" for finding in judgement.findings]
+        lines += ["", *(f"- {escaping.markdown(_line(finding))}" for finding in judgement.findings)]
         if judgement.changed:
-            shown = [f"- `{change.field}`: {change.first} / {change.second}" for change in judgement.changed[:_MOST_CHANGES]]
+            shown = [_change(change) for change in judgement.changed[:_MOST_CHANGES]]
             rest = len(judgement.changed) - len(shown)
             lines += [
                 "",
@@ -47,6 +48,11 @@ def to_markdown(judgements: Sequence[Judgement]) -> str:
     return "\n".join(blocks)
 
 
+def _change(change: Difference) -> str:
+    field = escaping.printable(change.field).replace("`", "'")
+    return f"- `{field}`: {escaping.markdown(f'{change.first} / {change.second}')}"
+
+
 def to_junit(judgements: Sequence[Judgement]) -> str:
     """Return JUnit XML: a suite a record, a case a metric; `worse` is a failure, what cannot be judged an error."""
     root = ElementTree.Element("testsuites", name="nlbench check")
@@ -55,12 +61,13 @@ def to_junit(judgements: Sequence[Judgement]) -> str:
         failures = verdicts.count("worse")
         errors = sum(verdict not in PASSED for verdict in verdicts) - failures
         counts = {"tests": str(len(verdicts)), "failures": str(failures), "errors": str(errors)}
-        suite = ElementTree.SubElement(root, "testsuite", {"name": _title(judgement), **counts})
+        title = escaping.printable(_title(judgement))
+        suite = ElementTree.SubElement(root, "testsuite", {"name": title, **counts})
         for finding in judgement.findings:
-            case = ElementTree.SubElement(suite, "testcase", classname=_title(judgement), name=finding.metric or "record")
+            case = ElementTree.SubElement(suite, "testcase", classname=title, name=finding.metric or "record")
             if finding.verdict not in PASSED:
                 kind = "failure" if finding.verdict == "worse" else "error"
-                ElementTree.SubElement(case, kind, type=finding.verdict, message=_explain(finding))
+                ElementTree.SubElement(case, kind, type=finding.verdict, message=escaping.printable(_explain(finding)))
         ElementTree.SubElement(suite, "system-out").text = to_text(judgement)
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
@@ -68,11 +75,10 @@ def to_junit(judgements: Sequence[Judgement]) -> str:
 
 def to_annotations(judgements: Sequence[Judgement]) -> list[str]:
     """Return GitHub workflow commands, one a finding that did not pass."""
+    found = [(judgement, finding) for judgement in judgements for finding in judgement.findings if finding.verdict not in PASSED]
+    titles = [escaping.github(f"{_title(judgement)}: {finding.verdict}", property=True) for judgement, finding in found]
     return [
-        f"::error title={_escape(f'{_title(judgement)}: {finding.verdict}', ',:')}::{_escape(_line(finding))}"
-        for judgement in judgements
-        for finding in judgement.findings
-        if finding.verdict not in PASSED
+        f"::error title={title}::{escaping.github(_line(finding))}" for title, (_, finding) in zip(titles, found, strict=True)
     ]
 
 
@@ -87,9 +93,8 @@ def to_json(judgements: Sequence[Judgement]) -> str:
         }
         for judgement in judgements
     ]
-    return json.dumps(
-        {"exit_status": exit_status(judgements), "judgements": plain}, indent=2, allow_nan=False, ensure_ascii=False
-    )
+    facts = {"exit_status": exit_status(judgements), "judgements": plain}
+    return escaping.json_text(json.dumps(facts, indent=2, allow_nan=False, ensure_ascii=False))
 
 
 def write_reports(judgements: Sequence[Judgement], *, junit: Path | None = None, markdown: Path | None = None) -> None:
@@ -154,8 +159,3 @@ def _cells(finding: Finding) -> list[str]:
         number(finding.margin, "g"),
         "–" if finding.seeds is None else f"{finding.seeds}{' pairs' if finding.paired else ''}",
     ]
-
-
-def _escape(text: str, more: str = "") -> str:
-    """Return text as GitHub's workflow commands want it; properties escape `,` and `:` too."""
-    return "".join(f"%{ord(character):02X}" if character in f"%\r\n{more}" else character for character in text)

@@ -12,12 +12,14 @@ from typing import Final
 import torch
 
 from nlbench.batch import Batch, Batches, Learner
+from nlbench.metrics import METRICS
 from nlbench.protocol.evaluation import Count, Evaluation, Finiteness, copied, unchanged
 from nlbench.protocol.feed import Feed
 from nlbench.protocol.order import PixelOrder
 from nlbench.protocol.progress import Progress
 from nlbench.protocol.schedule import START, Position, Schedule
 from nlbench.records import Row
+from nlbench.records.schema import check_own_name
 from nlbench.streams.stream import Stream
 
 BOUNDARY: Final = "seconds.evaluate"
@@ -130,9 +132,11 @@ class Meeting:
         yield from rows
         yield from self._within(task, self.schedule.due_after(task), self.schedule.seen_before(task + 1))
         for kind, size in self.learner.memory_bytes().items():
+            check_own_name(kind, "memory_bytes:", ())
             for seed in self.stream.seeds:
                 yield Row(seed, task, None, None, f"bytes.{kind}", float(size))
         for name, values in self.learner.diagnostics().items():
+            check_own_name(name, "diagnostics:", METRICS)
             for seed, value in zip(self.stream.seeds, values.double().tolist(), strict=True):
                 yield Row(seed, task, None, None, name, value)
         self.order.show(0)

@@ -8,7 +8,8 @@ from typing import Final, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nlbench.errors import NotFiniteError
+from nlbench.errors import NlbenchError, NotFiniteError
+from nlbench.escaping import name_fault
 
 # History of SCHEMA_VERSION (raise it when a reader of the older version would misread a newer file):
 #   1  the columns below; footer key `nlbench` holds the metadata as JSON;
@@ -37,6 +38,7 @@ SCHEMA: Final = pa.schema(
     ]
 )
 CONSTANT: Final = ("model", "stream", "stream_digest", "scenario")  # one value in a file, equal to the metadata's
+_OF_THE_PROTOCOL: Final = frozenset({"accuracy", "accuracy_within", "chance", "prequential_accuracy"})
 
 
 class Row(NamedTuple):
@@ -54,6 +56,15 @@ class Row(NamedTuple):
 def belongs_first(metric: str, metrics: Collection[str]) -> bool:
     """Return whether rows of this metric lie in row group 0, which is all that readers of many records read."""
     return metric in {"accuracy", "chance"} or metric in metrics or metric.startswith(("bytes.", "seconds."))
+
+
+def check_own_name(name: object, of: str, metrics: Collection[str]) -> None:
+    """Raise NlbenchError where a learner's own name cannot stand beside those of the protocol; `of` says of what it is."""
+    fault = name_fault(name) if isinstance(name, str) else "must be a string"
+    if isinstance(name, str) and (name in _OF_THE_PROTOCOL or belongs_first(name, metrics)):
+        fault = "is the name of what the protocol records"
+    if fault:
+        raise NlbenchError(f"{of} {str(name)[:60]!r}: {fault}.", "Give it another name, such as level.1.updates.")
 
 
 def check_finite(table: pa.Table, place: str) -> None:

@@ -11,8 +11,10 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from nlbench import escaping
 from nlbench.errors import RecordError
 from nlbench.metrics import versions
+from nlbench.records import arrays
 from nlbench.records.facts import Difference, differences
 from nlbench.records.files import REFERENCE_FOLDER, record_files
 from nlbench.records.record import Record
@@ -45,6 +47,9 @@ def export(records: Iterable[Record], path: Path | str) -> Path:
 def _csv(table: pa.Table) -> bytes:
     from pyarrow import csv  # a tenth of the time a comparison takes, and only needed here
 
+    for name in (field.name for field in table.schema if pa.types.is_string(field.type)):
+        cells = [escaping.csv(text) for text in table[name].to_pylist()]
+        table = table.set_column(table.schema.get_field_index(name), name, arrays.from_strings(cells))
     text = io.BytesIO()
     csv.write_csv(table, text, csv.WriteOptions(quoting_style="needed"))
     return text.getvalue()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from nlbench import catalog
 from nlbench.errors import NlbenchError
+from nlbench.escaping import printable
 from nlbench.plan import RECIPE_TABLES, STREAM_TABLES, Plan, resolve
 from nlbench.records import Record, terms
 from nlbench.records.facts import flatten
 
+_GROUPS: Final[tuple[catalog.Group, ...]] = ("learners", "networks", "streams", "sources")
 _OPTIONS: Final = "learner.options."  # an external learner's own values: written `learner.<name>` in a recipe
 
 
@@ -25,7 +28,8 @@ class Rerun(NamedTuple):
 def rerun(record: Record) -> Rerun:
     """Return the command that runs the record's learner on its stream again, today's declarations --set to what was recorded.
 
-    The remark says whether that resolves to the record's fingerprint, and if not, which part of it differs. Cost: milliseconds.
+    The remark says whether that resolves to the record's fingerprint, and if not, which part of it differs. What a record names
+    is looked up only among the package's own names: no file is opened and no module imported for it. Cost: milliseconds.
     """
     said = record.footer
     model = said.learner_kind if ":" in said.learner_kind else record.model
@@ -34,7 +38,10 @@ def rerun(record: Record) -> Rerun:
     def planned() -> Plan:
         return resolve(model, record.stream, seeds=record.seeds, overrides=overrides, precision=said.precision)
 
+    foreign = sorted(_foreign(record))
     try:
+        if foreign:
+            raise NlbenchError(f"{', '.join(map(printable, foreign))} is not the package's own, and a report opens nothing else.")
         then = _settable(terms.stream(said), record.terms, record.evaluation, said.learner_spec)
         for tables in (STREAM_TABLES[:1], (*STREAM_TABLES[1:], *RECIPE_TABLES)):  # what is left out may follow from the stream
             facts = planned().describe()
@@ -49,6 +56,23 @@ def rerun(record: Record) -> Rerun:
     for key, value in overrides.items():
         words += ["--set", f"{key}={value}"]
     return Rerun(shlex.join(words), remark)
+
+
+def _foreign(record: Record) -> set[str]:
+    """Return what a record names that is none of the package's own recipes, streams and extensions."""
+    said = record.footer
+    named = {record.model} - set(catalog.names("model")) | {record.stream} - set(catalog.names("stream"))
+    registered = {name for group in _GROUPS for name in catalog.registered(group) if not catalog.built_in(group, name)}
+    return named | {text for text in _texts([said.learner_spec, said.stream_spec]) if ":" in text or text in registered}
+
+
+def _texts(declared: Any) -> Iterator[str]:
+    """Yield every text among the values of a declaration."""
+    if isinstance(declared, str):
+        yield declared
+    elif isinstance(declared, Mapping | list | tuple):
+        for value in declared.values() if isinstance(declared, Mapping) else declared:
+            yield from _texts(value)
 
 
 def seeds_text(seeds: Sequence[int]) -> str:

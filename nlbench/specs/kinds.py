@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from pydantic import Field, GetCoreSchemaHandler, model_validator
+from pydantic import Field, GetCoreSchemaHandler, ValidationInfo, model_validator
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from nlbench import catalog
@@ -32,6 +32,15 @@ class ExternalConfig(Closed):
             except (TypeError, ValueError):
                 raise ValueError(f"{key}: must be finite and no date or time, got {value!r}") from None
         return self
+
+
+UNRESOLVED: Final = {"unresolved": True}
+"""The context in which a declaration is validated without importing or opening anything that it names."""
+
+
+def unresolved(info: ValidationInfo) -> bool:
+    """Return whether a declaration is validated in that context."""
+    return bool(info.context and info.context.get("unresolved"))
 
 
 @dataclass(frozen=True)
@@ -64,21 +73,23 @@ class KindOf:
         return config
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        schema = core_schema.no_info_before_validator_function(self._chosen, handler(source))
+        schema = core_schema.with_info_before_validator_function(self._chosen, handler(source))
         schema["serialization"] = core_schema.simple_ser_schema("any")
         return schema
 
-    def _chosen(self, value: Any) -> Any:
+    def _chosen(self, value: Any, info: ValidationInfo) -> Any:
         if not isinstance(value, Mapping):
             return value
         kind = value.get("kind")
         known = f"{', '.join(sorted(catalog.extensions(self.group)))}, or package.module:Class"
         if not isinstance(kind, str):
             raise PydanticCustomError("kind_missing", "is required: one of {known}", {"known": known})
+        if self.base is not None and unresolved(info) and ":" in kind:
+            return self.base.model_construct(**{key: item for key, item in value.items() if key in self.base.model_fields})
         config = self.config(kind)
         if config is None:
             names = catalog.extensions(self.group)
             raise PydanticCustomError("kind_unknown", "must be one of {known}", {"known": known, "kind": kind, "names": names})
         if config is ExternalConfig:
             return ExternalConfig(kind=kind, options={key: item for key, item in value.items() if key != "kind"})
-        return config.model_validate(value)
+        return config.model_validate(value, context=info.context)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
 from nlbench.errors import NlbenchError, SpecError
+from nlbench.escaping import printable
+from nlbench.specs.kinds import UNRESOLVED
 from nlbench.specs.learners import LearnerSpec
 from nlbench.specs.problems import near, problems, shown
 from nlbench.specs.recipes import merged, mistyped, tables
@@ -18,20 +21,61 @@ from nlbench.specs.streams import StreamSpec
 
 Table = dict[str, Any]
 
+MOST_BYTES: Final = 2**18  # of a declaration's file
+DEEPEST: Final = 16  # tables and lists in one another
+# a dotted key of many parts, over which tomllib would take minutes
+_DOTTED: Final = re.compile(rf"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{DEEPEST},}}""")
+
 RECIPE_KEYS = ("title", "role", "presents", "batch", "learner", "on", "provenance", "search")
 """The tables and keys of a recipe file."""
 
 
 def read_table(path: Path) -> Table:
-    """Return the file's TOML as nested dicts. Raises `SpecError` with the line of a syntax error."""
+    """Return the file's TOML as nested dicts. Raises `SpecError` with the line of a syntax error, and for a file that is larger,
+    or nested deeper, than a declaration may be.
+    """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        if path.exists() and not path.is_file():
+            raise NlbenchError(f"{path}: is no file.")
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise SpecError([f"{path}: must have at most {MOST_BYTES:,} bytes"])
+        table = _parsed(content.decode("utf-8-sig").replace("\r\n", "\n"))
     except tomllib.TOMLDecodeError as error:
-        raise SpecError([f"{path}: not TOML: {error}"]) from None
+        raise SpecError([f"{path}: not TOML: {printable(str(error))}"]) from None
     except UnicodeDecodeError:
         raise SpecError([f"{path}: not UTF-8 text"]) from None
     except OSError as error:
         raise NlbenchError(f"{path}: cannot be read: {error.strerror}.") from None
+    except _TooMuchError as error:
+        raise SpecError([f"{path}: {error}"]) from None
+    return table
+
+
+class _TooMuchError(Exception):
+    """TOML that is nested too deep or holds a number of too many digits."""
+
+
+def _parsed(text: str) -> Table:
+    if _DOTTED.search(text):
+        raise _TooMuchError(f"tables must be nested at most {DEEPEST} deep")
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        raise
+    except RecursionError:
+        raise _TooMuchError(f"tables must be nested at most {DEEPEST} deep") from None
+    except ValueError as error:  # Python reads no integer of more than 4,300 digits
+        raise _TooMuchError(f"a number cannot be read: {str(error).partition(';')[0]}") from None
+    layer: list[Any] = [table]
+    for _ in range(DEEPEST):
+        layer = [
+            item for one in layer for item in (one.values() if isinstance(one, dict) else one) if isinstance(item, dict | list)
+        ]
+    if layer:
+        raise _TooMuchError(f"tables must be nested at most {DEEPEST} deep")
+    return table
 
 
 def apply_overrides(table: Table, overrides: Mapping[str, str], tables: Sequence[str]) -> Table:
@@ -57,8 +101,8 @@ def toml_value(text: str) -> Any:
     no quotes.
     """
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return _parsed(f"value = {text}")["value"]
+    except (tomllib.TOMLDecodeError, _TooMuchError):
         return text
 
 
@@ -76,10 +120,10 @@ def listed(text: str) -> list[str]:
     return values
 
 
-def stream_spec(table: Table, place: str) -> StreamSpec:
-    """Return the stream that a table declares; `place` names it in errors."""
+def stream_spec(table: Table, place: str, context: Mapping[str, Any] | None = None) -> StreamSpec:
+    """Return the stream that a table declares; `place` names it in errors, `context` is pydantic's."""
     try:
-        return StreamSpec.model_validate(table)
+        return StreamSpec.model_validate(table, context=context)
     except ValidationError as error:
         raise SpecError(problems(error, place, StreamSpec, table)) from None
 
@@ -109,11 +153,11 @@ def learner_spec(table: Table, place: str, *, name: str) -> LearnerSpec:
 
 def validate_file(path: Path, streams: Collection[str] = ()) -> str:
     """Return "stream" or "learner": what the file declares, after checking all of it, each `[on."<stream>"]` table included,
-    whose stream must not be a mistyped one of `streams`.
+    whose stream must not be a mistyped one of `streams`. Nothing that the file names is opened or imported.
     """
     table = read_table(path)
     if "stream" in table:
-        stream_spec(table, str(path))
+        stream_spec(table, str(path), UNRESOLVED)
         return "stream"
     found = mistyped(table, streams, str(path))
     for stream in (None, *tables(table)):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
 from nlbench import catalog, sources
 from nlbench.errors import SpecError
 from nlbench.sources import Source
+from nlbench.specs.kinds import unresolved
 from nlbench.specs.problems import near
 from nlbench.specs.streams import Scenario, StreamConfig
 
@@ -26,17 +27,18 @@ class SourceConfig(StreamConfig):
     """A stream cut from one data set."""
 
     source: Annotated[str, AfterValidator(_known)]
-    _found: Source = PrivateAttr()
+    _found: Source | None = PrivateAttr(None)
 
     @model_validator(mode="after")
-    def _find(self) -> Self:
-        self._found = sources.find(self.source)
+    def _find(self, info: ValidationInfo) -> Self:
+        if catalog.built_in("sources", self.source) or not unresolved(info):
+            self._found = sources.find(self.source)
         return self
 
     @property
     def found(self) -> Source:
         """The data set itself."""
-        return self._found
+        return sources.find(self.source) if self._found is None else self._found
 
 
 class Split(SourceConfig):
@@ -49,8 +51,8 @@ class Split(SourceConfig):
 
     @model_validator(mode="after")
     def _divides(self) -> Split:
-        classes = self.found.n_classes
-        if classes % self.tasks:
+        if self._found is not None and self._found.n_classes % self.tasks:
+            classes = self._found.n_classes
             raise ValueError(f"tasks: must divide the {classes} classes of {self.source}, got {self.tasks}")
         if self.class_order == "seed" and (self.train_quota is None or self.test_quota is None):
             raise ValueError(

@@ -7,9 +7,11 @@ import io
 import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from command_line import Command
 from compared_records import learner, spread
+from synthetic_records import reforged
 
 FORMS = ["table", "md", "csv", "json", "latex"]
 
@@ -57,3 +59,41 @@ def test_references_stand_beside_others_only_where_they_are_asked_for(command: C
     assert "cms" not in command("compare", "results").out
     assert "cms" in command("compare", "results", "--with-reference").out
     assert "cms" in command("compare", "results/reference").out
+
+
+NASTY = "x\n::error::planted\x1b[31m\r=HYPERLINK(1)\u202e\x9b2J"
+CONTROLS = "\x1b\r\x9b\u202e"
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_nothing_that_a_record_says_is_obeyed_where_it_is_shown(
+    form: str, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    folder = tmp_path / "results"
+    for number in (1, 2):
+        spec = {"learner": {"kind": "mlp", "note": f"{NASTY}{number}"}}
+        learner(folder, "=cmd|' /C calc'!A0", spread(0.2, 3), learner_spec=spec, fingerprint=f"f{number}")
+    learner(folder, "::error::named", spread(0.3, 3), gpu="\\input{/etc/passwd}", stream="##[error]s")
+    for arguments in (("compare", "results", "--format", form), ("show", "results"), ("list", "records")):
+        done = command(*arguments)
+        for line in (done.out + done.err).split("\n"):
+            assert not any(character in line for character in CONTROLS)
+            assert not line.lstrip().startswith("::")
+            assert "##[" not in line or form in ("json", "csv", "md", "latex")
+            assert "\\input{" not in line or form != "latex"
+    if form == "csv":
+        cells = [cell for row in csv.reader(io.StringIO(command("compare", "results", "--format", "csv").out)) for cell in row]
+        assert not any(cell.startswith(("=", "@")) for cell in cells)
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\x1b[31mb", "a\u202eb"])
+def test_a_record_with_a_control_character_in_a_name_is_skipped(name: str, command: Command, two: None, tmp_path: Path) -> None:
+    good = next((tmp_path / "results").glob("hope*.parquet"))
+    said = json.loads(pq.ParquetFile(good).metadata.metadata[b"nlbench"])
+    for key in ("model", "stream", "scenario", "precision", "device"):
+        reforged(good, tmp_path / "results" / f"bad-{key}.parquet", text=json.dumps({**said, key: name}))
+    done = command("compare", "results")
+    assert done.code == 0
+    assert done.err.count("must have no control character") == 5
+    assert name not in done.out + done.err

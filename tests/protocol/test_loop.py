@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nlbench import Batch
 from nlbench import seeds as draws
+from nlbench.errors import NlbenchError
 from nlbench.protocol import BOUNDARY
 from nlbench.streams.stream import Stream
 
@@ -218,3 +219,33 @@ def position(stream: Stream, i: int, seed_index: int) -> tuple[Tensor, Tensor]:
             return (x if order is None else x[order[seed_index]]), samples.labels[0, i]
         i -= len(samples)
     raise IndexError(i)
+
+
+class Named(Spy):
+    """Has a diagnostic and a kind of memory of chosen names."""
+
+    diagnostic = "level.1.updates"
+    kind = "state"
+
+    def diagnostics(self) -> dict[str, Tensor]:
+        return {self.diagnostic: torch.zeros(1)}
+
+    def memory_bytes(self) -> dict[str, int]:
+        return {self.kind: 8}
+
+
+@pytest.mark.parametrize(
+    "name", ["forgetting", "accuracy", "accuracy_within", "chance", "bytes.x", "seconds.x", "a\nb", "", "x" * 201]
+)
+def test_a_diagnostic_that_takes_a_name_of_the_protocol_is_refused_before_the_first_batch(name: str) -> None:
+    stream = running(small_stream())
+    learner = Named({}, problem_of(stream))
+    learner.diagnostic = name
+    with pytest.raises(NlbenchError, match="diagnostics:"):
+        rows_of(learner, stream)
+    assert not learner.batches
+    learner.diagnostic, learner.kind = "of_my_own", "a\x1bb"
+    with pytest.raises(NlbenchError, match="memory_bytes:"):
+        rows_of(learner, stream)
+    learner.kind = "state"
+    assert "of_my_own" in {row.metric for row in rows_of(learner, stream)}

@@ -73,3 +73,25 @@ def test_rerun_of_what_is_not_declared_here_says_so(tmp_path):
 @pytest.mark.parametrize(("seeds", "text"), [((0, 1, 2), "3"), ((3,), "3,"), ((1, 4), "1,4"), ((0,), "1")])
 def test_seeds_as_the_command_takes_them(seeds, text):
     assert seeds_text(seeds) == text
+
+
+def test_nothing_that_a_record_names_is_opened_or_imported(tmp_path, monkeypatch):
+    package = tmp_path / "planted"
+    package.mkdir()
+    for file in ("__init__.py", "inside.py"):
+        (package / file).write_text(f"open({str(tmp_path / 'imported')!r}, 'w')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    declared = plan.resolve("mlp", "split-digits", seeds=(0,)).describe()
+    stream = tmp_path / "stream.toml"
+    stream.write_text("secret\n")
+    own = {"learner_spec": {**declared["learner_spec"], "learner": {"kind": "planted.inside:X"}}, "model": "X"}
+    network = {"learner": {"kind": "naive", "network": {"kind": "planted.inside:X"}, "optimizer": {"kind": "sgd", "rate": 0.1}}}
+    source = {
+        "stream_spec": {"stream": {**declared["stream_spec"]["stream"], "source": "planted.inside:X"}, "output_space": "all"}
+    }
+    for facts in (own, {"learner_spec": network}, source, {"stream": str(stream)}, {"stream": "/dev/zero.toml"}):
+        record = make_record(tmp_path / "a.parquet", {0: matrix(0.5, 0.9)}, **facts)
+        again = rerun(record)
+        assert again.remark.startswith("Not reconstructed")
+        assert "secret" not in again.remark
+        assert not (tmp_path / "imported").exists()

@@ -214,3 +214,37 @@ def test_a_stream_without_a_kind_is_told_so() -> None:
 def test_a_byte_order_mark_is_no_syntax_error(tmp_path: Path) -> None:
     (tmp_path / "r.toml").write_text('[learner]\nkind = "mlp"\n', encoding="utf-8-sig")
     assert validate_file(tmp_path / "r.toml") == "learner"
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("x = " + "[" * 330 + "]" * 330, "nested at most 16 deep"),
+        ("x = " + "[" * 20 + "]" * 20, "nested at most 16 deep"),
+        ("x = " + "{a = " * 330 + "1" + "}" * 330, "nested at most 16 deep"),
+        ("a." * 30_000 + "a = 1", "nested at most 16 deep"),
+        ("'a' . " * 30_000 + "a = 1", "nested at most 16 deep"),
+        ("[" + "a." * 30_000 + "a]", "nested at most 16 deep"),
+        ("x = " + "9" * 5000, "a number cannot be read"),
+        ("x = '" + "y" * 2**18 + "'", "must have at most 262,144 bytes"),
+        ("x = '\x1b[31m'", "not TOML"),
+    ],
+)
+def test_a_file_that_is_too_deep_or_too_large_is_one_line(tmp_path: Path, text: str, rule: str) -> None:
+    (tmp_path / "x.toml").write_text(text)
+    with pytest.raises(SpecError, match=rule) as caught:
+        read_table(tmp_path / "x.toml")
+    assert len(caught.value.problems) == 1
+    assert "\x1b" not in str(caught.value)
+    assert isinstance(toml_value(text.removeprefix("x = ")), str)
+
+
+def test_what_looks_like_a_deep_key_and_is_none_is_read(tmp_path: Path) -> None:
+    numbers = ", ".join(f'"0.{number}"' for number in range(40))
+    (tmp_path / "x.toml").write_text(f"x = [{numbers}]\ny = 'one. two. ' # {'word ' * 50_000}\n")
+    assert len(read_table(tmp_path / "x.toml")["x"]) == 40
+
+
+def test_a_device_is_no_declaration() -> None:
+    with pytest.raises(NlbenchError, match="is no file"):
+        read_table(Path("/dev/null"))
