@@ -19,7 +19,7 @@ def test_forgetting(nlbench_check):
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Record:
-    """The record of mlp on split-digits, five seeds."""
+    """The record of mlp on split-digits, ten seeds."""
     return nlbench.run("mlp", "split-digits", results=tmp_path_factory.mktemp("results")).record
 
 
@@ -51,7 +51,7 @@ def test_what_cannot_be_judged_fails(tmp_path: Path, recorded: Record) -> None:
     reference = rewrite_record(recorded, tmp_path / "reference" / "r.parquet")
     few = session(tmp_path, options=f', against="{reference}", seeds=2')
     assert few.returncode == 1
-    assert "the record has 2 seeds, the reference asks for 5." in few.stdout
+    assert "the record has 2 seeds, the reference asks for 10." in few.stdout
 
 
 def test_loading_the_plugin_imports_no_torch() -> None:

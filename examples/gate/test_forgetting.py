@@ -6,4 +6,4 @@ NETWORK = Path(__file__).parents[1] / "network.py"
 
 
 def test_the_network_forgets_no_more_than_its_reference(nlbench_check):
-    nlbench_check(f"{NETWORK}:Network", "split-digits", seeds=10)
+    nlbench_check(f"{NETWORK}:Network", "split-digits")

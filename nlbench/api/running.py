@@ -22,6 +22,7 @@ from nlbench.plan import DeclaredStream, Machine, MachineOptions, Plan, RunOptio
 from nlbench.plan import stream_from_arrays as stream_from_arrays
 from nlbench.records import Record, Row, read_record
 from nlbench.records.lock import turn
+from nlbench.seeds import USUAL
 from nlbench.specs.streams import Protocol
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def resolve(
     model: str | type,
     stream: str | DeclaredStream,
     *,
-    seeds: int | str | Sequence[int] = 5,
+    seeds: int | str | Sequence[int] = USUAL,
     scenario: str | None = None,
     overrides: Mapping[str, str] | None = None,
     precision: str = "float32",
@@ -92,7 +93,7 @@ def run(
     model: str | type,
     stream: str | DeclaredStream,
     *,
-    seeds: int | str | Sequence[int] = 5,
+    seeds: int | str | Sequence[int] = USUAL,
     results: str | Path = "results",
     scenario: str | None = None,
     overrides: Mapping[str, str] | None = None,

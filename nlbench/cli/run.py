@@ -26,7 +26,7 @@ def run(
     stream: Stream,
     seeds: Annotated[
         str, typer.Option(help="5 means seeds 0 to 4; 3,7 those two; 3, that one. Recorded seeds are not run again.")
-    ] = "5",
+    ] = "10",
     scenario: Annotated[str | None, typer.Option(help="task-il, domain-il or class-il, instead of the stream's own.")] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Override a fact, e.g. learner.rate=0.05 or protocol.passes=2.")

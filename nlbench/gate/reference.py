@@ -17,6 +17,7 @@ from nlbench.gate.model import ROUNDING, Finding
 from nlbench.metrics import METRICS
 from nlbench.records import Record, read_record, read_records, record_files, rewrite_record, terms
 from nlbench.records.facts import Difference, differences
+from nlbench.seeds import USUAL
 
 _HERE: Final = Path("results") / "reference"
 MUST_AGREE: Final = ("passes", "boundaries")
@@ -69,12 +70,15 @@ def find_reference(record: Record, against: Path) -> tuple[Record | None, Findin
 
 
 def margins_of(reference: Record) -> tuple[dict[str, float], int]:
-    """Return the margin of each metric, in its own unit, and the least number of seeds, as the reference declares them."""
+    """Return the margin of each metric, in its own unit, and the least number of seeds, as the reference declares them: where it
+    says no number, its own, and at least two.
+    """
     check = reference.footer.check
     margins = check.margins
-    if margins.keys() - METRICS.keys() or check.min_seeds < 2 or not all(0 < margin < inf for margin in margins.values()):
+    least = max(2, len(reference.seeds)) if check.min_seeds is None else check.min_seeds
+    if margins.keys() - METRICS.keys() or least < 2 or not all(0 < margin < inf for margin in margins.values()):
         raise RecordError(f"{reference.path}: its [check] table is wrong: {check.facts()}.")
-    return margins, check.min_seeds
+    return margins, least
 
 
 def _mismatch(record: Record, reference: Record) -> int:
@@ -123,8 +127,8 @@ def update(path: Path | str, *, against: Path | str | None = None) -> Update:
     """
     against = _HERE if against is None else Path(against)
     record = read_record(path)
-    margins, min_seeds = margins_of(record)
-    _refuse_unfit(record, margins, min_seeds)
+    margins, _ = margins_of(record)
+    _refuse_unfit(record, margins, record.footer.check.min_seeds or USUAL)
     present, _ = find_reference(record, against)
     if present is not None and (kept := _no_better(record, present)):
         return Update(str(present.path), False, kept)
@@ -143,7 +147,8 @@ def _refuse_unfit(record: Record, margins: Mapping[str, float], min_seeds: int) 
         raise RecordError(f"{place} its stream declares no margins.", "Add a [check] table to the stream's file and run it anew.")
     if len(record.seeds) < min_seeds:
         count = len(record.seeds)
-        raise RecordError(f"{place} it has {count} seeds, its stream asks for {min_seeds}.", f"Run it with --seeds {min_seeds}.")
+        hint = f"Run it with --seeds {min_seeds}, or say min_seeds in the [check] table of the stream's file."
+        raise RecordError(f"{place} it has {count} seeds, a reference needs {min_seeds}.", hint)
     if learned(record) != "above-chance":
         raise RecordError(f"{place} its learning accuracy is not shown above chance.")
     nulls = [name for name in margins if None in record.metric(name).values()]

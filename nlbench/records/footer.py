@@ -73,7 +73,7 @@ class Check(Said):
     """What the gate allows where the record is the reference: a margin a metric, in its own unit."""
 
     __pydantic_extra__: dict[str, float] = Field(init=False)
-    min_seeds: int = 5
+    min_seeds: int | None = None
 
     @property
     def margins(self) -> dict[str, float]:

@@ -44,7 +44,8 @@ class Protocol(Closed):
 class Check(Closed):
     """What the gate on forgetting allows: margins in each metric's own unit."""
 
-    min_seeds: Annotated[int, Field(ge=2)] = 5
+    min_seeds: Annotated[int, Field(ge=2)] | None = None
+    """None asks for ten seeds of a reference, and for as many as the reference has of what is judged against it."""
     average_accuracy: Annotated[float, Field(gt=0)] | None = None
     average_incremental_accuracy: Annotated[float, Field(gt=0)] | None = None
     learning_accuracy: Annotated[float, Field(gt=0)] | None = None

@@ -9,6 +9,8 @@ import pytest
 from command_line import Command, run, the_record
 
 import nlbench
+from nlbench.comparison.statistics import smallest_p
+from nlbench.seeds import USUAL
 
 
 def test_a_run_shows_progress_matrix_metrics_costs_and_the_records_path(command: Command) -> None:
@@ -161,3 +163,14 @@ def test_an_interrupted_run_exits_130_and_the_same_command_resumes(
     run(command, "--results", "whole", model="./my_learner.py:MyLearner")
     assert (nlbench.load("results")[0].accuracies == nlbench.load("whole")[0].accuracies).all()
     assert nlbench.load("results")[0].model == "MyLearner"
+
+
+def test_ten_seeds_are_the_default_everywhere() -> None:
+    from inspect import signature
+
+    from nlbench.cli.run import run as of_command
+
+    defaults = [signature(function).parameters["seeds"].default for function in (of_command, nlbench.run, nlbench.resolve)]
+    assert defaults == [str(USUAL), USUAL, USUAL]
+    assert USUAL == 10
+    assert smallest_p(USUAL) < 0.05 < smallest_p(5)

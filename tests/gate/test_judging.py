@@ -54,6 +54,18 @@ def test_a_reference_with_too_few_seeds_is_none(tmp_path: Path) -> None:
     assert set(verdicts(judgement).values()) == {"too-few-seeds"}
 
 
+@pytest.mark.parametrize(("table", "asked"), [({}, 10), ({"min_seeds": 4}, 4)])
+def test_as_many_seeds_as_the_reference_has_are_asked_for_unless_it_says_less(
+    tmp_path: Path, table: dict[str, float], asked: int
+) -> None:
+    margins = {"average_accuracy": 0.02, **table}
+    record(tmp_path / "reference" / "r.parquet", [*OLD, *OLD], check=margins)
+    for count in (asked - 1, asked):
+        new = record(tmp_path / "new.parquet", [*OLD, *OLD][:count], check={"average_accuracy": 0.5, "min_seeds": 2})
+        found = gate.check(new, against=tmp_path / "reference")
+        assert verdicts(found) == {"average_accuracy": "ok" if count == asked else "too-few-seeds"}
+
+
 def test_missing_metric(tmp_path: Path, reference: Path) -> None:
     hidden = {s: np.ma.array(matrix(value, 0.95), mask=False) for s, value in enumerate(OLD)}
     hidden[2][3, 1] = np.ma.masked
@@ -128,7 +140,9 @@ def test_what_is_not_shown_above_chance_is_not_called_at_chance_and_does_not_pas
     judgement = gate.check(new, against=reference)
     assert verdicts(judgement)["forgetting"] == "not-above-chance"
     assert judgement.exit_status != 0
-    make_record(tmp_path / "alike" / "r.parquet", matrices, model="hope", chance=0.5, check={"average_accuracy": 0.02})
+    make_record(
+        tmp_path / "alike" / "r.parquet", matrices, model="hope", chance=0.5, check={"average_accuracy": 0.02, "min_seeds": 5}
+    )
     judgement = gate.check(new, against=tmp_path / "alike")
     assert verdicts(judgement) == {"average_accuracy": "ok", None: "not-above-chance"}
     assert judgement.exit_status == 2

@@ -129,10 +129,11 @@ def test_update_takes_over_margins_where_the_numbers_are_as_good(tmp_path: Path,
     [
         (OLD, {"environment": {"commit": "0123", "dirty": True}}, "clean tree"),
         (OLD, {"environment": {"commit": None, "dirty": None}}, "clean tree"),
-        (OLD[:4], {}, "4 seeds"),
+        (OLD[:4], {}, "it has 4 seeds, a reference needs 5"),
+        (OLD, {"check": {"average_accuracy": 0.02}}, "it has 5 seeds, a reference needs 10"),
         (OLD, {"check": {}}, "no margins"),
         (OLD, {"learned": 0.5}, "chance"),
-        (OLD, {"check": {"min_accuracy": 0.1}}, "min_accuracy is null"),
+        (OLD, {"check": {"min_accuracy": 0.1, "min_seeds": 5}}, "min_accuracy is null"),
     ],
 )
 def test_update_refuses(
