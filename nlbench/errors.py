@@ -25,6 +25,10 @@ class NlbenchError(Exception):
         return f"{self.message} {self.hint}".strip()
 
 
+class Remark(UserWarning):
+    """What the user should know and need not mend; the command line prints it in one line."""
+
+
 class SpecError(NlbenchError):
     """A declaration breaks its rules. `problems` holds every broken rule as `file: table.key: rule, got value`."""
 

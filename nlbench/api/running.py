@@ -148,7 +148,9 @@ def carry_out(
                 if missing != due.seeds:
                     continue
                 with sources.read_ahead(source, machine.data) if source is not None else nullcontext():
-                    added = _heard(running_half().execute(due, results, machine, force=force, tell=tell), listen)
+                    half = running_half()
+                    with half.shortages_told():
+                        added = _heard(half.execute(due, results, machine, force=force, tell=tell), listen)
                 break
     finally:
         closure.forget()
@@ -212,7 +214,9 @@ def missing_seeds(plan: Plan, results: Path, force: bool = False) -> tuple[int, 
 
 def estimate(plan: Plan, machine: Machine) -> Estimate:
     """Return steps, updates per level, bytes per seed and a time estimate for a plan, from a few timed batches."""
-    return running_half().estimate(plan, machine)
+    half = running_half()
+    with half.shortages_told():
+        return half.estimate(plan, machine)
 
 
 def tune(

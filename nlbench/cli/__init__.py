@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from nlbench.cli import bench, check, compare, data, diff, export, migrate, prune, report, run, show, tune, validate
+from nlbench.cli import bench, check, compare, data, diff, export, migrate, prune, report, run, show, streams, tune, validate
 from nlbench.cli import list as listing
 from nlbench.errors import NlbenchError
 from nlbench.escaping import terminal
@@ -85,7 +85,8 @@ def _interrupted(number: int, frame: FrameType | None) -> NoReturn:
 def _obey(arguments: list[str], debug: bool) -> None:
     try:
         try:
-            app(arguments)
+            with streams.prepared():
+                app(arguments)
         finally:
             sys.stdout.flush()
     except NlbenchError as error:

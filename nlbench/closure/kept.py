@@ -8,8 +8,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
 
-import platformdirs
-
+from nlbench import cache
 from nlbench.closure import syntax
 from nlbench.closure.syntax import Definition, Import, Source, read
 
@@ -22,7 +21,7 @@ class SyntaxCache:
     """Answers of `syntax.read` by the digest of a file's bytes. A cache that cannot be read or written only costs time."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._folder = Path(platformdirs.user_cache_dir("nlbench")) if folder is None else folder
+        self._folder = cache.folder() if folder is None else folder
         self._kept: dict[str, Any] | None = None
         self._fresh = False
 
@@ -40,7 +39,7 @@ class SyntaxCache:
 
     def save(self) -> None:
         """Keep what is new for the next process."""
-        if not (self._fresh and self._kept and self._folder.is_absolute()):  # without a home there is no such place
+        if not (self._fresh and self._kept and self._folder and self._folder.is_absolute()):
             return
         self._fresh = False
         newest = dict(list(self._kept.items())[-_MOST:])
@@ -56,6 +55,8 @@ class SyntaxCache:
             return
 
     def _load(self) -> dict[str, Any]:
+        if self._folder is None:
+            return {}
         try:
             found = json.loads((self._folder / FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):

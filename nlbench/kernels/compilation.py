@@ -1,21 +1,42 @@
 """Compiles functions with Numba and keeps their machine code on disk, apart for every version of the sources it is made from.
 
 Numba looks only at the file a function is written in to tell whether its stored code is out of date. Kernels are made of
-functions of several files, so each version of those files gets a folder of its own.
+functions of several files, so each version of those files gets a folder of its own. What is stored only saves time: where it is
+cut or cannot be written, functions are compiled again, and one line says so.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
+from pickle import UnpicklingError
+from tempfile import TemporaryFile
 from typing import Any, Final
 
 import numba
-import platformdirs
 from numba.core.caching import FunctionCache
 from numba.core.runtime import rtsys
+
+from nlbench import cache as caches
+from nlbench.errors import Remark
+
+_UNREADABLE: Final = (
+    EOFError,
+    UnpicklingError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    ImportError,
+    RuntimeError,
+)
+"""What reading cut or foreign files raises, beside OSError."""
 
 
 class Storage(FunctionCache):
@@ -23,13 +44,54 @@ class Storage(FunctionCache):
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         rtsys.initialize(target_context)  # its allocator, which stored code calls
-        return self._load_overload(sig, target_context)
+        try:
+            return self._load_overload(sig, target_context)
+        except (OSError, *_UNREADABLE):
+            remark(f"machine code stored in {FOLDER} cannot be read: it is compiled again.")
+            with suppress(OSError):
+                Path(self._cache_file._index_path).unlink()
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except (OSError, *_UNREADABLE) as error:
+            self.disable()
+            _not_stored(error)
+
+
+@cache
+def remark(text: str) -> None:
+    """Tell the user once."""
+    warnings.warn(text, Remark, stacklevel=3)
+
+
+def _not_stored(reason: object) -> None:
+    remark(
+        f"machine code cannot be stored in {FOLDER} ({reason}): every run compiles it anew. Name a folder with NUMBA_CACHE_DIR."
+    )
+
+
+@cache
+def _usable() -> bool:
+    """Whether code can be stored; if not, Numba would take a folder of its own, in which one version is taken for another."""
+    try:
+        if caches.folder() is None and not os.environ.get("NUMBA_CACHE_DIR"):
+            raise OSError("there is no home folder")
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=FOLDER).close()
+    except OSError as error:
+        _not_stored(error.strerror or error)
+        return False
+    return True
 
 
 def stored(compilable: Any, function: Callable[..., Any]) -> Any:
     """A Numba dispatcher or C function that was made of `function` and is not compiled yet; its machine code is looked for and
-    stored in this version's folder.
+    stored in this version's folder, if there can be one.
     """
+    if not _usable():
+        return compilable
     settings: Any = numba.config
     before, settings.CACHE_DIR = settings.CACHE_DIR, str(FOLDER)
     try:
@@ -49,7 +111,7 @@ def _folder() -> Path:
     shared = (here / name for name in ("compilation.py", "elementary.py", "programs.py", "tiles.py"))
     sources = sorted({*shared, *here.glob("*/_[!_]*.py")} - {*here.glob("*/_triton*.py")})
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
-    root = os.environ.get("NUMBA_CACHE_DIR") or platformdirs.user_cache_path("nlbench") / "numba"
+    root = os.environ.get("NUMBA_CACHE_DIR") or (caches.folder() or Path("~")) / "numba"
     return Path(root) / digest
 
 

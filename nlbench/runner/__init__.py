@@ -4,6 +4,7 @@ from nlbench.runner.checkpoint import Checkpoint
 from nlbench.runner.dry_run import Estimate, estimate
 from nlbench.runner.execution import execute
 from nlbench.runner.preparing import build_learner, build_stream, prepare, threads, torch_device
+from nlbench.runner.shortages import shortages_told
 
 __all__ = [
     "Checkpoint",
@@ -13,6 +14,7 @@ __all__ = [
     "estimate",
     "execute",
     "prepare",
+    "shortages_told",
     "threads",
     "torch_device",
 ]

@@ -4,9 +4,12 @@ directly keeps torchvision out of a run's start-up.
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import numpy as np
@@ -43,11 +46,25 @@ class Idx(Source):
         return np.multiply(images, np.float32(1 / 255), dtype=np.float32).reshape(-1, *self.input_shape)
 
     def _download(self, data: Path | None) -> None:
+        """Download the files beside where they belong, and put them there when all are: what fails leaves nothing behind."""
         from torchvision import datasets
 
+        root = next(iter(folders(data)), None)
+        if root is None:
+            raise self.missing(data)
+        made = [folder for folder in (root, *root.parents) if not folder.exists()]
         try:
-            getattr(datasets, self.torchvision)(str(folders(data)[0]), download=True)
+            root.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(dir=root, prefix=".download-") as beside:
+                getattr(datasets, self.torchvision)(beside, download=True)
+                place = root / self.folder
+                place.mkdir(parents=True, exist_ok=True)
+                for file in sorted((Path(beside) / self.folder).iterdir()):
+                    os.replace(file, place / file.name)
         except (OSError, RuntimeError, HTTPException) as error:
+            for folder in made:
+                with suppress(OSError):
+                    folder.rmdir()
             reason = str(error).partition("\n")[0][:80] or type(error).__name__
             raise self.missing(data, f" and downloading it failed ({reason})") from None
 

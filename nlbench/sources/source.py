@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
-import platformdirs
 from numpy.typing import NDArray
 
+from nlbench import cache
 from nlbench.errors import DataError
 from nlbench.specs import digest
 
@@ -93,7 +93,7 @@ class Source:
 
     def missing(self, data: Path | None, reason: str = "") -> DataError:
         """Return the error of a data set that no folder holds."""
-        looked = ", ".join(str(folder / self.folder) for folder in folders(data))
+        looked = ", ".join(str(folder / self.folder) for folder in folders(data)) or "any folder: there is no home"
         return DataError(
             f"{self.name}: not found in {looked}{reason}.",
             f"Put its files into {self.folder}/ of a folder named by --data or NLBENCH_DATA,"
@@ -143,7 +143,8 @@ def folders(data: Path | None) -> list[Path]:
     if data is not None:
         return [data]
     named = os.environ.get("NLBENCH_DATA")
-    return [*([Path(named)] if named else []), Path(platformdirs.user_cache_dir("nlbench"))]
+    own = cache.folder()
+    return [*([Path(named)] if named else []), *([own] if own else [])]
 
 
 def checked(path: Path, expected: str) -> bytes:

@@ -28,6 +28,21 @@ def test_a_second_process_compiles_nothing(tmp_path: Path) -> None:
     assert compilations(tmp_path) == 0
 
 
+@pytest.mark.parametrize(("ending", "kept"), [("nbi", 0), ("nbc", 200)])
+def test_code_that_was_cut_is_compiled_and_stored_again(tmp_path: Path, ending: str, kept: int) -> None:
+    assert compilations(tmp_path) > 0
+    for path in tmp_path.rglob(f"*.{ending}"):
+        path.write_bytes(path.read_bytes()[:kept])
+    assert compilations(tmp_path) > 0
+    assert compilations(tmp_path) == 0
+
+
+def test_code_that_cannot_be_stored_is_compiled_every_time(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    for _ in range(2):
+        assert compilations(tmp_path / "file") > 0
+
+
 def test_code_is_stored_under_a_digest_of_the_sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     compilation = pytest.importorskip("nlbench.kernels.compilation")
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))

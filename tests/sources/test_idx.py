@@ -83,12 +83,16 @@ def test_missing_data_without_network_is_one_line_with_both_ways_out(source: Sou
 def test_a_download_that_fails_without_a_word_is_still_one_line(
     failure: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(self: object, *args: object, **options: object) -> None:
+    def fail(self: object, root: str, **options: object) -> None:
+        (Path(root) / "MNIST" / "raw").mkdir(parents=True)
+        (Path(root) / "MNIST" / "raw" / "half").write_bytes(b"1")
         raise failure
 
     monkeypatch.setattr(torchvision.datasets.MNIST, "__init__", fail)
-    with pytest.raises(DataError, match=f"downloading it failed .{type(failure).__name__}"):
-        MNIST.read(tmp_path)
+    for folder in (tmp_path, tmp_path / "new" / "folder"):
+        with pytest.raises(DataError, match=f"downloading it failed .{type(failure).__name__}"):
+            MNIST.read(folder)
+    assert list(tmp_path.iterdir()) == []  # nothing is left behind
 
 
 def test_verify_never_downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +113,9 @@ def test_a_download_goes_to_the_first_folder_and_is_checked(
     monkeypatch.setattr(torchvision.datasets.MNIST, "__init__", deliver)
     assert len(made.fetch(tmp_path / "new")) == 4
     assert len(made.read(tmp_path / "new").train_labels) == 300
-    assert asked == [(str(tmp_path / "new"), True)]
+    ((beside, download),) = asked
+    assert (Path(beside).parent, download) == (tmp_path / "new", True)
+    assert not Path(beside).exists()
 
 
 def test_checksums_cover_every_file() -> None:

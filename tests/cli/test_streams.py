@@ -1,0 +1,52 @@
+"""Whatever a terminal's encoding, all that is written can be, and a remark is one line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nlbench.cli import streams
+
+
+def test_signs_are_spelled_in_ascii() -> None:
+    assert "0.5 ± 0.1 … ─│┌ ━ é 中".encode("ascii", streams.PLAIN) == b"0.5 +/- 0.1 ... -|+ - e ?"
+    assert "\ud800".encode("utf-8", streams.PLAIN) == b"?"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_every_list_can_be_written_in_any_encoding(encoding: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "nlbench", "list"]
+    done = subprocess.run(command, capture_output=True, env=os.environ | {"PYTHONIOENCODING": encoding}, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "split-digits" in done.stdout.decode(encoding)
+
+
+HOMELESS = """
+import os, pwd, sys, warnings
+for name in ("HOME", "XDG_CACHE_HOME", "NLBENCH_DATA", "NUMBA_CACHE_DIR"):
+    os.environ.pop(name, None)
+def nobody(*uid):
+    raise KeyError("getpwuid(): uid not found")
+pwd.getpwuid = pwd.getpwnam = nobody
+from nlbench import cli
+sys.argv[1:] = sys.argv[2:]
+cli.main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no passwd")
+def test_without_a_home_a_run_works_and_says_once_that_it_cannot_store_code(tmp_path: Path) -> None:
+    words = ["run", "--model", "mlp", "--stream", "split-digits", "--seeds", "1", "--results", "r", "--backend", "numba"]
+    done = subprocess.run([sys.executable, "-c", HOMELESS, "-", *words], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    told = [line for line in done.stderr.splitlines() if "stored" in line]
+    assert len(told) == 1
+    assert told[0].startswith("nlbench: machine code cannot be stored in")
+    assert "there is no home folder" in told[0]
+    assert [path.name for path in tmp_path.iterdir()] == ["r"]
+    missing = [sys.executable, "-c", HOMELESS, "-", "data", "verify", "mnist"]
+    assert "there is no home" in subprocess.run(missing, capture_output=True, text=True, cwd=tmp_path).stderr
