@@ -69,3 +69,11 @@ def test_the_table_of_optimizers_has_a_row_for_every_rate():
     make_seeds_table = tool("make_seeds_table")
     (table,) = re.findall(r"<!-- digits -->\n(.*)<!-- /digits -->", make_seeds_table.PAGE.read_text("utf-8"), flags=re.DOTALL)
     assert [line.split("|")[1].strip() for line in table.splitlines()[4:]] == list(make_seeds_table.RATES)
+
+
+@pytest.mark.parametrize(("what", "count"), [("parquet", 150), ("toml", 100), ("flips", 100)])
+def test_broken_files_are_read_or_refused_in_one_line(what, count, tmp_path):
+    found = tool("fuzz_files").fuzz(what, count, 7, tmp_path)
+    assert found.keys() <= {"read", "refused"}
+    assert found["refused"] > count / 2
+    assert sum(found.values()) == count

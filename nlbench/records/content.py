@@ -56,9 +56,10 @@ class Content:
             if not file.num_row_groups:
                 raise NotARecordError(f"{self.path} holds no rows.")
             first = file.read_row_group(0, columns=list(Columns.SOURCE), use_threads=False)
-        self._check_texts(first, ["metric"])
-        check_finite(first, str(self.path))
-        columns = Columns.of(first, str(self.path))
+            first.validate(full=True)  # codes within their dictionary, text in UTF-8: Arrow reads a damaged page without a word
+            self._check_texts(first, ["metric"])
+            check_finite(first, str(self.path))
+            columns = Columns.of(first, str(self.path))
         self._check_first(columns, footer)
         return footer, columns
 
@@ -66,21 +67,26 @@ class Content:
         """Return every row, with the columns of the schema; those that repeat the footer in each row must agree with it."""
         with self._parquet(_TEXTS) as file:
             groups = [file.read_row_group(index, columns=SCHEMA.names) for index in range(file.num_row_groups)]
+            for group in groups:
+                group.validate(full=True)
             table = pa.concat_tables(groups).unify_dictionaries()
-        self._check_texts(table, _TEXTS)
+            self._check_texts(table, _TEXTS)
+            self._check_repeated(table, footer)
+            for name in {name for group in groups[1:] for name in _distinct(group, "metric")}:
+                if belongs_first(name, ()):
+                    raise NotARecordError(f"{self.path}: rows of {name} must lie in row group 0.")
+            table = table.cast(SCHEMA)
+            check_finite(table, str(self.path))
+        return table
+
+    def _check_repeated(self, table: pa.Table, footer: Footer) -> None:
+        """Refuse a column that does not say in each row what the footer says."""
         for name in CONSTANT:
             if _distinct(table, name) != [getattr(footer, name)]:
                 raise NotARecordError(f"{self.path}: column {name}: must be {getattr(footer, name)} as the metadata say.")
         strangers = set(_distinct(table, "run")) - {execution.run for execution in footer.runs}
         if strangers:
             raise NotARecordError(f"{self.path}: column run: names {min(strangers)}, which the metadata do not.")
-        for name in {name for group in groups[1:] for name in _distinct(group, "metric")}:
-            if belongs_first(name, frozenset()):
-                raise NotARecordError(f"{self.path}: rows of {name} must lie in row group 0.")
-        with self._explained():
-            table = table.cast(SCHEMA)
-        check_finite(table, str(self.path))
-        return table
 
     def _footer(self, file: pq.ParquetFile) -> Footer:
         limits.check_rows(file.metadata, self.path)
@@ -121,23 +127,18 @@ class Content:
 
     @contextmanager
     def _parquet(self, texts: Sequence[str]) -> Iterator[pq.ParquetFile]:
-        """Give the Parquet file, which reads these columns as codes into their distinct strings."""
-        with (
-            self._explained(),
-            pq.ParquetFile(
+        """Give the Parquet file, which reads these columns as codes into their distinct strings; what is wrong with it becomes a
+        NotARecordError.
+        """
+        try:
+            with pq.ParquetFile(
                 pa.BufferReader(self.data),
                 read_dictionary=list(texts),
                 page_checksum_verification=True,
                 thrift_string_size_limit=16 * limits.MOST_METADATA,
                 thrift_container_size_limit=limits.MOST_METADATA,
-            ) as file,
-        ):
-            yield file
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
+            ) as file:
+                yield file
         except KeyError as error:  # pyarrow, on a file without a column
             raise NotARecordError(f"{self.path} is a Parquet file but not a record of nlbench.") from error
         except (pa.ArrowException, OSError, ValueError, OverflowError) as error:

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from synthetic_records import forge, make_record, matrix
 
 from nlbench.errors import NlbenchError, RecordError
@@ -80,3 +82,26 @@ def test_the_checksum_is_of_all_other_bytes(good: Record, tmp_path: Path) -> Non
     assert sealed(content.replace(stored, EMPTY.encode())) == content
     with pytest.raises(ValueError, match=KEY):
         sealed(OLDEST.read_bytes())
+
+
+@given(data=st.data())
+@settings(max_examples=150, deadline=5000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_file_that_is_changed_and_sealed_anew_is_read_or_refused_in_one_line(
+    data: st.DataObject, good: Record, tmp_path: Path
+) -> None:
+    content = bytearray(good.path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, len(content) - 1))
+        content[place : place + data.draw(st.integers(0, 4))] = data.draw(st.binary(max_size=6))
+    stored = pq.ParquetFile(good.path).metadata.metadata[KEY.encode()]
+    try:
+        changed = sealed(bytes(content).replace(stored, EMPTY.encode()))
+    except ValueError:  # what was changed is the place of the checksum
+        changed = bytes(content)
+    bad = tmp_path / "bad.parquet"
+    bad.write_bytes(changed)
+    try:
+        assert read_record(bad).seeds
+    except NlbenchError as error:
+        assert "bad.parquet" in str(error)  # noqa: PT017
+        assert "\n" not in str(error)  # noqa: PT017

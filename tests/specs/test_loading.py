@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from nlbench.errors import NlbenchError, SpecError
 from nlbench.specs import apply_overrides, learner_spec, read_table, stream_spec, validate_file
@@ -248,3 +250,13 @@ def test_what_looks_like_a_deep_key_and_is_none_is_read(tmp_path: Path) -> None:
 def test_a_device_is_no_declaration() -> None:
     with pytest.raises(NlbenchError, match="is no file"):
         read_table(Path("/dev/null"))
+
+
+@given(st.text(max_size=200) | st.text("[]{}=.\"'\n a1", max_size=400))
+@settings(max_examples=200, deadline=5000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_text_is_a_declaration_or_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.toml").write_text(text, encoding="utf-8")
+    try:
+        validate_file(tmp_path / "x.toml")
+    except NlbenchError as error:
+        assert "x.toml" in str(error)  # noqa: PT017

@@ -1,0 +1,279 @@
+"""Break files at random and read them: nothing may end in a traceback, take more than 5 s or hold more than 1 GB.
+
+    python tools/fuzz_files.py parquet --count 100000
+    python tools/fuzz_files.py toml --count 100000
+    python tools/fuzz_files.py flips --count 10000
+
+parquet  records with bytes changed, cut, doubled or put in, most of them sealed anew, so that the reader's parser sees them;
+         and records whose metadata or rows are changed and sealed
+toml     the package's own declarations with pieces changed, cut, doubled, nested or put in
+flips    one record with one bit changed each time: whatever is read must have the rows and the identity of the record
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import resource
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nlbench import catalog
+from nlbench.api.files import validate
+from nlbench.errors import NlbenchError
+from nlbench.records import Record, read_record, rewrite_record
+from nlbench.records.schema import METADATA_KEY
+from nlbench.records.seal import EMPTY, KEY, sealed
+
+LONGEST = 5  # seconds
+ODD: tuple[Any, ...] = (
+    None,
+    0,
+    -1,
+    2**63,
+    1e308,
+    "",
+    "x" * 300,
+    "\x1b[31m",
+    "::error::",
+    [],
+    {},
+    [[]],
+    True,
+    "../../etc/passwd",
+    0.5,
+)
+PIECES = (
+    "[",
+    "]",
+    "{",
+    "}",
+    "=",
+    ".",
+    '"',
+    "'",
+    "\n",
+    "[[",
+    "]]",
+    "#",
+    "9" * 50,
+    "-",
+    "1e999",
+    "inf",
+    "nan",
+    "\x00",
+    "é",
+    "a.b.c",
+    "kind",
+)
+
+
+class HangError(BaseException):
+    """A reader took too long; no reader may catch it."""
+
+
+def main() -> int:
+    """Return 0 if nothing was found, else 1."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["parquet", "toml", "flips"])
+    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after this time")
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    signal.signal(signal.SIGALRM, _ring)
+    with tempfile.TemporaryDirectory() as folder:
+        found = fuzz(asked.what, asked.count, asked.seed, Path(folder), asked.seconds)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    sys.stdout.write(f"{asked.what}, seed {asked.seed}: {dict(sorted(found.items()))}, peak {peak:.2f} GB\n")
+    return int(bool({"traceback", "hang", "changed"} & found.keys()) or peak > 1)
+
+
+def fuzz(what: str, count: int, seed: int, folder: Path, seconds: float = float("inf")) -> Counter[str]:
+    """Return how many files were read, refused in one line, or else."""
+    draw = random.Random(seed)
+    make = {"parquet": _parquet, "toml": _toml, "flips": _flip}[what]
+    path = folder / ("x.toml" if what == "toml" else "x.parquet")
+    started, found = time.monotonic(), Counter[str]()
+    for _ in range(count):
+        if time.monotonic() - started > seconds:
+            break
+        content = make(draw)
+        path.write_bytes(content)
+        verdict = _judged(what, path)
+        found[verdict] += 1
+        if verdict in ("traceback", "hang", "changed"):
+            sys.stderr.write(f"{verdict}: {content[:200]!r}\n")
+    return found
+
+
+def _judged(what: str, path: Path) -> str:
+    signal.alarm(LONGEST)
+    try:
+        if what == "toml":
+            (checked,) = validate([path])
+            text = "\n".join(checked.problems)
+        else:
+            record = read_record(path)
+            if what == "flips" and (record.fingerprint, record.table) != (_reference().fingerprint, _reference().table):
+                return "changed"
+            text = ""
+    except HangError:
+        return "hang"
+    except NlbenchError as error:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - whatever a reader lets through is what is looked for
+        traceback.print_exc()
+        return "traceback"
+    finally:
+        signal.alarm(0)
+    unclear = text and (path.name not in text or "\x1b" in text or (what != "toml" and "\n" in text))
+    return "traceback" if unclear else "refused" if text else "read"
+
+
+def _ring(number: int, frame: FrameType | None) -> None:
+    raise HangError
+
+
+_RECORDS = sorted((catalog.REFERENCE).glob("*.parquet"), key=lambda path: path.stat().st_size)[:12]
+_DECLARATIONS = sorted(path for folder in catalog.FOLDERS.values() for path in (catalog.ROOT / folder).glob("*.toml"))
+_kept: dict[str, Any] = {}
+
+
+def _reference() -> Record:
+    """Return the record whose bits are flipped."""
+    if "record" not in _kept:
+        place = Path(tempfile.mkdtemp()) / "good.parquet"
+        rewrite_record(read_record(_RECORDS[0]), place)
+        _kept["record"], _kept["content"] = read_record(place), place.read_bytes()
+    return _kept["record"]
+
+
+def _flip(draw: random.Random) -> bytes:
+    _reference()
+    content = bytearray(_kept["content"])
+    bit = draw.randrange(8 * len(content))
+    content[bit // 8] ^= 1 << bit % 8
+    return bytes(content)
+
+
+def _parquet(draw: random.Random) -> bytes:
+    path = draw.choice(_RECORDS)
+    kind = draw.random()
+    if kind < 0.2:
+        return _rewritten(path, lambda said: _spoil(said, draw), lambda rows: None)
+    if kind < 0.3:
+        return _rewritten(path, lambda said: None, lambda rows: _spoil_row(draw.choice(rows), draw))
+    key = f"sealed {path.name}"
+    if key not in _kept:
+        _kept[key] = _rewritten(path, lambda said: None, lambda rows: None)
+    content = bytearray(_broken(_kept[key], draw))
+    if kind < 0.9:
+        content = _sealed_anew(content)
+    return bytes(content)
+
+
+def _broken(content: bytes, draw: random.Random) -> bytes:
+    changed = bytearray(content)
+    for _ in range(draw.choice([1, 1, 2, 8])):
+        # half of the changes in the last tenth, where the footer is
+        place = draw.randrange(len(changed) * (9 if draw.random() < 0.5 else 0) // 10, len(changed))
+        change = draw.random()
+        if change < 0.6:
+            changed[place] = draw.randrange(256)
+        elif change < 0.7:
+            del changed[place : place + draw.randrange(1, 64)]
+        elif change < 0.8:
+            changed[place:place] = draw.randbytes(draw.randrange(1, 16))
+        elif change < 0.9:
+            changed[place : place + 4] = draw.choice([b"\xff\xff\xff\x7f", b"\x00" * 4, b"\xff" * 4])
+        else:
+            changed[place:place] = changed[max(0, place - draw.randrange(1, 64)) : place]
+        if not changed:
+            return b"PAR1"
+    return bytes(changed)
+
+
+def _sealed_anew(content: bytearray) -> bytearray:
+    place = content.rfind(KEY.encode())
+    if place < 0:
+        return content
+    start = place + len(KEY) + 2
+    content[start : start + len(EMPTY)] = EMPTY.encode()
+    try:
+        return bytearray(sealed(bytes(content)))
+    except ValueError:
+        return content
+
+
+def _rewritten(path: Path, say: Callable[[dict[str, Any]], None], row: Callable[[list[dict[str, Any]]], None]) -> bytes:
+    """Return a record with its metadata and its rows changed in place, and a checksum that fits."""
+    file = pq.ParquetFile(path)
+    said = json.loads(file.metadata.metadata[METADATA_KEY])
+    say(said)
+    groups = [file.read_row_group(number) for number in range(file.num_row_groups)]
+    rows = groups[0].to_pylist()
+    row(rows)
+    schema = pa.schema([field.with_nullable(True) for field in groups[0].schema])
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, schema, compression="zstd", store_schema=False) as writer:
+        writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+        for group in groups[1:]:
+            writer.write_table(group.cast(schema))
+        writer.add_key_value_metadata({METADATA_KEY.decode(): json.dumps(said), KEY: EMPTY})
+    return sealed(sink.getvalue().to_pybytes())
+
+
+def _spoil(said: Any, draw: random.Random) -> None:
+    """Change, drop or add something at a random place of nested tables and lists."""
+    while isinstance(said, dict | list) and said:
+        key = draw.choice(list(said)) if isinstance(said, dict) else draw.randrange(len(said))
+        if draw.random() < 0.5 and isinstance(said[key], dict | list) and said[key]:
+            said = said[key]
+            continue
+        if draw.random() < 0.3:
+            del said[key]
+        else:
+            said[key] = draw.choice(ODD)
+        return
+
+
+def _spoil_row(row: dict[str, Any], draw: random.Random) -> None:
+    key = draw.choice(list(row))
+    if isinstance(row[key], str):
+        row[key] = draw.choice([None, "", "x" * 300, "a\nb", "accuracy", "bytes.x", "level.1.x"])
+    else:
+        row[key] = draw.choice([None, -1, 0, 1, 2**31 - 1] + ([float("nan"), 1.5, -1e308] if key == "value" else []))
+
+
+def _toml(draw: random.Random) -> bytes:
+    text = draw.choice(_DECLARATIONS).read_text(encoding="utf-8")
+    for _ in range(draw.choice([1, 1, 2, 5])):
+        place = draw.randrange(len(text) + 1)
+        change = draw.random()
+        if change < 0.4:
+            text = text[:place] + draw.choice(PIECES) * draw.choice([1, 1, 1, 3, 400, 20_000]) + text[place:]
+        elif change < 0.6:
+            text = text[:place] + text[place + draw.randrange(1, 20) :]
+        elif change < 0.8:
+            lines = text.splitlines(keepends=True)
+            text = "".join([*lines, draw.choice(lines)]) if lines else text
+        else:
+            text = text[:place] + chr(draw.randrange(1, 0xD800)) + text[place + 1 :]
+    content = text.encode()
+    return bytes(_broken(content, draw)) if draw.random() < 0.1 and content else content
+
+
+if __name__ == "__main__":
+    sys.exit(main())
