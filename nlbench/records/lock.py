@@ -115,7 +115,8 @@ def _acquired(path: Path, timeout: float) -> BaseFileLock:
     except OSError as error:
         if isinstance(error, Timeout) or error.errno not in _WITHOUT_LOCKS:
             raise
-    return _held(SoftFileLock(path), timeout)
+    path.unlink(missing_ok=True)  # which says nothing here
+    return _held(SoftFileLock(path.with_name(f"{path.name}.held")), timeout)
 
 
 def _held(lock: BaseFileLock, timeout: float) -> BaseFileLock:

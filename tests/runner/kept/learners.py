@@ -22,6 +22,7 @@ class Stopped(Learner):
     """A linear network, and the signal."""
 
     single_seed = True
+    needs = ()
 
     def __init__(self, config, problem):
         torch.manual_seed(problem.seeds[0])
