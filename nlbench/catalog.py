@@ -97,6 +97,8 @@ def find(kind: Kind, name: str) -> Path:
     """Return the file of a declared name, or the path itself where one is given. Raises `UnknownNameError` with the nearest
     names.
     """
+    if name.endswith(".py"):
+        raise NlbenchError(f"{name}: names no class.", f"Name a {kind} of a file of your own as {name}:Name.")
     if name.endswith(".toml") or "/" in name:
         path = Path(name)
         if not path.is_file():

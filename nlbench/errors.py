@@ -89,6 +89,8 @@ class Blamed:
     """Who is called, such as `./file.py:Class.observe`."""
     file: str = ""
     """The source file in which the line is looked for."""
+    remark: str = ""
+    """What those who write such code should know."""
 
     def __enter__(self) -> None:
         return None
@@ -99,4 +101,6 @@ class Blamed:
         lines = [frame.lineno for frame in extract_tb(trace) if frame.filename == self.file]
         line = f" ({Path(self.file).name}, line {lines[-1]})" if lines else ""
         raised = " ".join(f"{kind.__name__}: {error}".split()).removesuffix(":")
-        raise NlbenchError(f"{self.place} raised {raised}{line}.", "Mend it; --debug shows the traceback.") from error
+        raise NlbenchError(
+            f"{self.place} raised {raised}{line}.", f"{self.remark} Mend it; --debug shows the traceback.".strip()
+        ) from error

@@ -233,11 +233,20 @@ def resolve(
         raise NlbenchError(
             f"model: must be a name, a file or a class, got {got}.", "Give the class itself: each seed has its own."
         )
-    declared, name = _stream(stream, overrides), _recipe_name(model)
-    learner, notes = _learner(model, name, declared, overrides)
+    try:
+        declared, name = _stream(stream, overrides), _recipe_name(model)
+        learner, notes = _learner(model, name, declared, overrides)
+    except SpecError as error:
+        raise SpecError([_blamed(problem, overrides) for problem in error.problems]) from None
     plan = Plan(name, learner, declared, tuple(seeds), precision, notes)
     code = Code.of(plan.parts)
     return replace(plan, code=code, notes=(*notes, *code.remarks))
+
+
+def _blamed(problem: str, overrides: Mapping[str, str]) -> str:
+    """Return a problem with `--set` in place of the file, where the key that is to blame was set there."""
+    _, _, told = problem.partition(": ")
+    return f"--set {told}" if told.partition(":")[0] in overrides else problem
 
 
 def _stream(stream: str | DeclaredStream, overrides: Mapping[str, str]) -> DeclaredStream:

@@ -64,9 +64,7 @@ def test_the_scenario_is_an_override_of_the_stream() -> None:
     made = resolve("mlp", "split-digits", seeds=(0,), scenario="task-il")
     assert made.stream.stream.scenario == "task-il"
     assert made.fingerprint == resolve("mlp", "split-digits", seeds=(0,), overrides={"stream.scenario": "task-il"}).fingerprint
-    with pytest.raises(
-        SpecError, match=r"split-digits.toml: stream.scenario: must be 'task-il', 'domain-il' or 'class-il', got 'taskil'"
-    ):
+    with pytest.raises(SpecError, match=r"--set stream.scenario: must be 'task-il', 'domain-il' or 'class-il', got 'taskil'"):
         resolve("mlp", "split-digits", seeds=(0,), scenario="taskil")
 
 
@@ -136,9 +134,9 @@ def test_overrides_must_name_a_table_that_exists_and_all_wrong_ones_are_told() -
         resolved(lerner__rate="1", check__forgetting="1", protocol__passes="2")
     assert [problem.split(":")[0] for problem in caught.value.problems] == ["--set lerner.rate", "--set check.forgetting"]
     assert "protocol.<key>" in caught.value.problems[0]
-    with pytest.raises(SpecError, match=r"mlp\.toml: learner\.rat: is not a known key \(did you mean rate\?\), got 1"):
+    with pytest.raises(SpecError, match=r"--set learner\.rat: is not a known key \(did you mean rate\?\), got 1"):
         resolved(learner__rat="1")
-    with pytest.raises(SpecError, match=r"split-digits\.toml: protocol\.passes: must be greater than or equal to 1, got 0"):
+    with pytest.raises(SpecError, match=r"--set protocol.passes: must be greater than or equal to 1, got 0"):
         resolved(protocol__passes="0")
 
 
@@ -272,3 +270,23 @@ def test_the_role_of_a_recipe_is_recorded_and_no_part_of_what_it_is(tmp_path: Pa
     path.write_text('role = "bound"\n[learner]\nkind = "mlp"\n')
     with pytest.raises(SpecError, match=r"r\.toml: role: must be 'naive' or 'joint', got 'bound'"):
         resolved(str(path))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("learner.ratee", "0.1", r"^--set learner\.ratee: is not a known key \(did you mean rate\?\), got 0\.1$"),
+        ("learner.rate", "fast", r"^--set learner\.rate: .*got 'fast'$"),
+        ("stream.tasks", "3", r"^--set stream\.tasks: must divide the 10 classes of digits, got 3$"),
+        ("protocol.pases", "2", r"^--set protocol\.pases: is not a known key"),
+    ],
+)
+def test_what_the_command_line_says_wrongly_is_not_blamed_on_a_file(key: str, value: str, told: str) -> None:
+    with pytest.raises(SpecError, match=told):
+        resolve("mlp", "split-digits", seeds=[0], overrides={key: value})
+
+
+def test_a_file_without_a_class_is_told_how_to_name_one(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("")
+    with pytest.raises(NlbenchError, match=r"mine\.py: names no class\. Name a model of a file of your own as .*mine\.py:Name\."):
+        resolve(str(tmp_path / "mine.py"), "split-digits", seeds=[0])

@@ -18,6 +18,7 @@ from nlbench.learners.generators import GlobalGenerators
 _WAY_OUT: Final = "No record was written. Mend the learner."
 _LEARNER: Final = "learner/"
 _DRAWS: Final = "draws/"
+_SEEDS_FIRST: Final = "Tensors have the seed axis first; a learner that is written for one seed says single_seed = True."
 
 
 class External(Learner):
@@ -89,7 +90,8 @@ class External(Learner):
             return self._call(method, *arguments)
 
     def _call(self, method: str, *arguments: Any) -> Any:
-        with self._generators, Blamed(f"{self._place}.{method}", self._file):
+        hint = "" if self._seeds == () else _SEEDS_FIRST
+        with self._generators, Blamed(f"{self._place}.{method}", self._file, hint):
             return getattr(self.learner, method)(*arguments)
 
     def _modules(self) -> Iterator[nn.Module]:

@@ -3,8 +3,9 @@
 from nlbench.protocol.evaluation import Count
 from nlbench.protocol.feed import problem_of
 from nlbench.protocol.loop import BOUNDARY, Meeting, evaluate_stream
+from nlbench.protocol.policy import evaluated_tasks
 from nlbench.protocol.progress import Progress
-from nlbench.protocol.schedule import START, Position, Schedule, Stretch, evaluated_tasks
+from nlbench.protocol.schedule import START, Position, Schedule, Stretch
 
 __all__ = [
     "BOUNDARY",

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from nlbench.protocol.policy import evaluated_tasks
+
 if TYPE_CHECKING:
     from nlbench.streams.stream import Stream
 
@@ -193,15 +195,3 @@ def probed(tasks: Sequence[int]) -> list[int]:
     """Return some of the tasks measured at a boundary, from the first to the last: of two or more those that are probed."""
     count = min(len(tasks), PROBED_TASKS)
     return sorted({tasks[round(k * (len(tasks) - 1) / (count - 1))] for k in range(count)}) if count > 1 else []
-
-
-def evaluated_tasks(policy: str, task: int, n_tasks: int) -> range:
-    """Return the tasks that an evaluation policy measures after `task`."""
-    if policy == "full" or (policy == "final" and task == n_tasks):
-        return range(1, n_tasks + 1)
-    if policy == "final":
-        return range(0)
-    if policy == "seen":
-        return range(1, task + 1)
-    window = int(policy.removeprefix("window:"))
-    return range(1, n_tasks + 1) if task == n_tasks else range(max(1, task - window + 1), task + 1)

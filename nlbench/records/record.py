@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 
-from nlbench.errors import RecordError
+from nlbench.errors import RecordError, UnknownNameError
 from nlbench.metrics import METRICS, NotMeasuredError, Value, Within, measure
 from nlbench.records import arrays, terms
 from nlbench.records.columns import NONE, Columns, accuracies, derive, null_metrics, within
@@ -136,8 +136,11 @@ class Record:
     def metric(self, name: str) -> dict[int, float | None]:
         """Return the whole-stream value of a metric for each seed, null where it was not measured.
 
-        Also takes `bytes.<kind>`; there the value after the last task counts. `chance` is that of average accuracy.
+        Also takes `bytes.<kind>`; there the value after the last task counts. `chance` is that of average accuracy. Raises
+        `UnknownNameError` for what is neither a metric nor in the record.
         """
+        if name not in METRICS and name not in self._whole and not name.startswith(("bytes.", "chance")):
+            raise UnknownNameError("metric", name, {*METRICS, *self._whole})
         found: dict[int, float | None] = dict(self._whole.get(name, {}))
         if name in METRICS and METRICS[name].needs != "references":
             if not self._is_stored(name):

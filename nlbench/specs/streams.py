@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from nlbench.specs.identity import placeless
 from nlbench.specs.kinds import KindOf
@@ -27,12 +29,18 @@ class StreamConfig(Closed):
         return None
 
 
+def _policy(text: str) -> str:
+    if not re.fullmatch(r"full|seen|final|window:[1-9][0-9]*", text):
+        raise PydanticCustomError("policy", "must be full, seen, final or window:K with K >= 1")
+    return text
+
+
 class Protocol(Closed):
     """How a stream is presented and measured."""
 
     batch: Annotated[int, Field(ge=1)]
     passes: Annotated[int, Field(ge=1)] = 1
-    evaluate: Annotated[str, Field(pattern=r"^(full|seen|final|window:[1-9][0-9]*)$")] = "full"
+    evaluate: Annotated[str, AfterValidator(_policy)] = "full"
     evaluate_every: Annotated[int, Field(ge=1)] | None = None
     """Samples between evaluations within a task; None evaluates at task boundaries only."""
     boundaries: bool = False

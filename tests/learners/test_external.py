@@ -186,10 +186,10 @@ def test_the_users_own_interrupt_passes() -> None:
 def test_a_file_that_fails_to_load_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "broken.py").write_text("import torch\n\n1 / 0\n")
-    with pytest.raises(NlbenchError, match=r"^broken\.py raised ZeroDivisionError: division by zero \(broken\.py, line 3\)"):
+    with pytest.raises(NlbenchError, match=r"broken\.py raised ZeroDivisionError: division by zero \(broken\.py, line 3\)"):
         build(ExternalConfig(kind="./broken.py:X"), PROBLEM)
     (tmp_path / "typo.py").write_text("class X:\n    def f(:\n")
-    with pytest.raises(NlbenchError, match=r"^typo\.py raised SyntaxError: .*line 2"):
+    with pytest.raises(NlbenchError, match=r"typo\.py, line 2: no Python: invalid syntax"):
         build(ExternalConfig(kind="./typo.py:X"), PROBLEM)
 
 
@@ -215,3 +215,13 @@ def test_it_may_observe_batches_at_once_unless_observe_alone_was_changed(tmp_pat
     assert rows[0] == rows[1] == rows[2]
     with pytest.raises(NlbenchError, match=r"OneLossForAll\.observe_batches must return the losses .* shape \(3, 2\).* \(1, 2\)"):
         nlbench.run("./mine.py:OneLossForAll", stream, seeds=2, results=tmp_path / "r")
+
+
+@pytest.mark.usefixtures("mine")
+def test_a_learner_of_one_seed_that_does_not_say_so_is_told() -> None:
+    with pytest.raises(NlbenchError, match=r"FailsDeep\.observe raised RuntimeError") as caught:
+        present("FailsDeep")
+    assert "single_seed = True" in caught.value.hint
+    with pytest.raises(NlbenchError) as caught:
+        present("NotMade")
+    assert "single_seed" not in caught.value.hint

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from synthetic_records import make_record, matrix
 
-from nlbench.errors import RecordError
+from nlbench.errors import RecordError, UnknownNameError
 from nlbench.records import Row
 
 TWO = {0: matrix(0.6, 0.9), 3: matrix(0.7, 0.95)}
@@ -19,8 +19,9 @@ def test_values_by_seed_and_only_those_that_were_measured(tmp_path: Path) -> Non
     assert record.metric("average_accuracy") == {0: pytest.approx((4 * 0.6 + 0.9) / 5), 3: None}
     assert record.measured("average_accuracy") == {0: pytest.approx((4 * 0.6 + 0.9) / 5)}
     assert record.reason("average_accuracy") == "needs the last row, which the stream did not measure"
-    assert record.metric("no_such_metric") == {0: None, 3: None}
-    assert record.measured("no_such_metric") == {}
+    assert record.metric("bytes.samples") == {0: None, 3: None}
+    with pytest.raises(UnknownNameError, match=r"unknown metric 'forgeting'\. Did you mean forgetting"):
+        record.metric("forgeting")
 
 
 def test_of_a_value_at_several_times_the_last_counts(tmp_path: Path) -> None:

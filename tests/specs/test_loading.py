@@ -53,7 +53,7 @@ def stream_problems(**changes: Any) -> list[str]:
         ),
         (
             {"protocol__evaluate": "every"},
-            "s.toml: protocol.evaluate: must match pattern '^(full|seen|final|window:[1-9][0-9]*)$', got 'every'",
+            "s.toml: protocol.evaluate: must be full, seen, final or window:K with K >= 1, got 'every'",
         ),
         ({"check__forgetting": 0.0}, "s.toml: check.forgetting: must be greater than 0, got 0.0"),
         ({"check__min_seeds": 1}, "s.toml: check.min_seeds: must be greater than or equal to 2, got 1"),
