@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import json
 import types
-from collections import defaultdict
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
@@ -95,12 +95,15 @@ class _Walk:
         if type(value) is int:
             return value if -_SAFE < value < _SAFE else ["int", hex(value)]
         if isinstance(value, enum.Enum):
-            return ["member", values.name_of(type(value)), value.name]
+            named = value.name in type(value).__members__  # a combination of flags is not
+            return ["member", values.name_of(type(value)), value.name if named else value.value]
         name = values.leaf(value)
         if name:
             return [name, values.LEAVES[name].write(value)]
         if values.is_code(value):
             return ["code", values.name_of(value)]
+        if isinstance(value, types.BuiltinFunctionType | types.MethodWrapperType):  # of an object, which may hold state
+            return ["bound", value.__name__, self.node(value.__self__, f"{path}<self>", depth + 1)]
         if id(value) in self._numbers:
             return ["same", self._numbers[id(value)]]
         if depth > DEEPEST or self._nodes > MOST_NODES:
@@ -139,7 +142,9 @@ class _Walk:
         storage = self._storages.setdefault(value.untyped_storage()._cdata, len(self._storages))
         grad = self.node(value.grad, f"{path}.grad", depth) if value.is_leaf and self._gradients else None
         kept, where = self._keep(value.detach(), path), value.device.type
-        node = [_KINDS[type(value)], kept, value.requires_grad, storage, where, grad, None]
+        held = {name: self.node(each, f"{path}.{name}", depth) for name, each in vars(value).items()}
+        hooks = len(value._backward_hooks or ()) + len(getattr(value, "_post_accumulate_grad_hooks", None) or ())
+        node = [_KINDS[type(value)], kept, value.requires_grad, storage, where, grad, None, held, hooks]
         self._views[storage].append((value, node))
         return node
 
@@ -152,7 +157,7 @@ class _Walk:
                     node[6] = [value.storage_offset() - start, list(value.stride())]
 
     def _array(self, value: np.ndarray, path: str) -> Any:
-        if type(value) is not np.ndarray or value.dtype.hasobject:
+        if type(value) is not np.ndarray or value.dtype.hasobject or value.dtype.names:
             return self._obstacle(path, f"an array of {value.dtype}")
         if value.dtype.kind in "biufc" and value.dtype.isnative and value.dtype.itemsize <= _LARGEST:
             held = torch.from_numpy(np.require(value, requirements=["C", "W"]))
@@ -183,23 +188,30 @@ class _Walk:
         if kind is not container and kind is not object and not values.is_written_in_python(kind):
             return self._obstacle(path, f"a {kind.__module__}.{kind.__qualname__}")
         named = values.attributes(value)
-        held = {name: self.node(each, f"{path}.{name}".lstrip("."), depth) for name, each in named.items()}
+        held = {name: self._attribute(name, each, f"{path}.{name}".lstrip("."), depth) for name, each in named.items()}
         name = None if kind is container else values.name_of(kind)
         return ["object", container.__name__ if container else None, name, self._items(value, container, path, depth), held]
+
+    def _attribute(self, name: str, value: Any, path: str, depth: int) -> Any:
+        """Return the node of an attribute; of torch's hooks, whose keys count all hooks of a process, the hooks in order."""
+        if "_hooks" in name and isinstance(value, dict) and all(type(key) is int for key in value):
+            return ["hooks", [self.node(each, f"{path}[{i}]", depth) for i, each in enumerate(value.values())]]
+        return self.node(value, path, depth)
 
     def _items(self, value: Any, container: type | None, path: str, depth: int) -> Any:
         if container is None:
             return []
         if issubclass(container, dict):
-            pairs = list(dict.items(value))
+            pairs = list((OrderedDict if issubclass(container, OrderedDict) else dict).items(value))
             made = [self.node(value.default_factory, f"{path}<factory>", depth)] if issubclass(container, defaultdict) else []
             keys = [self.node(key, f"{path}<key {i}>", depth) for i, (key, _) in enumerate(pairs)]
             held = [self.node(each, f"{path}[{_shown(key, i)}]", depth) for i, (key, each) in enumerate(pairs)]
             return [keys, held, *made]
         items = list(container.__iter__(value))  # type: ignore[attr-defined]
-        if issubclass(container, set) and all(isinstance(each, int | float | str | bytes) for each in items):
+        if issubclass(container, set) and all(isinstance(each, str | bytes) for each in items):
             items.sort(key=repr)  # their own order may be another in another process
-        return [self.node(each, f"{path}[{i}]", depth) for i, each in enumerate(items)]
+        found = [self.node(each, f"{path}[{i}]", depth) for i, each in enumerate(items)]
+        return [value.maxlen, found] if issubclass(container, deque) else found
 
     def _obstacle(self, path: str, what: str) -> Any:
         self.obstacles.append(f"{path}: {what}")

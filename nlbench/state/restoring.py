@@ -10,7 +10,7 @@ import json
 import sys
 import sysconfig
 import types
-from collections import OrderedDict, defaultdict, deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from inspect import getattr_static
@@ -35,6 +35,7 @@ _FACTORIES: Final = {values.name_of(kind): kind for kind in (list, dict, set, tu
 _PLACE: Final = 6
 """Where in the node of a tensor stands its place in memory that it shares."""
 
+_STANDARD: Final[dict[str, type]] = {values.name_of(Counter): Counter}
 _BUILT_IN: Final[dict[str, type]] = {kind.__name__: kind for kind in values.CONTAINERS}
 
 
@@ -85,7 +86,10 @@ class _Walk:
                 else values.LEAVES[kind].make(node[1])
             )
         if kind == "member":
-            return self._class(node[1], type(own), path)[node[2]]
+            kind_of = self._class(node[1], type(own), path)
+            return kind_of[node[2]] if isinstance(node[2], str) else kind_of(node[2])
+        if kind == "bound":
+            return self._bound(node, own, path)
         if kind == "code":
             return self._code(node, own, path)
         if kind == "same":
@@ -111,7 +115,7 @@ class _Walk:
         return own
 
     def _tensor(self, node: Any, own: Any, path: str, number: int) -> Tensor:
-        kind, (_, key, requires_grad, storage, device, grad, view) = _TENSORS[node[0]], node
+        kind, (_, key, requires_grad, storage, device, grad, view, held, hooks) = _TENSORS[node[0]], node
         saved = self._saved[key]
         if self._fits(own, kind, saved, storage, view):
             with torch.no_grad():
@@ -124,6 +128,12 @@ class _Walk:
         gradient = self.value(grad, getattr(own, "grad", None) if found is own and own.is_leaf else None, f"{path}.grad")
         if found.is_leaf:
             found.grad = gradient
+        if len(found._backward_hooks or ()) + len(getattr(found, "_post_accumulate_grad_hooks", None) or ()) != hooks:
+            raise UnlikeError(f"{path}: has other hooks than a fresh one")
+        now = vars(own) if isinstance(own, Tensor) else {}
+        attributes = {name: self.value(each, now.get(name, _MISSING), f"{path}.{name}") for name, each in held.items()}
+        vars(found).clear()
+        vars(found).update(attributes)
         return found
 
     _parameter = _buffer = _tensor
@@ -246,6 +256,9 @@ class _Walk:
         kind = base if name is None else object if name == "builtins:object" else self._class(name, type(own), path)
         if type(own) is not kind:
             own = self._new(kind, base, path)
+        if base is deque and own.maxlen != items[0]:
+            own = deque.__new__(kind)
+            deque.__init__(own, (), items[0])
         self._known[number] = own
         if container:
             self._refill(own, base, items, path)
@@ -253,12 +266,29 @@ class _Walk:
             object.__delattr__(own, attribute)
         now = values.attributes(own)
         for attribute, each in held.items():
+            if isinstance(each, list) and each[:1] == ["hooks"]:
+                vars(own)[attribute] = self._hooks(each[1], now.get(attribute), f"{path}.{attribute}".lstrip("."))
+                continue
             found = self.value(each, now.get(attribute, _MISSING), f"{path}.{attribute}".lstrip("."))
             if isinstance(getattr_static(kind, attribute, None), types.MemberDescriptorType):  # a slot
                 object.__setattr__(own, attribute, found)
             else:
                 vars(own)[attribute] = found
         return own
+
+    def _hooks(self, nodes: Sequence[Any], own: Any, path: str) -> dict[int, Any]:
+        own = own if isinstance(own, dict) else OrderedDict[int, Any]()
+        if len(own) != len(nodes):
+            raise UnlikeError(f"{path}: other hooks than a fresh one has")
+        for i, (key, node) in enumerate(zip(list(own), nodes, strict=True)):
+            own[key] = self.value(node, own[key], f"{path}[{i}]")
+        return own
+
+    def _bound(self, node: Any, own: Any, path: str) -> Any:
+        """Return a method of a built-in object, such as `random.Random(0).random`."""
+        is_one = isinstance(own, types.BuiltinFunctionType | types.MethodWrapperType)
+        owner = self.value(node[2], own.__self__ if is_one else _MISSING, f"{path}<self>")
+        return own if is_one and own.__self__ is owner and own.__name__ == node[1] else getattr(owner, node[1])
 
     def _new(self, kind: type, base: Any, path: str) -> Any:
         if kind is not base and not values.is_written_in_python(kind):
@@ -285,7 +315,8 @@ class _Walk:
             for key, each in zip(keys, found, strict=True):
                 base.__setitem__(own, key, each)
             return
-        found = self._values(items, () if base is set else list(base.__iter__(own)), path)
+        nodes = items[1] if base is deque else items
+        found = self._values(nodes, () if base is set else list(base.__iter__(own)), path)
         base.clear(own)
         for each in found:
             base.add(own, each) if base is set else base.append(own, each)
@@ -304,6 +335,8 @@ class _Walk:
     def _class(self, name: str, near: type, path: str) -> Any:
         if values.name_of(near) == name:
             return near
+        if name in _STANDARD:
+            return _STANDARD[name]
         found = self._loaded(name)
         if not isinstance(found, type):
             raise UnlikeError(f"{path}: the class {name} is not known before the first batch")
@@ -334,7 +367,7 @@ def _extents(root: Any, saved: Mapping[str, Tensor]) -> dict[int, int]:
             left += node.values()
         elif isinstance(node, list):
             left += node
-            if len(node) == _PLACE + 1 and isinstance(node[0], str) and node[0] in _TENSORS and node[_PLACE]:
+            if len(node) > _PLACE and isinstance(node[0], str) and node[0] in _TENSORS and node[_PLACE]:
                 offset, strides = node[_PLACE]
                 found[node[3]] = max(found.get(node[3], 0), offset + _span(saved[node[1]].shape, strides))
     return found

@@ -15,6 +15,7 @@ import weakref
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from functools import cache
+from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -149,11 +150,9 @@ def generator(value: object) -> str | None:
 
 
 _CODE: Final = (
-    types.BuiltinFunctionType,
     types.ModuleType,
     types.MethodDescriptorType,
     types.WrapperDescriptorType,
-    types.MethodWrapperType,
     types.EllipsisType,
     types.NotImplementedType,
     types.GenericAlias,
@@ -169,6 +168,8 @@ def is_code(value: object) -> bool:
     """Return whether a value holds no state: a function of C, a class, a module, a logger, a weak reference to what is held
     elsewhere.
     """
+    if isinstance(value, types.BuiltinFunctionType):
+        return value.__self__ is None or isinstance(value.__self__, types.ModuleType | type)
     return isinstance(value, _CODE) or type(value).__module__ == "typing"
 
 
@@ -178,9 +179,16 @@ def name_of(value: object) -> str:
         return getattr(value, "name", getattr(value, "__name__", ""))
     if isinstance(value, weakref.ReferenceType):
         return "weak reference"
+    if isinstance(value, types.FunctionType) and "<" in value.__qualname__:  # others may have the same name
+        return f"{module_of(value)}:{value.__qualname__}#{_digest(value.__code__)}"
     if isinstance(value, type | types.FunctionType | types.BuiltinFunctionType):
         return f"{module_of(value)}:{value.__qualname__}"
     return getattr(value, "__qualname__", None) or getattr(value, "__name__", None) or repr(value)
+
+
+def _digest(code: types.CodeType) -> str:
+    constants = [_digest(each) if isinstance(each, types.CodeType) else repr(each) for each in code.co_consts]
+    return blake2b(repr((code.co_code, code.co_names, code.co_varnames, constants)).encode(), digest_size=4).hexdigest()
 
 
 def module_of(value: Any) -> str:

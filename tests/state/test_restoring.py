@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import itertools
 import random
 from collections import Counter, OrderedDict, defaultdict, deque
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, Flag
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -351,7 +352,7 @@ DAMAGED = (
     b"[1]",
     b'["object"]',
     b'["same", 5]',
-    b'["tensor","nowhere",false,0,"cpu",null]',
+    b'["tensor","nowhere",false,0,"cpu",null,null,{},0]',
     b'["object","dict",null,[[1],[2]],{}]',
     b"[" * 5000,
 )
@@ -371,3 +372,92 @@ def test_a_chain_too_long_to_follow_is_named():
         last.next = Node()
         last = last.next
     assert "nested too deeply" in obstacles(later)[0]
+
+
+def test_attributes_of_tensors_come_back():
+    later, fresh = (holder(w=nn.Parameter(torch.zeros(2))) for _ in range(2))
+    later.w.anchor, later.w.count = torch.ones(2), 3
+    fresh.w.stale = 1
+    restore(fresh, saved(later))
+    assert (fresh.w.anchor.tolist(), fresh.w.count, hasattr(fresh.w, "stale")) == ([1.0, 1.0], 3, False)
+
+
+def test_methods_of_built_in_objects_go_on():
+    later, fresh = (holder(draw=random.Random(0).random, samples=[]) for _ in range(2))
+    for own in (later, fresh):
+        own.add = own.samples.append
+    later.draw(), later.add(5)
+    restore(fresh, saved(later))
+    fresh.add(6)
+    assert fresh.samples == [5, 6]
+    assert fresh.draw() == later.draw()
+    assert "count" in obstacles(holder(next=itertools.count().__next__))[0]
+
+
+def test_a_queue_keeps_its_length_and_an_ordered_dict_its_order():
+    later, fresh = holder(q=deque([1, 2], 2), made=deque([3], 1)), holder(q=deque(maxlen=7))
+    later.o = OrderedDict(a=1, b=2, c=3)
+    later.o.move_to_end("a")
+    restore(fresh, saved(later))
+    assert (fresh.q.maxlen, fresh.made.maxlen, list(fresh.o)) == (2, 1, ["b", "c", "a"])
+
+
+class Mode(Flag):
+    A = 1
+    B = 2
+
+
+def test_combined_flags_and_counters_are_made():
+    fresh = holder()
+    restore(fresh, saved(holder(mode=Mode.A | Mode.B, none=Mode(0), c=Counter("aab"))))
+    assert (fresh.mode, fresh.none, fresh.c) == (Mode.A | Mode.B, Mode(0), Counter("aab"))
+
+
+def test_functions_of_one_name_are_told_apart():
+    def choose(first):
+        return (lambda x: x + 1) if first else (lambda x: x - 1)
+
+    later, fresh = holder(f=choose(True)), holder(f=choose(False))
+    with pytest.raises(UnlikeError, match="f: holds the function"):
+        restore(fresh, saved(later))
+    restore(other := holder(f=choose(True)), saved(later))
+    assert other.f(1) == 2
+
+
+def test_hooks_stay_those_of_the_fresh_one():
+    def made():
+        own = holder(m=nn.Linear(2, 2), seen=[])
+        own.m.register_forward_hook(lambda module, inputs, output: own.seen.append(1))
+        return own
+
+    later, fresh = made(), made()
+    later.m(torch.ones(2))
+    restore(fresh, saved(later))
+    fresh.m(torch.ones(2))
+    assert fresh.seen == [1, 1]
+    later.m.register_forward_hook(print)
+    with pytest.raises(UnlikeError, match=r"m\._forward_hooks: other hooks"):
+        restore(made(), saved(later))
+    later = made()
+    later.m.weight.register_hook(print)
+    with pytest.raises(UnlikeError, match="other hooks"):
+        restore(made(), saved(later))
+
+
+def test_weights_that_are_parametrized_come_back_in_the_same_process():
+    def made():
+        torch.manual_seed(0)
+        return holder(m=nn.utils.parametrizations.weight_norm(nn.Linear(3, 2)))
+
+    later = made()
+    torch.optim.SGD(later.m.parameters(), 0.1).zero_grad()
+    with torch.no_grad():
+        for weight in later.m.parameters():
+            weight += 1
+    restore(fresh := made(), saved(later))
+    x = torch.ones(1, 3)
+    assert torch.equal(fresh.m(x), later.m(x))
+
+
+def test_structured_arrays_are_named():
+    assert obstacles(holder(a=np.zeros(2, dtype=[("x", "f4")])))
