@@ -19,7 +19,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Final
 
-from nlbench.closure.outside import NAMED, Reached, is_own, unaccounted
+from nlbench.closure.outside import NAMED, Reached, is_own, is_standard, unaccounted
 from nlbench.errors import NlbenchError
 
 WAY_OUT: Final = "Import it by a plain import statement."
@@ -131,9 +131,9 @@ def _executed(path: Path) -> ModuleType:
 
 
 def _asker() -> str:
-    """Return the file in which the import stands that is under way."""
+    """Return the file in which the import stands that is under way, whatever of Python's own it goes through."""
     frame = sys._getframe(2)
-    while frame.f_back is not None and "importlib" in frame.f_code.co_filename:
+    while frame.f_back is not None and (frame.f_code.co_filename.startswith("<") or is_standard(frame.f_code.co_filename)):
         frame = frame.f_back
     return os.path.realpath(frame.f_code.co_filename)
 

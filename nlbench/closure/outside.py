@@ -141,6 +141,12 @@ def is_own(file: str) -> bool:
     return not elsewhere and not any(part.startswith(_GENERATED) for part in path.parts)
 
 
+def is_standard(file: str) -> bool:
+    """Whether a file is one of the standard library's."""
+    path = Path(file).resolve()
+    return path.is_relative_to(_STANDARD) and not INSTALLED & set(path.parts)
+
+
 def _absolute(name: str, path: Path, source: Source) -> Iterator[Import]:
     """Yield what a file imports, relative names made absolute."""
     parts = [] if name.startswith(NAMED) else name.split(".")

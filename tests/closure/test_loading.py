@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from pydoc import ErrorDuringImport
 from types import ModuleType
 
 import pytest
@@ -110,9 +111,21 @@ def test_a_module_that_no_statement_names_is_refused_in_one_line(
         sys.modules.pop(name, None)
 
 
-def test_one_that_comes_while_learning_is_refused_too(tmp_path: Path) -> None:
-    mine = load(write(tmp_path, mine="def f():\n    return __import__('hel' + 'per')", helper="x = 1"))
-    with pytest.raises(UnaccountedImportError, match=r"helper\.py: was imported"):
+@pytest.mark.parametrize("folder", ["mine", "importlib", "my-importlib-tests"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "__import__('hel' + 'per')",
+        "importlib.import_module('hel' + 'per')",
+        "pkgutil.resolve_name('helper:x')",
+        "pydoc.locate('helper.x')",
+        "exec('import helper')",
+    ],
+)
+def test_one_that_comes_while_learning_is_refused_too(tmp_path: Path, folder: str, text: str) -> None:
+    imports = "import importlib, pkgutil, pydoc\n"
+    mine = load(write(tmp_path / folder, mine=f"{imports}def f():\n    return {text}", helper="x = 1"))
+    with pytest.raises((UnaccountedImportError, ErrorDuringImport), match=r"helper\.py: was imported"):
         mine.f()
 
 
