@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from nlbench.errors import BackendError
 from nlbench.kernels.block_step import BlockWeights
-from nlbench.kernels.gpu_tiles import empty, padded, product
+from nlbench.kernels.gpu_tiles import empty, load_rows, padded, product, store_gates, store_rows
 
 ACTIVATIONS: Final = {"gelu": 0, "relu": 1, "silu": 2}
 WIDEST: Final = 256
@@ -34,14 +34,6 @@ def activated(z, ACTIVATION: tl.constexpr):
     else:
         share = 1 / (1 + tl.exp(-z))
         return z * share, share * (1 + z * (1 - share))
-
-
-@triton.jit
-def load_tile(pointer, first_row, rows, first_column, columns, width, BR: tl.constexpr, BC: tl.constexpr):
-    """Rows and columns from first on of a matrix `width` wide, padded with zeros to (BR, BC), in float32."""
-    row, column = first_row + tl.arange(0, BR), first_column + tl.arange(0, BC)
-    inside = (row < rows)[:, None] & (column < columns)[None, :]
-    return tl.load(pointer + row[:, None] * width + column[None, :], mask=inside, other=0.0).to(tl.float32)
 
 
 @triton.jit
@@ -77,18 +69,16 @@ def forward(
     """The block's output for BN rows of one seed."""
     seed = (tl.program_id(0) // tiles).to(tl.int64)
     first = (tl.program_id(0) % tiles) * BN
-    own = load_tile(x + seed * rows * D, first, rows, 0, D, D, BN, BD)
+    own = load_rows(x + seed * rows * D, first, rows, 0, D, BN, BD)
     unit, _scale = normalised(own, eps, D, BD)
-    z = unit * load_tile(norm_weight + seed * D, 0, 1, 0, D, D, 1, BD) + load_tile(norm_bias + seed * D, 0, 1, 0, D, D, 1, BD)
-    total = own + load_tile(down_bias + seed * D, 0, 1, 0, D, D, 1, BD)
+    z = unit * load_rows(norm_weight + seed * D, 0, 1, 0, D, 1, BD) + load_rows(norm_bias + seed * D, 0, 1, 0, D, 1, BD)
+    total = own + load_rows(down_bias + seed * D, 0, 1, 0, D, 1, BD)
     for h in range(0, H, BH):
-        hidden = product(z, tl.trans(load_tile(up_weight + seed * H * D, h, H, 0, D, D, BH, BD)), LOW)
-        hidden += load_tile(up_bias + seed * H, 0, 1, h, H, H, 1, BH)
+        hidden = product(z, tl.trans(load_rows(up_weight + seed * H * D, h, H, 0, D, BH, BD)), LOW)
+        hidden += load_rows(up_bias + seed * H, 0, 1, h, H, 1, BH)
         active, _slope = activated(hidden, ACTIVATION)
-        total += product(active, tl.trans(load_tile(down_weight + seed * D * H, 0, D, h, H, H, BD, BH)), LOW)
-    row, column = first + tl.arange(0, BN), tl.arange(0, BD)
-    place = seed * rows * D + row[:, None] * D + column[None, :]
-    tl.store(y + place, total.to(y.dtype.element_ty), mask=(row < rows)[:, None] & (column < D)[None, :])
+        total += product(active, tl.trans(load_rows(down_weight + seed * D * H, 0, D, h, H, BD, BH)), LOW)
+    store_rows(y + seed * rows * D, total, first, rows, 0, D, BN, BD)
 
 
 @triton.jit(do_not_specialize=("rows", "tiles"))
@@ -116,27 +106,27 @@ def rows_backward(
     """The gradient of BN rows x, and these rows' share of those of norm_weight and norm_bias."""
     seed = (tl.program_id(0) // tiles).to(tl.int64)
     first = (tl.program_id(0) % tiles) * BN
-    unit, scale = normalised(load_tile(x + seed * rows * D, first, rows, 0, D, D, BN, BD), eps, D, BD)
-    weight = load_tile(norm_weight + seed * D, 0, 1, 0, D, D, 1, BD)
-    z = unit * weight + load_tile(norm_bias + seed * D, 0, 1, 0, D, D, 1, BD)
-    d = load_tile(dy + seed * rows * D, first, rows, 0, D, D, BN, BD)
+    unit, scale = normalised(load_rows(x + seed * rows * D, first, rows, 0, D, BN, BD), eps, D, BD)
+    weight = load_rows(norm_weight + seed * D, 0, 1, 0, D, 1, BD)
+    z = unit * weight + load_rows(norm_bias + seed * D, 0, 1, 0, D, 1, BD)
+    d = load_rows(dy + seed * rows * D, first, rows, 0, D, BN, BD)
     dz = tl.zeros((BN, BD), tl.float32)
     for h in range(0, H, BH):
-        up = load_tile(up_weight + seed * H * D, h, H, 0, D, D, BH, BD)
-        hidden = product(z, tl.trans(up), LOW) + load_tile(up_bias + seed * H, 0, 1, h, H, H, 1, BH)
+        up = load_rows(up_weight + seed * H * D, h, H, 0, D, BH, BD)
+        hidden = product(z, tl.trans(up), LOW) + load_rows(up_bias + seed * H, 0, 1, h, H, 1, BH)
         _active, slope = activated(hidden, ACTIVATION)
-        d_hidden = slope * product(d, load_tile(down_weight + seed * D * H, 0, D, h, H, H, BD, BH), LOW)
+        d_hidden = slope * product(d, load_rows(down_weight + seed * D * H, 0, D, h, H, BD, BH), LOW)
         dz += product(d_hidden, up, LOW)
     row, column = first + tl.arange(0, BN), tl.arange(0, BD)
     inside = (row < rows)[:, None] & (column < D)[None, :]
     dz = tl.where(inside, dz, 0.0)
     d_norm += (seed * tiles + tl.program_id(0) % tiles) * 2 * D
-    tl.store(d_norm + column, tl.sum(dz * unit, 0), mask=column < D)
-    tl.store(d_norm + D + column, tl.sum(dz, 0), mask=column < D)
+    store_gates(d_norm, tl.sum(dz * unit, 0), 0, D, BD)
+    store_gates(d_norm + D, tl.sum(dz, 0), 0, D, BD)
     dz *= weight
     along = tl.sum(dz * unit, 1) / D
     found = d + scale[:, None] * (dz - (tl.sum(dz, 1) / D)[:, None] - along[:, None] * unit)
-    tl.store(dx + seed * rows * D + row[:, None] * D + column[None, :], found.to(dx.dtype.element_ty), mask=inside)
+    store_rows(dx + seed * rows * D, found, first, rows, 0, D, BN, BD)
 
 
 @triton.jit(do_not_specialize=("rows",))
@@ -165,27 +155,24 @@ def weights_backward(
     slices: tl.constexpr = (H + BH - 1) // BH
     seed = (tl.program_id(0) // slices).to(tl.int64)
     h = (tl.program_id(0) % slices) * BH
-    up = load_tile(up_weight + seed * H * D, h, H, 0, D, D, BH, BD)
-    down = load_tile(down_weight + seed * D * H, 0, D, h, H, H, BD, BH)
-    bias = load_tile(up_bias + seed * H, 0, 1, h, H, H, 1, BH)
-    weight = load_tile(norm_weight + seed * D, 0, 1, 0, D, D, 1, BD)
-    shift = load_tile(norm_bias + seed * D, 0, 1, 0, D, D, 1, BD)
+    up = load_rows(up_weight + seed * H * D, h, H, 0, D, BH, BD)
+    down = load_rows(down_weight + seed * D * H, 0, D, h, H, BD, BH)
+    bias = load_rows(up_bias + seed * H, 0, 1, h, H, 1, BH)
+    weight = load_rows(norm_weight + seed * D, 0, 1, 0, D, 1, BD)
+    shift = load_rows(norm_bias + seed * D, 0, 1, 0, D, 1, BD)
     into, out, bias_total = tl.zeros((BH, BD), tl.float32), tl.zeros((BD, BH), tl.float32), tl.zeros((BH,), tl.float32)
     for first in range(0, rows, BN):
-        unit, _scale = normalised(load_tile(x + seed * rows * D, first, rows, 0, D, D, BN, BD), eps, D, BD)
+        unit, _scale = normalised(load_rows(x + seed * rows * D, first, rows, 0, D, BN, BD), eps, D, BD)
         z = unit * weight + shift
-        d = load_tile(dy + seed * rows * D, first, rows, 0, D, D, BN, BD)  # zero in rows of padding
+        d = load_rows(dy + seed * rows * D, first, rows, 0, D, BN, BD)  # zero in rows of padding
         active, slope = activated(product(z, tl.trans(up), LOW) + bias, ACTIVATION)
         d_hidden = slope * product(d, down, LOW)
         into += product(tl.trans(d_hidden), z, LOW)
         out += product(tl.trans(d), active, LOW)
         bias_total += tl.sum(d_hidden, 0)
-    unit_index, column = h + tl.arange(0, BH), tl.arange(0, BD)
-    inside = (unit_index < H)[:, None] & (column < D)[None, :]
-    tl.store(d_up + seed * H * D + unit_index[:, None] * D + column[None, :], into.to(d_up.dtype.element_ty), mask=inside)
-    place = seed * D * H + column[:, None] * H + unit_index[None, :]
-    tl.store(d_down + place, out.to(d_down.dtype.element_ty), mask=(column < D)[:, None] & (unit_index < H)[None, :])
-    tl.store(d_up_bias + seed * H + unit_index, bias_total.to(d_up_bias.dtype.element_ty), mask=unit_index < H)
+    store_rows(d_up + seed * H * D, into, h, H, 0, D, BH, BD)
+    store_rows(d_down + seed * D * H, out, 0, D, h, H, BD, BH)
+    store_gates(d_up_bias + seed * H, bias_total, h, H, BH)
 
 
 def _sizes(x: Tensor, hidden: int, activation: int) -> dict[str, Any]:

@@ -26,7 +26,18 @@ from nlbench.kernels.gpu_tiles import (
     store_rows,
     tile_span,
 )
-from nlbench.kernels.memory_scan._triton_forward import LENGTHS, ahead, carried, residual_rows
+from nlbench.kernels.memory_scan._triton_forward import (
+    LENGTHS,
+    ahead,
+    carried,
+    load_gate_products,
+    load_keys_and_rates,
+    load_probes,
+    load_residual,
+    momentum_excess,
+    own_tile,
+    residual_rows,
+)
 
 
 @triton.jit
@@ -150,7 +161,7 @@ def reverse(
             if READ == EXACT:
                 to_ds += load_rows(velocity_ends + number * K * V, 0, K, v, V, BK, BV)
             store_rows(velocity_ends + number * K * V, ds, 0, K, v, V, BK, BV)
-            _, _, mu_after, mu_total = gate_products(load_gates(momentum + rows, start, stop, 1.0, C), C, LOW)
+            _, _, mu_after, mu_total = load_gate_products(momentum + rows, start, stop, C, LOW)
             da = load_gates(speed_after + rows, start, stop, 0.0, C)[:, None] * z + mu_after[:, None] * product(k, ds, LOW)
             da -= product(tl.trans(load_rows(crossed + number * C * C, 0, C, 0, C, C, C)), dr, LOW)
             _, column = carried(momentum + rows, start, stop, C, LOW)
@@ -221,26 +232,22 @@ def gradients(
     d_tokens (programs, 8, tokens) and d_tiles (programs, tiles, 3) take what reaches numbers of a token (η, γ̄, s, and momentum's
     c̄, writes by the end and s) and of a tile (γ_C, and momentum's c_C and γ_C); exact reads have left their part of γ̄ and c̄.
     """
-    tile = tl.program_id(0) % tiles
-    program = (tl.program_id(0) // tiles).to(tl.int64)
-    start, stop = tile_span(tile, tokens, chunk, per_chunk, C)
+    program, tile, start, stop = own_tile(tl.program_id(0), tokens, chunk, per_chunk, tiles, C)
     rows, number = program * tokens, program * tiles + tile
     block, frozen = number * K * V, (number - tile % per_chunk) * K * V
     d_tokens += 8 * rows
-    k = load_rows(keys + rows * K, start, stop, 0, K, C, BK)
-    eta = load_gates(rate + rows, start, stop, 0.0, C)
+    k, eta = load_keys_and_rates(keys + rows * K, rate + rows, start, stop, K, C, BK)
     before, after = load_gates(befores + rows, start, stop, 0.0, C), load_gates(afters + rows, start, stop, 0.0, C)
     d_k, to_m, to_d = tl.zeros((C, BK), tl.float32), tl.zeros((C, BK), tl.float32), tl.zeros((C, BK), tl.float32)
-    probe, d_probe = k, d_k
-    if RESIDUAL == SELF_GENERATED:
-        probe = load_rows(probes + rows * K, start, stop, 0, K, C, BK)
+    probe = load_probes(probes + rows * K, k, start, stop, K, C, BK, RESIDUAL)
+    d_probe = d_k
     d_eta, d_total = tl.zeros((C,), tl.float32), tl.sum(eta * 0, 0)
     d_before, d_after = d_eta, d_eta
     if MOMENTUM:
         P = load_rows(crossed + number * C * C, 0, C, 0, C, C, C)
         c_before = load_gates(speed_before + rows, start, stop, 0.0, C)
         written = load_gates(speed_after + rows, start, stop, 0.0, C)
-        _, _, mu_after, _ = gate_products(load_gates(momentum + rows, start, stop, 1.0, C), C, LOW)
+        _, _, mu_after, _ = load_gate_products(momentum + rows, start, stop, C, LOW)
         d_c_before, d_written, d_mu_after = d_eta, d_eta, d_eta
         d_c_total, d_mu_total = d_total, d_total
     for v in range(0, V, BV):
@@ -337,29 +344,24 @@ def mask_gradients(
     LOW: tl.constexpr,
 ):
     """What reaches one tile's tokens through the masks of A and P, added to what the other kernels found."""
-    tile = tl.program_id(0) % tiles
-    program = (tl.program_id(0) // tiles).to(tl.int64)
-    start, stop = tile_span(tile, tokens, chunk, per_chunk, C)
+    program, tile, start, stop = own_tile(tl.program_id(0), tokens, chunk, per_chunk, tiles, C)
     rows, frozen = program * tokens, (program * tiles + tile - tile % per_chunk) * K * V
     d_tokens += 8 * rows
     d_tiles += 3 * tl.program_id(0)
     token = tl.arange(0, C)
     lower = token[:, None] > token[None, :]
-    k = load_rows(keys + rows * K, start, stop, 0, K, C, BK)
-    eta = load_gates(rate + rows, start, stop, 0.0, C)
+    k, eta = load_keys_and_rates(keys + rows * K, rate + rows, start, stop, K, C, BK)
     d_system = tl.zeros((C, C), tl.float32)
     if MOMENTUM:
         d_mask = tl.zeros((C, C), tl.float32)
-        probe = k
-        if RESIDUAL == SELF_GENERATED:
-            probe = load_rows(probes + rows * K, start, stop, 0, K, C, BK)
+        probe = load_probes(probes + rows * K, k, start, stop, K, C, BK, RESIDUAL)
     for v in range(0, V, BV):
         dy = load_rows(errors + rows * V, start, stop, v, V, C, BV)
         d_system -= product(dy, tl.trans(load_rows(E + rows * V, start, stop, v, V, C, BV)), LOW)
         if MOMENTUM:
-            f = load_rows(memories + frozen, 0, K, v, V, BK, BV)
-            target = load_rows(targets + rows * V, start, stop, v, V, C, BV)
-            a = eta[:, None] * residual_rows(target, k, probe, f, RESIDUAL, LOW)
+            a = eta[:, None] * load_residual(
+                targets + rows * V, memories + frozen, k, probe, start, stop, v, K, V, C, BK, BV, RESIDUAL, LOW
+            )
             d_mask -= product(eta[:, None] * dy, tl.trans(a), LOW)
     alpha = load_gates(retain + rows, start, stop, 1.0, C)
     between, before, after, _ = gate_products(alpha, C, LOW)
@@ -370,8 +372,7 @@ def mask_gradients(
     d_between, d_similarity, held = eta[:, None] * d_between, eta[:, None] * d_similarity, eta[:, None] * held
     d_before, d_after = load_gates(d_tokens + tokens, start, stop, 0.0, C), load_gates(d_tokens + 2 * tokens, start, stop, 0.0, C)
     if MOMENTUM:
-        carry, _ = carried(momentum + rows, start, stop, C, LOW)
-        d_similarity += (mask_product(between, carry, LOW) - between) * d_mask
+        d_similarity += momentum_excess(momentum + rows, start, stop, between, C, LOW) * d_mask
         more_between, more_after, d_mu = momentum_gradients(
             momentum + rows,
             start,

@@ -33,6 +33,36 @@ LENGTHS = ("tokens", "chunk", "per_chunk", "tiles")
 
 
 @triton.jit
+def own_tile(number, tokens, chunk, per_chunk, tiles, C: tl.constexpr):
+    """Which program and which of its tiles the `number`-th of all tiles is, its first token and the token after its last."""
+    tile = number % tiles
+    program = (number // tiles).to(tl.int64)
+    start, stop = tile_span(tile, tokens, chunk, per_chunk, C)
+    return program, tile, start, stop
+
+
+@triton.jit
+def load_keys_and_rates(keys, rate, start, stop, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr):
+    """K and η of the tile's tokens."""
+    return load_rows(keys, start, stop, 0, K, C, BK), load_gates(rate, start, stop, 0.0, C)
+
+
+@triton.jit
+def load_probes(probes, k, start, stop, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, RESIDUAL: tl.constexpr):
+    """The probes of the tile's tokens; their keys where the residual has none."""
+    if RESIDUAL == SELF_GENERATED:
+        return load_rows(probes, start, stop, 0, K, C, BK)
+    else:
+        return k
+
+
+@triton.jit
+def load_gate_products(gates, start, stop, C: tl.constexpr, LOW: tl.constexpr):
+    """Λ, γ̄, s and γ_C of the gates of the tile's tokens."""
+    return gate_products(load_gates(gates, start, stop, 1.0, C), C, LOW)
+
+
+@triton.jit
 def carried(momentum, start, stop, C: tl.constexpr, LOW: tl.constexpr):
     """Γ_μ on and below the diagonal and its column before the tile; zero in the rows of padding, which carries nothing."""
     token = tl.arange(0, C)
@@ -47,7 +77,7 @@ def carried(momentum, start, stop, C: tl.constexpr, LOW: tl.constexpr):
 def ahead(keys, rate, tile, tokens, chunk, per_chunk, K: tl.constexpr, C: tl.constexpr, BK: tl.constexpr):
     """K and η of a tile that a chain comes to next, as they are stored: Triton itself does not load K, used twice, in time."""
     start, stop = tile_span(tile, tokens, chunk, per_chunk, C)
-    k, eta = load_rows(keys, start, stop, 0, K, C, BK), load_gates(rate, start, stop, 0.0, C)
+    k, eta = load_keys_and_rates(keys, rate, start, stop, K, C, BK)
     return k.to(keys.dtype.element_ty), eta.to(rate.dtype.element_ty)
 
 
@@ -63,11 +93,40 @@ def residual_rows(target, k, probe, f, RESIDUAL: tl.constexpr, LOW: tl.constexpr
 
 
 @triton.jit
+def load_residual(
+    targets,
+    first_memory,
+    k,
+    probe,
+    start,
+    stop,
+    v,
+    K: tl.constexpr,
+    V: tl.constexpr,
+    C: tl.constexpr,
+    BK: tl.constexpr,
+    BV: tl.constexpr,
+    RESIDUAL: tl.constexpr,
+    LOW: tl.constexpr,
+):
+    """R of the tile's tokens for BV rows of the memory, of which `first_memory` is the state at the chunk start."""
+    target = load_rows(targets, start, stop, v, V, C, BV)
+    f = load_rows(first_memory, 0, K, v, V, BK, BV)
+    return residual_rows(target, k, probe, f, RESIDUAL, LOW)
+
+
+@triton.jit
+def momentum_excess(momentum, start, stop, between, C: tl.constexpr, LOW: tl.constexpr):
+    """W = Λ Γ_μ - Λ, by which momentum adds to what the tile's earlier writes mean to its later tokens."""
+    carry, _ = carried(momentum, start, stop, C, LOW)
+    return mask_product(between, carry, LOW) - between
+
+
+@triton.jit
 def solved_block(keys, rate, retain, start, stop, K: tl.constexpr, BK: tl.constexpr, LOW: tl.constexpr):
     """K, η diag(γ̄), γ̄, s, γ_C and T of 16 tokens."""
-    k = load_rows(keys, start, stop, 0, K, 16, BK)
-    eta = load_gates(rate, start, stop, 0.0, 16)
-    between, before, after, total = gate_products(load_gates(retain, start, stop, 1.0, 16), 16, LOW)
+    k, eta = load_keys_and_rates(keys, rate, start, stop, K, 16, BK)
+    between, before, after, total = load_gate_products(retain, start, stop, 16, LOW)
     inverse = block_inverse(eta[:, None] * between * product(k, tl.trans(k), LOW), LOW)
     return k, eta * before, before, after, total, inverse
 
@@ -100,8 +159,7 @@ def solve(
 
     No powers of A: with similar keys those grow far beyond the inverse.
     """
-    program = (tl.program_id(0) // tiles).to(tl.int64)
-    start, stop = tile_span(tl.program_id(0) % tiles, tokens, chunk, per_chunk, C)
+    program, _, start, stop = own_tile(tl.program_id(0), tokens, chunk, per_chunk, tiles, C)
     keys, rate, retain = keys + program * tokens * K, rate + program * tokens, retain + program * tokens
     befores, afters = befores + program * tokens, afters + program * tokens
     T = solved + tl.program_id(0).to(tl.int64) * C * C
@@ -171,11 +229,10 @@ def carry(
     LOW: tl.constexpr,
 ):
     """P of one tile, c̄ and what momentum adds to every write by the tile's end."""
-    program = (tl.program_id(0) // tiles).to(tl.int64)
-    start, stop = tile_span(tl.program_id(0) % tiles, tokens, chunk, per_chunk, C)
+    program, _, start, stop = own_tile(tl.program_id(0), tokens, chunk, per_chunk, tiles, C)
     rows = program * tokens
     k = load_rows(keys + rows * K, start, stop, 0, K, C, BK)
-    between, _, after, _ = gate_products(load_gates(retain + rows, start, stop, 1.0, C), C, LOW)
+    between, _, after, _ = load_gate_products(retain + rows, start, stop, C, LOW)
     mask, column = carried(momentum + rows, start, stop, C, LOW)
     store_gates(speed_before + rows, tl.sum(between * column[None, :], 1), start, stop, C)
     store_gates(speed_after + rows, tl.sum(after[:, None] * mask, 0) - after, start, stop, C)
@@ -236,9 +293,7 @@ def states(
         number = program * tiles + tile
         store_rows(memories + number * K * V, m, 0, K, v, V, BK, BV)
         f = tl.where(tile % per_chunk == 0, m, f) if FROZEN else m
-        probe = k
-        if RESIDUAL == SELF_GENERATED:
-            probe = load_rows(probes + rows * K, start, stop, 0, K, C, BK)
+        probe = load_probes(probes + rows * K, k, start, stop, K, C, BK, RESIDUAL)
         after, total = load_gates(afters + rows, start, stop, 0.0, C), tl.load(totals + number)
         r = residual_rows(load_rows(targets + rows * V, start, stop, v, V, C, BV), k, probe, f, RESIDUAL, LOW)
         gap = r - load_gates(befores + rows, start, stop, 0.0, C)[:, None] * product(k, m, LOW)
@@ -253,7 +308,7 @@ def states(
         if MOMENTUM:
             write += load_gates(speed_after + rows, start, stop, 0.0, C)[:, None] * a
             _, column = carried(momentum + rows, start, stop, C, LOW)
-            _, _, mu_after, mu_total = gate_products(load_gates(momentum + rows, start, stop, 1.0, C), C, LOW)
+            _, _, mu_after, mu_total = load_gate_products(momentum + rows, start, stop, C, LOW)
             m = total * m + tl.sum(after * column, 0) * s + product(tl.trans(k), write, LOW)
             s = mu_total * s + product(tl.trans(k), mu_after[:, None] * a, LOW)
         else:
@@ -294,9 +349,7 @@ def read(
     """What BV rows of the memory answer to one tile's queries."""
     slices: tl.constexpr = (V + BV - 1) // BV
     v = (tl.program_id(0) % slices) * BV
-    tile = tl.program_id(0) // slices % tiles
-    program = (tl.program_id(0) // slices // tiles).to(tl.int64)
-    start, stop = tile_span(tile, tokens, chunk, per_chunk, C)
+    program, tile, start, stop = own_tile(tl.program_id(0) // slices, tokens, chunk, per_chunk, tiles, C)
     rows, block = program * tokens, (program * tiles + tile) * K * V
     frozen = block - (tile % per_chunk) * K * V
     q = load_rows(queries + rows * K, start, stop, 0, K, C, BK)
@@ -304,21 +357,19 @@ def read(
         out = product(q, load_rows(memories + frozen, 0, K, v, V, BK, BV), LOW)
     else:
         k = load_rows(keys + rows * K, start, stop, 0, K, C, BK)
-        between, before, _, _ = gate_products(load_gates(retain + rows, start, stop, 1.0, C), C, LOW)
+        between, before, _, _ = load_gate_products(retain + rows, start, stop, C, LOW)
         overlap = product(q, tl.trans(k), LOW)
         e = load_rows(E + rows * V, start, stop, v, V, C, BV)
         out = before[:, None] * product(q, load_rows(memories + block, 0, K, v, V, BK, BV), LOW)
         out += product(between * overlap, e, LOW)
         if MOMENTUM:
-            probe = k
-            if RESIDUAL == SELF_GENERATED:
-                probe = load_rows(probes + rows * K, start, stop, 0, K, C, BK)
-            target = load_rows(targets + rows * V, start, stop, v, V, C, BV)
-            f = load_rows(memories + frozen, 0, K, v, V, BK, BV)
+            probe = load_probes(probes + rows * K, k, start, stop, K, C, BK, RESIDUAL)
             eta = load_gates(rate + rows, start, stop, 0.0, C)
-            a = eta[:, None] * residual_rows(target, k, probe, f, RESIDUAL, LOW)
-            carry, _ = carried(momentum + rows, start, stop, C, LOW)
+            a = eta[:, None] * load_residual(
+                targets + rows * V, memories + frozen, k, probe, start, stop, v, K, V, C, BK, BV, RESIDUAL, LOW
+            )
+            excess = momentum_excess(momentum + rows, start, stop, between, C, LOW)
             c_before = load_gates(speed_before + rows, start, stop, 0.0, C)
             out += c_before[:, None] * product(q, load_rows(velocities + block, 0, K, v, V, BK, BV), LOW)
-            out += product((mask_product(between, carry, LOW) - between) * overlap, a, LOW)
+            out += product(excess * overlap, a, LOW)
     store_rows(outputs + rows * V, out, start, stop, v, V, C, BV)

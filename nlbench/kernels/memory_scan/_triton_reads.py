@@ -9,20 +9,25 @@ import triton
 import triton.language as tl
 
 from nlbench.kernels.gpu_tiles import (
-    SELF_GENERATED,
     STALE,
     gate_products,
     gates_backward,
     load_gates,
     load_rows,
-    mask_product,
     product,
     store_gates,
     store_rows,
     tile_span,
 )
 from nlbench.kernels.memory_scan._triton_backward import momentum_gradients
-from nlbench.kernels.memory_scan._triton_forward import LENGTHS, carried, residual_rows
+from nlbench.kernels.memory_scan._triton_forward import (
+    LENGTHS,
+    load_gate_products,
+    load_probes,
+    load_residual,
+    momentum_excess,
+    own_tile,
+)
 
 
 @triton.jit(do_not_specialize=LENGTHS)
@@ -65,15 +70,14 @@ def read_backward(
         store_rows(ends + number * K * V, product(tl.trans(q), do, LOW), 0, K, v, V, BK, BV)
     else:
         k = load_rows(keys + rows * K, start, stop, 0, K, C, BK)
-        between, before, _, _ = gate_products(load_gates(retain + rows, start, stop, 1.0, C), C, LOW)
+        between, before, _, _ = load_gate_products(retain + rows, start, stop, C, LOW)
         store_rows(ends + number * K * V, product(tl.trans(q), before[:, None] * do, LOW), 0, K, v, V, BK, BV)
         overlap = product(k, tl.trans(q), LOW)
         store_rows(errors + rows * V, product(tl.trans(between) * overlap, do, LOW), start, stop, v, V, C, BV)
         if MOMENTUM:
             c_before = load_gates(speed_before + rows, start, stop, 0.0, C)
             store_rows(velocity_ends + number * K * V, product(tl.trans(q), c_before[:, None] * do, LOW), 0, K, v, V, BK, BV)
-            carry, _ = carried(momentum + rows, start, stop, C, LOW)
-            excess = mask_product(between, carry, LOW) - between
+            excess = momentum_excess(momentum + rows, start, stop, between, C, LOW)
             store_rows(writes + rows * V, product(tl.trans(excess) * overlap, do, LOW), start, stop, v, V, C, BV)
 
 
@@ -112,9 +116,7 @@ def query_gradients(
 
     d_tokens (programs, 8, tokens) takes what reaches α and, with momentum, μ in rows 6 and 7.
     """
-    tile = tl.program_id(0) % tiles
-    program = (tl.program_id(0) // tiles).to(tl.int64)
-    start, stop = tile_span(tile, tokens, chunk, per_chunk, C)
+    program, tile, start, stop = own_tile(tl.program_id(0), tokens, chunk, per_chunk, tiles, C)
     rows, block = program * tokens, (program * tiles + tile) * K * V
     frozen = block - (tile % per_chunk) * K * V
     d_q = tl.zeros((C, BK), tl.float32)
@@ -127,18 +129,16 @@ def query_gradients(
         d_weights = tl.zeros((C, C), tl.float32)
         if MOMENTUM:
             eta = load_gates(rate + rows, start, stop, 0.0, C)
-            probe = k
-            if RESIDUAL == SELF_GENERATED:
-                probe = load_rows(probes + rows * K, start, stop, 0, K, C, BK)
+            probe = load_probes(probes + rows * K, k, start, stop, K, C, BK, RESIDUAL)
             d_reading, d_speed = tl.zeros((C, C), tl.float32), tl.zeros((C, BK), tl.float32)
         for v in range(0, V, BV):
             do = load_rows(d_outputs + rows * V, start, stop, v, V, C, BV)
             d_weights += product(do, tl.trans(load_rows(E + rows * V, start, stop, v, V, C, BV)), LOW)
             d_q += product(do, tl.trans(load_rows(memories + block, 0, K, v, V, BK, BV)), LOW)
             if MOMENTUM:
-                target = load_rows(targets + rows * V, start, stop, v, V, C, BV)
-                f = load_rows(memories + frozen, 0, K, v, V, BK, BV)
-                a = eta[:, None] * residual_rows(target, k, probe, f, RESIDUAL, LOW)
+                a = eta[:, None] * load_residual(
+                    targets + rows * V, memories + frozen, k, probe, start, stop, v, K, V, C, BK, BV, RESIDUAL, LOW
+                )
                 d_reading += product(do, tl.trans(a), LOW)
                 d_speed += product(do, tl.trans(load_rows(velocities + block, 0, K, v, V, BK, BV)), LOW)
         token = tl.arange(0, C)
@@ -153,9 +153,8 @@ def query_gradients(
         d_q *= before[:, None]
         if MOMENTUM:
             c_before, d_c_before = load_gates(speed_before + rows, start, stop, 0.0, C), tl.sum(q * d_speed, 1)
-            carry, _ = carried(momentum + rows, start, stop, C, LOW)
             d_q += c_before[:, None] * d_speed
-            d_overlap += (mask_product(between, carry, LOW) - between) * d_reading
+            d_overlap += momentum_excess(momentum + rows, start, stop, between, C, LOW) * d_reading
             d_excess = tl.where(lower, d_reading * overlap, 0.0)
             more_between, d_after, d_mu = momentum_gradients(
                 momentum + rows, start, stop, between, after, d_excess, d_c_before, d_after, none, d_after, none, C, LOW

@@ -14,7 +14,14 @@ import triton
 import triton.language as tl
 
 from nlbench.kernels.gpu_tiles import gates_backward, load_gates, load_rows, load_transposed, product, store_rows
-from nlbench.kernels.self_referential_scan._triton_forward import GATES, LENGTHS, columns, load_memories, store_memories
+from nlbench.kernels.self_referential_scan._triton_forward import (
+    GATES,
+    LENGTHS,
+    columns,
+    load_memories,
+    retentions,
+    store_memories,
+)
 
 
 @triton.jit
@@ -132,7 +139,7 @@ def backward(
         d_k += product(d_similarity, k, LOW) + product(tl.trans(d_similarity), k, LOW)
         inside = first + token < last
         kept = load_gates(shares + 2 * row + tokens, first, last, 1.0, C)
-        alpha = tl.where(inside, retain_min + (1 - retain_min) * kept, 1.0)
+        alpha = retentions(kept, inside, retain_min)
         d_alpha = gates_backward(alpha, between, before, after, d_between, held, d_before, d_after, d_total, C, LOW)
         if L2:
             d_k -= d_probe

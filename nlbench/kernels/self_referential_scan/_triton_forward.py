@@ -45,6 +45,12 @@ def sigmoid(z):
 
 
 @triton.jit
+def retentions(kept, inside, retain_min):
+    """The gates α ≥ `retain_min` of a segment's tokens from what their sigmoids keep; 1 for padding."""
+    return tl.where(inside, retain_min + (1 - retain_min) * kept, 1.0)
+
+
+@triton.jit
 def unit_scale(raw, NORMALIZE: tl.constexpr):
     """The factor that makes every row one unit long; 1 where rows stay as they are."""
     squared = tl.sum(raw * raw, 1)
@@ -142,7 +148,7 @@ def forward(
         store_gates(shares + 2 * row, share, first, last, C)
         store_gates(shares + 2 * row + tokens, kept, first, last, C)
         eta = outer_rate_max * share
-        between, before, after, total = gate_products(tl.where(inside, retain_min + (1 - retain_min) * kept, 1.0), C, LOW)
+        between, before, after, total = gate_products(retentions(kept, inside, retain_min), C, LOW)
         solve = tile_inverse(eta[:, None] * between * product(k, tl.trans(k), LOW), solved + place * C * C, C, LOW)
         moved, writes = probe - before[:, None] * k, tl.trans(after[:, None] * k)
         key_gap, value_gap = probe + product(moved, d_keys, LOW), probe + product(moved, d_values, LOW)

@@ -6,7 +6,16 @@ import triton
 import triton.language as tl
 
 from nlbench.kernels.gpu_tiles import gate_products, load_gates, load_rows, product, store_gates, store_rows
-from nlbench.kernels.self_referential_scan._triton_forward import GATES, LENGTHS, load_memories
+from nlbench.kernels.self_referential_scan._triton_forward import GATES, LENGTHS, load_memories, retentions
+
+
+@triton.jit
+def own_segment(tokens, outer_chunk):
+    """The program and the number among all segments of this one, its first token and the token after its last."""
+    segments = tl.cdiv(tokens, outer_chunk)
+    program, place = (tl.program_id(0) // segments).to(tl.int64), tl.program_id(0).to(tl.int64)
+    first = tl.program_id(0) % segments * outer_chunk
+    return program, place, first, tl.minimum(first + outer_chunk, tokens)
 
 
 @triton.jit(do_not_specialize=LENGTHS)
@@ -34,14 +43,11 @@ def prepare(
     """Λ, K Kᵀ, γ̄, s and γ_C of one segment; R = Tᵀ s K, by which the gradient of D at its end reaches the solve, and
     (η (probes - γ̄ K))ᵀ R, by which it reaches D at its start through that.
     """
-    segments = tl.cdiv(tokens, outer_chunk)
-    program, place = (tl.program_id(0) // segments).to(tl.int64), tl.program_id(0).to(tl.int64)
-    first = tl.program_id(0) % segments * outer_chunk
-    last = tl.minimum(first + outer_chunk, tokens)
+    program, place, first, last = own_segment(tokens, outer_chunk)
     row, tile = program * tokens, place * C * C
     k = load_rows(keys + row * D, first, last, 0, D, C, BD)
     kept = load_gates(shares + 2 * row + tokens, first, last, 1.0, C)
-    alpha = tl.where(first + tl.arange(0, C) < last, retain_min + (1 - retain_min) * kept, 1.0)
+    alpha = retentions(kept, first + tl.arange(0, C) < last, retain_min)
     between, before, after, total = gate_products(alpha, C, LOW)
     store_rows(betweens + tile, between, 0, C, 0, C, C, C)
     store_rows(similarities + tile, product(k, tl.trans(k), LOW), 0, C, 0, C, C, C)
@@ -74,10 +80,7 @@ def inputs_backward(
     LOW: tl.constexpr,
 ):
     """What reaches one segment's inputs through keys, values and gates."""
-    segments = tl.cdiv(tokens, outer_chunk)
-    program, place = (tl.program_id(0) // segments).to(tl.int64), tl.program_id(0).to(tl.int64)
-    first = tl.program_id(0) % segments * outer_chunk
-    last = tl.minimum(first + outer_chunk, tokens)
+    program, place, first, last = own_segment(tokens, outer_chunk)
     row = program * tokens
     w_keys, w_values, w_gates = load_memories(square_states + place * 2 * D * D, gate_states + place * 2 * D, D, BD)
     if HOME:
