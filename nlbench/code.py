@@ -15,8 +15,9 @@ from nlbench.errors import NlbenchError
 
 _ALWAYS: Final = {"protocol": ("nlbench.protocol",)}
 _AROUND: Final[Mapping[Group, tuple[str, ...]]] = {
-    "learners": ("nlbench.learners.external", "nlbench.learners.adapter"),
-    "networks": ("nlbench.networks.module",),
+    "learners": ("nlbench.learners.building", "nlbench.runner.preparing"),
+    "networks": ("nlbench.networks.building",),
+    "streams": ("nlbench.streams.building",),
 }
 """What of the package stands around an extension that is not ours."""
 

@@ -16,6 +16,7 @@ from nlbench import closure
 from nlbench.closure.kept import SyntaxCache
 from nlbench.closure.outside import Outside
 from nlbench.closure.package import Package
+from nlbench.code import Code
 from nlbench.plan import resolve
 
 PACKAGE = Path(nlbench.__file__).parent
@@ -107,6 +108,39 @@ def test_a_change_of_whatever_a_run_reaches_is_seen(
     (copy / name).write_text(text.replace(old, new) if old else f"{text}\n{new}\n", encoding="utf-8")
     read_anew(copy, monkeypatch)
     assert changed(before, digests(*HOPE)) == parts
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(f"learners/{name}.py" for name in ("building", "external", "adapter", "generators")),
+        *("specs/external.py", "streams/building.py", "runner/preparing.py", "protocol/feed.py"),
+    ],
+)
+def test_what_stands_around_a_learner_of_one_s_own_is_in_its_code(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / "mine.py").write_text("import nlbench\nclass Mine(nlbench.Learner): ...\n")
+    before = digests(f"{tmp_path}/mine.py:Mine", "split-digits")
+    for unseen in ("closure/package.py", "plan.py", "records/store.py", "runner/keeping.py", "learners/gradient.py"):
+        append(copy / unseen, "X = 1\n")
+    read_anew(copy, monkeypatch)
+    assert digests(f"{tmp_path}/mine.py:Mine", "split-digits") == before
+    append(copy / name, "X = 1\n")
+    read_anew(copy, monkeypatch)
+    assert "learner" in changed(before, digests(f"{tmp_path}/mine.py:Mine", "split-digits"))
+
+
+def test_what_stands_around_a_stream_of_one_s_own_is_in_its_code(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text("from nlbench.streams.stream import Stream\nclass Mine(Stream): ...\n")
+    parts = (("stream", "streams", f"{mine}:Mine"),)
+    before = dict(Code.of(parts).digests)
+    append(copy / "streams" / "building.py", "X = 1\n")
+    read_anew(copy, monkeypatch)
+    assert changed(before, dict(Code.of(parts).digests)) == {"stream"}
 
 
 def test_a_learner_s_own_network_is_a_part(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Final, get_args
+from typing import TYPE_CHECKING, Final, get_args
 
 import torch
 
@@ -14,10 +14,12 @@ from nlbench.errors import BackendError, NlbenchError, UnknownNameError
 from nlbench.kernels.backends import Backend
 from nlbench.kernels.threads import single_torch_thread
 from nlbench.learners.building import build, find
-from nlbench.plan import Machine, Plan
 from nlbench.protocol import Schedule, problem_of
 from nlbench.streams.building import build as built_stream
 from nlbench.streams.stream import Stream
+
+if TYPE_CHECKING:
+    from nlbench.plan import Machine, Plan
 
 SMALL: Final = 32_768
 """Numbers in one seed's batch below which a second thread costs more than it brings."""
