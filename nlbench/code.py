@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_hex
-from typing import Final
+from typing import Any, Final
 
 from nlbench import catalog, closure
 from nlbench.catalog import Group
@@ -48,7 +48,7 @@ class Code:
                 digests[part] = closure.package_digest(*catalog.modules(group, kind))
             else:
                 outside[f"{part} {kind}"] = found
-                known = closure.digest_outside(found, _AROUND.get(group, ()))
+                known = closure.digest_outside(found, _around(group, found))
                 digests[part] = f"unidentified {token_hex(8)}" if found.unknown else known
         _refuse_two_meanings(outside.values())
         return cls(digests, outside)
@@ -69,6 +69,34 @@ class Code:
             planned = self.outside.get(f"{part} {kind}")
             if planned is not None and catalog.brought_in(group, kind) != planned:
                 raise NlbenchError(f"{kind}: has changed since the run was planned.", "Plan it anew.")
+
+
+def networks(options: Mapping[str, Any], place: str = "") -> Iterator[Part]:
+    """Yield the parts that a learner's options name: every table whose `kind` is a network's, and what builds its module.
+
+    The class of somebody else's learner, whose config would say which options are networks, is not imported when a run is planned.
+    """
+    for name, value in options.items():
+        where = f"{place}.{name}"
+        table = dict(enumerate(value)) if isinstance(value, list | tuple) else value
+        if not isinstance(table, Mapping):
+            continue
+        kind, build = table.get("kind"), table.get("build")
+        if isinstance(kind, str) and (":" in kind or kind in catalog.extensions("networks")):
+            label = "" if where == ".network" else where
+            yield f"network{label}", "networks", kind
+            if isinstance(build, str):
+                yield f"module{label}", "networks", build
+        yield from networks(table, where)
+
+
+def _around(group: Group, found: Reached) -> list[str]:
+    """Return what stands around an extension that is not ours, and the networks that it has where its options name none: those
+    whose configs it reaches.
+    """
+    around = _AROUND.get(group, ())
+    reached = closure.reached_inside(found, around)
+    return [*around, *(row.place for row in catalog.NETWORKS.values() if {row.config, row.config.partition(":")[0]} & reached)]
 
 
 def _refuse_two_meanings(several: Iterable[Reached]) -> None:

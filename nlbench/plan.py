@@ -14,11 +14,13 @@ from typing import Any, Final, TypedDict
 import numpy as np
 
 from nlbench import catalog, closure
-from nlbench.code import Code, Part
+from nlbench.code import Code, Part, networks
 from nlbench.errors import DataError, NlbenchError, SpecError, UnknownNameError
 from nlbench.sources import Source
 from nlbench.sources.given import given
 from nlbench.specs import (
+    Closed,
+    ExternalConfig,
     LearnerSpec,
     StreamSpec,
     apply_overrides,
@@ -143,15 +145,13 @@ class Plan:
     @property
     def parts(self) -> list[Part]:
         """The extensions that the run is made of."""
-        network = getattr(self.learner.learner, "network", None)
+        learner = self.learner.learner
         parts = self.declared.parts
-        if isinstance(kind := getattr(self.learner.learner, "kind", None), str):
+        if isinstance(kind := getattr(learner, "kind", None), str):
             parts.append(("learner", "learners", kind))
-        if isinstance(kind := getattr(network, "kind", None), str):
-            parts.append(("network", "networks", kind))
-        if isinstance(build := getattr(network, "build", None), str):
-            parts.append(("module", "networks", build))
-        return parts
+        network = getattr(learner, "network", None)
+        own = {"network": network.model_dump()} if isinstance(network, Closed) else {}
+        return [*parts, *networks(learner.options if isinstance(learner, ExternalConfig) else own)]
 
     @property
     def _facts(self) -> dict[str, Any]:

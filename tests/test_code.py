@@ -153,6 +153,40 @@ def test_a_learner_s_own_network_is_a_part(copy: Path, tmp_path: Path, monkeypat
     assert changed(before, digests(str(tmp_path / "naive.toml"), "split-digits")) == {"network"}
 
 
+OWN = """
+from nlbench.learners.config import NaiveConfig
+from nlbench.learners.naive import Naive
+class Mine(Naive):
+    Config = NaiveConfig
+"""
+BUILT = 'kind = "module", build = "{0}/net.py:build"'
+
+
+@pytest.mark.parametrize(
+    ("table", "edited", "parts"),
+    [
+        (f"network = {{ {BUILT} }}", "net.py", {"module"}),
+        (f"network = {{ {BUILT} }}", "nlbench/networks/module.py", {"learner", "network", "module"}),
+        ('network = { kind = "{0}/net.py:build" }', "net.py", {"network"}),
+        ('network = { kind = "resnet18" }', "nlbench/networks/resnet18.py", {"network"}),
+        (f"teachers = [{{ {BUILT} }}]", "net.py", {"module.teachers.0"}),
+        ("", "nlbench/networks/mlp.py", {"learner"}),
+        ("", "nlbench/networks/resnet18.py", set()),
+    ],
+)
+def test_the_network_of_a_learner_of_one_s_own_is_in_its_code(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str, edited: str, parts: set[str]
+) -> None:
+    (tmp_path / "mine.py").write_text(OWN)
+    (tmp_path / "net.py").write_text("def build(): ...\n")
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text(f'[learner]\nkind = "{tmp_path}/mine.py:Mine"\n{table.replace("{0}", str(tmp_path))}\n')
+    before = digests(str(recipe), "split-digits")
+    append(tmp_path / edited, "X = 1\n")
+    read_anew(copy, monkeypatch)
+    assert changed(before, digests(str(recipe), "split-digits")) == parts
+
+
 WATCHED = """
 import sys
 import nlbench

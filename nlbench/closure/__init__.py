@@ -51,6 +51,11 @@ def digest_outside(reached: Reached, roots: Sequence[str] = ()) -> str:
     return _digest({**_PACKAGE.reached([*reached.package, *roots]), **reached.digests})
 
 
+def reached_inside(reached: Reached, roots: Sequence[str] = ()) -> set[str]:
+    """Return what of the package a part of a user's own and `roots` reach, as `module` or `module:Name`."""
+    return set(_PACKAGE.reached([*reached.package, *roots]))
+
+
 def _digest(digests: dict[str, str]) -> str:
     _CACHE.save()
     text = "\n".join(f"{name} {digest}" for name, digest in sorted(digests.items()))
@@ -72,4 +77,5 @@ __all__ = [
     "outside",
     "package_digest",
     "reached_by",
+    "reached_inside",
 ]
