@@ -74,7 +74,7 @@ class Code:
 def networks(options: Mapping[str, Any], place: str = "") -> Iterator[Part]:
     """Yield the parts that a learner's options name: every table whose `kind` is a network's, and what builds its module.
 
-    The class of somebody else's learner, whose config would say which options are networks, is not imported when a run is planned.
+    The class of somebody else's learner, whose config would say which options are networks, is not imported for a plan.
     """
     for name, value in options.items():
         where = f"{place}.{name}"
