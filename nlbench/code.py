@@ -78,7 +78,7 @@ def networks(options: Mapping[str, Any], place: str = "") -> Iterator[Part]:
     """
     for name, value in options.items():
         where = f"{place}.{name}"
-        table = dict(enumerate(value)) if isinstance(value, list | tuple) else value
+        table: Any = dict(enumerate(value)) if isinstance(value, list | tuple) else value
         if not isinstance(table, Mapping):
             continue
         kind, build = table.get("kind"), table.get("build")
