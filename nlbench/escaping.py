@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 LONGEST_NAME: Final = 200
@@ -36,6 +37,8 @@ def name_fault(name: str) -> str:
 
 def printable(text: str) -> str:
     """Return text in one line, each control character as its escape: `\\n`, `\\x1b`, `\\u202e`."""
+    if text.isprintable():
+        return text
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
@@ -55,6 +58,7 @@ def markdown(text: str) -> str:
     return text.replace("|", "\\|").replace("`", "\\`").replace("](", "]\\(")
 
 
+@lru_cache(1024)
 def csv(text: str) -> str:
     """Return text as a cell that no spreadsheet takes for a formula."""
     text = printable(text)

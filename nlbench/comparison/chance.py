@@ -35,5 +35,4 @@ def learned(record: Record) -> Learned | None:
 def mean_chance(record: Record, metric: str) -> float | None:
     """Return what constant answers reach of a metric, the mean over seeds; null where the record does not say it for each."""
     values = list(record.chance_of(metric).values())
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if len(known) == len(values) else None
+    return None if None in values else float(np.mean([value for value in values if value is not None]))

@@ -134,7 +134,8 @@ class Content:
             with pq.ParquetFile(
                 pa.BufferReader(self.data),
                 read_dictionary=list(texts),
-                page_checksum_verification=True,
+                pre_buffer=False,  # all of it is in memory
+                page_checksum_verification=not self.sealed,
                 thrift_string_size_limit=16 * limits.MOST_METADATA,
                 thrift_container_size_limit=limits.MOST_METADATA,
             ) as file:

@@ -129,8 +129,9 @@ class Record:
         """
         if name == "average_accuracy":
             return self.metric("chance")
-        found = self.chance if name == "learning_accuracy" else np.ma.masked_all_like(self.chance)
-        means = np.where(np.ma.getmaskarray(found).any(axis=1), np.nan, found.filled(np.nan).mean(axis=1))
+        if name != "learning_accuracy":
+            return dict.fromkeys(self.seeds)
+        means = self.chance.filled(np.nan).mean(axis=1)
         return {seed: None if np.isnan(mean) else mean for seed, mean in zip(self.seeds, means.tolist(), strict=True)}
 
     def metric(self, name: str) -> dict[int, float | None]:
@@ -258,7 +259,7 @@ class Record:
 
     @cached_property
     def _all(self) -> Columns:
-        return Columns.of(self.table)
+        return Columns.of(self.table, str(self.path))
 
     @cached_property
     def _derived(self) -> dict[int, dict[str, Value]]:

@@ -180,3 +180,9 @@ def test_rows_are_those_of_the_file_that_was_opened(tmp_path: Path) -> None:
     make_record(path, {7: matrix(0.1, 0.2)})
     assert set(record.table["seed"].to_pylist()) - {None} == {0, 3}
     assert np.array_equal(record.accuracy(3), TWO[3])
+
+
+def test_what_is_wrong_with_rows_behind_the_first_row_group_names_the_file(tmp_path: Path) -> None:
+    good = make_record(tmp_path / "good.parquet", TWO, extra=WITHIN).path
+    bad = reforged(good, tmp_path / "bad.parquet", change=lambda table: planted(table, **({"n": -5} if len(table) == 1 else {})))
+    assert "n is negative" in refused(bad)
