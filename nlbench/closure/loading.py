@@ -11,6 +11,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from functools import cache
 from hashlib import blake2b
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ExtensionFileLoader, ModuleSpec, PathFinder, SourceFileLoader
@@ -19,7 +20,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Final
 
-from nlbench.closure.outside import NAMED, Reached, is_own, is_standard, unaccounted
+from nlbench.closure.outside import NAMED, Reached, is_own, is_own_file, is_standard, unaccounted
 from nlbench.errors import NlbenchError
 
 WAY_OUT: Final = "Import it by a plain import statement."
@@ -57,6 +58,14 @@ class _Finder(MetaPathFinder):
             if other is not None and other.has_location and other.origin and is_own(other.origin):
                 raise UnaccountedImportError(f"{other.origin}: was imported, but no import statement names it.", WAY_OUT)
         return None
+
+    def audit(self, event: str, arguments: tuple[object, ...]) -> None:
+        """Refuse code of a user's own that a closure's file runs around the finder, such as by `runpy`."""
+        if event not in ("exec", "import") or not self.askers:
+            return
+        file = getattr(arguments[0], "co_filename", None) if event == "exec" else arguments[1]  # of a compiled module
+        if isinstance(file, str) and _asker() in self.askers and os.path.realpath(file) not in self.askers and is_own_file(file):
+            raise UnaccountedImportError(f"{file}: was run, but no import statement names it.", WAY_OUT)
 
     def make_room(self, reached: Reached, folder: str | None) -> None:
         """Take the closure of a part, and drop what earlier ones brought in of another place or content under its names."""
@@ -97,6 +106,7 @@ def load(place: str, reached: Reached) -> ModuleType:
     Raises `UnaccountedImportError` where it brings in a module of the user's own that the closure lacks; whatever else its code
     raises is left as it is.
     """
+    _watch()
     if _FINDER not in sys.meta_path:
         sys.meta_path.insert(0, _FINDER)
     before = frozenset(sys.modules)
@@ -117,6 +127,12 @@ def check(before: frozenset[str], *parts: Reached) -> None:
     accounted = [path for part in parts for path in part.files.values()]
     for name, file in unaccounted(before, accounted).items():
         raise UnaccountedImportError(f"{file}: was imported as {name}, but no import statement names it.", WAY_OUT)
+
+
+@cache
+def _watch() -> None:
+    """Have the finder told of all code that is run as a whole, for as long as the process lives."""
+    sys.addaudithook(_FINDER.audit)
 
 
 def _executed(path: Path) -> ModuleType:

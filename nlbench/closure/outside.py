@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from hashlib import blake2b
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -141,6 +142,12 @@ def is_own(file: str) -> bool:
     return not elsewhere and not any(part.startswith(_GENERATED) for part in path.parts)
 
 
+def is_own_file(file: str) -> bool:
+    """Whether a name is that of a file, and the file a user's own."""
+    return os.path.isfile(file) and is_own(file)
+
+
+@cache
 def is_standard(file: str) -> bool:
     """Whether a file is one of the standard library's."""
     path = Path(file).resolve()
@@ -164,6 +171,6 @@ def unaccounted(before: Iterable[str], accounted: Iterable[Path]) -> dict[str, s
     found = {}
     for name in sys.modules.keys() - set(before):
         file = getattr(getattr(sys.modules[name], "__spec__", None), "origin", None)
-        if file and os.path.isfile(file) and is_own(file) and Path(file).resolve() not in known:
+        if file and is_own_file(file) and Path(file).resolve() not in known:
             found[name] = file
     return found

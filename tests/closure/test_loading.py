@@ -129,6 +129,23 @@ def test_one_that_comes_while_learning_is_refused_too(tmp_path: Path, folder: st
         mine.f()
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "spec = util.spec_from_file_location('odd', beside)\n    spec.loader.exec_module(util.module_from_spec(spec))",
+        "runpy.run_path(beside)",
+        "exec(compile(open(beside).read(), beside, 'exec'))",
+    ],
+)
+def test_a_file_that_is_run_around_the_imports_is_refused(tmp_path: Path, text: str) -> None:
+    head = "import runpy\nimport importlib.util as util\nbeside = __file__[:-7] + 'helper.py'\ndef f():\n    "
+    mine = load(write(tmp_path, mine=head + text, helper="x = 1"))
+    with pytest.raises(UnaccountedImportError, match=r"helper\.py: was run, but no import statement names it"):
+        mine.f()
+    known = load(write(tmp_path, mine="import helper\n" + head + text, helper="x = 1"))
+    known.f()
+
+
 def test_somebody_elses_module_of_that_name_is_left_alone_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = ModuleType("helper")
     other.__file__ = "/elsewhere/helper.py"
