@@ -20,8 +20,12 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Final
 
+from nlbench.closure.beginning import began
 from nlbench.closure.outside import NAMED, Reached, is_own, is_own_file, is_standard, unaccounted
 from nlbench.errors import NlbenchError
+
+_BEGAN: Final = began()
+"""What a file was when this process began is what an import of it found."""
 
 WAY_OUT: Final = "Import it by a plain import statement."
 
@@ -70,19 +74,25 @@ class _Finder(MetaPathFinder):
     def make_room(self, reached: Reached, folder: str | None) -> None:
         """Take the closure of a part, and drop what earlier ones brought in of another place or content under its names."""
         files = {name: path for name, path in reached.files.items() if not name.startswith(NAMED)}
-        if any(name in self.contents and self._differs(name, path) for name, path in files.items()):
-            for name in files:  # each may hold on to what has changed
-                self._drop(name)
         for name, path in files.items():
             module = sys.modules.get(name)
             if module is not None and name not in self.contents and _elsewhere(module, path):
                 raise NlbenchError(f"{path}: another {name} is imported already, from {module.__file__}.", "Rename one of them.")
+        if any(name in sys.modules and self._differs(name, path) for name, path in files.items()):
+            for name in files:  # each may hold on to what has changed
+                self._drop(name)
         self.files |= files
         self.askers |= {str(path.resolve()) for path in reached.files.values()}
         if folder is not None:
             self.folders = [folder]
 
     def _differs(self, name: str, path: Path) -> bool:
+        """Whether a module that is imported may be another than its file is now."""
+        if name not in self.contents:  # imported by somebody else, from what nobody kept
+            differs = _changed(path) > _BEGAN
+            if differs and path.suffix != ".py":
+                raise NlbenchError(f"{path}: was imported, and may have changed since.", "Start Python anew.")
+            return differs
         return self.files.get(name) != path or self.contents[name] != _content(path)
 
     def forget(self) -> None:
@@ -157,6 +167,12 @@ def _asker() -> str:
 def _elsewhere(module: ModuleType, path: Path) -> bool:
     file = getattr(module, "__file__", None)
     return file is None or Path(file).resolve() != path.resolve()
+
+
+def _changed(path: Path) -> float:
+    """Return when a file became what it is, in seconds since 1970, whatever date it was given."""
+    found = path.stat()
+    return max(found.st_mtime, found.st_ctime)
 
 
 def _content(path: Path) -> bytes:

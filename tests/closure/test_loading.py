@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from pydoc import ErrorDuringImport
@@ -11,7 +14,7 @@ from types import ModuleType
 import pytest
 
 from nlbench import closure
-from nlbench.closure import UnaccountedImportError
+from nlbench.closure import UnaccountedImportError, loading
 from nlbench.errors import NlbenchError
 
 
@@ -70,6 +73,29 @@ def test_a_module_of_a_package_is_read_anew_too(tmp_path: Path, monkeypatch: pyt
         module = load("lib_anew.mine")
         assert module.x == value
         assert module.__name__ == "lib_anew.mine"
+
+
+def imported_before(folder: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    write(folder, nbl_before="from helper_before import x", helper_before="x = 1")
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    for name in ("nbl_before", "helper_before"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    return importlib.import_module("nbl_before")
+
+
+def test_what_was_imported_before_its_file_changed_is_read_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stale = imported_before(tmp_path, monkeypatch)
+    write(tmp_path, helper_before="x = 2")
+    os.utime(tmp_path / "helper_before.py", (0, 0))  # a file put in place of another may bear any date
+    assert load("nbl_before").x == 2
+    assert stale.x == 1
+
+
+def test_what_was_imported_from_files_older_than_the_process_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = imported_before(tmp_path, monkeypatch)
+    monkeypatch.setattr(loading, "_BEGAN", time.time() + 60)
+    assert load("nbl_before") is before
 
 
 def test_unchanged_siblings_are_one_module_for_two_parts(tmp_path: Path) -> None:
