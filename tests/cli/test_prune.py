@@ -8,7 +8,7 @@ from command_line import Command
 
 
 def test_files_are_named_first_and_deleted_on_demand(command: Command) -> None:
-    left = Path("results/.checkpoints/mlp.split-digits.0123.safetensors")
+    left = Path("results/.checkpoints/mlp.split-digits.0123.checkpoint")
     left.parent.mkdir(parents=True)
     left.touch()
     named = command("prune")

@@ -51,6 +51,6 @@ def test_a_dry_run_shows_names_with_brackets(monkeypatch: pytest.MonkeyPatch) ->
     plan = nlbench.resolve("mlp", "split-digits", seeds=1)
     estimate = runner.Estimate(3, {}, {"[/kind]": 10}, 1.0)
     with written(monkeypatch, running, "out", width=200) as text:
-        running.dry_run(replace(plan, model="a[/b]", stream_name="s[red]"), estimate, as_json=False)
+        running.dry_run(replace(plan, model="a[/b]", declared=replace(plan.declared, name="s[red]")), estimate, as_json=False)
     assert "a[/b] on s[red]: what would run" in text.getvalue()
     assert "[/kind] 10 B" in text.getvalue()
