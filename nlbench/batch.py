@@ -111,6 +111,9 @@ class Learner:
     backend: Backend = "reference"
     """The implementation of the kernels that trains it, for the record: plain torch, unless a subclass says otherwise."""
 
+    outside: bool = False
+    """True for one from outside the package, behind its checked boundary: it is watched more closely."""
+
     def __init__(self, config: Any, problem: Problem) -> None:
         """Make every tensor of the learner; `config` is its recipe, or the options of an external one as a dict."""
 
@@ -135,6 +138,10 @@ class Learner:
     def state_dict(self) -> dict[str, Tensor]:
         """Return every tensor that a bit-exact resume needs: by default all that it holds, see `nlbench.state.collect`."""
         return state.collect(self)
+
+    def everything(self) -> dict[str, Tensor]:
+        """Return all in which `predict` may change nothing: by default what a resume needs."""
+        return self.state_dict()
 
     def load_state_dict(self, saved: Mapping[str, Tensor]) -> None:
         """Take over a state that `state_dict` returned; the learner does not keep the given tensors.

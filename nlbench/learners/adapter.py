@@ -18,6 +18,7 @@ class EachSeed(Learner):
     def __init__(self, kind: Callable[[Any, Problem], Learner], config: Any, problem: Problem) -> None:
         self.inner = [kind(config, replace(problem, seeds=(seed,))) for seed in problem.seeds]
         self.backend = self.inner[0].backend
+        self.outside = self.inner[0].outside
         if hasattr(self.inner[0], "permute_inputs"):
             self.permute_inputs = self._permute_inputs
 
@@ -39,6 +40,9 @@ class EachSeed(Learner):
 
     def state_dict(self) -> dict[str, Tensor]:
         return {f"{i}/{name}": value for i, each in enumerate(self.inner) for name, value in each.state_dict().items()}
+
+    def everything(self) -> dict[str, Tensor]:
+        return {f"{i}/{name}": value for i, each in enumerate(self.inner) for name, value in each.everything().items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         for i, each in enumerate(self.inner):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from functools import partial
+from types import FunctionType, MethodType
 from typing import Any, Final
 
 import torch
@@ -23,6 +24,8 @@ _SEEDS_FIRST: Final = "Tensors have the seed axis first; a learner that is writt
 
 class External(Learner):
     """A learner of somebody else's, each call of it checked. It has the seed axis unless its class is `single_seed`."""
+
+    outside = True
 
     def __init__(self, kind: type[Learner], place: str, config: Any, problem: Problem) -> None:
         self._place = place
@@ -76,6 +79,25 @@ class External(Learner):
         self._call("load_state_dict", _under(_LEARNER, saved))
         state.restore(self._generators, _under(_DRAWS, saved))
 
+    def everything(self) -> dict[str, Tensor]:
+        """Return what it holds, whatever its `state_dict` says of that and its class of `made_anew`, and the data that its
+        classes and the modules that define them hold.
+        """
+        kind, own = type(self.learner), vars(self.learner)
+        held: dict[str, Any] = {
+            _LEARNER: self.learner,
+            "made anew/": _Data({name: own[name] for name in getattr(kind, "made_anew", ()) if name in own}),
+        }
+        for each in _own_classes(kind):
+            package = each.__module__.partition(".")[0]
+            held[f"class {each.__qualname__}/"] = _data(vars(each), package)
+            if each.__module__ in sys.modules:
+                held[f"module {each.__module__}/"] = _data(vars(sys.modules[each.__module__]), package)
+        found = self.state_dict() if kind.state_dict is not Learner.state_dict else {}
+        for prefix, value in {**held, _DRAWS: self._generators}.items():
+            found |= {f"{prefix}{name}": each for name, each in state.collect(value, gradients=False).items()}
+        return found
+
     def memory_bytes(self) -> dict[str, int]:
         return self._call("memory_bytes")
 
@@ -111,6 +133,42 @@ class External(Learner):
         else:
             got = repr(value) if value is None or isinstance(value, float | int | str) else f"a {type(value).__name__}"
         return NlbenchError(f"{self._place}.{method} must return {rule}, got {got}.", _WAY_OUT)
+
+
+class _Data:
+    """Holds in attributes what is no attribute of an object, so that it is named as they are."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        vars(self).update(values)
+
+
+def _data(values: Mapping[str, Any], package: str) -> _Data:
+    """Return what names of somebody's package stand for, as far as it is data or their own: no module, nor what others made."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        made = value.__func__ if isinstance(value, classmethod | staticmethod) else value
+        if isinstance(made, property):
+            found[name] = [made.fget, made.fset, made.fdel]
+        elif isinstance(made, FunctionType):
+            found |= {name: made} if made.__module__.partition(".")[0] == package else {}
+        elif not (name.startswith("__") and name.endswith("__")) and _is_data(made, package):
+            found[name] = made
+    return _Data(found)
+
+
+def _is_data(value: object, package: str) -> bool:
+    """Return whether a value is of a class that holds data, or of one that somebody wrote for their learner."""
+    module = type(value).__module__
+    if module.partition(".")[0] in {package, "builtins", "collections", "numpy", "random", "torch"}:
+        return not isinstance(value, MethodType)
+    file = getattr(sys.modules.get(module), "__file__", None) or "site-packages"
+    return module.partition(".")[0] not in {"nlbench", *sys.stdlib_module_names} and "site-packages" not in file
+
+
+def _own_classes(kind: type[Learner]) -> list[type]:
+    """Return a class and those it is made of, without the package's, torch's and Python's own."""
+    theirs = {"nlbench", "torch", *sys.stdlib_module_names}
+    return [each for each in kind.__mro__ if each.__module__.partition(".")[0] not in theirs]
 
 
 def _under(prefix: str, saved: Mapping[str, Tensor]) -> dict[str, Tensor]:

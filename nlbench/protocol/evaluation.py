@@ -6,7 +6,7 @@ Shapes: S seeds, N samples of a block, C logits.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Final, NamedTuple
 
 import torch
@@ -17,7 +17,7 @@ from nlbench.batch import Batch, Learner
 from nlbench.errors import NlbenchError, NotFiniteError
 from nlbench.protocol.mixing import Probe, mixed
 from nlbench.protocol.order import PixelOrder
-from nlbench.protocol.schedule import WITHIN_SAMPLES
+from nlbench.protocol.schedule import WITHIN_SAMPLES, WITHIN_SHARE, probed
 from nlbench.state import first_difference
 from nlbench.streams.stream import Samples, Stream
 
@@ -40,7 +40,8 @@ class Evaluation:
     """One learner measured on one stream's test sets. It is given inputs and, in task-il, the task's number, never labels.
 
     A block of test samples is of one task. Where the task is not told, that would tell it to a learner whose rows depend on their
-    block: one that does at a boundary is measured in blocks of all tasks, there and within tasks until the next boundary.
+    block: wherever one is measured, some rows are tried among other tasks'; if they differ, it is measured in blocks of all
+    tasks, there and within tasks until the next boundary. One from outside the package is before the first task too.
     """
 
     def __init__(self, learner: Learner, stream: Stream, order: PixelOrder, finite: Finiteness) -> None:
@@ -50,22 +51,27 @@ class Evaluation:
         self._finite = finite
         self._told = stream.scenario == "task-il"
         self.mixes = False  # whether blocks do, since the last boundary
+        self.answered = 0  # test samples predicted so far
+        self._choices: dict[int, Tensor] = {}
         self._subsamples: dict[int, Block] = {}
 
     def whole(self, tasks: Sequence[int], tasks_seen: int) -> list[Count]:
         """Return the counts on whole test sets after `tasks_seen` tasks."""
-        probe = Probe([] if self._told else tasks, BLOCK)
-        found = self._counts(tasks, tasks_seen, lambda task: self._test(task).blocks(BLOCK), probe)
-        self._order.show(0)
-        competing = self._stream.competing(tasks_seen, 1)
-        self.mixes = not probe.independent(lambda inputs: self._answers(inputs, None, competing))
-        return self._mixed_counts(tasks, tasks_seen, self._seen) if self.mixes else found
+        first = self._learner.outside and not self._told and tasks_seen == 0
+        self.mixes = first
+        counts = self._measured(tasks, tasks_seen, self._seen, lambda task: self._test(task).blocks(BLOCK), None)
+        self.mixes = self.mixes and not first
+        return counts
 
     def within(self, tasks: Sequence[int], tasks_seen: int) -> list[Count]:
         """Return the counts on each task's fixed subsample; the task being learned is among the `tasks_seen`."""
-        if self.mixes:
-            return self._mixed_counts(tasks, tasks_seen, lambda task: self._seen(task).part(self._chosen(task)))
-        return self._counts(tasks, tasks_seen, lambda task: [self._subsample(task)])
+        if not tasks:
+            return []
+
+        def seen(task: int) -> Samples:
+            return self._seen(task).part(self._chosen(task))
+
+        return self._measured(tasks, tasks_seen, seen, lambda task: [self._subsample(task)], WITHIN_SHARE)
 
     def foreseen(self, batch: Batch) -> Tensor:
         """Return (S,) counts: samples of a training batch that are right before it is learned."""
@@ -74,8 +80,44 @@ class Evaluation:
         self._finite.foreseen(logits, batch.classes)
         return _right(logits, batch.labels, batch.classes)
 
+    def _measured(
+        self,
+        tasks: Sequence[int],
+        tasks_seen: int,
+        samples: Callable[[int], Samples],
+        blocks: Callable[[int], Iterable[Block]],
+        share: int | None,
+    ) -> list[Count]:
+        """Return the counts of tasks that are measured at one point, of `samples` as the task shows them, which are fed in
+        `blocks`; in mixed ones where the learner's rows depend on their block. It may change nothing meanwhile, of which within
+        tasks only one from outside the package is suspected.
+        """
+        watched = share is None or self._learner.outside
+        if watched:
+            self._order.show(0)
+        with unchanged(self._learner) if watched else nullcontext(lambda: None) as check:
+            if not self.mixes:
+                sizes = {} if self._told else {task: len(samples(task)) for task in tasks}
+                probe = Probe(sizes, probed(list(sizes.values()), share)[0])
+                found = self._counts(tasks, tasks_seen, samples, blocks, probe)
+                if watched or sizes:
+                    self._order.show(0)
+                check()  # nothing is kept of what it is now asked again
+                competing = self._stream.competing(tasks_seen, 1)
+                others = {task: samples(task) for task in self._beside(tasks, tasks_seen)} if len(sizes) == 1 else {}
+                self.mixes = not probe.independent(lambda inputs: self._answers(inputs, None, competing), others)
+            if self.mixes:
+                found = self._mixed_counts(tasks, tasks_seen, samples)
+                self._order.show(0)
+        return found
+
     def _counts(
-        self, tasks: Sequence[int], tasks_seen: int, blocks: Callable[[int], Iterable[Block]], probe: Probe | None = None
+        self,
+        tasks: Sequence[int],
+        tasks_seen: int,
+        samples: Callable[[int], Samples],
+        blocks: Callable[[int], Iterable[Block]],
+        probe: Probe,
     ) -> list[Count]:
         """Return the counts of tasks that are measured at one point, from blocks of one task each."""
         found = []
@@ -86,19 +128,23 @@ class Evaluation:
             for inputs, labels in blocks(task):
                 logits = self._answers(inputs, task, classes)
                 right += _right(logits, labels, classes)
-                if probe and not n:
-                    probe.keep(task, self._seen(task), logits)
+                probe.keep(task, samples, n, logits)
                 n += labels.shape[1]
             found.append(Count(task, right, n))
         return found
 
-    def _mixed_counts(self, tasks: Sequence[int], tasks_seen: int, samples_of: Callable[[int], Samples]) -> list[Count]:
-        """Return the counts of tasks whose samples stand in blocks among each other: rows of this learner depend on their block.
+    def _beside(self, tasks: Sequence[int], tasks_seen: int) -> set[int]:
+        """Return the other tasks that those measured are put among: all that were seen, or a second one where there is none."""
+        others = set(range(1, tasks_seen + 1)) - set(tasks)
+        if len(tasks) == 1 and not others:
+            others = {1, min(2, self._stream.n_tasks)} - set(tasks)
+        return others if tasks else set()
 
-        They are put among those of all tasks seen, and of a second one where there is no other.
+    def _mixed_counts(self, tasks: Sequence[int], tasks_seen: int, samples_of: Callable[[int], Samples]) -> list[Count]:
+        """Return the counts of tasks whose samples stand in blocks among each other and those `beside` them: rows of this learner
+        depend on their block.
         """
-        around = {*tasks, *range(1, tasks_seen + 1)} if tasks else set()
-        around |= {min(2, self._stream.n_tasks)} if around == {1} else {1} if len(around) == 1 else set()
+        around = {*tasks} | self._beside(tasks, tasks_seen)
         samples = {task: samples_of(task) for task in sorted(around)}
         right = {task: self._none() for task in samples}
         classes = self._stream.competing(tasks_seen, 1)  # the same for all, where no task is told
@@ -111,6 +157,7 @@ class Evaluation:
 
     def _answers(self, inputs: Tensor, task: int | None, classes: Tensor) -> Tensor:
         logits = self._predicted(inputs, task if self._told else None)
+        self.answered += inputs.shape[1]
         self._finite.check(logits, classes)
         return logits
 
@@ -138,8 +185,10 @@ class Evaluation:
 
     def _chosen(self, task: int) -> Tensor:
         """Return which samples of a task's test set are its fixed subsample, the same for all seeds."""
-        chosen = draws.permutation((draws.FIXED,), f"evaluation/{task}", len(self._stream.test(task)))[:, :WITHIN_SAMPLES]
-        return torch.from_numpy(chosen).to(self._stream.device)
+        if task not in self._choices:
+            chosen = draws.permutation((draws.FIXED,), f"evaluation/{task}", len(self._stream.test(task)))[:, :WITHIN_SAMPLES]
+            self._choices[task] = torch.from_numpy(chosen).to(self._stream.device)
+        return self._choices[task]
 
     def _subsample(self, task: int) -> Block:
         """Return the fixed subsample of a task's test set, drawn once."""
@@ -226,13 +275,19 @@ class Finiteness:
 
 
 @contextmanager
-def unchanged(learner: Learner) -> Iterator[None]:
-    """Raise `NlbenchError`, naming what differs, if the learner's state is not the same afterwards, bit for bit."""
-    before = copied(learner.state_dict())
-    yield
-    changed = first_difference(before, learner.state_dict())
-    if changed is not None:
-        raise _broken(learner, f"must change nothing, but changed {changed}")
+def unchanged(learner: Learner) -> Iterator[Callable[[], None]]:
+    """Raise `NlbenchError`, naming what differs, if what is watched of the learner is not the same afterwards, bit for bit; what
+    is given does so at once.
+    """
+    before = copied(learner.everything())
+
+    def check() -> None:
+        changed = first_difference(before, learner.everything())
+        if changed is not None:
+            raise _broken(learner, f"must change nothing, but changed {changed}")
+
+    yield check
+    check()
 
 
 def copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

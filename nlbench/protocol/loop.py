@@ -13,7 +13,7 @@ import torch
 
 from nlbench.batch import Batch, Batches, Learner
 from nlbench.metrics import METRICS
-from nlbench.protocol.evaluation import Count, Evaluation, Finiteness, copied, unchanged
+from nlbench.protocol.evaluation import Count, Evaluation, Finiteness, copied
 from nlbench.protocol.feed import Feed
 from nlbench.protocol.order import PixelOrder
 from nlbench.protocol.progress import Progress
@@ -124,9 +124,8 @@ class Meeting:
     def boundary(self, task: int) -> Iterator[Row]:
         """Yield what belongs to the boundary after `task`: the row of R, bytes, diagnostics, seconds."""
         clock = perf_counter()
-        with unchanged(self.learner):
-            counts = self.evaluation.whole(self.schedule.evaluated(task), tasks_seen=task)
-            self.order.show(0)
+        counts = self.evaluation.whole(self.schedule.evaluated(task), tasks_seen=task)
+        self.order.show(0)
         rows = list(self._accuracies("accuracy", counts, task, None))
         seconds = perf_counter() - clock
         yield from rows

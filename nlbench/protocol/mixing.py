@@ -1,25 +1,31 @@
 """Test samples of several tasks in one block, so that a block tells no learner which task it is from.
 
 A learner that answers by what most of a block looks like would gain from blocks of one task each. Where its rows are independent,
-which a few rows of several tasks together show, blocks may be of one task: they cost less, and tell it nothing it can use.
+which some rows among those of other tasks show, blocks may be of one task: they cost less, and tell it nothing it can use.
 
 Shapes: S seeds, N samples of a block, C logits.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from secrets import SystemRandom
 from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
 
 from nlbench import seeds as draws
-from nlbench.protocol.schedule import PROBED_SAMPLES, probed
+from nlbench.protocol.schedule import FILLERS
 from nlbench.streams.stream import Samples
 
 AGREEMENT: Final = 1e-3
 """Two readings of one row agree within this share of the seed's largest finite logit: rounding is less, a vote is more."""
+
+
+_RANDOM: Final = SystemRandom()
 
 
 class Part(NamedTuple):
@@ -58,33 +64,46 @@ def mixed(tasks: Mapping[int, Samples], size: int) -> Iterator[Mixed]:
 
 
 class Probe:
-    """Whether a learner's rows are independent: what it answers to a few samples in their task's first block, and to the same
-    ones among samples of other tasks.
+    """Whether a learner's rows are independent: what it answers to some samples among those of their task, and to the same ones
+    among samples of other tasks.
+
+    Which ones, nobody can foresee: they are drawn from the system's own randomness, of each task as many as of any other, from
+    all its blocks. Of n, a learner that votes on a share f of the rows goes unnoticed with a probability of (1 - f)^n at most.
+    The draw decides only how closely a learner is watched, never a number: one with independent rows is measured as without it.
     """
 
-    def __init__(self, tasks: Sequence[int], size: int) -> None:
-        """`size` is that of blocks."""
-        self._size = size
-        self._tasks = set(probed(tasks))
+    def __init__(self, sizes: Mapping[int, int], count: int) -> None:
+        """`sizes` are those of the tasks measured, of which `count` samples are drawn, or all if there are fewer."""
+        order = _RANDOM.sample(sorted(sizes), len(sizes))
+        turns = islice((task for turn in range(count) for task in order if turn < sizes[task]), count)
+        self._places = {task: torch.tensor(_RANDOM.sample(range(sizes[task]), n)) for task, n in Counter(turns).items()}
         self._inputs: list[Tensor] = []
         self._alone: list[Tensor] = []
 
-    def keep(self, task: int, samples: Samples, logits: Tensor) -> None:
-        """Keep what was answered, (S, N, C), to some of a task's first block; of a task that is not probed nothing."""
-        if task in self._tasks:
-            n = min(len(samples), self._size)
-            chosen = draws.permutation((draws.FIXED,), f"evaluation/probe/{task}", n)[:, :PROBED_SAMPLES]
-            index = torch.from_numpy(chosen).to(logits.device)
-            self._inputs.append(samples.take(index)[0])
-            self._alone.append(logits[:, index[0]])
+    def keep(self, task: int, samples: Callable[[int], Samples], first: int, logits: Tensor) -> None:
+        """Keep what was answered, (S, N, C), to those drawn of a task's block that begins at sample `first`."""
+        places = self._places.get(task, torch.zeros(0))
+        here = places[(places >= first) & (places < first + logits.shape[1])]
+        if len(here):
+            here = here.to(logits.device)
+            self._inputs.append(samples(task).take(here[None])[0])
+            self._alone.append(logits[:, here - first])
 
-    def independent(self, predict: Callable[[Tensor], Tensor]) -> bool:
-        """Return whether the answers are the same among each other. Cost: one block of at most 128 samples."""
-        if not self._inputs:
+    def independent(self, predict: Callable[[Tensor], Tensor], others: Mapping[int, Samples]) -> bool:
+        """Return whether the answers are the same among other tasks' samples: among each other, or if all are of one task among
+        twice as many of one of the `others`, so that its own task is no majority. Cost: one block of `probed` samples.
+        """
+        if not self._alone or (len(self._places) == 1 and not others):
             return True
-        alone = torch.cat(self._alone, 1)
-        order = torch.from_numpy(draws.permutation((draws.FIXED,), "evaluation/probe", alone.shape[1])[0]).to(alone.device)
-        return agree(predict(together(self._inputs)[:, order]), alone[:, order])
+        alone, inputs = torch.cat(self._alone, 1), list(self._inputs)
+        if len(self._places) == 1:
+            filler = others[_RANDOM.choice(sorted(others))]
+            chosen = _RANDOM.choices(range(len(filler)), k=FILLERS * alone.shape[1])
+            inputs.append(filler.take(torch.tensor(chosen, device=alone.device)[None])[0])
+        shown = together(inputs)
+        order = torch.tensor(_RANDOM.sample(range(shown.shape[1]), shown.shape[1]), device=shown.device)
+        logits = predict(shown[:, order])
+        return agree(logits[:, order.argsort()[: alone.shape[1]]], alone)
 
 
 def together(parts: Sequence[Tensor]) -> Tensor:

@@ -25,9 +25,14 @@ AT_ONCE: Final = 64
 WITHIN_SAMPLES: Final = 500
 """Test samples of a task that are predicted within tasks, at most."""
 
-PROBED_TASKS: Final = 8
-PROBED_SAMPLES: Final = 16
-"""Of each of so many tasks, at most, so many test samples are predicted once more at a boundary, among each other: `mixing`."""
+WITHIN_SHARE: Final = 10
+"""Within tasks the samples predicted once more are one in so many: `mixing`."""
+
+PROBED: Final = 128
+"""Of what is measured at one point, so many test samples, at most, are predicted once more among other tasks': `mixing`."""
+
+FILLERS: Final = 2
+"""Samples of another task beside each of these, where only one task is measured."""
 
 
 class Position(NamedTuple):
@@ -142,21 +147,28 @@ class Schedule:
         """Return the tasks that are measured at the boundary after a task as they are within one: at the end of the stream."""
         return range(1, task + 1) if self.every and task == self.n_tasks else range(0)
 
-    def predicted(self, test_sizes: Sequence[int], *, told: bool) -> Predicted:
+    def predicted(self, test_sizes: Sequence[int], *, told: bool, outside: bool = False) -> Predicted:
         """Return how many test samples the run predicts, from the sizes of the T test sets; of a learner that is not told the
-        task, those that are predicted once more at boundaries too.
+        task, and whose rows are independent, those that are predicted once more too. One from `outside` the package is measured
+        in mixed blocks before the first task.
         """
+
+        def count(measured: Sequence[int], most: int, share: int | None) -> int:
+            sizes = [min(most, test_sizes[j - 1]) for j in measured]
+            again = sum(probed(sizes, share)) if not told and self.n_tasks > 1 else 0
+            return sum(sizes) + again
+
         tasks = range(1, self.n_tasks + 1)
-        boundaries = [self.evaluated(task) for task in (0, *tasks)]
-        whole = sum(test_sizes[j - 1] for measured in boundaries for j in measured)
-        if not told:
-            whole += sum(min(PROBED_SAMPLES, test_sizes[j - 1]) for measured in boundaries for j in probed(measured))
+        largest = max(test_sizes)
+        whole = sum(count(self.evaluated(task), largest, None) for task in tasks)
+        first = self.evaluated(0)
+        whole += sum(test_sizes[j - 1] for j in first) if outside else count(first, largest, None)
         within = 0
         for task in tasks if self.every else ():
             points = [self.due_at(Position(task)), self.due_after(task)]
             for passes in range(self.passes):
                 points += [stretch.due for stretch in self.stretches(Position(task, passes), AT_ONCE)]
-            within += sum(min(WITHIN_SAMPLES, test_sizes[j - 1]) for due in points for j in due)
+            within += sum(count(due, WITHIN_SAMPLES, WITHIN_SHARE) for due in points)
         return Predicted(whole, within)
 
     def _batches_in_pass(self, task: int) -> int:
@@ -191,7 +203,12 @@ class Predicted(NamedTuple):
     within: int
 
 
-def probed(tasks: Sequence[int]) -> list[int]:
-    """Return some of the tasks measured at a boundary, from the first to the last: of two or more those that are probed."""
-    count = min(len(tasks), PROBED_TASKS)
-    return sorted({tasks[round(k * (len(tasks) - 1) / (count - 1))] for k in range(count)}) if count > 1 else []
+def probed(sizes: Sequence[int], share: int | None = None) -> tuple[int, int]:
+    """Return how many test samples are predicted once more where tasks of these sizes are measured, and how many of another
+    task stand beside them: together one in `share` of those measured, at least one of them; without a share `PROBED`.
+    """
+    fillers = FILLERS if len(sizes) == 1 else 0
+    count = min(PROBED, sum(sizes))
+    if share and count:
+        count = min(count, max(1, sum(sizes) // (share * (1 + fillers))))
+    return count, fillers * count

@@ -44,7 +44,7 @@ def estimate(plan: Plan, machine: Machine) -> Estimate:
     schedule = Schedule.of(stream, plan.batch, plan.learner.presents)
     meeting = Meeting(learner, stream, schedule)
     sizes = [len(stream.test(task)) for task in range(1, schedule.n_tasks + 1)]
-    predicted = schedule.predicted(sizes, told=stream.scenario == "task-il")
+    predicted = schedule.predicted(sizes, told=stream.scenario == "task-il", outside=learner.outside)
     with threads(plan, stream):
         seconds = schedule.steps * _per_batch(meeting) + predicted.whole * _per_sample(meeting, meeting.evaluation.whole)
         if predicted.within:
@@ -86,9 +86,9 @@ def _per_sample(meeting: Meeting, measured: Callable[[Sequence[int], int], list[
     seconds, n, last = 0.0, 1, meeting.schedule.n_tasks
     for _ in range(2):  # the first loads
         meeting.order.show(0)
-        clock = _now(meeting)
-        (count,) = measured([last], last)
-        seconds, n = _now(meeting) - clock, count.n
+        clock, before = _now(meeting), meeting.evaluation.answered
+        measured([last], last)
+        seconds, n = _now(meeting) - clock, meeting.evaluation.answered - before
         if seconds > SECONDS:
             break
     return seconds / n

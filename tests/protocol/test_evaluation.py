@@ -14,7 +14,7 @@ from nlbench import seeds as draws
 from nlbench.errors import NlbenchError, NotFiniteError
 from nlbench.protocol.evaluation import BLOCK, Evaluation, Finiteness, unchanged
 from nlbench.protocol.order import PixelOrder
-from nlbench.protocol.schedule import PROBED_SAMPLES
+from nlbench.protocol.schedule import PROBED
 from nlbench.streams.stream import Stream
 
 # counts
@@ -42,7 +42,7 @@ def test_counts_are_of_whole_test_sets_in_blocks_and_of_fixed_subsamples() -> No
     learner = Answering({}, problem_of(stream))
     evaluation = evaluation_of(stream, learner)
     whole = evaluation.whole(range(1, 3), tasks_seen=2)
-    assert learner.sizes == (BLOCK, BLOCK, 3, 20, 2 * PROBED_SAMPLES)
+    assert learner.sizes == (BLOCK, BLOCK, 3, 20, PROBED)
     labels = stream.test(1).labels[0]
     assert [(count.task, count.n) for count in whole] == [(1, 2 * BLOCK + 3), (2, 20)]
     assert whole[0].right.tolist() == [int((labels == 0).sum()), int((labels == 1).sum())]

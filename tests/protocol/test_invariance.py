@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from nlbench.learners.cms import Cms
 from nlbench.learners.config import ChanceConfig, CmsConfig, MlpConfig
 from nlbench.learners.mlp import Mlp
 from nlbench.plan import Machine, resolve
+from nlbench.protocol import mixing
 from nlbench.runner import prepare
 from nlbench.sources import Source, idx
 
@@ -171,6 +173,7 @@ def test_permuting_the_test_labels_changes_no_answer_and_no_state(
         learner, logits = learner if recipe else Peeking(stream), []
         kind, predict = type(learner), type(learner).predict
         with monkeypatch.context() as patched:
+            patched.setattr(mixing, "_RANDOM", random.Random(1))  # which rows are asked again is no answer
             patched.setattr(kind, "predict", lambda *arguments: logits.append(predict(*arguments)) or logits[-1])
             rows_of(learner, stream, batch=plan.batch)
         return [*logits, *(learner.state_dict().values() if recipe else ())]

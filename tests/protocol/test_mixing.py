@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 import torch
 from small_streams import Spy, problem_of, rows_of, running, small_stream, small_tasks
 from torch import Tensor
 
-from nlbench.protocol.evaluation import BLOCK
+from nlbench import seeds as draws
+from nlbench.errors import NlbenchError
 from nlbench.protocol.mixing import Probe, agree, mixed
-from nlbench.protocol.schedule import PROBED_SAMPLES, PROBED_TASKS
+from nlbench.protocol.schedule import FILLERS, PROBED
 from nlbench.streams.stream import Samples
 
 
@@ -51,16 +54,43 @@ def test_readings_agree_up_to_rounding_and_where_they_are_infinite():
     assert not agree(reading, voted)
 
 
-def test_a_probe_asks_some_tasks_from_the_first_to_the_last():
-    probe = Probe(range(1, 21), BLOCK)
-    for task in range(1, 21):
-        probe.keep(task, samples(30, task), torch.zeros(1, 30, 2))
+def asked_of(sizes, count, others=(), size=7):
+    """Return the samples that a probe asks again, by task, all in one block, and those it puts beside them."""
+    probe = Probe(sizes, count)
+    for task, n in sizes.items():
+        for first in range(0, n, size):
+            probe.keep(task, lambda task: samples(sizes[task], task), first, torch.zeros(1, min(size, n - first), 2))
     asked = []
-    assert probe.independent(lambda inputs: asked.append(inputs) or torch.zeros(1, inputs.shape[1], 2))
-    tasks = sorted({int(value) for value in (asked[0] // 1000).flatten()})
-    assert (tasks[0], tasks[-1], len(tasks)) == (1, 20, PROBED_TASKS)
-    assert asked[0].shape[1] == PROBED_TASKS * PROBED_SAMPLES
-    assert Probe([3], BLOCK).independent(lambda inputs: pytest.fail("one task cannot be mixed"))
+    around = {task: samples(30, task) for task in others}
+    assert probe.independent(lambda inputs: asked.append(inputs) or torch.zeros(1, inputs.shape[1], 2), around)
+    found = {}
+    for value in asked[0].flatten().long().tolist() if asked else ():
+        found.setdefault(value // 1000, []).append(value % 1000)
+    return found
+
+
+def test_a_probe_asks_of_all_tasks_alike_and_of_what_is_small_all():
+    found = asked_of(dict.fromkeys(range(1, 21), 30), PROBED)
+    assert sum(map(len, found.values())) == PROBED
+    assert {len(rows) for rows in found.values()} == {PROBED // 20, PROBED // 20 + 1}
+    assert all(len(set(rows)) == len(rows) for rows in found.values())
+    found = asked_of({1: 3, 2: 200}, 20)
+    assert sorted(found[1]) == [0, 1, 2]
+    assert len(found[2]) == 17
+
+
+def test_nobody_can_foresee_what_is_asked():
+    drawn = [asked_of({1: 200, 2: 200}, 16) for _ in range(60)]
+    assert len({tuple(sorted(found[1])) for found in drawn}) > 50
+    assert {row // 50 for found in drawn for row in found[2]} == {0, 1, 2, 3}
+    assert {task for _ in range(60) for task in asked_of(dict.fromkeys(range(1, 7), 9), 2)} == set(range(1, 7))
+
+
+def test_a_task_alone_is_asked_as_a_minority():
+    found = asked_of({3: 30}, 10, others=(1, 2))
+    assert len(found.pop(3)) == 10
+    assert [len(rows) for rows in found.values()] == [FILLERS * 10]
+    assert asked_of({3: 30}, 10) == {}
 
 
 class Honest(Spy):
@@ -79,7 +109,46 @@ class Voting(Honest):
         return logits + 100 * votes.repeat_interleave(2, -1)[:, None]
 
 
-def accuracy(kind, **options):
+class Careful(Voting):
+    """Votes but for a share of the rows, those that a fixed draw would probe."""
+
+    kept = 16
+
+    def predict(self, inputs: Tensor, task: int | None) -> Tensor:
+        voted, n = super().predict(inputs, task), inputs.shape[1]
+        careful = torch.from_numpy(draws.permutation((draws.FIXED,), "evaluation/probe/1", n)[0, : self.kept])
+        voted[:, careful] = Honest.predict(self, inputs, task)[:, careful]
+        return voted
+
+
+class WithinVoting(Voting):
+    """Votes only where it is measured within tasks: on at most 300 rows of one task."""
+
+    def predict(self, inputs: Tensor, task: int | None) -> Tensor:
+        boundary = len(self.batches) % 5 == 0
+        return Honest.predict(self, inputs, task) if boundary else super().predict(inputs, task)
+
+
+class Recalling(Voting):
+    """Votes, and answers from memory what it is asked again; then it has forgotten."""
+
+    memory: ClassVar[dict[bytes, Tensor]] = {}
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {str(key): value for key, value in self.memory.items()}
+
+    def predict(self, inputs: Tensor, task: int | None) -> Tensor:
+        logits = super().predict(inputs, task)
+        keys = [row.numpy().tobytes() for row in inputs[0]]
+        if all(key in self.memory for key in keys):
+            logits = torch.stack([self.memory[key] for key in keys], 1)
+            self.memory.clear()
+        else:
+            self.memory.update(zip(keys, logits.unbind(1), strict=True))
+        return logits
+
+
+def stream_of(**options):
     generator = torch.Generator().manual_seed(3)
     tasks = []
     for first in (0, 2, 4):
@@ -87,11 +156,42 @@ def accuracy(kind, **options):
         noise = 1.2 * torch.randn(400, 6, generator=generator)
         inputs = (noise + torch.nn.functional.one_hot(labels, 6)).numpy()
         tasks.append((inputs[:50], labels[:50].numpy(), inputs, labels.numpy()))
-    stream = running(small_stream(tasks=tasks, batch=10, **options), [0, 1])
+    return running(small_stream(tasks=tasks, batch=10, **options), [0, 1])
+
+
+def accuracy(kind, **options):
+    stream = stream_of(**options)
     rows = rows_of(kind({}, problem_of(stream)), stream)
     found = [row.value for row in rows if row.metric == "accuracy" and row.after_task == 3]
     within = [row.value for row in rows if row.metric == "accuracy_within" and row.after_task == 3]
     return sum(found) / len(found), sum(within) / max(len(within), 1)
+
+
+def test_voting_but_for_some_rows_gains_nothing():
+    honest, voted = accuracy(Honest), accuracy(Careful)
+    assert voted[0] < honest[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "metric", "options"),
+    [(Voting, "accuracy", {"evaluate": "window:1"}), (WithinVoting, "accuracy_within", {"evaluate_every": 20})],
+)
+def test_voting_where_one_task_is_measured_or_only_within_tasks_gains_nothing(kind, metric, options, monkeypatch):
+    def mean(kind):
+        stream = stream_of(**options)
+        found = [row.value for row in rows_of(kind({}, problem_of(stream)), stream) if row.metric == metric]
+        return sum(found) / len(found)
+
+    honest, voted = mean(Honest), mean(kind)
+    monkeypatch.setattr(Probe, "independent", lambda self, predict, others: True)
+    unwatched = mean(kind)
+    assert unwatched > honest + 0.1
+    assert voted - honest < 0.15 * (unwatched - honest)  # what a vote among other tasks' samples happens to hit
+
+
+def test_what_is_asked_again_cannot_be_answered_from_memory():
+    with pytest.raises(NlbenchError, match=r"Recalling\.predict must change nothing"):
+        accuracy(Recalling)
 
 
 @pytest.mark.parametrize("scenario", ["class-il", "domain-il"])
@@ -102,7 +202,7 @@ def test_voting_over_a_block_gains_nothing(scenario):
 
 
 def test_without_mixing_it_would_gain(monkeypatch):
-    monkeypatch.setattr(Probe, "independent", lambda self, predict: True)
+    monkeypatch.setattr(Probe, "independent", lambda self, predict, others: True)
     assert accuracy(Voting)[0] > accuracy(Honest)[0] + 0.1
 
 
