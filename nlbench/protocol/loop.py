@@ -5,14 +5,13 @@ R[i, j] is the accuracy on the whole test set of task j after training on tasks 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from time import perf_counter
 from typing import Final
 
 import torch
 
 from nlbench.batch import Batch, Batches, Learner
-from nlbench.metrics import METRICS
 from nlbench.protocol.evaluation import Count, Evaluation, Finiteness, copied
 from nlbench.protocol.feed import Feed
 from nlbench.protocol.order import PixelOrder
@@ -40,7 +39,9 @@ def evaluate_stream(learner: Learner, stream: Stream, *, batch: int, presents: s
 class Meeting:
     """One learner on one stream: what is done between two boundaries, and at one. The learner is to be as it was built."""
 
-    def __init__(self, learner: Learner, stream: Stream, schedule: Schedule) -> None:
+    def __init__(self, learner: Learner, stream: Stream, schedule: Schedule, reserved: Collection[str] = ()) -> None:
+        """`reserved` are names that no diagnostic may have: those of metrics, which are computed of the rows later."""
+        self.reserved = reserved
         self.learner = learner
         self.stream = stream
         self.schedule = schedule
@@ -135,7 +136,7 @@ class Meeting:
             for seed in self.stream.seeds:
                 yield Row(seed, task, None, None, f"bytes.{kind}", float(size))
         for name, values in self.learner.diagnostics().items():
-            check_own_name(name, "diagnostics:", METRICS)
+            check_own_name(name, "diagnostics:", self.reserved)
             for seed, value in zip(self.stream.seeds, values.double().tolist(), strict=True):
                 yield Row(seed, task, None, None, name, value)
         self.order.show(0)

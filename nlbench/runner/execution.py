@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from nlbench.metrics import METRICS
 from nlbench.plan import Machine, Plan
 from nlbench.protocol import Meeting, Schedule
 from nlbench.records import Row, add_execution, environment
@@ -38,7 +39,7 @@ def execute(
         checkpoint.delete()
     plan.code.check_unchanged(plan.parts)
     stream, learner = prepare(plan, machine)
-    meeting = Meeting(learner, stream, Schedule.of(stream, plan.batch, plan.learner.presents))
+    meeting = Meeting(learner, stream, Schedule.of(stream, plan.batch, plan.learner.presents), METRICS)
     kept = Kept(meeting, checkpoint, machine.checkpoint_every, lambda: build_learner(plan, stream, machine.backend), tell)
     yield from kept.resume()
     with threads(plan, stream) as used, Stopping() as stopping, exits_told():

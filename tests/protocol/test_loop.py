@@ -10,7 +10,7 @@ from torch import Tensor
 from nlbench import Batch
 from nlbench import seeds as draws
 from nlbench.errors import NlbenchError
-from nlbench.protocol import BOUNDARY
+from nlbench.protocol import BOUNDARY, Meeting, Schedule
 from nlbench.streams.stream import Stream
 
 
@@ -234,9 +234,7 @@ class Named(Spy):
         return {self.kind: 8}
 
 
-@pytest.mark.parametrize(
-    "name", ["forgetting", "accuracy", "accuracy_within", "chance", "bytes.x", "seconds.x", "a\nb", "", "x" * 201]
-)
+@pytest.mark.parametrize("name", ["accuracy", "accuracy_within", "chance", "bytes.x", "seconds.x", "a\nb", "", "x" * 201])
 def test_a_diagnostic_that_takes_a_name_of_the_protocol_is_refused_before_the_first_batch(name: str) -> None:
     stream = running(small_stream())
     learner = Named({}, problem_of(stream))
@@ -249,3 +247,12 @@ def test_a_diagnostic_that_takes_a_name_of_the_protocol_is_refused_before_the_fi
         rows_of(learner, stream)
     learner.kind = "state"
     assert "of_my_own" in {row.metric for row in rows_of(learner, stream)}
+
+
+def test_names_that_are_reserved_are_refused_too() -> None:
+    stream = running(small_stream())
+    learner = Named({}, problem_of(stream))
+    learner.diagnostic = "forgetting"
+    with pytest.raises(NlbenchError, match="diagnostics:"):
+        list(Meeting(learner, stream, Schedule.of(stream, 8, "sequential"), {"forgetting"}).steps())
+    assert not learner.batches
