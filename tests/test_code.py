@@ -188,6 +188,7 @@ def test_the_network_of_a_learner_of_one_s_own_is_in_its_code(
 
 
 WATCHED = """
+import os
 import sys
 import nlbench
 from nlbench import catalog
@@ -205,7 +206,8 @@ for profile in (None, watch):  # at first all that is imported is
     sys.setprofile(profile)
     nlbench.run(model, "split-digits", seeds=1, results=results, backend=backend, force=True)
 sys.setprofile(None)
-print(*called)
+print(*called, flush=True)
+os._exit(0)  # threads that were profiled may end badly
 """
 RUNNING = ("batch", "seeds", "state", "protocol", "streams", "sources", "learners", "networks", "nested", "kernels", "specs")
 BEFORE_A_RUN = {

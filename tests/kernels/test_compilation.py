@@ -55,8 +55,11 @@ def test_code_is_stored_under_a_digest_of_the_sources(monkeypatch: pytest.Monkey
 
 LEARNER = """
 import sys
-import nlbench.learners.mlp
-nlbench.learners.mlp._load_machine_code()
+import torch
+from nlbench.kernels import bind, mlp_logits, mlp_step
+training = bind(mlp_step, "numba", torch.zeros(1))
+training.load()
+training.beside(mlp_logits, torch.zeros(1)).load()
 print(*sys.modules)
 """
 

@@ -181,7 +181,8 @@ def test_evaluation_is_pure(variant):
     before = {name: value.clone() for name, value in chain.state_dict().items()}
 
     def is_pure(f) -> bool:
-        return all(torch.equal(f(x), first) for first in [f(x)] for _ in range(5)) and torch.equal(f(x.flip(0)).flip(0), f(x))
+        turned = (f(x.flip(0)).flip(0) - f(x)).abs().max()  # products round by where a row stands
+        return all(torch.equal(f(x), first) for first in [f(x)] for _ in range(5)) and bool(turned < 1e-13)
 
     assert is_pure(chain)
     assert not is_pure(gated_by_a_call_counter(chain))
