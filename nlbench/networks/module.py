@@ -14,7 +14,7 @@ from torch.func import functional_call, vmap
 
 from nlbench import catalog
 from nlbench.batch import Problem
-from nlbench.errors import Blamed, NlbenchError
+from nlbench.errors import Blamed, NlbenchError, Remark
 from nlbench.networks.config import ModuleConfig
 from nlbench.networks.initial import seeded
 from nlbench.networks.network import Network, Taps, Tree
@@ -131,7 +131,9 @@ class Module(Network):
             except (RuntimeError, ValueError, NotImplementedError) as error:
                 reason = str(error).strip().split("\n")[0].rstrip(".")
         warnings.warn(
-            f"{self._place}: its seeds are trained one after another, as torch.func cannot stack them: {reason}.", stacklevel=2
+            f"{self._place}: its seeds are trained one after another, as torch.func cannot stack them: {reason}.",
+            Remark,
+            stacklevel=2,
         )
         return False
 

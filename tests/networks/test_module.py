@@ -8,7 +8,7 @@ import torch
 from small_networks import C, first, images, problem, put_into
 from torch import Tensor, nn
 
-from nlbench.errors import NlbenchError
+from nlbench.errors import NlbenchError, Remark
 from nlbench.networks.config import MlpConfig, ModuleConfig
 from nlbench.networks.mlp import Mlp
 from nlbench.networks.module import Module
@@ -102,7 +102,7 @@ def test_given_the_same_weights_it_is_the_built_in_network() -> None:
     [(Asking, "item"), (lambda n_classes: nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(64, n_classes)), "draws")],
 )
 def test_what_cannot_be_stacked_is_looped_and_says_so(build: object, reason: str) -> None:
-    with pytest.warns(UserWarning, match=f"test:build: its seeds are trained one after another.*{reason}"):
+    with pytest.warns(Remark, match=f"test:build: its seeds are trained one after another.*{reason}"):
         network = made(build)
     parameters, state = first(network)
     inputs = images(SHAPE, 3)
@@ -116,7 +116,7 @@ def test_dropout_is_decided_by_the_seed_and_how_often_it_drew() -> None:
     def build(n_classes: int) -> nn.Module:
         return nn.Sequential(nn.Flatten(), nn.Linear(64, 50), nn.Dropout(), nn.Linear(50, n_classes))
 
-    with pytest.warns(UserWarning, match="draws numbers"):
+    with pytest.warns(Remark, match="draws numbers"):
         many = made(build)
     alone, inputs = made(build, seeds=(2,)), images(SHAPE, 3).float()
     parameters, state = many.initial((0, 1, 2))
