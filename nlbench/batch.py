@@ -16,7 +16,7 @@ from nlbench import state
 from nlbench.errors import UnknownNameError
 from nlbench.kernels.backends import Backend
 
-NEEDS: Final = ("boundaries",)
+NEEDS: Final = ("boundaries", "task")
 """What a learner may need that not every run gives."""
 
 
@@ -101,8 +101,9 @@ class Learner:
     """What `Problem.precision` may be: "bf16" too where the learner makes its matrix products in bfloat16 when asked."""
 
     needs: ClassVar[tuple[str, ...] | None] = None
-    """What it cannot do without: ("boundaries",) where it must be told that a task ended. A run on a stream that does not tell is
-    refused. None: boundaries if it defines `end_task`; () says that it can do without.
+    """What it cannot do without: "boundaries" where it must be told that a task ended, "task" where it must know at test whose a
+    sample is. A run on a stream that does not tell is refused. None: boundaries if it defines `end_task`; () says that it can do
+    without.
     """
 
     takes_batches: bool = False
@@ -169,7 +170,7 @@ def needs(kind: type[Learner]) -> tuple[str, ...]:
     Raises `NlbenchError` for a need that there is not.
     """
     if kind.needs is None:
-        return () if kind.end_task is Learner.end_task else NEEDS
+        return () if kind.end_task is Learner.end_task else ("boundaries",)
     said = (kind.needs,) if isinstance(kind.needs, str) else tuple(kind.needs)
     for need in said:
         if need not in NEEDS:

@@ -36,11 +36,14 @@ REFERENCE: Final = ROOT / "results" / "reference"
 
 
 class Extension(NamedTuple):
-    """Where an extension and its config are, each as `module:Name`; what a learner's class says it needs."""
+    """Where an extension and its config are, each as `module:Name`; of a learner, what its class says it needs, and in a few
+    words what it keeps beside its network.
+    """
 
     place: str
     config: str = ""
     needs: tuple[str, ...] = ()
+    keeps: str = ""
 
 
 LEARNERS: Final = {
@@ -146,6 +149,11 @@ def built_in(group: Group, name: str) -> bool:
 def needs(learner: str) -> tuple[str, ...]:
     """Return what a learner of ours needs, such as boundaries; nothing of another, whose class alone can say."""
     return LEARNERS.get(learner, Extension("")).needs
+
+
+def keeps(learner: str) -> str:
+    """Return what a learner of ours keeps beside its network, such as samples; "" of another."""
+    return LEARNERS.get(learner, Extension("")).keeps
 
 
 def place(group: Group, name: str) -> tuple[str, str]:

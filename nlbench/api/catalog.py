@@ -59,14 +59,19 @@ def _titles(kind: catalog.Kind) -> dict[str, str]:
 
 
 def _title(table: Mapping[str, Any]) -> str:
-    """Return the title of a stream, or that of a recipe with what its learner needs."""
-    title, needs = str(table.get("title", "")), ", ".join(needed(table))
-    return f"{title} (needs {needs})" if needs else title
+    """Return the title of a stream, or that of a recipe with what its learner needs and keeps."""
+    title, needs, keeps = str(table.get("title", "")), ", ".join(needed(table)), catalog.keeps(_learner(table))
+    said = "; ".join([*([f"needs {needs}"] if needs else []), *([f"keeps {keeps}"] if keeps else [])])
+    return f"{title} ({said})" if said else title
 
 
 def needed(table: Mapping[str, Any]) -> tuple[str, ...]:
     """Return what the learner of a recipe needs, where that is known without its class."""
-    return catalog.needs(str(table.get("learner", {}).get("kind", "")))
+    return catalog.needs(_learner(table))
+
+
+def _learner(table: Mapping[str, Any]) -> str:
+    return str(table.get("learner", {}).get("kind", ""))
 
 
 def _recorded(results: Path) -> tuple[tuple[Record, ...], tuple[str, ...]]:

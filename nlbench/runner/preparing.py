@@ -54,11 +54,16 @@ def build_learner(plan: Plan, stream: Stream, backend: str) -> Learner:
 
 
 def _check_needs(plan: Plan) -> None:
-    kind = plan.learner.learner.kind  # type: ignore[attr-defined]
-    if "boundaries" in needs(find(kind)) and not plan.stream.protocol.boundaries:
+    needed = needs(find(plan.learner.learner.kind))  # type: ignore[attr-defined]
+    if "boundaries" in needed and not plan.stream.protocol.boundaries:
         raise NlbenchError(
             f"{plan.model} needs to be told when a task ends, and {plan.stream_name} does not tell.",
             "Let it with --set protocol.boundaries=true. A learner that can do without says needs = () in its class.",
+        )
+    if "task" in needed and plan.stream.stream.scenario != "task-il":
+        raise NlbenchError(
+            f"{plan.model} needs to know at test whose a sample is, and {plan.stream_name} ({plan.stream.stream.scenario}) does not tell.",
+            'Let it with --set stream.scenario="task-il".',
         )
 
 

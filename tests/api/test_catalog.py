@@ -29,9 +29,9 @@ def test_only_what_is_asked_for_is_listed(tmp_path: Path) -> None:
 
 def test_models_say_what_their_learner_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "needs" not in api.listing("models").models["mlp"]
-    row = catalog.LEARNERS["mlp"]._replace(needs=("boundaries",))
+    row = catalog.LEARNERS["mlp"]._replace(needs=("boundaries",), keeps="samples")
     monkeypatch.setitem(catalog.LEARNERS, "mlp", row)
-    assert api.listing("models").models["mlp"].endswith("(needs boundaries)")
+    assert api.listing("models").models["mlp"].endswith("(needs boundaries; keeps samples)")
     assert [one.needs for one in api.named(["mlp", "hope", "split-digits"])] == [("boundaries",), (), ()]
 
 

@@ -78,7 +78,19 @@ class Ending(nlbench.Learner):
 
 class Content(Ending):
     needs = ()
+
+class Told(Ending):
+    needs = ("task",)
 """
+
+
+def test_a_learner_that_needs_the_task_is_refused_where_it_is_hidden(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(ENDING)
+    told, stream = f"{tmp_path}/mine.py:Told", "split-digits"
+    refused = r"Told needs to know at test whose a sample is, .* \(class-il\) does not tell\. .*--set stream\.scenario"
+    with pytest.raises(NlbenchError, match=refused):
+        nlbench.run(told, stream, seeds=1, results=tmp_path)
+    assert nlbench.run(told, stream, seeds=1, results=tmp_path, overrides={"stream.scenario": "task-il"}).seeds_run == (0,)
 
 
 def test_a_learner_that_needs_boundaries_is_refused_where_none_are_told(tmp_path: Path) -> None:
