@@ -49,7 +49,11 @@ class Extension(NamedTuple):
 LEARNERS: Final = {
     "mlp": Extension("nlbench.learners.mlp:Mlp", "nlbench.learners.config:MlpConfig"),
     "cms": Extension("nlbench.learners.cms:Cms", "nlbench.learners.config:CmsConfig"),
-    "hope": Extension("nlbench.learners.hope.learner:Hope", "nlbench.learners.hope.config:HopeConfig"),
+    "projected": Extension(
+        "nlbench.learners.projected.learner:Projected",
+        "nlbench.learners.projected.config:ProjectedConfig",
+        keeps="grams of keys",
+    ),
     "hope-blocks": Extension("nlbench.learners.hope_blocks:HopeBlocks", "nlbench.learners.config:HopeBlocksConfig"),
     "naive": Extension("nlbench.learners.naive:Naive", "nlbench.learners.config:NaiveConfig"),
     "chance": Extension("nlbench.learners.chance:Chance", "nlbench.learners.config:ChanceConfig"),

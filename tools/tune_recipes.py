@@ -57,7 +57,7 @@ LEARNED_MNIST = {
 }
 SPACES = {
     "hope": EXACT,
-    "hope-pixels": {
+    "turned-features": {
         "learner.readout.ridge": ["3.0", "10.0", "30.0"],
         "learner.keys.smoothing": ["0.125", "0.25"],
         "learner.keys.locality": ["0.0", "4.0"],
@@ -66,7 +66,7 @@ SPACES = {
         "learner.readout.ridge": ["0.3", "1.0", "3.0", "10.0", "30.0", "100.0"],
         "learner.keys.bias": ["0.1", "0.5"],
     },
-    "hope-dgd": {"learner.readout.rate": ["0.03", "0.1", "0.2", "0.5", "1.0", "1.5"], "learner.keys.bias": ["0.1", "0.5"]},
+    "delta-rule": {"learner.readout.rate": ["0.03", "0.1", "0.2", "0.5", "1.0", "1.5"], "learner.keys.bias": ["0.1", "0.5"]},
     "hope-attention": LEVELS,
     "cms": LEVELS,
     "cms-nested": LEVELS,
@@ -76,7 +76,7 @@ SPACES = {
 """Twelve points each. Periods must fit into a search's steps, so streams as short as the digits' have their own."""
 
 SPACES_ON = {("hope", "permuted-digits"): LEARNED_DIGITS, ("hope", "permuted-mnist"): LEARNED_MNIST}
-NOT_ON = {("hope-pixels", "permuted-mnist")}
+NOT_ON = {("turned-features", "permuted-mnist")}
 
 
 class Point(NamedTuple):

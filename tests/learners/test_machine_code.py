@@ -24,8 +24,8 @@ STEPS = 20
         ("mlp", "split-digits"),
         ("cms", "split-digits"),
         ("cms-nested", "split-digits"),
-        ("hope", "split-digits"),
-        ("hope", "permuted-digits"),
+        ("random-features", "split-digits"),
+        ("projected-levels", "permuted-digits"),
         ("random-features", "permuted-digits"),
     ],
 )

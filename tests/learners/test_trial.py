@@ -11,7 +11,7 @@ from nlbench.state import STRUCTURE
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("model", ["mlp", "naive-convolutional", "hope", "hope-pixels"])
+@pytest.mark.parametrize("model", ["mlp", "naive-convolutional", "projected-levels", "turned-features"])
 def test_a_trial_step_leaves_nothing_behind(model: str) -> None:
     plan = nlbench.resolve(model, "permuted-digits", seeds=2)
     there, here = (runner.prepare(plan, Machine(device=device))[1].state_dict() for device in ("cuda", "cpu"))

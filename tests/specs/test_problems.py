@@ -25,5 +25,5 @@ from nlbench.specs import learner_spec
 )
 def test_a_key_is_named_as_the_file_writes_it_and_beside_those_of_its_own_table(learner: dict[str, Any], line: str) -> None:
     with pytest.raises(SpecError) as caught:
-        learner_spec({"learner": {"kind": "hope", **learner}}, "r.toml", name="r")
+        learner_spec({"learner": {"kind": "projected", **learner}}, "r.toml", name="r")
     assert f"r.toml: {line}" in caught.value.problems
