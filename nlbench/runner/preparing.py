@@ -62,7 +62,8 @@ def _check_needs(plan: Plan) -> None:
         )
     if "task" in needed and plan.stream.stream.scenario != "task-il":
         raise NlbenchError(
-            f"{plan.model} needs to know at test whose a sample is, and {plan.stream_name} ({plan.stream.stream.scenario}) does not tell.",
+            f"{plan.model} needs to know at test whose a sample is, and "
+            f"{plan.stream_name} ({plan.stream.stream.scenario}) does not tell.",
             'Let it with --set stream.scenario="task-il".',
         )
 
