@@ -29,9 +29,10 @@ PREDICTED_AT_ONCE = 500
 class GradientLearner(Learner):
     """One step of the optimizer a batch on `loss`. Seeds share no parameter, so the gradient of the sum is each seed's own.
 
-    A subclass overrides `loss` (a term more), `adjust` (gradients projected, masked, rescaled) or `after_step` (importances,
-    means, masks). On a GPU the first two are captured with the step, so they must not depend on numbers on the host;
-    `captured = False` says that they do.
+    A subclass overrides `loss` (a term more), `adjust` (gradients projected, masked, rescaled), `move` (another rule, or what is
+    learned from the move itself) or `after_step` (buffers, what comes every so many steps). On a GPU the first three are
+    captured with the step, so they must not depend on numbers on the host; `captured = False` says that they do. `take_in` is
+    where a method makes what it holds for each parameter.
     """
 
     precisions: ClassVar[tuple[str, ...]] = ("float32", "bf16")
@@ -47,7 +48,7 @@ class GradientLearner(Learner):
         """{name: (S, …)}: the network's and the heads', each a leaf; and what changes by no gradient."""
         self.slots: optimizers.Slots = {}
         for tree in (dict(self.parameters), self.head.initial()):
-            self._take_in(tree)
+            self.take_in(tree)
         self._problem = problem
         self._steps: dict[int | None, Captured] = {}
         if config.head != "task":  # a head a task is made when its task comes
@@ -60,6 +61,17 @@ class GradientLearner(Learner):
     def adjust(self, gradients: Tree) -> Tree:
         """Return the gradients that the optimizer gets; those given, unless a method says otherwise."""
         return gradients
+
+    def move(self, gradients: Tree) -> None:
+        """Move the parameters, in place, by the gradients of the loss: a step of the optimizer on what `adjust` makes of them."""
+        self.optimizer.step(self.parameters, self.adjust(gradients), self.slots, self.rate)
+
+    def take_in(self, parameters: Tree) -> None:
+        """Add parameters, and slots for them: the network's and a head's at first, those of a task's own head when it comes."""
+        for name, value in parameters.items():
+            self.parameters[name] = value.detach().requires_grad_()
+        for kind, tree in self.optimizer.initial(parameters).items():
+            self.slots.setdefault(kind, {}).update(tree)
 
     def after_step(self, batch: Batch) -> None:
         """Called when the parameters have moved."""
@@ -80,7 +92,7 @@ class GradientLearner(Learner):
 
     def observe(self, batch: Batch) -> Tensor:
         if not self.head.known(self.parameters, batch.task):
-            self._take_in(self.head.initial(batch.task))
+            self.take_in(self.head.initial(batch.task))
         if self.captured and self.network.captured and self.optimizer.captured:
             losses = self._captured_step(batch.task)(self.held(), batch.inputs, batch.labels, batch.classes)
         else:
@@ -112,7 +124,7 @@ class GradientLearner(Learner):
             found = torch.autograd.grad(losses, list(self.parameters.values()), torch.ones_like(losses), allow_unused=True)
         gradients = {name: each for name, each in zip(self.parameters, found, strict=True) if each is not None}
         with torch.no_grad():
-            self.optimizer.step(self.parameters, self.adjust(gradients), self.slots, self.rate)
+            self.move(gradients)
         return losses.detach()
 
     def _captured_step(self, task: int | None) -> Captured:
@@ -124,13 +136,6 @@ class GradientLearner(Learner):
         if task not in self._steps:
             self._steps[task] = Captured(step)
         return self._steps[task]
-
-    def _take_in(self, parameters: Tree) -> None:
-        """Add parameters, and slots for them."""
-        for name, value in parameters.items():
-            self.parameters[name] = value.detach().requires_grad_()
-        for kind, tree in self.optimizer.initial(parameters).items():
-            self.slots.setdefault(kind, {}).update(tree)
 
     def _rounded(self) -> AbstractContextManager[object]:
         """Products of networks in the precision that was asked for."""
