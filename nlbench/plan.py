@@ -47,6 +47,7 @@ RECIPE_TABLES: Final = ("learner", "batch", "presents")
 class Machine:
     """Facts of the machine, which never change the numbers beyond rounding.
 
+    threads           None: a share of the cores, see `nlbench.runner.cores`
     checkpoint_every  seconds between checkpoints within a task; 0: there are none within tasks
     wait              whether to wait for another process that is at the same run
     """
@@ -54,6 +55,7 @@ class Machine:
     device: str = "auto"
     backend: str = "auto"
     data: Path | None = None
+    threads: int | None = None
     checkpoint_every: float = 60.0
     wait: bool = True
 
@@ -64,6 +66,7 @@ class MachineOptions(TypedDict, total=False):
     device: str
     backend: str
     data: str | Path | None
+    threads: int | None
     checkpoint_every: float
     wait: bool
 

@@ -114,7 +114,7 @@ def _trial(plan: Plan, values: dict[str, str], stream: Stream, objective: str, m
     shape = (len(plan.seeds), stream.n_tasks + 1, stream.n_tasks)
     accuracy = np.ma.masked_all(shape)
     try:
-        with threads(plan, stream):
+        with threads(plan, stream, machine):
             learner = build_learner(plan, stream, machine.backend)
             for row in evaluate_stream(learner, stream, batch=plan.batch, presents=plan.learner.presents):
                 if row.metric == "accuracy":

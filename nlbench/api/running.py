@@ -193,11 +193,14 @@ def _known(function: Callable[..., object], passed_on: type, given: Mapping[str,
 
 
 def _machine(machine: MachineOptions) -> Machine:
-    data = machine.get("data")
+    data, threads = machine.get("data"), machine.get("threads")
+    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, Integral) or threads < 1):
+        raise NlbenchError(f"threads: must be a whole number from 1, got {threads!r}.", "Leave it out for a share of the cores.")
     return Machine(
         device=machine.get("device", "auto"),
         backend=machine.get("backend", "auto"),
         data=Path(data) if data is not None else None,
+        threads=int(threads) if threads is not None else None,
         checkpoint_every=machine.get("checkpoint_every", 60.0),
         wait=machine.get("wait", True),
     )

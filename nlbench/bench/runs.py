@@ -188,7 +188,7 @@ def run(plan: Plan, machine: Machine) -> Outcome:
     stream, learner = prepare(plan, machine)
     matrix = np.zeros((stream.n_tasks + 1, stream.n_tasks))
     seconds = {"seconds.train": 0.0, "seconds.evaluate": 0.0}
-    with threads(plan, stream):
+    with threads(plan, stream, machine):
         for row in evaluate_stream(learner, stream, batch=plan.batch, presents=plan.learner.presents):
             if row.metric in seconds:
                 seconds[row.metric] += row.value or 0.0
@@ -202,7 +202,7 @@ def loop(plan: Plan, machine: Machine) -> Outcome:
     stream, learner = prepare(plan, machine)
     assert isinstance(learner, Mlp)
     net = Perceptron([each[0] for each in learner.weights], [each[0] for each in learner.biases], plan.batch)
-    with threads(plan, stream):
+    with threads(plan, stream, machine):
         return learn(
             net,
             list(_tasks(stream)),

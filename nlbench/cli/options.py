@@ -35,6 +35,10 @@ Metrics = Annotated[
 ]
 WithReference = Annotated[bool, typer.Option("--with-reference", help="Keep records of the folder reference too.")]
 Stream = Annotated[str, typer.Option("--stream", "-s", help="A stream's name or file.")]
+Threads = Annotated[
+    int | None,
+    typer.Option(min=1, help="Threads; otherwise OMP_NUM_THREADS, or the cores, shared with runs that are going on."),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 
 

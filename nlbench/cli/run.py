@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from nlbench.cli.options import Data, Device, Format, Precision, Results, Stream, overrides
+from nlbench.cli.options import Data, Device, Format, Precision, Results, Stream, Threads, overrides
 
 
 class Log(StrEnum):
@@ -35,6 +35,7 @@ def run(
     data: Data = None,
     device: Device = "auto",
     backend: Annotated[str, typer.Option(help="auto, reference, numba or triton: which implementation of the kernels.")] = "auto",
+    threads: Threads = None,
     precision: Precision = "float32",
     format: Annotated[Format, typer.Option(help="What to print when done.")] = Format.table,
     dry_run: Annotated[
@@ -54,7 +55,9 @@ def run(
     from nlbench import api, loggers
     from nlbench.display import console, records, running
 
-    machine = api.options(device=device, backend=backend, data=data, checkpoint_every=checkpoint_every, wait=not no_wait)
+    machine = api.options(
+        device=device, backend=backend, data=data, threads=threads, checkpoint_every=checkpoint_every, wait=not no_wait
+    )
     plan = api.resolve(model, stream, seeds=seeds, scenario=scenario, overrides=overrides(set_), precision=precision)
     for remark in plan.notes:
         console.note(remark)

@@ -18,13 +18,22 @@ def program_threads() -> int:
 
 
 @contextmanager
-def single_torch_thread() -> Iterator[None]:
-    """Torch runs on one thread while this lasts; programs, which share out whole seeds and not single small products, on all."""
+def torch_threads(count: int) -> Iterator[None]:
+    """Torch runs on so many threads while this lasts."""
     before = torch.get_num_threads()
-    token = _PROGRAMS.set(before)
-    torch.set_num_threads(1)
+    torch.set_num_threads(count)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def single_torch_thread() -> Iterator[None]:
+    """Torch runs on one thread while this lasts; programs, which share out whole seeds and not single small products, on all."""
+    token = _PROGRAMS.set(torch.get_num_threads())
+    try:
+        with torch_threads(1):
+            yield
+    finally:
         _PROGRAMS.reset(token)

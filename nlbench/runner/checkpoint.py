@@ -27,7 +27,7 @@ from nlbench.protocol import Position, Progress
 from nlbench.records import Row
 from nlbench.records.store import replace_file
 
-FORMAT: Final = b"nlbench checkpoint 1\n"
+FORMAT: Final = b"nlbench checkpoint 2\n"
 _SUM: Final = 32
 _FACTS: Final = "facts"
 _LEARNER: Final = "learner/"
@@ -38,6 +38,7 @@ class Saved(NamedTuple):
     """What a checkpoint holds.
 
     device, backend  what the learner ran on, such as "cuda", "triton"
+    threads          on how many, as other numbers round otherwise
     resumes          where the run was resumed so far, for its record
     rows             all that was measured so far
     state            the learner's
@@ -45,6 +46,7 @@ class Saved(NamedTuple):
 
     device: str
     backend: str
+    threads: int | None
     progress: Progress
     resumes: list[dict[str, Any]]
     rows: list[Row]
@@ -74,6 +76,7 @@ class Checkpoint:
             "run": self.run,
             "device": saved.device,
             "backend": saved.backend,
+            "threads": saved.threads,
             "position": saved.progress.position,
             "seconds": saved.progress.seconds,
             "mixes": saved.progress.mixes,
@@ -105,7 +108,8 @@ class Checkpoint:
             held = _under(_LOOP, tensors)
             progress = Progress(Position(*facts["position"]), float(facts["seconds"]), bool(facts["mixes"]), held)
             rows = [Row(*row) for row in facts["rows"]]
-            saved = Saved(facts["device"], facts["backend"], progress, facts["resumes"], rows, _under(_LEARNER, tensors))
+            ran_on = facts["device"], facts["backend"], facts["threads"]
+            saved = Saved(*ran_on, progress, facts["resumes"], rows, _under(_LEARNER, tensors))
         except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
             raise self.refused(f"cannot be read: {type(error).__name__}: {error}") from None
         if run != self.run:

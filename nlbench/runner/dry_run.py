@@ -45,7 +45,7 @@ def estimate(plan: Plan, machine: Machine) -> Estimate:
     meeting = Meeting(learner, stream, schedule)
     sizes = [len(stream.test(task)) for task in range(1, schedule.n_tasks + 1)]
     predicted = schedule.predicted(sizes, told=stream.scenario == "task-il", outside=learner.outside)
-    with threads(plan, stream):
+    with threads(plan, stream, machine):
         seconds = schedule.steps * _per_batch(meeting) + predicted.whole * _per_sample(meeting, meeting.evaluation.whole)
         if predicted.within:
             seconds += predicted.within * _per_sample(meeting, meeting.evaluation.within)

@@ -42,14 +42,14 @@ def execute(
     meeting = Meeting(learner, stream, Schedule.of(stream, plan.batch, plan.learner.presents), METRICS)
     kept = Kept(meeting, checkpoint, machine.checkpoint_every, lambda: build_learner(plan, stream, machine.backend), tell)
     yield from kept.resume()
-    with threads(plan, stream) as used, Stopping() as stopping, exits_told():
+    with threads(plan, stream, machine, kept.threads) as kept.threads, Stopping() as stopping, exits_told():
         for rows in meeting.steps():
             kept.take(rows)
             if stopping.signal is not None:
                 raise kept.interrupted(stopping.signal)
             kept.save_if_due()
             yield from rows
-    facts = {**_ran_on(learner.backend, stream.device, results), "threads": used, "run": checkpoint.run}
+    facts = {**_ran_on(learner.backend, stream.device, results), "threads": kept.threads, "run": checkpoint.run}
     facts |= {"resumes": kept.resumes} if kept.resumes else {}
     facts |= {"not_kept": kept.not_kept} if kept.not_kept else {}
     added = add_execution(plan.record_path(results), rows=kept.rows, metadata={**plan.describe(), **facts}, replace=force)

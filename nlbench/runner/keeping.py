@@ -36,6 +36,8 @@ class Kept:
         self.rows: list[Row] = []
         self.resumes: list[dict[str, Any]] = []
         self.not_kept: str | None = None
+        self.threads: int | None = None
+        """On how many the run goes on, or began before it was resumed."""
         self._meeting = meeting
         self._checkpoint = checkpoint
         self._every = every
@@ -66,6 +68,7 @@ class Kept:
                 if different:
                     raise self._checkpoint.refused(f"does not fit the learner: {different}")
             meeting.resume(saved.progress)
+            self.threads = saved.threads
             now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
             self.resumes = [*saved.resumes, {**saved.progress.position._asdict(), "created": now}]
             self.rows, self._texts = list(saved.rows), [text(saved.rows)]
@@ -106,7 +109,8 @@ class Kept:
             return False
         self._texts += [text(self._fresh)] if self._fresh else []
         self._fresh.clear()
-        saved = Saved(meeting.stream.device.type, learner.backend, progress, self.resumes, self.rows, state)
+        ran_on = meeting.stream.device.type, learner.backend, self.threads
+        saved = Saved(*ran_on, progress, self.resumes, self.rows, state)
         try:
             self._checkpoint.save(saved, f"[{','.join(self._texts)}]")
         except RecordError as error:

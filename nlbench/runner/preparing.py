@@ -12,9 +12,10 @@ import torch
 from nlbench.batch import Learner, needs
 from nlbench.errors import BackendError, NlbenchError, UnknownNameError
 from nlbench.kernels.backends import Backend
-from nlbench.kernels.threads import single_torch_thread
+from nlbench.kernels.threads import single_torch_thread, torch_threads
 from nlbench.learners.building import build, find
 from nlbench.protocol import Schedule, problem_of
+from nlbench.runner.cores import share
 from nlbench.streams.building import build as built_stream
 from nlbench.streams.stream import Stream
 
@@ -75,10 +76,12 @@ def prepare(plan: Plan, machine: Machine) -> tuple[Stream, Learner]:
 
 
 @contextmanager
-def threads(plan: Plan, stream: Stream) -> Iterator[int]:
-    """Give the number of threads torch runs with: one where a batch holds few numbers, otherwise as many as it has; put it
-    back afterwards.
+def threads(plan: Plan, stream: Stream, machine: Machine, before: int | None = None) -> Iterator[int]:
+    """Give the number of threads of a run, and run on them while this lasts: those asked for, or else `before`, with which a
+    resumed run began, as other numbers round otherwise, or else its share of the machine. Torch's own products take one where a
+    batch holds few numbers.
     """
     numbers = plan.batch * torch.Size(stream.input_shape).numel()
-    with single_torch_thread() if numbers < SMALL else nullcontext():
-        yield torch.get_num_threads()
+    own = single_torch_thread if numbers < SMALL else nullcontext
+    with share(machine.threads or before) as granted, torch_threads(granted), own():
+        yield granted

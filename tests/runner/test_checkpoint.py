@@ -71,6 +71,14 @@ def test_a_resume_leaves_its_trace_in_the_record(tmp_path: Path) -> None:
     assert whole.resumes == []
 
 
+def test_a_resumed_run_goes_on_with_the_threads_it_began_with(tmp_path: Path) -> None:
+    checkpoint = interrupted(tmp_path)
+    saved = checkpoint.load()
+    assert saved is not None
+    checkpoint.save(saved._replace(threads=3))
+    assert nlbench.run("mlp", "split-digits", seeds=2, results=tmp_path).record.footer.runs[0].threads == 3
+
+
 def test_the_joint_bound_resumes_too(tmp_path: Path) -> None:
     seen: list[Row] = []
 
@@ -118,7 +126,7 @@ def test_damage_of_every_kind_is_one_line_with_the_ways_out(tmp_path: Path) -> N
         "empty": b"",
         "junk": b"not a checkpoint",
         "no tensors": FORMAT + sha256(b"").digest(),
-        "other format": content.replace(b"checkpoint 1", b"checkpoint 2", 1),
+        "other format": content.replace(b"checkpoint 2", b"checkpoint 1", 1),
         "another run's": other,
         "longer": content + b"\0",
         "zeros": content[:-4096] + bytes(4096),
@@ -189,7 +197,7 @@ def test_tensors_of_every_kind_come_back_to_the_bit_and_in_their_layout(tmp_path
     checkpoint = Checkpoint(tmp_path / "x", "run")
     progress = Progress(Position(2, 1, 3), 0.1 + 0.2, True, {"right": torch.tensor([3])})
     rows = [Row(None, None, 1, None, "chance", 0.1 + 0.2), Row(2**62, 1, None, 7, 'a "name"', None, 3)]
-    checkpoint.save(Saved("cpu", "numba", progress, [], rows, TENSORS))
+    checkpoint.save(Saved("cpu", "numba", 1, progress, [], rows, TENSORS))
     found = checkpoint.load()
     assert found is not None
     assert (found.device, found.backend) == ("cpu", "numba")

@@ -11,8 +11,9 @@ from small_streams import small_stream, small_tasks
 import nlbench
 from nlbench import NlbenchError, Problem
 from nlbench.errors import BackendError
+from nlbench.kernels.threads import program_threads
 from nlbench.plan import Machine
-from nlbench.runner import prepare, preparing
+from nlbench.runner import prepare, preparing, threads
 
 
 @pytest.mark.parametrize(
@@ -39,6 +40,17 @@ def test_small_batches_run_on_one_thread_and_the_setting_is_put_back(model: str,
     assert during == {1}
     assert torch.get_num_threads() == 2
     torch.set_num_threads(before)
+
+
+def test_a_resumed_run_goes_on_with_the_threads_it_began_with_unless_others_are_asked_for(tmp_path: Path) -> None:
+    plan = nlbench.resolve("mlp", "split-digits", seeds=1)
+    stream, _ = prepare(plan, Machine(device="cpu"))
+    with threads(plan, stream, Machine(threads=2), None) as asked:
+        assert (asked, program_threads()) == (2, 2)
+    with threads(plan, stream, Machine(), 3) as began:
+        assert (began, program_threads()) == (3, 3)
+    with threads(plan, stream, Machine(threads=2), 3) as other:
+        assert (other, program_threads()) == (2, 2)
 
 
 @pytest.mark.parametrize(("presents", "steps"), [("sequential", 2 * (5 + 6)), ("cumulative", 2 * 11)])
