@@ -37,8 +37,9 @@ AT_ONCE: list[dict[str, Any]] = [
     {**EXACT, "readout": {"rule": "exact", "retain": 0.9, "slack": 0.3, "surprise": 1.0}, "refresh": 7},
     {"readout": {"rule": "protected", "retain": 0.9}, "refresh": 7},
     {**LEVELS, "metric": False, "bound": 0.1, "refresh": 16},
+    {**LEVELS, "levels": [{"width": 9, "period": 2}, {"width": 8}, {"width": 7, "retain": 0.8}, {"width": 6}], "refresh": 16},
 ]
-AT_ONCE_NAMES = ["slow-fast", "slower-slow-fast", "slow-exact", "fading-exact", "read-out", "plain"]
+AT_ONCE_NAMES = ["slow-fast", "slower-slow-fast", "slow-exact", "fading-exact", "read-out", "plain", "layers"]
 
 
 def learner(table: dict[str, Any], seeds: tuple[int, ...] = (0, 1), backend: str = "auto") -> Projected:

@@ -23,11 +23,19 @@ from nlbench.learners.projected.self_reference import Fading
 
 
 class Told(NamedTuple):
-    """What labels (S, n, B) of chunks mean: the classes (C,) that compete, and how tokens fade where memories say so."""
+    """What labels (S, n, B) of chunks mean: the classes (C,) that compete, how tokens fade where memories say so, and the context
+    (S, n) of each chunk where the read-out answers by context.
+    """
 
     labels: Tensor
     classes: Tensor
-    fading: Fading | None
+    fading: Fading | None = None
+    contexts: Tensor | None = None
+
+    def chunks(self, start: int, end: int) -> Told:
+        """Return what is told of chunks start … end - 1."""
+        contexts = None if self.contexts is None else self.contexts[:, start:end]
+        return self._replace(labels=self.labels[:, start:end], contexts=contexts)
 
 
 class Chain:
@@ -50,12 +58,11 @@ class Chain:
         with self._branches.branch(0, keys):
             projected = first.projected(keys)
             along = [first.laid(projected[:, own].contiguous()) for own in pieces]
-        above = self._memories[: min(self._fast + 1, self._last)]
-        blanks = [keys.new_ones(*keys.shape[:2], memory.weights.shape[1] + 1) for memory in above]
+        blanks = [keys.new_ones(*keys.shape[:2], level.weights.shape[1] + 1) for level in self._memories[: self._last]]
         losses = list[Tensor]()
         for (start, end), own, directions in zip(parts, pieces, along, strict=True):
-            piece = told._replace(labels=told.labels[:, start:end])
-            losses += self._learn_piece(keys[:, own], directions, [blank[:, own] for blank in blanks], piece, before + end)
+            piece, room = told.chunks(start, end), [blank[:, own] for blank in blanks]
+            losses += self._learn_piece(keys[:, own], directions, room, piece, before + end)
         self._branches.join()
         return joined(losses).unflatten(1, (chunks, size)).mean(2).mT
 
@@ -64,7 +71,7 @@ class Chain:
         memory's keys, its directions, and tensors of ones for the keys above: return the losses (S, B) before each. Steps may
         still run in their branches.
 
-        The slow memories read all chunks at once. So does the fast one after them.
+        The slow memories read all chunks at once. So does the first fast one after them; those above it take one after the other.
         """
         (chunks, size), fast, last = told.labels.shape[1:], self._fast, self._last
         keys, directions, answers = self._read(first, towards, blanks)
@@ -73,15 +80,15 @@ class Chain:
         through = AtOnce(
             self._memories[fast], keys[-1], directions[fast], size if steps else chunks * size, self._branches, numbers
         )
-        losses, errors, read, reading = list[Tensor](), list[Tensor](), list[Tensor](), None
-        labels = told.labels.split(1 if steps else chunks, 1)
-        for number, (own, labelled) in enumerate(zip(through.parts, labels, strict=True)):
-            answer, shown = through.corrected(number, answers[:, own]), told._replace(labels=labelled)
+        losses, errors, reading = list[Tensor](), list[Tensor](), None
+        read: list[list[Tensor]] = [[] for _ in self._memories[fast + 1 :]]
+        for number, own in enumerate(through.parts):
+            answer, shown = through.corrected(number, answers[:, own]), told.chunks(number, number + 1) if steps else told
             if fast < last:
-                read.append(rectified(answer, blanks[fast][:, own]))
-                loss, error = self._learn_readout(read[-1], shown, now)
+                room = [blank[:, own] for blank in blanks[fast:]]
+                loss, error = self._learn_above(fast + 1, rectified(answer, room[0]), room[1:], read, shown, now)
             else:
-                reading = self._readout.errors(answer, *shown)
+                reading = self._readout.errors(answer, shown.labels, shown.classes, shown.fading)
                 loss, error = reading.losses, reading.errors
             losses.append(loss)
             errors.append(error)
@@ -90,7 +97,7 @@ class Chain:
         self._write(keys, directions, errors, through, size, now)
         if reading and not steps:
             self._readout.write(keys[-1], directions[-1], reading, size, gathers=False)
-        for i, chunk_keys in enumerate([*(key.split(size, 1) for key in keys), read][: last + 1]):
+        for i, chunk_keys in enumerate([*(key.split(size, 1) for key in keys), *read]):
             self._gather(i, chunk_keys, now)
         self._branches.keep(*keys, *errors, *through.held(), *(each for some in directions for each in some))
         return losses
@@ -110,14 +117,37 @@ class Chain:
             directions.append(self._directions(self._fast, keys[-1]))
         return keys, directions, answers
 
+    def _learn_above(
+        self, i: int, keys: Tensor, blanks: list[Tensor], read: list[list[Tensor]], told: Told, now: int
+    ) -> tuple[Tensor, Tensor]:
+        """Read a chunk by memory i, whose keys (S, B, D) these are, and those above it, then write it: return the losses (S, B),
+        and the errors of what the keys were before the ReLU. The keys go to the lists `read`.
+        """
+        read[i - self._fast - 1].append(keys)
+        if i == self._last:
+            return self._learn_readout(keys, told, now)
+        memory = self._memories[i]
+        self._branches.wait(i)  # for what the chunk before has written
+        directions = self._directions(i, keys)
+        above = rectified(memory.answers(keys), blanks[0])
+        losses, errors = self._learn_above(i + 1, above, blanks[1:], read, told, now)
+        below = through_relu(memory.below(errors), keys)
+        with self._branches.branch(i, errors):
+            moves = memory.moves(errors, directions.numbers, errors.shape[1])
+            memory.step(keys, directions, moves, chunks=1, ends=True, gathers=self._schedule.gathers(now))
+        self._branches.keep(errors, moves, *directions)
+        return losses, below
+
     def _learn_readout(self, keys: Tensor, told: Told, now: int) -> tuple[Tensor, Tensor]:
         """Read and write a read-out that is not the fast memory: return the losses (S, B), and the errors of what its keys were
         before the ReLU.
         """
         last, size = self._last, told.labels.shape[2]
         self._branches.wait(last)  # for what the chunk before has written
+        if told.contexts is not None:
+            self._readout.turn_to(told.contexts[:, 0])
         directions = self._directions(last, keys)
-        reading, below = self._readout.read(keys, *told)
+        reading, below = self._readout.read(keys, told.labels, told.classes, told.fading)
         with self._branches.branch(last, keys, reading.errors, *_pairs(reading)):
             self._readout.write(keys, directions, reading, size, gathers=self._schedule.gathers(now))
         return reading.losses, below

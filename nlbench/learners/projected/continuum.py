@@ -15,6 +15,7 @@ from nlbench import seeds as draws
 from nlbench.batch import Problem
 from nlbench.kernels import Backend, batch_product, bind, metric_update, mlp_logits
 from nlbench.learners.projected.config import ProjectedConfig
+from nlbench.learners.projected.context_values import ContextValues
 from nlbench.learners.projected.memory import Memory, Ops, Writing
 from nlbench.learners.projected.order import OwedOrder
 from nlbench.learners.projected.protection import Protection
@@ -32,7 +33,7 @@ class Continuum:
         """Levels of `config` above keys of this width, without the constant; `otherwise` runs what needs no kernel."""
         widths = [width, *(level.width for level in config.levels), problem.n_classes]
         weights = [initial(problem, f"memory{i}", *sizes) for i, sizes in enumerate(pairwise(widths))]
-        rule, metric = RULES[config.readout.rule], config.metric
+        rule, metric = ContextValues if config.readout.contexts > 1 else RULES[config.readout.rule], config.metric
         protects = (metric and bool(config.levels)) or rule.steps
         steps = bind(metric_update, problem.backend if protects or rule.gathers else otherwise, weights[0])
         ops = Ops(steps, steps.beside(batch_product, weights[0]))
@@ -50,12 +51,13 @@ class Continuum:
         for memory in self.memories:
             memory.load()
 
-    def answers(self, seed: int, keys: Tensor) -> Tensor:
-        """Return what one seed's read-out answers (1, N, C) to keys (N, D) of the first memory; nothing is written."""
-        own = [memory.weights[seed : seed + 1] for memory in self.memories]
+    def answers(self, seed: int, keys: Tensor, belief: Tensor | None = None) -> Tensor:
+        """Return what one seed's read-out answers (1, N, C) to keys (N, D) of the first memory; nothing is written. Of contexts,
+        `belief` (N, G) is each sample's log share of each; all alike where it is None.
+        """
+        own = [*(level.weights[seed : seed + 1] for level in self.levels), self.readout.rows(seed)]
         weights, biases = [each[..., :-1] for each in own], [each[..., -1] for each in own]
-        found: Tensor = self._logits.mlp_logits(weights, biases, keys[None])
-        return found
+        return self.readout.scores(seed, self._logits.mlp_logits(weights, biases, keys[None]), belief)
 
     def refresh(self, *, protects: bool, solves: bool) -> None:
         """Bring up to date what is protected, and what is solved for."""

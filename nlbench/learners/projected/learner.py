@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -137,9 +138,9 @@ class Projected(Learner):
     def diagnostics(self) -> dict[str, Tensor]:
         """Updates of each level, and its plasticity: the mean share of a step that its metric lets through."""
         found = {}
-        for level in self.continuum.levels:
-            period, projection = level.writing.period, level.projection
-            found[f"level.{period}.updates"] = torch.full((self._seeds,), float(self.step // period), device=projection.device)
-            if level.protected:
-                found[f"level.{period}.plasticity"] = projection.diagonal(dim1=1, dim2=2).mean(1)
+        for period, layers in groupby(self.continuum.levels, lambda level: level.writing.period):
+            projections = [layer.projection.diagonal(dim1=1, dim2=2) for layer in layers if layer.protected]
+            found[f"level.{period}.updates"] = torch.full((self._seeds,), float(self.step // period))
+            if projections:
+                found[f"level.{period}.plasticity"] = torch.cat(projections, 1).mean(1)
         return found

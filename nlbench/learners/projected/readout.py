@@ -78,6 +78,18 @@ class ReadOut:
         """Write what chunks of `size` tokens said; `directions` are of the keys, and `gathers` as in `Memory.step`."""
         raise NotImplementedError
 
+    def turn_to(self, contexts: Tensor) -> None:
+        """Read and write in these contexts (S,) from here on."""
+        raise NotImplementedError
+
+    def rows(self, seed: int) -> Tensor:
+        """Return the weights (1, V, D) by which one seed is read."""
+        return self.memory.weights[seed : seed + 1]
+
+    def scores(self, seed: int, answers: Tensor, belief: Tensor | None) -> Tensor:
+        """Return the logits (1, N, C) that a seed's answers (1, N, V) by `rows` are, given the log shares (N, G) of contexts."""
+        return answers
+
     def refresh(self) -> None:
         """Bring up to date what is solved for."""
 
