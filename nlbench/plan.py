@@ -239,6 +239,8 @@ def resolve(
     try:
         declared, name = _stream(stream, overrides), _recipe_name(model)
         learner, notes = _learner(model, name, declared, overrides)
+        if learner.passes and "protocol.passes" not in overrides:
+            declared = _presented(declared, learner.passes)
     except SpecError as error:
         raise SpecError([_blamed(problem, overrides) for problem in error.problems]) from None
     plan = Plan(name, learner, declared, tuple(seeds), precision, notes)
@@ -260,6 +262,12 @@ def _stream(stream: str | DeclaredStream, overrides: Mapping[str, str]) -> Decla
     path = catalog.find("stream", stream)
     spec = stream_spec(apply_overrides(read_table(path), overrides, STREAM_TABLES), str(path))
     return DeclaredStream(path.stem, spec, spec.stream.found)
+
+
+def _presented(stream: DeclaredStream, passes: int) -> DeclaredStream:
+    """Return the stream as a recipe has it presented: how often is of the terms, and no part of what a stream is."""
+    protocol = stream.spec.protocol.model_copy(update={"passes": passes})
+    return replace(stream, spec=stream.spec.model_copy(update={"protocol": protocol}))
 
 
 def stream_from_arrays(

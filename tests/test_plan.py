@@ -53,6 +53,17 @@ def test_a_batch_for_one_stream_applies_there_and_can_be_overridden(tmp_path: Pa
     assert resolved(str(path), learner__rate="0.25").learner.learner.rate == 0.25
 
 
+def test_passes_of_a_recipe_are_of_the_terms_and_the_command_line_has_the_last_word(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('passes = 3\n[learner]\nkind = "mlp"\n[on."split-digits"]\npasses = 5\n')
+    made = resolved(str(path))
+    assert (made.stream.protocol.passes, made.describe()["terms"]["passes"]) == (5, 5)
+    assert resolved(str(path), "permuted-digits").stream.protocol.passes == 3
+    assert resolved(str(path), protocol__passes="2").stream.protocol.passes == 2
+    assert made.declared.digest == resolved().declared.digest
+    assert made.fingerprint == resolved(str(path), "split-digits", protocol__passes="5").fingerprint
+
+
 def test_a_stream_may_be_a_file(tmp_path: Path) -> None:
     shutil.copy(catalog.find("stream", "split-digits"), tmp_path / "own.toml")
     own = resolved("mlp", str(tmp_path / "own.toml"))

@@ -25,11 +25,15 @@ class LearnerSpec(Closed):
     """What it stands for where learners are compared: plain fine-tuning, or the joint bound; not part of the identity."""
     batch: PositiveInt | None = None
     """Overrides the stream's batch; None keeps it."""
+    passes: PositiveInt | None = None
+    """Overrides how often the stream presents each training set; None keeps it. `--set protocol.passes` has the last word."""
     provenance: dict[str, str] = Field(default_factory=dict)
     """Where each value comes from; not part of the identity."""
 
     def identity(self) -> dict[str, Any]:
-        """Return what makes two learners the same: not name, title and provenance, nor the batch, which is of the terms."""
+        """Return what makes two learners the same: not name, title and provenance, nor batch and passes, which are of
+        the terms.
+        """
         return {"learner": placeless(self.learner.model_dump(mode="json")), "presents": self.presents}
 
     @property

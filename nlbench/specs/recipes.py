@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from itertools import product
-from typing import Any
+from typing import Any, Final
 
 from nlbench import catalog
 
 Table = dict[str, Any]
+
+TERMS: Final = ("batch", "passes")
+"""What a recipe may decide of how the learner is presented its samples; the rest of an `[on]` table is of `[learner]`."""
 
 
 def tables(recipe: Mapping[str, Any]) -> Table:
@@ -24,8 +27,8 @@ def tables(recipe: Mapping[str, Any]) -> Table:
 
 
 def merged(recipe: Mapping[str, Any], keys: Iterable[str]) -> Table:
-    """Return a recipe with its `[on]` tables of these keys merged over `[learner]` and the batch, later ones over earlier ones,
-    and with no other.
+    """Return a recipe with its `[on]` tables of these keys merged over `[learner]`, batch and passes, later ones over earlier
+    ones, and with no other.
     """
     on, learner = tables(recipe), recipe.get("learner", {})
     values: Table = {}
@@ -34,8 +37,8 @@ def merged(recipe: Mapping[str, Any], keys: Iterable[str]) -> Table:
     if not isinstance(learner, dict) or on != recipe.get("on", {}):
         return dict(recipe)
     outer = {key: value for key, value in recipe.items() if key != "on"}
-    batch = {"batch": values.pop("batch")} if "batch" in values else {}
-    return {**outer, **batch, "learner": {**learner, **values}}
+    terms: Table = {key: values.pop(key) for key in TERMS if key in values}
+    return {**outer, **terms, "learner": {**learner, **values}}
 
 
 def mistyped(recipe: Mapping[str, Any], streams: Collection[str], place: str) -> list[str]:

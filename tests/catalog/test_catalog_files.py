@@ -20,6 +20,7 @@ from nlbench.protocol import Schedule, evaluated_tasks, problem_of
 from nlbench.sources import Arrays
 from nlbench.sources.idx import Idx
 from nlbench.specs import read_table, stream_spec, validate_file
+from nlbench.specs.recipes import TERMS
 from nlbench.streams.building import build as build_stream
 from nlbench.streams.stream import Stream
 
@@ -139,5 +140,5 @@ def test_every_recipe_resolves_in_every_scenario(model: str, scenario: str) -> N
 def test_tables_for_streams_change_something(model: str) -> None:
     table = read_table(catalog.find("model", model))
     for stream, values in table.get("on", {}).items():
-        base = {**table["learner"], **({"batch": table["batch"]} if "batch" in table else {})}
+        base = {**table["learner"], **{key: table[key] for key in TERMS if key in table}}
         assert any(base.get(key) != value for key, value in values.items()), f"[on.{stream!r}] repeats what stands above"

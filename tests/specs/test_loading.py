@@ -131,6 +131,7 @@ def recipe_problems(table: dict[str, Any]) -> list[str]:
             "r.toml: learner.periods: must differ from each other, as a level is named by its period, got [4, 4]",
         ),
         ({"learner": {"kind": "mlp"}, "batch": 0}, "r.toml: batch: must be greater than or equal to 1, got 0"),
+        ({"learner": {"kind": "mlp"}, "passes": 0}, "r.toml: passes: must be greater than or equal to 1, got 0"),
         (
             {"learner": {"kind": "mlp"}, "presents": "joint"},
             "r.toml: presents: must be 'sequential' or 'cumulative', got 'joint'",

@@ -10,7 +10,7 @@ from nlbench.specs.recipes import merged, mistyped, tables
 RECIPE: dict[str, Any] = {
     "learner": {"kind": "mlp", "rate": 0.5, "hidden": [8]},
     "batch": 8,
-    "on": {"s": {"rate": 0.25, "batch": 4}, "split/digits": {"rate": 0.125, "momentum": 0.5}},
+    "on": {"s": {"rate": 0.25, "batch": 4, "passes": 2}, "split/digits": {"rate": 0.125, "momentum": 0.5}},
 }
 
 
@@ -28,7 +28,8 @@ def test_the_tables_of_a_stream_apply_there_and_only_there_and_the_last_has_the_
     keys: tuple[str, ...], learner: dict[str, Any], batch: int
 ) -> None:
     before = deepcopy(RECIPE)
-    assert merged(RECIPE, keys) == {"learner": learner, "batch": batch}
+    passes = {"passes": 2} if "s" in keys else {}
+    assert merged(RECIPE, keys) == {"learner": learner, "batch": batch, **passes}
     assert before == RECIPE
 
 
