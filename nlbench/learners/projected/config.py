@@ -72,8 +72,6 @@ class Readout(Closed):
     """Self-generated values: how far beyond its label's value a reading may lie and still be its own target."""
     surprise: NotNegative = 0.0
     """Self-generated rates: a token is written 1 + this times its surprise."""
-    contexts: PositiveInt = 1
-    """How many contexts answer, each by weights of its own; which one a chunk belongs to, the learner must be told or find."""
 
 
 class SelfReference(Closed):
@@ -116,11 +114,4 @@ class ProjectedConfig(Closed):
         periods = [level.period for level in self.levels]
         if periods != sorted(periods, reverse=True):
             raise ValueError(f"levels: must go from slow to fast, got periods {periods}")
-        return self
-
-    @model_validator(mode="after")
-    def _contexts_above_a_level_that_steps_every_chunk(self) -> ProjectedConfig:
-        fast = bool(self.levels) and self.levels[-1].period == 1
-        if self.readout.contexts > 1 and not (self.readout.rule == "protected" and fast):
-            raise ValueError('readout.contexts: need rule "protected" above a level of period 1')
         return self

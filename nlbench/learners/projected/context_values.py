@@ -25,9 +25,12 @@ class ContextValues(Protected):
     used     (S, G), the contexts that were turned to
     """
 
-    def __init__(self, config: ProjectedConfig, weights: Tensor, ops: Ops) -> None:
+    def __init__(self, config: ProjectedConfig, weights: Tensor, ops: Ops, contexts: int) -> None:
+        """Raises `ValueError` where it does not stand above a level of period 1, or its rule is another."""
+        if not (config.readout.rule == "protected" and config.levels and config.levels[-1].period == 1):
+            raise ValueError('context values need a read-out of rule "protected" above a level of period 1')
         super().__init__(config, weights, ops)
-        seeds, contexts = len(weights), config.readout.contexts
+        seeds = len(weights)
         self.store = self.memory.weights[:, None].repeat(1, contexts, 1, 1)
         self.present = torch.zeros(seeds, dtype=torch.int64, device=weights.device)
         self.used = torch.zeros(seeds, contexts, dtype=torch.bool, device=weights.device)

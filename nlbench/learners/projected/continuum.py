@@ -29,11 +29,15 @@ class Continuum:
     many_at_once    whether it gains by chunks that are learned at once
     """
 
-    def __init__(self, config: ProjectedConfig, width: int, problem: Problem, otherwise: Backend) -> None:
-        """Levels of `config` above keys of this width, without the constant; `otherwise` runs what needs no kernel."""
+    def __init__(
+        self, config: ProjectedConfig, width: int, problem: Problem, otherwise: Backend, *, contexts: int | None = None
+    ) -> None:
+        """Levels of `config` above keys of this width, without the constant; `otherwise` runs what needs no kernel. With
+        `contexts`, a protected read-out above a level of period 1 answers by context (`context_values`).
+        """
         widths = [width, *(level.width for level in config.levels), problem.n_classes]
         weights = [initial(problem, f"memory{i}", *sizes) for i, sizes in enumerate(pairwise(widths))]
-        rule, metric = ContextValues if config.readout.contexts > 1 else RULES[config.readout.rule], config.metric
+        rule, metric = RULES[config.readout.rule], config.metric
         protects = (metric and bool(config.levels)) or rule.steps
         steps = bind(metric_update, problem.backend if protects or rule.gathers else otherwise, weights[0])
         ops = Ops(steps, steps.beside(batch_product, weights[0]))
@@ -43,7 +47,7 @@ class Continuum:
             Memory(own, Writing.of(config, level), ops, gathers=metric, protects=metric, first=i == 0, hidden=True)
             for i, (level, own) in enumerate(zip(config.levels, weights, strict=False))
         ]
-        self.readout = rule(config, weights[-1], ops)
+        self.readout = ContextValues(config, weights[-1], ops, contexts) if contexts else rule(config, weights[-1], ops)
         self.memories = [*self.levels, self.readout.memory]
         self._protection, self._order = Protection(self.memories), OwedOrder(problem)
         steps.load(exact=rule.gathers and not rule.steps, protects=protects)

@@ -5,12 +5,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_projected import B, C, N, S, learner
+from small_projected import B, C, N, S
+from small_streams import CPU
 from torch import Tensor
 
+from nlbench import Problem
 from nlbench.learners.projected.chain import Chain, Told
+from nlbench.learners.projected.config import ProjectedConfig
 from nlbench.learners.projected.context_values import ContextValues
+from nlbench.learners.projected.continuum import Continuum
 from nlbench.learners.projected.memory import with_constant
+from nlbench.learners.projected.schedule import Schedule
 
 G = 3
 TABLE: dict[str, Any] = {
@@ -19,7 +24,7 @@ TABLE: dict[str, Any] = {
         {"width": 8, "rate": 0.2, "ridge": 3.0, "retain": 0.9},
         {"width": 7, "rate": 0.4, "ridge": 1.5},
     ],
-    "readout": {"rule": "protected", "rate": 0.5, "ridge": 1.0, "contexts": G},
+    "readout": {"rule": "protected", "rate": 0.5, "ridge": 1.0},
     "refresh": 4,
     "bound": 0.5,
 }
@@ -28,12 +33,17 @@ CONTEXTS = torch.tensor([[0, 0, 2, 0, 2, 2, 1, 0, 1], [1, 0, 0, 1, 2, 1, 0, 0, 0
 CHUNKS = CONTEXTS.shape[1]
 
 
+def continuum(seeds: tuple[int, ...] = (0, 1), backend: str = "reference", **changes: Any) -> tuple[Continuum, Schedule]:
+    config = ProjectedConfig.model_validate({"kind": "projected", **TABLE, **changes})
+    problem = Problem((N,), C, seeds, "class-il", CPU, backend, 100)
+    return Continuum(config, N, problem, "reference", contexts=G), Schedule.of(config)
+
+
 class Taught:
     """Levels with context values, told the same chunks as `Plain`, `size` chunks a call."""
 
     def __init__(self, size: int, backend: str, seeds: tuple[int, ...] = (0, 1)) -> None:
-        made = learner(TABLE, seeds, backend)
-        self.continuum, schedule = made.continuum, made.schedule
+        self.continuum, schedule = continuum(seeds, backend)
         self.first = [memory.weights.clone() for memory in self.continuum.memories]
         chain, losses = Chain(self.continuum, schedule), []
         keys, labels = shown(seeds)
@@ -128,9 +138,9 @@ def test_a_seed_alone_learns_what_it_learns_beside_another() -> None:
 
 
 def test_contexts_change_within_chunks_that_are_learned_at_once() -> None:
-    one, other = learner(TABLE, backend="reference"), learner(TABLE, backend="reference")
+    one, other = continuum(), continuum()
     keys, labels = shown()
-    step_by_step, at_once = Chain(one.continuum, one.schedule), Chain(other.continuum, other.schedule)
+    step_by_step, at_once = Chain(*one), Chain(*other)
     losses = [
         step_by_step.learn(
             with_constant(keys[:, i * B : (i + 1) * B]), Told(labels[:, i : i + 1], ALL, contexts=CONTEXTS[:, i : i + 1]), i
@@ -139,8 +149,8 @@ def test_contexts_change_within_chunks_that_are_learned_at_once() -> None:
     ]
     found = at_once.learn(with_constant(keys), Told(labels, ALL, contexts=CONTEXTS), 0)
     torch.testing.assert_close(found, torch.cat(losses), atol=1e-5, rtol=1e-5)
-    for name, value in one.continuum.tensors().items():
-        torch.testing.assert_close(other.continuum.tensors()[name], value, atol=1e-5, rtol=1e-4)
+    for name, value in one[0].tensors().items():
+        torch.testing.assert_close(other[0].tensors()[name], value, atol=1e-5, rtol=1e-4)
 
 
 def test_what_is_left_is_as_it_was_and_what_was_never_turned_to_is_not_read() -> None:
@@ -149,7 +159,7 @@ def test_what_is_left_is_as_it_was_and_what_was_never_turned_to_is_not_read() ->
     made.turn_to(torch.tensor([2, 2]))
     assert torch.equal(made.rows(0), before)
     assert made.rows(0).shape[1] == G * C
-    fresh = learner(TABLE, backend="reference").continuum.readout
+    fresh = continuum()[0].readout
     assert fresh.rows(0).shape[1] == C
     fresh.turn_to(torch.tensor([1, 2]))
     assert fresh.rows(1).shape[1] == C
@@ -170,3 +180,13 @@ def test_a_belief_in_one_context_reads_that_context_alone() -> None:
     made.readout.turn_to(torch.tensor([2, 2]))
     made.readout.used[:, :2] = False
     torch.testing.assert_close(found, made.continuum.answers(0, keys))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"levels": []}, {"levels": [{"width": 3, "period": 2}]}, {"readout": {"rule": "exact"}}],
+    ids=["no-level", "slow-level", "rule"],
+)
+def test_what_cannot_answer_by_context_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="need a read-out"):
+        continuum(**changes)
