@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from nlbench.api import Run, check, compare, load, resolve, run, stream_from_arrays
     from nlbench.batch import Batch, Batches, Learner, Problem
     from nlbench.errors import NlbenchError
+    from nlbench.learners.buffer import Buffer
     from nlbench.streams.stream import Stream
 
 __version__ = "0.1.0"
@@ -19,6 +20,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Batch",
     "Batches",
+    "Buffer",
     "Learner",
     "NlbenchError",
     "Problem",
@@ -39,6 +41,7 @@ __getattr__ = lazy.names(
         **dict.fromkeys(("Batch", "Batches", "Learner", "Problem"), "batch"),
         "api": "api",
         "seeds": "seeds",
+        "Buffer": "learners.buffer",
         "Stream": "streams.stream",
         "NlbenchError": "errors",
         **dict.fromkeys(("Run", "resolve", "run", "stream_from_arrays"), "api.running"),

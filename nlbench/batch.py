@@ -82,6 +82,14 @@ class Batches:
     task: int | None
 
 
+class Billed:
+    """What a learner holds and is billed apart from its parameters, such as a buffer of samples."""
+
+    def memory_bytes(self) -> dict[str, int]:
+        """Return bytes per seed by kind, none of which is parameters."""
+        raise NotImplementedError
+
+
 class Learner:
     """A model with its learning rule, for S seeds at once. Subclasses write `observe` and `predict`; the rest has defaults.
 
@@ -154,14 +162,26 @@ class Learner:
     def memory_bytes(self) -> dict[str, int]:
         """Return bytes per seed by kind: parameters, optimizer, memory, samples (stored).
 
-        The default takes every tensor to have the seed axis first.
+        The default takes every tensor to have the seed axis first. What bills itself, as a buffer its samples, is counted so.
         """
         held = [value for name, value in state.collect(self).items() if name != state.STRUCTURE]
-        return {"parameters": sum(value.nbytes // (len(value) if value.ndim and not self.single_seed else 1) for value in held)}
+        own = sum(value.nbytes // (len(value) if value.ndim and not self.single_seed else 1) for value in held)
+        apart = billed_apart(self)
+        return {"parameters": own - sum(apart.values()), **apart}
 
     def diagnostics(self) -> dict[str, Tensor]:
         """Return named (S,) values to record at each task boundary, such as `level.16.updates`."""
         return {}
+
+
+def billed_apart(learner: Learner) -> dict[str, int]:
+    """Return the bytes per seed by kind of what bills itself: attributes, and items of those that are lists or tuples."""
+    found: dict[str, int] = {}
+    for value in vars(learner).values():
+        for part in value if isinstance(value, list | tuple) else (value,):
+            for kind, size in part.memory_bytes().items() if isinstance(part, Billed) else ():
+                found[kind] = found.get(kind, 0) + size
+    return found
 
 
 def needs(kind: type[Learner]) -> tuple[str, ...]:

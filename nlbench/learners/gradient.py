@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from nlbench.batch import Batch, Learner, Problem
+from nlbench.batch import Batch, Learner, Problem, billed_apart
 from nlbench.kernels.graphs import Captured
 from nlbench.learners import optimizers
 from nlbench.learners.config import GradientConfig
@@ -112,11 +112,13 @@ class GradientLearner(Learner):
         return [*self.parameters.values(), *self.state.values(), *slots]
 
     def memory_bytes(self) -> dict[str, int]:
-        """Bytes a seed: parameters with the network's state, the optimizer's slots, and what else a method holds, as memory."""
+        """Bytes a seed: parameters with the network's state, the optimizer's slots, samples, and as memory what else is held."""
         parameters = _bytes([*self.parameters.values(), *self.state.values()])
         optimizer = _bytes([value for tree in self.slots.values() for value in tree.values()])
         everything = _bytes([value for name, value in collect(self).items() if name != STRUCTURE])
-        return {"parameters": parameters, "optimizer": optimizer, "memory": everything - parameters - optimizer}
+        apart = billed_apart(self)
+        memory = everything - parameters - optimizer - sum(apart.values())
+        return {"parameters": parameters, "optimizer": optimizer, "memory": memory, **apart}
 
     def _step(self, batch: Batch) -> Tensor:
         with torch.enable_grad(), self._repeated():

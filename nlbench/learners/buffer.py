@@ -1,0 +1,216 @@
+"""A buffer: samples that a learner stores, for all seeds at once, in a fixed number of places.
+
+Each sample gets a key when it comes, and the buffer keeps those that come first in its policy's order, as if all that were ever
+added had been sorted. So no policy needs a loop over samples, and what is kept depends on no order of seeds or batches.
+
+Shapes: S seeds, B samples added, n samples drawn, K places, N samples that are ranked, F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from nlbench.batch import Billed, Problem
+from nlbench.errors import NlbenchError, UnknownNameError
+from nlbench.learners import draws
+
+Policy = Literal["reservoir", "balanced", "ring", "herding"]
+
+_EMPTY: Final = 1 << draws.BITS
+"""Keys from here on are of no sample: of an empty place, or of one that must not be kept."""
+_ROOM: Final = draws.BITS + 1
+"""Bits of a key; what is put in front of one is shifted by so many."""
+
+
+class Buffer(Billed):
+    """Stored samples of S seeds: `add` a batch, `sample` some, billed as `bytes.samples`.
+
+    reservoir  every sample ever added is kept with the same probability (Vitter 1985)
+    balanced   as many of each class as there is room for, each class a reservoir (Chrysakis & Moens 2020, with places shared
+               evenly at every moment)
+    ring       the newest of each class, as many of each
+    herding    those with the lowest `ranks` that are given, as many of each class (Rebuffi et al. 2017, alg. 5)
+
+    A new class takes an equal share of the places from the others; none is left empty for classes to come. `groups` names
+    another field to share by, such as "task". `extras` are fields beside inputs and labels, each given as one value that has the
+    shape and the type of all.
+
+        buffer = Buffer(500, problem, extras={"logits": torch.empty(problem.n_classes)})
+        for batch in batches:
+            if not buffer.empty:
+                old = buffer.sample(10)
+                train(old["inputs"], old["labels"], old["logits"])
+            buffer.add(batch.inputs, batch.labels, logits=logits)
+
+    All draws are named by seed, `name`, and the number of the sample or of the draw. A seed alone is as it is among others, and
+    whatever holds a buffer resumes with it. A learner for one seed adds x[None] and takes [0] of what is drawn.
+    Bytes a seed: K times those of a sample, its label, its extras and a key of 8, and 24 for the draws.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        problem: Problem,
+        *,
+        policy: Policy = "reservoir",
+        groups: str = "labels",
+        extras: Mapping[str, Tensor] | None = None,
+        dtype: torch.dtype = torch.float32,
+        name: str = "buffer",
+    ) -> None:
+        """Make `capacity` empty places; `dtype` is of the inputs. Raises `NlbenchError` for an unknown policy or field."""
+        if capacity < 1:
+            raise NlbenchError(f"{name}: must have at least one place, got {capacity}.", "Give it a capacity of 1 or more.")
+        if policy not in get_args(Policy):
+            raise UnknownNameError("policy", policy, get_args(Policy))
+        seeds, device = problem.seeds, problem.device
+        one = {"inputs": torch.empty(problem.input_shape, dtype=dtype), "labels": torch.empty((), dtype=torch.int64)}
+        self.fields = {
+            field: torch.zeros(len(seeds), capacity, *like.shape, dtype=like.dtype, device=device)
+            for field, like in {**one, **(extras or {})}.items()
+        }
+        if groups not in self.fields:
+            raise UnknownNameError("field", groups, list(self.fields))
+        self.capacity = capacity
+        self.policy = policy
+        self.groups = None if policy == "reservoir" else groups
+        self.keys = _EMPTY + torch.arange(capacity, device=device).repeat(len(seeds), 1)
+        """(S, K): those of what is kept; `_EMPTY` and more of what is not there."""
+        self.added = 0
+        self.drawn = torch.zeros((), dtype=torch.int64, device=device)
+        """Draws so far, counted where a captured step can count them."""
+        self._kept = draws.starts(seeds, f"{name}/kept", device)
+        self._sampled = draws.starts(seeds, f"{name}/sampled", device)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was added yet, the same for every seed; asks the device nothing."""
+        return self.added == 0
+
+    @property
+    def filled(self) -> Tensor:
+        """(S, K) bool: the places that hold a sample."""
+        return self.keys < _EMPTY
+
+    @torch.no_grad()
+    def add(
+        self, inputs: Tensor, labels: Tensor, *, ranks: Tensor | None = None, where: Tensor | None = None, **extras: Tensor
+    ) -> None:
+        """Offer samples (1 or S, B, *input_shape) with labels (S, B) and every extra (S, B, …), in the order in which they came.
+
+        ranks  (S, B) int64 from 0, of the policy "herding" alone: lower ones are kept
+        where  (S, B) bool: those that may be kept at all; None: all
+
+        Raises `NlbenchError` where a field is missing or is none of the buffer's. Cost: the K least of K + B keys a seed, with
+        groups a sort of them, and a copy of what is newly kept.
+        """
+        values = {"inputs": inputs, "labels": labels, **extras}
+        if values.keys() != self.fields.keys() or (ranks is None) == (self.policy == "herding"):
+            given = [*values, *(["ranks"] if ranks is not None else [])]
+            wanted = [*self.fields, *(["ranks"] if self.policy == "herding" else [])]
+            raise NlbenchError(f"a buffer is given {', '.join(wanted)}, got {', '.join(given)}.", "Add a value of each.")
+        seeds, count = labels.shape
+        keys = self._new_keys(labels, ranks)
+        if where is not None:
+            keys = torch.where(where, keys, _EMPTY + self.capacity + torch.arange(count, device=labels.device))
+        groups = None if self.groups is None else torch.cat([self.fields[self.groups], values[self.groups]], 1)
+        chosen = first(torch.cat([self.keys, keys], 1), self.capacity, groups)
+        kept = torch.zeros(seeds, self.capacity + count, dtype=torch.bool, device=labels.device).scatter_(1, chosen, True)
+        # of every seed as many places become free as samples are new: the two lists go side by side
+        places, new = (~kept[:, : self.capacity]).nonzero(as_tuple=True), kept[:, self.capacity :].nonzero(as_tuple=True)
+        for field, tensor in self.fields.items():
+            tensor[places] = values[field].expand(seeds, *values[field].shape[1:])[new]
+        self.keys[places] = keys[new]
+        self.added += count
+
+    @torch.no_grad()
+    def sample(self, n: int, *, stratified: bool = False) -> dict[str, Tensor]:
+        """Return each field (S, n, …) of n samples drawn from what is kept; none twice before all were.
+
+        stratified  as many of each class, or of what the buffer's places are shared by; a buffer must not be `empty`
+
+        Asks the host nothing, so a captured step may draw. Cost: a number for each place, the least n of them, and a copy.
+        """
+        return self.at(self.places(n, stratified=stratified))
+
+    @torch.no_grad()
+    def places(self, n: int, *, stratified: bool = False) -> Tensor:
+        """Return (S, n) int64: places drawn as `sample` draws them."""
+        filled = self.filled
+        counters = self.drawn * self.capacity + torch.arange(self.capacity, device=self.keys.device)
+        keys = torch.where(filled, draws.numbers(self._sampled, counters), self.keys)
+        self.drawn += 1
+        order = first(keys, min(n, self.capacity), self.fields[self.groups or "labels"] if stratified else None)
+        turns = torch.arange(n, device=order.device) % filled.sum(1, keepdim=True).clamp(min=1)
+        return order.gather(1, turns)
+
+    def at(self, places: Tensor) -> dict[str, Tensor]:
+        """Return each field (S, n, …) of the samples at places (S, n), copied."""
+        rows = (places + self.capacity * torch.arange(len(places), device=places.device)[:, None]).flatten()
+        return {
+            name: field.flatten(0, 1).index_select(0, rows).view(*places.shape, *field.shape[2:])
+            for name, field in self.fields.items()
+        }
+
+    def held(self) -> list[Tensor]:
+        """Return every tensor that drawing reads or changes, for the `held` of a captured learner."""
+        return [*self.fields.values(), self.keys, self.drawn]
+
+    def memory_bytes(self) -> dict[str, int]:
+        """Return {"samples": bytes a seed}, full or not."""
+        held = [*self.fields.values(), self.keys, self._kept, self._sampled]
+        return {"samples": sum(tensor.nbytes for tensor in held) // len(self.keys) + self.drawn.nbytes}
+
+    def _new_keys(self, labels: Tensor, ranks: Tensor | None) -> Tensor:
+        """Return (S, B): by what the policy orders the samples of a group."""
+        if ranks is not None:
+            return ranks * int(self.keys.shape[1] + labels.shape[1]) + torch.arange(labels.shape[1], device=labels.device)
+        counters = torch.arange(self.added, self.added + labels.shape[1], device=labels.device)
+        if self.policy == "ring":
+            return (_EMPTY - 1 - counters).expand(labels.shape)
+        return draws.numbers(self._kept, counters)
+
+
+def first(keys: Tensor, n: int, groups: Tensor | None = None) -> Tensor:
+    """Return (S, n) int64: where the n lowest of keys (S, N) are, the lowest first.
+
+    With groups (S, N), where the first n are in the order of their rank within their group, then of their keys: as many of each
+    group as there are, or all of a smaller one. Samples that may not be kept come last.
+    """
+    if groups is None:
+        return keys.topk(n, 1, largest=False).indices
+    sorted_keys, order = ((groups << _ROOM) + keys).sort(1)
+    starts = torch.searchsorted(sorted_keys, (sorted_keys >> _ROOM) << _ROOM)
+    ranks = torch.arange(keys.shape[1], device=keys.device) - starts
+    keys = keys.gather(1, order)
+    ranks = torch.where(keys < _EMPTY, ranks, keys.shape[1])
+    return order.gather(1, ((ranks << _ROOM) + keys).topk(n, 1, largest=False).indices)
+
+
+def herded(features: Tensor, groups: Tensor, most: int, where: Tensor | None = None) -> Tensor:
+    """Return in which order samples are chosen within their groups (S, N), as ranks (S, N) int64: 0 for the one whose feature is
+    nearest the group's mean, k for the one that brings the mean of the first k + 1 nearest to it, `most` for all others.
+
+    Features (S, N, F) are taken as they are. `where` (S, N) bool are the samples that are there; None: all.
+    Source: Rebuffi et al. 2017 (arXiv 1611.07725), alg. 4. Cost: products of all pairs, then `most` rounds over (groups, N).
+    """
+    there = torch.ones_like(groups, dtype=torch.bool) if where is None else where
+    free = (groups[:, None] == groups[there].unique()[None, :, None]) & there[:, None]  # (S, G, N)
+    products, sizes = features @ features.mT, free.sum(2, keepdim=True)
+    towards = free.to(products.dtype) @ products / sizes.clamp(min=1)  # of each group's mean and each feature
+    squares = products.diagonal(dim1=1, dim2=2)[:, None]
+    chosen = torch.zeros_like(towards)  # of the sum of those chosen and each feature
+    ranks = torch.full_like(groups, most)
+    for k in range(min(most, int(sizes.max()))):
+        # |mean - (sum + feature) / (k + 1)|² without the parts that are the same for all
+        distances = (2 * chosen + squares) / (k + 1) ** 2 - 2 * towards / (k + 1)
+        best = distances.masked_fill(~free, torch.inf).argmin(2, keepdim=True)  # (S, G, 1)
+        taken = torch.zeros_like(free).scatter_(2, best, True) & free
+        ranks = torch.where(taken.any(1), k, ranks)
+        free &= ~taken
+        chosen += products.gather(1, best.expand_as(chosen))
+    return ranks
