@@ -71,7 +71,7 @@ def test_the_table_of_optimizers_has_a_row_for_every_rate():
     assert [line.split("|")[1].strip() for line in table.splitlines()[4:]] == list(make_seeds_table.RATES)
 
 
-@pytest.mark.parametrize(("what", "count"), [("parquet", 150), ("toml", 100), ("flips", 100)])
+@pytest.mark.parametrize(("what", "count"), [("parquet", 150), ("toml", 100), ("flips", 100), ("checkpoints", 150)])
 def test_broken_files_are_read_or_refused_in_one_line(what, count, tmp_path):
     found = tool("fuzz_files").fuzz(what, count, 7, tmp_path)
     assert found.keys() <= {"read", "refused"}

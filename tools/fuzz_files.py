@@ -3,11 +3,13 @@
     python tools/fuzz_files.py parquet --count 100000
     python tools/fuzz_files.py toml --count 100000
     python tools/fuzz_files.py flips --count 10000
+    python tools/fuzz_files.py checkpoints --count 20000
 
 parquet  records with bytes changed, cut, doubled or put in, most of them sealed anew, so that the reader's parser sees them;
          and records whose metadata or rows are changed and sealed
 toml     the package's own declarations with pieces changed, cut, doubled, nested or put in
 flips    one record with one bit changed each time: whatever is read must have the rows and the identity of the record
+checkpoints  what an interrupted run left, changed as records are, most with a sum that fits, and run on from
 """
 
 from __future__ import annotations
@@ -23,20 +25,36 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
+from safetensors.numpy import load, save
 
-from nlbench import catalog
+import nlbench
+from nlbench import catalog, runner
 from nlbench.api.files import validate
-from nlbench.errors import NlbenchError
-from nlbench.records import Record, read_record, rewrite_record
+from nlbench.batch import Learner
+from nlbench.errors import NlbenchError, NotFiniteError
+from nlbench.plan import Machine, Plan
+from nlbench.protocol import Meeting, Schedule
+from nlbench.records import Record, Row, read_record, rewrite_record
 from nlbench.records.schema import METADATA_KEY
 from nlbench.records.seal import EMPTY, KEY, sealed
+from nlbench.runner import Checkpoint
+from nlbench.runner.checkpoint import FORMAT
+from nlbench.runner.keeping import Kept
+from nlbench.streams.stream import Stream
 
+CPU = Machine(device="cpu")
 LONGEST = 5  # seconds
 ODD: tuple[Any, ...] = (
     None,
@@ -87,7 +105,7 @@ class HangError(BaseException):
 def main() -> int:
     """Return 0 if nothing was found, else 1."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["parquet", "toml", "flips"])
+    parser.add_argument("what", choices=["parquet", "toml", "flips", "checkpoints"])
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after this time")
     parser.add_argument("--seed", type=int, default=0)
@@ -103,8 +121,8 @@ def main() -> int:
 def fuzz(what: str, count: int, seed: int, folder: Path, seconds: float = float("inf")) -> Counter[str]:
     """Return how many files were read, refused in one line, or else."""
     draw = random.Random(seed)
-    make = {"parquet": _parquet, "toml": _toml, "flips": _flip}[what]
-    path = folder / ("x.toml" if what == "toml" else "x.parquet")
+    make = {"parquet": _parquet, "toml": _toml, "flips": _flip, "checkpoints": _checkpoint}[what]
+    path = folder / {"toml": "x.toml", "checkpoints": "x.checkpoint"}.get(what, "x.parquet")
     started, found = time.monotonic(), Counter[str]()
     for _ in range(count):
         if time.monotonic() - started > seconds:
@@ -124,6 +142,9 @@ def _judged(what: str, path: Path) -> str:
         if what == "toml":
             (checked,) = validate([path])
             text = "\n".join(checked.problems)
+        elif what == "checkpoints":
+            _go_on(path)
+            text = ""
         else:
             record = read_record(path)
             if what == "flips" and (record.fingerprint, record.table) != (_reference().fingerprint, _reference().table):
@@ -139,6 +160,8 @@ def _judged(what: str, path: Path) -> str:
     finally:
         signal.alarm(0)
     unclear = text and (path.name not in text or "\x1b" in text or (what != "toml" and "\n" in text))
+    if unclear:
+        sys.stderr.write(f"unclear: {text!r}\n")
     return "traceback" if unclear else "refused" if text else "read"
 
 
@@ -166,6 +189,51 @@ def _flip(draw: random.Random) -> bytes:
     bit = draw.randrange(8 * len(content))
     content[bit // 8] ^= 1 << bit % 8
     return bytes(content)
+
+
+@cache
+def _interrupted() -> tuple[Plan, Stream, Checkpoint]:
+    """Return a plan, its stream, and the checkpoint of its run, which was stopped after a task."""
+
+    def stop(row: Row) -> None:
+        if row.metric == "accuracy" and row.after_task == 2:
+            raise KeyboardInterrupt
+
+    results = Path(tempfile.mkdtemp())
+    with suppress(KeyboardInterrupt):
+        nlbench.run("mlp", "split-digits", seeds=1, results=results, device="cpu", listen=stop)
+    plan = nlbench.resolve("mlp", "split-digits", seeds=1)
+    return plan, runner.build_stream(plan, CPU), Checkpoint.of(plan, results)
+
+
+def _go_on(path: Path) -> None:
+    """Go on from a checkpoint as a run does, to its next step."""
+    plan, stream, checkpoint = _interrupted()
+    schedule = Schedule.of(stream, plan.batch, plan.learner.presents)
+
+    def built() -> Learner:
+        return runner.build_learner(plan, stream, "auto")
+
+    meeting = Meeting(built(), stream, schedule, {})
+    with torch.no_grad():
+        Kept(meeting, replace(checkpoint, path=path), 0.0, built, lambda remark: None).resume()
+        with suppress(NotFiniteError):  # numbers that were forged
+            next(meeting.steps(), None)
+
+
+def _checkpoint(draw: random.Random) -> bytes:
+    content = _interrupted()[-1].path.read_bytes()
+    start = len(FORMAT) + 32
+    if draw.random() < 0.1:
+        return _broken(content, draw)
+    if draw.random() < 0.5:
+        rest = _broken(content[start:], draw)
+    else:  # what it says of itself
+        tensors = load(content[start:])
+        said = json.loads(tensors["facts"].tobytes())
+        _spoil(said, draw)
+        rest = save({**tensors, "facts": np.frombuffer(json.dumps(said).encode(), np.uint8)})
+    return b"".join((content[: len(FORMAT)], sha256(rest).digest(), rest))
 
 
 def _parquet(draw: random.Random) -> bytes:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from nlbench.protocol.schedule import Position
+from nlbench.protocol.schedule import Position, Schedule
 
 
 class Progress(NamedTuple):
@@ -22,3 +22,9 @@ class Progress(NamedTuple):
     seconds: float
     mixes: bool
     held: dict[str, Tensor]
+
+    def fits(self, schedule: Schedule, n_seeds: int) -> bool:
+        """Return whether a run on a schedule, with so many seeds, can have stood here."""
+        shapes = {name: value.shape for name, value in self.held.items()}
+        right = shapes.pop("right", None) in ((n_seeds,), (0,))
+        return right and all(shape[1:] == (n_seeds,) for shape in shapes.values()) and schedule.holds(self.position)

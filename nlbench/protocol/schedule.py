@@ -121,6 +121,13 @@ class Schedule:
         """Return how many samples are observed before a task, T + 1 being the end; each pass counts."""
         return self.passes * sum(self.sizes[: task - 1])
 
+    def holds(self, position: Position) -> bool:
+        """Return whether a run on this schedule can stand at a position."""
+        task, passes, batches = position
+        if not 1 <= task <= self.n_tasks:
+            return position in (START, Position(self.n_tasks + 1))
+        return (0 <= passes < self.passes and 0 <= batches < self._batches_in_pass(task)) or (passes, batches) == (self.passes, 0)
+
     def stretches(self, start: Position, at_once: int) -> Iterator[Stretch]:
         """Yield what is left of a pass from `start` on, at most `at_once` batches at a time."""
         task, passes, batches = start

@@ -12,26 +12,48 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import numpy as np
 import torch
+from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import save as saved_arrays
 from safetensors.torch import load as load_tensors
 from torch import Tensor
 
 from nlbench.errors import RecordError
+from nlbench.escaping import printable
 from nlbench.plan import Plan
 from nlbench.protocol import Position, Progress
 from nlbench.records import Row
+from nlbench.records.footer import Name, Resume
 from nlbench.records.store import replace_file
+from nlbench.specs.model import Closed
 
 FORMAT: Final = b"nlbench checkpoint 2\n"
 _SUM: Final = 32
 _FACTS: Final = "facts"
 _LEARNER: Final = "learner/"
 _LOOP: Final = "loop/"
+
+Size = Annotated[int, Field(ge=0)]
+
+
+class _Facts(Closed):
+    """What a checkpoint says in JSON."""
+
+    run: Name
+    device: Name
+    backend: Name
+    threads: Annotated[int, Field(ge=1)] | None
+    position: Position
+    seconds: Annotated[float, Field(ge=0)]
+    mixes: bool
+    resumes: list[Resume]
+    tensors: list[tuple[str, str, list[Size], list[Size]]]
+    """Of each its name, its dtype, its shape, and its axes as they lie in memory."""
+    rows: list[Row]
 
 
 class Saved(NamedTuple):
@@ -58,7 +80,7 @@ class Checkpoint:
     """The place of the checkpoint of exactly one plan, seeds included."""
 
     path: Path
-    run: str
+    run: Name
 
     @classmethod
     def of(cls, plan: Plan, results: Path) -> Checkpoint:
@@ -102,19 +124,19 @@ class Checkpoint:
             raise self.refused("cannot be read: it was damaged or cut short")
         try:
             packed = load_tensors(bytes(rest))
-            facts = json.loads(bytes(packed[_FACTS].numpy()))
-            run = facts["run"]
-            tensors = {name: _of_bytes(packed[str(i)], *form) for i, (name, *form) in enumerate(facts["tensors"])}
-            held = _under(_LOOP, tensors)
-            progress = Progress(Position(*facts["position"]), float(facts["seconds"]), bool(facts["mixes"]), held)
-            rows = [Row(*row) for row in facts["rows"]]
-            ran_on = facts["device"], facts["backend"], facts["threads"]
-            saved = Saved(*ran_on, progress, facts["resumes"], rows, _under(_LEARNER, tensors))
+            facts = _Facts.model_validate_json(bytes(packed[_FACTS].numpy()))
+            tensors = {name: _of_bytes(packed[str(i)], *form) for i, (name, *form) in enumerate(facts.tensors)}  # type: ignore[arg-type]
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(map(str, first["loc"]))
+            raise self.refused(f"cannot be read: {printable(place)}: {printable(first['msg'])}") from None
         except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
-            raise self.refused(f"cannot be read: {type(error).__name__}: {error}") from None
-        if run != self.run:
+            raise self.refused(f"cannot be read: {type(error).__name__}: {printable(str(error))}") from None
+        if facts.run != self.run:
             raise self.refused("is that of another run")
-        return saved
+        progress = Progress(facts.position, facts.seconds, facts.mixes, _under(_LOOP, tensors))
+        resumes = [each.model_dump() for each in facts.resumes]
+        return Saved(facts.device, facts.backend, facts.threads, progress, resumes, facts.rows, _under(_LEARNER, tensors))
 
     def delete(self) -> None:
         """Remove the file."""

@@ -148,7 +148,11 @@ class Kept:
         self._tell(f"{self.not_kept}. The run goes on and keeps no checkpoint: if it is interrupted, it starts anew.")
 
     def _check(self, saved: Saved) -> None:
-        """Refuse a state from another place: parts that grew lived there, and other kernels round otherwise."""
+        """Refuse a state from another place: parts that grew lived there, and other kernels round otherwise. And a place in the
+        run where it cannot have been.
+        """
+        if not saved.progress.fits(self._meeting.schedule, len(self._meeting.stream.seeds)):
+            raise self._checkpoint.refused(f"says that it stood where this run does not: {tuple(saved.progress.position)}")
         here = (self._meeting.stream.device.type, self._meeting.learner.backend)
         for what, before, now in zip(("device", "backend"), (saved.device, saved.backend), here, strict=True):
             if before != now:

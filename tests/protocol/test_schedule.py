@@ -6,7 +6,7 @@ import pytest
 from small_streams import Spy, problem_of, rows_of, running, small_stream, small_tasks
 
 from nlbench.protocol import Position, Schedule, Stretch, evaluated_tasks
-from nlbench.protocol.schedule import AT_ONCE, WITHIN_SAMPLES
+from nlbench.protocol.schedule import AT_ONCE, START, WITHIN_SAMPLES
 
 
 def schedule(
@@ -56,6 +56,15 @@ def test_many_at_once_are_the_same_batches_measured_at_the_same_places(made: Sch
         assert batches_of(made, many) == [(part.first, part.last) for part in one]
         assert [(part.seen, part.due) for part in many if part.due] == [(part.seen, part.due) for part in one if part.due]
         assert made.every or len(many) == -(-len(one) // (made.passes * AT_ONCE)) * made.passes
+
+
+@pytest.mark.parametrize("made", MADE)
+@pytest.mark.parametrize("at_once", [1, AT_ONCE])
+def test_a_run_can_stand_where_it_comes_by_and_nowhere_else(made: Schedule, at_once: int) -> None:
+    passed = {stretch.then for task in range(1, made.n_tasks + 1) for stretch in made.stretches(Position(task), at_once)}
+    assert all(map(made.holds, {START, Position(made.n_tasks + 1), Position(1, made.passes), *passed}))
+    beyond = Position(1, 0, made._batches_in_pass(1)), Position(1, made.passes, 1), Position(1, made.passes + 1)
+    assert not any(map(made.holds, (*beyond, Position(0, 1), Position(made.n_tasks + 2), Position(1, -1), Position(1, 0, -1))))
 
 
 @pytest.mark.parametrize("made", MADE)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import threading
+from contextlib import nullcontext
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -110,6 +112,29 @@ def test_force_starts_anew_instead_of_resuming(tmp_path: Path) -> None:
     whole = nlbench.run("mlp", "split-digits", seeds=2, results=tmp_path / "b")
     assert rows_by_seed(whole.record) == rows_by_seed(nlbench.load(tmp_path)[0])
     assert not checkpoint.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("what", "value", "line"),
+    [
+        ("position", (3, 1, 0), ""),
+        ("position", (7, 0, 0), "it stood where this run does not: (7, 0, 0)"),
+        ("position", (3, 0, 99), "it stood where this run does not: (3, 0, 99)"),
+        ("position", (3, 2, 0), "it stood where this run does not: (3, 2, 0)"),
+        ("held", {"right": torch.zeros(3, dtype=torch.int64)}, "it stood where this run does not: (3, 0, 0)"),
+        ("held", {}, "it stood where this run does not: (3, 0, 0)"),
+        ("seconds", -1.0, "seconds: Input should be greater than or equal to 0"),
+        ("mixes", "yes", "mixes: Input should be a valid boolean"),
+    ],
+)
+def test_what_a_forged_checkpoint_says_is_checked_before_it_is_used(what: str, value: Any, line: str, tmp_path: Path) -> None:
+    checkpoint = interrupted(tmp_path)
+    saved = checkpoint.load()
+    assert saved is not None
+    value = Position(*value) if what == "position" else value
+    checkpoint.save(saved._replace(progress=saved.progress._replace(**{what: value})))
+    with pytest.raises(RecordError, match=re.escape(line)) if line else nullcontext():
+        nlbench.run("mlp", "split-digits", seeds=2, results=tmp_path)
 
 
 def test_damage_of_every_kind_is_one_line_with_the_ways_out(tmp_path: Path) -> None:
