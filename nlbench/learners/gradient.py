@@ -5,7 +5,7 @@ Shapes: S seeds, B samples, F features, C logits.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import ClassVar
 
@@ -50,7 +50,7 @@ class GradientLearner(Learner):
         for tree in (dict(self.parameters), self.head.initial()):
             self.take_in(tree)
         self._problem = problem
-        self._steps: dict[int | None, Captured] = {}
+        self._steps: dict[tuple[int | None, Hashable], Captured] = {}
         if config.head != "task":  # a head a task is made when its task comes
             try_on_gpu(self, problem)
 
@@ -76,10 +76,27 @@ class GradientLearner(Learner):
     def after_step(self, batch: Batch) -> None:
         """Called when the parameters have moved."""
 
-    def logits(self, inputs: Tensor, task: int | None, *, training: bool, taps: Taps | None = None) -> Tensor:
-        """Return logits (S, B, C) of inputs (1 or S, B, *input_shape); in training, the network's state moves."""
+    def phase(self) -> Hashable:
+        """Return what the host decides about the next step, such as whether there are samples to replay: steps of one phase make
+        the same products, and on a GPU are captured together.
+        """
+        return None
+
+    def gradients(self, losses: Tensor, *, again: bool = False) -> Tree:
+        """Return each seed's gradient of its own loss, of the parameters that it depends on; `again` if it is asked once more."""
+        ones = torch.ones_like(losses)
+        found = torch.autograd.grad(losses, list(self.parameters.values()), ones, allow_unused=True, retain_graph=again)
+        return {name: each for name, each in zip(self.parameters, found, strict=True) if each is not None}
+
+    def logits(
+        self, inputs: Tensor, task: int | None, *, training: bool, taps: Taps | None = None, parameters: Tree | None = None
+    ) -> Tensor:
+        """Return logits (S, B, C) of inputs (1 or S, B, *input_shape); in training, the network's state moves.
+
+        parameters  others than the learner's own: a former network's, or those after a trial step
+        """
         with self._rounded():
-            parameters = self.parameters
+            parameters = self.parameters if parameters is None else parameters
             if not self.head.known(parameters, task):  # a task that is tested before it was learned
                 parameters = {**parameters, **self.head.initial(task)}
             features, state = self.network.apply(parameters, self.state, inputs, training=training, taps=taps)
@@ -94,7 +111,7 @@ class GradientLearner(Learner):
         if not self.head.known(self.parameters, batch.task):
             self.take_in(self.head.initial(batch.task))
         if self.captured and self.network.captured and self.optimizer.captured:
-            losses = self._captured_step(batch.task)(self.held(), batch.inputs, batch.labels, batch.classes)
+            losses = self._captured_step(batch.task, self.phase())(self.held(), batch.inputs, batch.labels, batch.classes)
         else:
             losses = self._step(batch)
         self.after_step(batch)
@@ -123,21 +140,20 @@ class GradientLearner(Learner):
     def _step(self, batch: Batch) -> Tensor:
         with torch.enable_grad(), self._repeated():
             losses = self.loss(batch)
-            found = torch.autograd.grad(losses, list(self.parameters.values()), torch.ones_like(losses), allow_unused=True)
-        gradients = {name: each for name, each in zip(self.parameters, found, strict=True) if each is not None}
+            gradients = self.gradients(losses)
         with torch.no_grad():
             self.move(gradients)
         return losses.detach()
 
-    def _captured_step(self, task: int | None) -> Captured:
-        """Return the step of a task's batches, which on a GPU is captured."""
+    def _captured_step(self, task: int | None, phase: Hashable) -> Captured:
+        """Return the step of a task's batches in one phase, which on a GPU is captured."""
 
         def step(inputs: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
             return self._step(Batch(inputs, labels, classes, task))
 
-        if task not in self._steps:
-            self._steps[task] = Captured(step)
-        return self._steps[task]
+        if (task, phase) not in self._steps:
+            self._steps[task, phase] = Captured(step)
+        return self._steps[task, phase]
 
     def _rounded(self) -> AbstractContextManager[object]:
         """Products of networks in the precision that was asked for."""
