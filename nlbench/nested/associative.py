@@ -249,4 +249,4 @@ class AssociativeMemory(nn.Module):
             outputs.append(self.read(state, keys[..., part, :]))
             part_rate = rate[..., part] if isinstance(rate, Tensor) and rate.ndim == keys.ndim - 1 else rate
             state = self.write(state, keys[..., part, :], values[..., part, :], part_rate, retain)
-        return torch.cat(outputs, -2), state
+        return torch.cat(outputs, -2) if outputs else self.read(state, keys), state

@@ -123,15 +123,20 @@ def dgd(weights: Tensor, inputs: Tensor, surprises: Tensor, rate: Scalar, kappa:
     """Return DGD for n tokens at once: W - (κ W Xᵀ + Dᵀ)(I + κη XXᵀ)⁻¹ η X, exact for any ‖x‖, one rate for all or one per token.
 
     It minimises Σ η_t (κ/2)‖W x_t + δ_t/κ‖² + ½‖W - W_t‖², the gradient held fixed. κ in [0, 1]: 1 is the paper, 0 is
-    `gd`. For an L2 loss with target v the fixed point is v / (1 + κ): full strength under-writes by two. Cost: one n x n
-    Cholesky.
+    `gd`. For an L2 loss with target v the fixed point is v / (1 + κ): full strength under-writes by two. Cost: one Cholesky of
+    the smaller of n x n and d_k x d_k.
     """
     if kappa == 0:
         return gd(weights, inputs, surprises, rate)
     # As a root inside the rows, η and κ keep the system symmetric; the floor keeps the root's gradient finite at η = 0.
     root = (kappa * per_token(rate, inputs)).clamp_min(torch.finfo(inputs.dtype).tiny).sqrt()
-    unit = Euclidean(1.0)
-    return ggd(weights, root * inputs, root * -surprises / kappa, unit)[0]
+    inputs, values = root * inputs, root * -surprises / kappa
+    if inputs.shape[-2] <= inputs.shape[-1]:
+        return ggd(weights, inputs, values, Euclidean(1.0))[0]
+    # of more tokens than inputs, XXᵀ has no full rank, and its rounding errors would be all that I is added to
+    metric = inputs.mT @ inputs + torch.eye(inputs.shape[-1], dtype=inputs.dtype, device=inputs.device)
+    factor, _ = torch.linalg.cholesky_ex(metric)
+    return Step(*(torch.cholesky_solve(each, factor).mT for each in (weights.mT, inputs.mT @ values)))
 
 
 def with_momentum(step: Step, momentum: Tensor, decay: Scalar) -> tuple[Tensor, Tensor]:

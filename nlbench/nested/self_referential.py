@@ -297,6 +297,8 @@ class SelfReferential(nn.Module):
         Segments start anew at each call and a ragged last chunk is written at its end; calls of n C_o tokens equal one long call.
         """
         config = self.config
+        if not x.shape[-2]:
+            return x, self.initial_state(x.shape[-3]) if state is None else state
         tokens = self._heads(x)
         fixed = None if self.query is None else self._heads(self.query(x))
         memory, others = self._group(("memory",), state), self._group(config.names[:-1], state)

@@ -12,6 +12,7 @@ from nlbench.kernels.backends import implementation
 from nlbench.kernels.block_step import BlockWeights
 from nlbench.kernels.chain_step import Chain, Linear, chain_step
 from nlbench.kernels.continuum_step import continuum_step
+from nlbench.kernels.memory_scan import memory_scan
 from nlbench.kernels.metric_update import accumulate
 from nlbench.kernels.mlp_logits import mlp_logits
 from nlbench.kernels.mlp_step import mlp_step, mlp_steps
@@ -290,6 +291,21 @@ def test_no_tokens_leave_memories_as_they_are(chunk: int, backend: str) -> None:
     assert outputs.shape == x.shape
     assert all(torch.equal(new, old) for new, old in zip(after, memories, strict=True))
     assert all(torch.equal(each, torch.ones_like(each)) for each in gradients)
+
+
+@pytest.mark.parametrize("backend", [*BACKENDS, *(["triton"] if torch.cuda.is_available() else [])])
+@pytest.mark.parametrize("momentum", [False, True], ids=["plain", "momentum"])
+def test_a_scan_of_no_tokens_leaves_memory_and_velocity_as_they_are(momentum: bool, backend: str) -> None:
+    device = "cuda" if backend == "triton" else "cpu"
+    memory, velocity = torch.randn(2, 1, 2, 3, 4, device=device)
+    nothing, gate = torch.zeros(1, 2, 0, 4, device=device), torch.zeros(1, 2, 0, device=device)
+    moving = {"momentum": gate, "velocity": velocity} if momentum else {}
+    found = memory_scan(memory, nothing, nothing[..., :3], gate, gate, chunk=2, queries=nothing, backend=backend, **moving)
+    assert torch.equal(found.memory, memory)
+    assert found.outputs is not None
+    assert found.outputs.shape == (1, 2, 0, 3)
+    assert found.velocity is None or torch.equal(found.velocity, velocity)
+    assert (found.velocity is not None) is momentum
 
 
 def test_a_scan_without_gradients_keeps_nothing_for_them(monkeypatch: pytest.MonkeyPatch) -> None:

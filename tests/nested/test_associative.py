@@ -309,3 +309,10 @@ def test_unknown_names_and_unequal_widths_are_refused() -> None:
         AssociativeMemory(D, D)(draw(N, D), draw(1, D), 0.5)  # would write the first token and no other
     with pytest.raises(NlbenchError, match="equal widths"):
         AssociativeMemory(D, D + 1)
+
+
+def test_no_tokens_answer_nothing_and_leave_the_initial_state() -> None:
+    memory = AssociativeMemory(D, D, MemoryConfig(), replicas=S).double()
+    answers, state = memory(draw(S, 2, 0, D), draw(S, 2, 0, D), 0.5)
+    assert answers.shape == (S, 2, 0, D)
+    assert all(torch.equal(new, old) for new, old in zip(state.weights, memory.initial_state(2).weights, strict=True))

@@ -229,3 +229,14 @@ def test_wrong_sizes_and_names_are_explained():
         Attention(8, 2, Draws.of(0), window=0)
     with pytest.raises(UnknownNameError, match="titan"):
         HopeBlock(8, 2, (1,), mixer="titan")
+
+
+@pytest.mark.parametrize("mixer", ["titans", "attention"])
+def test_no_tokens_answer_nothing_and_leave_a_stream_as_it_is(mixer):
+    made, x = hope(mixer), draw(2, 6, 8)
+    _, state = made(x)
+    answers, after = made(x[:, :0], state)
+    assert answers.shape == (2, 0, 8)
+    assert after.keys() == state.keys()
+    assert all(torch.equal(after[name], value) for name, value in state.items())
+    assert made(x[:, :0])[1].keys() == state.keys()

@@ -78,6 +78,20 @@ def test_batch_dgd_is_woodbury(problem: tuple[Tensor, Tensor, Tensor]) -> None:
     assert is_proximal_step(new, weights, inputs, surprises, ETA)
 
 
+@pytest.mark.parametrize("scale", [1.0, 100.0, 1000.0])
+@pytest.mark.parametrize("tokens", [D_IN, 65])
+def test_batch_dgd_is_exact_in_float32_for_more_tokens_than_inputs_of_any_length(tokens: int, scale: float) -> None:
+    weights, inputs, surprises = draw(D_OUT, D_IN, seed=1), scale * draw(tokens, D_IN, seed=2), draw(tokens, D_OUT, seed=3)
+    weights, inputs, surprises = (each.float().double() for each in (weights, inputs, surprises))
+    expected = (weights - ETA * surprises.mT @ inputs) @ torch.linalg.inv(
+        torch.eye(D_IN, dtype=torch.float64) + ETA * inputs.mT @ inputs
+    )
+    found = rules.dgd(weights.float(), inputs.float(), surprises.float(), ETA).weights.double()
+    if tokens > D_IN:
+        assert close(found, expected, 2e-6 * float(expected.abs().max()))
+    assert close(rules.dgd(weights, inputs, surprises, ETA).weights, expected, 1e-9)
+
+
 def test_batch_dgd_of_one_token_is_the_token_rule(problem: tuple[Tensor, Tensor, Tensor]) -> None:
     weights, inputs, surprises = problem
     batch = rules.dgd(weights, inputs[:, :1], surprises[:, :1], ETA)

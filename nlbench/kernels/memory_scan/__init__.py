@@ -41,7 +41,7 @@ def memory_scan(
     initial: Tensor | None = None,
     backend: Backend | Bound = "auto",
 ) -> MemoryScan:
-    """The memory after `L` tokens of `M_t = M_{t-1} (α_t I - η_t k_t k_tᵀ) + η_t r_t k_tᵀ`, and what it answered on the way.
+    """The memory after `L ≥ 0` tokens of `M_t = M_{t-1} (α_t I - η_t k_t k_tᵀ) + η_t r_t k_tᵀ`, and what it answered on the way.
 
     memory    (S, H, d_v, d_k)  M before the first token; reads are `M k`
     keys      (S, H, L, d_k)    k, of length at most 1 where η may reach 1
@@ -85,6 +85,8 @@ def memory_scan(
         raise ValueError("memory_scan: a velocity without momentum has no meaning")
     if momentum is not None and velocity is None:
         velocity = memory.new_zeros(memory.shape)
+    if not keys.shape[2]:
+        return MemoryScan(memory, None if queries is None else queries @ memory.mT, velocity)
     if backend == "auto" and memory.is_cuda and keys.shape[-1] > WIDEST:
         backend = "reference"
     scan = implementation(__name__, backend, memory).scan

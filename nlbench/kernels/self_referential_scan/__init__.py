@@ -50,7 +50,7 @@ def self_referential_scan(
     initial: Memories | None = None,
     backend: Backend | Bound = "auto",
 ) -> tuple[Memories, Tensor]:
-    """The memories after `L` tokens, and the outputs `y_t = q_t + W_mem q_t` (S, H, L, d).
+    """The memories after `L ≥ 0` tokens, and the outputs `y_t = q_t + W_mem q_t` (S, H, L, d).
 
     inputs, queries         (S, H, L, d)  x and q of each token
     memories                the states before the first token
@@ -90,6 +90,8 @@ def self_referential_scan(
             raise ValueError(f"self_referential_scan: {name} must be one of {', '.join(allowed)}, got {value!r}")
     if chunk < 1 or outer_chunk % chunk:
         raise ValueError(f"self_referential_scan: outer_chunk must be a multiple of chunk ≥ 1, got {outer_chunk} and {chunk}")
+    if not inputs.shape[2]:
+        return memories, queries + queries @ memories.memory.mT
     if backend == "auto" and inputs.is_cuda and (min(outer_chunk, inputs.shape[2]) > LONGEST_SEGMENT or inputs.shape[3] > WIDEST):
         backend = "reference"
     scan = implementation(__name__, backend, inputs).scan

@@ -61,8 +61,7 @@ def scan(
         nothing = torch.zeros_like(identity[:1])
         w_rate = advance(w_rate[..., None, :], initial.rate[..., None, :], nothing, solved).squeeze(-2)
         w_retain = advance(w_retain[..., None, :], initial.retain[..., None, :], nothing, solved).squeeze(-2)
-    answers = torch.cat(outputs, -2) if outputs else torch.zeros_like(inputs)
-    return Memories(W_key, W_value, w_rate, w_retain, W_memory), answers
+    return Memories(W_key, W_value, w_rate, w_retain, W_memory), torch.cat(outputs, -2)
 
 
 def unit(x: Tensor) -> Tensor:
