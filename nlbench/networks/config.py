@@ -42,6 +42,38 @@ class Resnet18Config(Closed):
         return self
 
 
+class InputsConfig(Closed):
+    """The inputs themselves, which are features already, such as those of a pretrained network."""
+
+    kind: Literal["inputs"]
+
+
+class RandomReluConfig(Closed):
+    """Frozen random features relu(W x + b)."""
+
+    kind: Literal["random-relu"]
+    width: PositiveInt = 512
+    bias: Annotated[float, Field(ge=0)] = 0.0
+    """Standard deviation of the biases, in standard deviations of the features of standardised inputs."""
+
+
+class RandomFourierConfig(Closed):
+    """Frozen random features whose inner products are about the kernel exp(-gamma |x - y|² / n) of samples of n numbers."""
+
+    kind: Literal["random-fourier"]
+    width: PositiveInt = 512
+    gamma: Annotated[float, Field(gt=0)] = 1.0
+
+
+class RandomConvolutionConfig(Closed):
+    """Frozen random filters, rectified and averaged in `grid` x `grid` regions: for images."""
+
+    kind: Literal["random-convolution"]
+    filters: PositiveInt = 128
+    size: PositiveInt = 3
+    grid: PositiveInt = 2
+
+
 class ModuleConfig(Closed):
     """Any torch.nn.Module, made once a seed by `build`: `./net.py:function`, `package.module:Class`.
 
