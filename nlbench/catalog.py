@@ -57,6 +57,36 @@ LEARNERS: Final = {
     "hope-blocks": Extension("nlbench.learners.hope_blocks:HopeBlocks", "nlbench.learners.config:HopeBlocksConfig"),
     "naive": Extension("nlbench.learners.naive:Naive", "nlbench.learners.config:NaiveConfig"),
     "chance": Extension("nlbench.learners.chance:Chance", "nlbench.learners.config:ChanceConfig"),
+    "ewc": Extension(
+        "nlbench.learners.penalties.ewc:Ewc",
+        "nlbench.learners.penalties.config:EwcConfig",
+        needs=("boundaries",),
+        keeps="two networks' worth: importances and means; samples of the present task",
+    ),
+    "mas": Extension(
+        "nlbench.learners.penalties.mas:Mas",
+        "nlbench.learners.penalties.config:MasConfig",
+        needs=("boundaries",),
+        keeps="two networks' worth: importances and means; samples of the present task",
+    ),
+    "si": Extension(
+        "nlbench.learners.penalties.si:Si",
+        "nlbench.learners.penalties.config:SiConfig",
+        needs=("boundaries",),
+        keeps="three networks' worth: importances, means and work",
+    ),
+    "rwalk": Extension(
+        "nlbench.learners.penalties.rwalk:Rwalk",
+        "nlbench.learners.penalties.config:RwalkConfig",
+        needs=("boundaries",),
+        keeps="eight networks' worth: importances, means and what they are made of",
+    ),
+    "lwf": Extension(
+        "nlbench.learners.penalties.lwf:Lwf",
+        "nlbench.learners.penalties.config:LwfConfig",
+        needs=("boundaries",),
+        keeps="the previous network",
+    ),
 }
 
 NETWORKS: Final = {

@@ -95,17 +95,22 @@ class GradientLearner(Learner):
 
         parameters  others than the learner's own: a former network's, or those after a trial step
         """
+        parameters = self.parameters if parameters is None else parameters
+        if not self.head.known(parameters, task):  # a task that is tested before it was learned
+            parameters = {**parameters, **self.head.initial(task)}
+        features = self.features(inputs, parameters, training=training, taps=taps)
         with self._rounded():
-            parameters = self.parameters if parameters is None else parameters
-            if not self.head.known(parameters, task):  # a task that is tested before it was learned
-                parameters = {**parameters, **self.head.initial(task)}
+            return self.head.logits(parameters, features, task, taps).float()
+
+    def features(self, inputs: Tensor, parameters: Tree, *, training: bool, taps: Taps | None = None) -> Tensor:
+        """Return the network's features (S, B, F) of inputs (1 or S, B, *input_shape); in training, its state moves."""
+        with self._rounded():
             features, state = self.network.apply(parameters, self.state, inputs, training=training, taps=taps)
-            logits = self.head.logits(parameters, features, task, taps)
         with torch.no_grad():
             for name, value in state.items():
                 if value is not self.state[name]:
                     self.state[name].copy_(value)
-        return logits.float()
+        return features
 
     def observe(self, batch: Batch) -> Tensor:
         if not self.head.known(self.parameters, batch.task):

@@ -1,0 +1,74 @@
+"""What a `[learner]` table of each penalty may say. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from nlbench.learners.config import GradientConfig
+
+PositiveInt = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class PenaltyConfig(GradientConfig):
+    """What every penalty is told beside network, head and optimizer."""
+
+    strength: NotNegative = 1.0
+    """What the penalty is multiplied by; 0 is plain fine-tuning, to the bit."""
+
+
+class EwcConfig(PenaltyConfig):
+    """Elastic weight consolidation: a quadratic penalty weighted by the Fisher information's diagonal."""
+
+    kind: Literal["ewc"]
+    terms: Literal["separate", "online"] = "separate"
+    """A quadratic term for each task that ended, or one running term around the latest weights."""
+    decay: Share = 1.0
+    """What is left of the running Fisher information when a task ends; for online terms."""
+    samples: PositiveInt = 500
+    """Of the present task, kept until it ends for its Fisher information."""
+
+    @model_validator(mode="after")
+    def _decay_of_online(self) -> EwcConfig:
+        if self.decay != 1 and self.terms == "separate":
+            raise ValueError('decay: needs terms = "online"')
+        return self
+
+
+class MasConfig(PenaltyConfig):
+    """Memory aware synapses: a quadratic penalty weighted by how far a weight moves the outputs' norm."""
+
+    kind: Literal["mas"]
+    samples: PositiveInt = 500
+    """Of the present task, kept until it ends for its importances."""
+
+
+class SiConfig(PenaltyConfig):
+    """Synaptic intelligence: a quadratic penalty weighted by what a weight's way did for the loss."""
+
+    kind: Literal["si"]
+    damping: PositiveFloat = 0.1
+    """ξ: added to the squared distance that a weight went."""
+
+
+class RwalkConfig(PenaltyConfig):
+    """Riemannian walk: a quadratic penalty weighted by a running Fisher information and by what weights' ways did."""
+
+    kind: Literal["rwalk"]
+    every: PositiveInt = 10
+    """Δt: steps between updates of the Fisher information and the scores."""
+    forget: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """α: the weight of the newest steps in the running Fisher information."""
+    damping: PositiveFloat = 1e-3
+    """ε: added to the distance that a weight went."""
+
+
+class LwfConfig(PenaltyConfig):
+    """Learning without forgetting: what the previous network answers to new samples stays answered so."""
+
+    kind: Literal["lwf"]
+    temperature: PositiveFloat = 2.0
