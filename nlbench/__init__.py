@@ -9,7 +9,7 @@ from nlbench import lazy
 if TYPE_CHECKING:
     from nlbench import api as api
     from nlbench import seeds as seeds
-    from nlbench.api import Run, check, compare, load, resolve, run, stream_from_arrays
+    from nlbench.api import Run, check, check_learner, compare, load, resolve, run, stream_from_arrays
     from nlbench.batch import Batch, Batches, Learner, Problem
     from nlbench.errors import NlbenchError
     from nlbench.learners.buffer import Buffer
@@ -28,6 +28,7 @@ __all__ = [
     "Stream",
     "__version__",
     "check",
+    "check_learner",
     "compare",
     "load",
     "resolve",
@@ -45,6 +46,7 @@ __getattr__ = lazy.names(
         "Stream": "streams.stream",
         "NlbenchError": "errors",
         **dict.fromkeys(("Run", "resolve", "run", "stream_from_arrays"), "api.running"),
+        "check_learner": "api.conformance",
         **dict.fromkeys(("check", "compare", "load"), "api.reading"),
     },
 )

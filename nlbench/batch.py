@@ -114,6 +114,11 @@ class Learner:
     without.
     """
 
+    exempt: ClassVar[Mapping[str, str]] = {}
+    """Checks of `nlbench doctor` that it cannot keep by its nature, each with why: what goes over its samples many times says
+    {"one pass": "learns at each boundary from its buffer, 30 passes"}. They are shown wherever the checks are.
+    """
+
     takes_batches: bool = False
     """True for a learner that is faster with `observe_batches` than with `observe`, such as one whose kernels run many steps."""
 

@@ -2,6 +2,7 @@
 
 running       run, resolve, carry_out, missing_seeds, estimate, options, tune, stream_from_arrays, parse_seeds
 reading       load, compare, report, diff, check, check_all, update_references
+conformance   check_learner
 files         export, prune, migrate, validate
 catalog       listing, named
 data          fetch_data, verify_data
@@ -19,6 +20,7 @@ from nlbench import lazy
 if TYPE_CHECKING:
     from nlbench.api.benchmarks import bench_kernels, bench_runs
     from nlbench.api.catalog import listing, named
+    from nlbench.api.conformance import check_learner
     from nlbench.api.data import fetch_data, verify_data
     from nlbench.api.files import export, migrate, prune, validate
     from nlbench.api.reading import check, check_all, compare, diff, exit_status, load, report, update_references
@@ -44,6 +46,7 @@ __all__ = [
     "carry_out",
     "check",
     "check_all",
+    "check_learner",
     "compare",
     "diff",
     "estimate",
@@ -79,6 +82,7 @@ __getattr__ = lazy.names(
     {
         **dict.fromkeys(_RUNNING, "running"),
         **dict.fromkeys(_READING, "reading"),
+        "check_learner": "conformance",
         **dict.fromkeys(("export", "migrate", "prune", "validate"), "files"),
         **dict.fromkeys(("listing", "named"), "catalog"),
         **dict.fromkeys(("fetch_data", "verify_data"), "data"),

@@ -16,7 +16,23 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from nlbench.cli import bench, check, compare, data, diff, export, migrate, prune, report, run, show, streams, tune, validate
+from nlbench.cli import (
+    bench,
+    check,
+    compare,
+    data,
+    diff,
+    doctor,
+    export,
+    migrate,
+    prune,
+    report,
+    run,
+    show,
+    streams,
+    tune,
+    validate,
+)
 from nlbench.cli import list as listing
 from nlbench.errors import NlbenchError
 from nlbench.escaping import terminal
@@ -31,7 +47,7 @@ app = typer.Typer(
     "Start with: nlbench run --model hope --stream split-digits, then: nlbench compare results/*",
 )
 COMMANDS = (
-    *(run.run, compare.compare, report.report, check.check, tune.tune, listing.list_, show.show),
+    *(run.run, compare.compare, report.report, check.check, doctor.doctor, tune.tune, listing.list_, show.show),
     *(diff.diff, export.export, prune.prune, migrate.migrate, validate.validate),
 )
 for command in COMMANDS:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -11,6 +13,8 @@ from nlbench.learners.config import ChanceConfig
 
 class Chance(Learner):
     """Counts labels. What it scores is what a learner that ignores its input can score."""
+
+    exempt: ClassVar[dict[str, str]] = {"beside chance": "it is the bound", "beside naive": "it is the bound"}
 
     def __init__(self, config: ChanceConfig, problem: Problem) -> None:
         self.counts = torch.zeros(len(problem.seeds), problem.n_classes, device=problem.device)
