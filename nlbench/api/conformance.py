@@ -23,7 +23,7 @@ def check_learner(
     tasks.
 
     model      as in `nlbench.run`: a recipe's name or file, `./file.py:Class`, or a class
-    shape      of one sample, for a network that takes no other, such as (3, 32, 32); otherwise (1, 8, 8)
+    shape      of one sample, for a network that takes no other, such as (3, 32, 32); otherwise (1, 16, 16)
     overrides  as in `nlbench.run`, such as {"learner.width": "64"}
     machine    device, backend: as in `nlbench.run`
     Raises `NlbenchError` where no such learner can be made. A broken rule raises nothing: `passed` is then False, and `broken`

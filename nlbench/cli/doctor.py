@@ -12,7 +12,7 @@ from nlbench.errors import NlbenchError
 
 def doctor(
     models: Annotated[list[str], typer.Argument(help="Recipes' names or files, ./file.py:Class, or package.module:Class.")],
-    shape: Annotated[str, typer.Option(help="Of one sample, for a network that takes no other, such as 3,32,32.")] = "1,8,8",
+    shape: Annotated[str, typer.Option(help="Of one sample, for a network that takes no other, such as 3,32,32.")] = "1,16,16",
     set_: Annotated[list[str] | None, typer.Option("--set", help="Override a value, e.g. learner.width=64.")] = None,
     device: Device = "auto",
     format: Annotated[Format, typer.Option(help="Output format.")] = Format.table,

@@ -79,7 +79,7 @@ def resumable(candidate: Candidate) -> str:
     progress, backend = first.meeting.progress(), first.learner.backend
     with TemporaryDirectory() as folder:
         checkpoint = Checkpoint(Path(folder, "trial.checkpoint"), "trial")
-        checkpoint.save(Saved(first.stream.device.type, backend, progress, [], [], state))
+        checkpoint.save(Saved(first.stream.device.type, backend, None, progress, [], [], state))
         saved = checkpoint.load()
     assert saved is not None
     if different := difference(first.learner, second.learner, saved.state, second.stream):

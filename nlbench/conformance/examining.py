@@ -89,14 +89,14 @@ def _bound(candidate: Candidate, exempt: Mapping[str, str]) -> Iterator[Finding]
         if first := [name for name in check.rests_on if name in broken]:
             yield Finding(check.name, check.rule, "not asked", f"it rests on what is broken: {' and '.join(first)}")
             continue
-        found = _tried(check, candidate)
+        found = tried(check, candidate)
         broken |= {check.name} if found else set()
         yield Finding(check.name, check.rule, "broken" if found else "kept", found, check.mend if found else "")
         if found and check is CHECKS[0]:
             return
 
 
-def _tried(check: Check, candidate: Candidate) -> str:
+def tried(check: Check, candidate: Candidate) -> str:
     """Return what a check finds; an error that the learner's code raises, or that a run would raise of it, is one."""
     try:
         return check.broken(candidate)

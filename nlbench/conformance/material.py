@@ -33,14 +33,16 @@ ALONE: Final = 3
 TASKS: Final = 3
 CLASSES: Final = 2
 """Of each task."""
-TRAIN: Final = 60
+TRAIN: Final = 44
 TEST: Final = 20
 BATCH: Final = 8
-EVERY: Final = 16
+EVERY: Final = 20
 """Samples between measurements within a task."""
 
-SHAPE: Final = (1, 8, 8)
+SHAPE: Final = (1, 16, 16)
 NOISE: Final = 0.75
+OWN: Final = 0.5
+"""Of a class's centre, beside what all classes have in common, over which plain fine-tuning forgets."""
 STEP: Final = 16
 """Inputs are whole multiples of one in so many: a sample is found again whatever dtype it is kept in."""
 
@@ -52,7 +54,8 @@ def made_stream(shape: Sequence[int], scenario: str, *, boundaries: bool, blind:
     and what later tasks train on is other noise.
     """
     d, n_classes = int(np.prod(shape)), TASKS * CLASSES
-    centres = draws.generator(draws.FIXED, "conformance/centres").standard_normal((n_classes, d))
+    common, own = (draws.generator(draws.FIXED, f"conformance/{name}") for name in ("common", "centres"))
+    centres = common.standard_normal(d) + OWN * own.standard_normal((n_classes, d))
     tasks = []
     for task in range(TASKS):
         parts: list[np.ndarray] = []
@@ -194,5 +197,5 @@ class Trial:
 def trying(candidate: Candidate) -> Iterator[None]:
     """Hold to what a run holds to: no gradients, and its number of threads."""
     stream = build_stream(candidate.plan, candidate.machine)
-    with torch.no_grad(), threads(candidate.plan, stream):
+    with torch.no_grad(), threads(candidate.plan, stream, candidate.machine):
         yield
