@@ -87,6 +87,26 @@ LEARNERS: Final = {
         needs=("boundaries",),
         keeps="the previous network",
     ),
+    "l2-init": Extension(
+        "nlbench.learners.plasticity.l2_init:L2Init",
+        "nlbench.learners.plasticity.config:L2InitConfig",
+        keeps="the initial network",
+    ),
+    "shrink-and-perturb": Extension(
+        "nlbench.learners.plasticity.shrink_and_perturb:ShrinkAndPerturb",
+        "nlbench.learners.plasticity.config:ShrinkAndPerturbConfig",
+        needs=("boundaries",),
+    ),
+    "continual-backprop": Extension(
+        "nlbench.learners.plasticity.continual_backprop:ContinualBackprop",
+        "nlbench.learners.plasticity.config:ContinualBackpropConfig",
+        keeps="use and age of each unit",
+    ),
+    "upgd": Extension(
+        "nlbench.learners.plasticity.upgd:Upgd",
+        "nlbench.learners.plasticity.config:UpgdConfig",
+        keeps="a network's worth: use of each weight",
+    ),
 }
 
 NETWORKS: Final = {

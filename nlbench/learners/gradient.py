@@ -40,6 +40,7 @@ class GradientLearner(Learner):
     made_anew: ClassVar[tuple[str, ...]] = ("network", "head", "optimizer", "_problem", "_steps")
 
     def __init__(self, config: GradientConfig, problem: Problem) -> None:
+        self._problem = problem
         self.network = build_network(config.network, problem)
         self.head = Head(config.head, self.network, problem)
         self.optimizer = optimizers.build(config.optimizer)
@@ -49,7 +50,6 @@ class GradientLearner(Learner):
         self.slots: optimizers.Slots = {}
         for tree in (dict(self.parameters), self.head.initial()):
             self.take_in(tree)
-        self._problem = problem
         self._steps: dict[tuple[int | None, Hashable], Captured] = {}
         if config.head != "task":  # a head a task is made when its task comes
             try_on_gpu(self, problem)
