@@ -130,9 +130,26 @@ STREAMS: Final = {
 }
 
 SOURCES: Final = {
-    "digits": Extension("nlbench.sources.package:DIGITS"),
+    "digits": Extension("nlbench.sources.pixels:DIGITS"),
     "mnist": Extension("nlbench.sources.idx:MNIST"),
     "fashion-mnist": Extension("nlbench.sources.idx:FASHION_MNIST"),
+    "mnist-5k": Extension("nlbench.sources.pixels:MNIST_5K"),
+    "newsgroups": Extension("nlbench.sources.text:NEWSGROUPS"),
+    "r8": Extension("nlbench.sources.text:R8"),
+    "r52": Extension("nlbench.sources.text:R52"),
+    "newsgroups-wordllama": Extension("nlbench.sources.text:NEWSGROUPS_WORDLLAMA"),
+    "r8-wordllama": Extension("nlbench.sources.text:R8_WORDLLAMA"),
+    "r52-wordllama": Extension("nlbench.sources.text:R52_WORDLLAMA"),
+    "letters": Extension("nlbench.sources.tables:LETTERS"),
+    "satellite": Extension("nlbench.sources.tables:SATELLITE"),
+    "shuttle": Extension("nlbench.sources.tables:SHUTTLE"),
+    "vowel": Extension("nlbench.sources.tables:VOWEL"),
+    "vehicle": Extension("nlbench.sources.tables:VEHICLE"),
+    "appliances": Extension("nlbench.sources.series:APPLIANCES"),
+    "speakers": Extension("nlbench.sources.series:SPEAKERS"),
+    "gestures": Extension("nlbench.sources.series:GESTURES"),
+    "leaves": Extension("nlbench.sources.series:LEAVES"),
+    "motions": Extension("nlbench.sources.series:MOTIONS"),
 }
 
 _TABLES: Final[dict[Group, dict[str, Extension]]] = {

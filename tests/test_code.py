@@ -93,7 +93,7 @@ EVERYWHERE = {"learner", "protocol", "stream", "source"}
         ("nested/rules.py", "", "X = 1", {"learner"}),
         ("streams/split.py", "", "X = 1", {"stream"}),
         ("streams/config.py", 'Literal["natural", "seed"] = "natural"', 'Literal["natural", "seed"] = "seed"', {"stream"}),
-        ("sources/package.py", "TEST_SHARE: Final = 0.2", "TEST_SHARE: Final = 0.25", {"source"}),
+        ("sources/pixels.py", "brightest=16", "brightest=17", {"source"}),
         ("protocol/schedule.py", "WITHIN_SAMPLES: Final = 500", "WITHIN_SAMPLES: Final = 400", {"protocol"}),
         ("batch.py", "", "X = 1", {"learner", "protocol"}),
         ("seeds.py", "FIXED = -1", "FIXED = -2", EVERYWHERE),

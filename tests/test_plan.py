@@ -15,7 +15,7 @@ from nlbench import catalog, plan
 from nlbench.code import Code
 from nlbench.errors import DataError, NlbenchError, SpecError, UnknownNameError
 from nlbench.plan import DeclaredStream, Plan, resolve, stream_from_arrays
-from nlbench.sources import package
+from nlbench.sources import pixels
 from nlbench.specs import identity, stream_spec
 
 
@@ -233,7 +233,7 @@ def test_the_digest_of_a_stream_is_what_changes_results_and_nothing_else(monkeyp
         ("stream", "scenario", "task-il"),
     ]:
         assert stream_digest({**base, table: {**base[table], key: value}}) != same
-    monkeypatch.setattr(package, "DIGITS", replace(package.DIGITS, files={"digits.csv": "0" * 64}))
+    monkeypatch.setattr(pixels, "DIGITS", replace(pixels.DIGITS, files={"digits.csv": "0" * 64}))
     assert stream_digest(base) != same
 
 

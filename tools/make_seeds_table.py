@@ -25,7 +25,7 @@ from nlbench.nested.layers import Linear
 from nlbench.nested.level_optimizer import LevelOptimizer
 from nlbench.nested.local_objective import LocalObjective, attach
 from nlbench.seeds import FIXED, normal, permutation
-from nlbench.sources.package import DIGITS
+from nlbench.sources.pixels import DIGITS
 
 PAGE = Path(__file__).parents[1] / "docs" / "seeds.md"
 SEEDS = (0, 1, 2, 3, 4)

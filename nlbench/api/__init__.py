@@ -5,7 +5,7 @@ reading       load, compare, report, diff, check, check_all, update_references
 conformance   check_learner
 files         export, prune, migrate, validate
 catalog       listing, named
-data          fetch_data, verify_data
+data          fetch_data, known_data, verify_data
 benchmarks    bench_kernels, bench_runs
 
 Names are resolved on first use; torch is imported only when something runs.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nlbench.api.benchmarks import bench_kernels, bench_runs
     from nlbench.api.catalog import listing, named
     from nlbench.api.conformance import check_learner
-    from nlbench.api.data import fetch_data, verify_data
+    from nlbench.api.data import fetch_data, known_data, verify_data
     from nlbench.api.files import export, migrate, prune, validate
     from nlbench.api.reading import check, check_all, compare, diff, exit_status, load, report, update_references
     from nlbench.api.running import (
@@ -53,6 +53,7 @@ __all__ = [
     "exit_status",
     "export",
     "fetch_data",
+    "known_data",
     "listing",
     "load",
     "migrate",
@@ -85,7 +86,7 @@ __getattr__ = lazy.names(
         "check_learner": "conformance",
         **dict.fromkeys(("export", "migrate", "prune", "validate"), "files"),
         **dict.fromkeys(("listing", "named"), "catalog"),
-        **dict.fromkeys(("fetch_data", "verify_data"), "data"),
+        **dict.fromkeys(("fetch_data", "known_data", "verify_data"), "data"),
         **dict.fromkeys(("bench_kernels", "bench_runs"), "benchmarks"),
     },
 )

@@ -11,6 +11,14 @@ from nlbench.errors import DataError
 from nlbench.sources import Source
 
 
+class Known(NamedTuple):
+    """A data set that can be named: what it is, whose, and whether it is here."""
+
+    source: Source
+    state: str
+    """Where it lies, how it is had, or "made when it is read"."""
+
+
 class Verified(NamedTuple):
     """A data set: the folder in which its files were verified and how many, or what is in the way."""
 
@@ -18,6 +26,11 @@ class Verified(NamedTuple):
     folder: Path | None
     files: int
     problem: str = ""
+
+
+def known_data(data: str | Path | None = None) -> list[Known]:
+    """Return every data set that has a name, and its state. Reads no file."""
+    return [Known(source, _state(source, None if data is None else Path(data))) for source in _sources(())]
 
 
 def fetch_data(names: Sequence[str] = (), data: str | Path | None = None) -> list[Verified]:
@@ -33,6 +46,16 @@ def verify_data(names: Sequence[str] = (), data: str | Path | None = None) -> li
 def _sources(names: Sequence[str]) -> list[Source]:
     """Return the data sets of these names, all known ones by default."""
     return [sources.find(name) for name in names or catalog.extensions("sources")]
+
+
+def _state(source: Source, data: Path | None) -> str:
+    if not source.files:
+        return "made when it is read"
+    found = source.locate(data)
+    if found:
+        return str(next(iter(found.values())).parent)
+    ways = " or ".join(supplier.way for supplier in source.suppliers)
+    return f"not here; {ways}" if ways else f"not here; a folder {source.folder}/"
 
 
 def _looked(source: Source, data: str | Path | None, look: Callable[[Path | None], dict[str, Path]]) -> Verified:

@@ -13,8 +13,18 @@ from nlbench.errors import DataError
 if TYPE_CHECKING:
     from nlbench.api.data import Verified
 
-app = typer.Typer(no_args_is_help=True, help="Fetch and verify data sets.")
+app = typer.Typer(help="List, fetch and verify data sets.")
 Names = Annotated[list[str] | None, typer.Argument(help="Data sets; none means all.")]
+
+
+@app.callback(invoke_without_command=True)
+def list_(context: typer.Context, data: Data = None) -> None:
+    """List data sets with where they come from, their licence, and whether they are here; fetch and verify them."""
+    if context.invoked_subcommand is None:
+        from nlbench import api
+        from nlbench.display import files
+
+        files.known(api.known_data(data))
 
 
 @app.command()

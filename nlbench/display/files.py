@@ -12,7 +12,7 @@ from rich.table import Table
 from nlbench.display.console import escape, lay_out, line, note, out, size_text
 
 if TYPE_CHECKING:
-    from nlbench.api.data import Verified
+    from nlbench.api.data import Known, Verified
     from nlbench.api.files import Checked, Exported
     from nlbench.api.reading import Report
     from nlbench.records.facts import Difference
@@ -57,6 +57,14 @@ def validated(found: Iterable[Checked]) -> None:
     for one in found:
         if not one.problems:
             line(f"{one.path}: a {one.kind}, no rule broken")
+
+
+def known(found: Iterable[Known]) -> None:
+    """Print data sets with their licence, who made them, and whether they are here."""
+    for source, state in found:
+        line(f"{source.name}: {source.title}")
+        line(f"  {source.modality or source.kind}, {source.n_classes} classes; {state}")
+        line(f"  {source.licence}; {source.origin}")
 
 
 def verified(found: Iterable[Verified]) -> None:

@@ -1,72 +1,30 @@
-"""Images in IDX files, raw or .gz, as MNIST comes; downloaded through torchvision where no folder holds them. Reading the files
-directly keeps torchvision out of a run's start-up.
-"""
+"""Images in IDX files, as MNIST comes. Reading them directly keeps torchvision out of a run's start-up."""
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nlbench.sources.source import Arrays, Source, checked, folders
+from nlbench.sources.source import Arrays, Source
+from nlbench.sources.supply import Debian, Torchvision
+
+FILES: Final = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Idx(Source):
     """Four files, in this order: training images, training labels, test images, test labels."""
 
-    torchvision: str
-    """The class of `torchvision.datasets` that downloads it."""
-
     def read(self, data: Path | None = None) -> Arrays:
-        parts = [_array(checked(path, self.files[file])) for file, path in self._had(data).items()]
-        train, train_labels, test, test_labels = parts
+        train, train_labels, test, test_labels = map(_array, self.contents(data).values())
         return Arrays(self._pixels(train), train_labels.astype(np.int64), self._pixels(test), test_labels.astype(np.int64))
-
-    def fetch(self, data: Path | None = None) -> dict[str, Path]:
-        self._had(data)
-        return self.verify(data)
-
-    def _had(self, data: Path | None) -> dict[str, Path]:
-        """Return where each file lies, after downloading them into the first folder if no folder holds them all."""
-        found = self.locate(data)
-        if not found:
-            self._download(data)
-            found = self.locate(data)
-        return found
 
     def _pixels(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         return np.multiply(images, np.float32(1 / 255), dtype=np.float32).reshape(-1, *self.input_shape)
-
-    def _download(self, data: Path | None) -> None:
-        """Download the files beside where they belong, and put them there when all are: what fails leaves nothing behind."""
-        from torchvision import datasets
-
-        root = next(iter(folders(data)), None)
-        if root is None:
-            raise self.missing(data)
-        made = [folder for folder in (root, *root.parents) if not folder.exists()]
-        try:
-            root.mkdir(parents=True, exist_ok=True)
-            with TemporaryDirectory(dir=root, prefix=".download-") as beside:
-                getattr(datasets, self.torchvision)(beside, download=True)
-                place = root / self.folder
-                place.mkdir(parents=True, exist_ok=True)
-                for file in sorted((Path(beside) / self.folder).iterdir()):
-                    os.replace(file, place / file.name)
-        except (OSError, RuntimeError, HTTPException) as error:
-            for folder in made:
-                with suppress(OSError):
-                    folder.rmdir()
-            reason = str(error).partition("\n")[0][:80] or type(error).__name__
-            raise self.missing(data, f" and downloading it failed ({reason})") from None
 
 
 def _array(content: bytes) -> NDArray[np.uint8]:
@@ -93,7 +51,8 @@ MNIST: Final = Idx(
     },
     origin="LeCun, Cortes and Burges, yann.lecun.com/exdb/mnist",
     licence="CC BY-SA 3.0",
-    torchvision="MNIST",
+    suppliers=(Torchvision("MNIST"),),
+    modality="images",
 )
 
 FASHION_MNIST: Final = Idx(
@@ -113,5 +72,12 @@ FASHION_MNIST: Final = Idx(
     },
     origin="Xiao, Rasul and Vollgraf (Zalando Research) 2017, github.com/zalandoresearch/fashion-mnist",
     licence="MIT",
-    torchvision="FashionMNIST",
+    suppliers=(
+        Torchvision("FashionMNIST"),
+        Debian(
+            "dataset-fashion-mnist",
+            {f"{file}.gz": f"/usr/share/datasets/fashion-mnist/{file}.gz" for file in FILES},
+        ),
+    ),
+    modality="images",
 )

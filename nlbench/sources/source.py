@@ -9,10 +9,11 @@ import os
 import zlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final, Literal
 
 import numpy as np
@@ -20,7 +21,11 @@ from numpy.typing import NDArray
 
 from nlbench import cache
 from nlbench.errors import DataError
+from nlbench.seeds import FIXED, generator
+from nlbench.sources.supply import Supplier, UnavailableError
 from nlbench.specs import digest
+
+Modality = Literal["images", "text", "tables", "series", "symbols"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +44,9 @@ class Source:
 
     mean, std  of all numbers of the training set's inputs as they are read: streams show (input - mean) / std; by default nothing
                is changed
-    files      by path inside `folder`, the SHA-256 of the (uncompressed) bytes
+    files      by path inside `folder`, the SHA-256 of the bytes; a file may also lie there packed, as `<file>.gz`
     folder     where the files lie in a folder of data sets
+    suppliers  where they are had if they lie in none, tried in order
     """
 
     name: str
@@ -53,6 +59,9 @@ class Source:
     std: float = 1.0
     files: Mapping[str, str] = field(default_factory=dict)
     folder: str = ""
+    suppliers: tuple[Supplier, ...] = ()
+    modality: Modality | None = None
+    """What it is about."""
     origin: str = ""
     """Who made it, and where it is published."""
     licence: str = ""
@@ -68,17 +77,27 @@ class Source:
         """
         raise NotImplementedError
 
+    def contents(self, data: Path | None = None) -> dict[str, bytes]:
+        """Return the content of each file, verified, after bringing the files if they lie nowhere. Raises `DataError`."""
+        found = self._had(data)
+        return {file: _content(file, path, expected) for (file, expected), path in zip(self.files.items(), found, strict=True)}
+
     def fetch(self, data: Path | None = None) -> dict[str, Path]:
         """Return the files after getting what is missing, and checking all. Raises `DataError` if they cannot be had."""
+        self._had(data)
         return self.verify(data)
 
     def locate(self, data: Path | None = None) -> dict[str, Path]:
-        """Return where each file lies, without reading it; empty if any is missing."""
+        """Return where each file lies, in a folder of data sets or an installed package; empty if any is missing. Reads none."""
         for folder in folders(data):
             found = {file: path for file in self.files if (path := _existing(folder / self.folder / file))}
             if len(found) == len(self.files):
                 return found
-        return {}
+        installed: dict[str, Path] = {}
+        for supplier in self.suppliers:
+            installed |= supplier.installed()
+        found = {file: path for file in self.files if (path := _held(file, installed))}
+        return found if len(found) == len(self.files) else {}
 
     def verify(self, data: Path | None = None) -> dict[str, Path]:
         """Return where each file lies after checking every SHA-256. Raises `DataError` naming the file that differs, or what is
@@ -88,17 +107,65 @@ class Source:
         if self.files and not found:
             raise self.missing(data)
         for file, path in found.items():
-            checked(path, self.files[file])
+            _content(file, path, self.files[file])
         return found
 
     def missing(self, data: Path | None, reason: str = "") -> DataError:
         """Return the error of a data set that no folder holds."""
         looked = ", ".join(str(folder / self.folder) for folder in folders(data)) or "any folder: there is no home"
+        fetched = f", or run `nlbench data fetch {self.name}` with a network" if self.suppliers else ""
         return DataError(
             f"{self.name}: not found in {looked}{reason}.",
-            f"Put its files into {self.folder}/ of a folder named by --data or NLBENCH_DATA,"
-            f" or run `nlbench data fetch {self.name}` with a network.",
+            f"Put {', '.join(self.files)} into {self.folder}/ of a folder named by --data or NLBENCH_DATA{fetched}.",
         )
+
+    def _had(self, data: Path | None) -> list[Path]:
+        """Return where the files lie, after bringing them into the first folder if no folder holds them all."""
+        found = self.locate(data)
+        if self.files and not found:
+            self._bring(data)
+            found = self.locate(data)
+        return list(found.values())
+
+    def _bring(self, data: Path | None) -> None:
+        root, reasons = next(iter(folders(data)), None), []
+        for supplier in self.suppliers if root is not None else ():
+            assert root is not None
+            try:
+                with _beside(root) as beside:
+                    supplier.bring(beside)
+                    self._place(beside, root / self.folder)
+                return
+            except (UnavailableError, OSError, EOFError, zlib.error) as error:
+                reasons.append(f"{supplier.way}: {str(error).strip()}")
+        raise self.missing(data, f", and downloading it failed ({'; '.join(reasons)})" if reasons else "")
+
+    def _place(self, beside: Path, place: Path) -> None:
+        """Move what was brought to where it belongs, once all of it is as it should be."""
+        brought = {path.name: path for path in beside.rglob("*") if path.is_file()}
+        chosen = {file: _held(file, brought) for file in self.files}
+        for file, path in chosen.items():
+            if path is None:
+                raise UnavailableError(f"it brought no {file}")
+            if (found := sha256(_unpacked(file, path)).hexdigest()) != self.files[file]:
+                raise UnavailableError(f"the SHA-256 of {file} must be {self.files[file][:12]}…, got {found[:12]}…")
+        place.mkdir(parents=True, exist_ok=True)
+        for path in filter(None, chosen.values()):
+            os.replace(path, place / path.name)
+
+
+TEST_SHARE: Final = 0.2
+"""Share of each class that is the test set of a data set without one of its own."""
+
+
+def held_out(name: str, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return (N,): which samples of the data set `name` are its test set, a fixed fifth of each class."""
+    test = np.zeros(len(labels), dtype=bool)
+    for label in range(labels.max() + 1):
+        rows = np.flatnonzero(labels == label)
+        chosen = generator(FIXED, f"split/{name}/{label}").permutation(len(rows))[: round(TEST_SHARE * len(rows))]
+        test[rows[chosen]] = True
+    return test
 
 
 _ahead: Final[dict[tuple[Source, *tuple[Path, ...]], Future[Arrays]]] = {}
@@ -147,10 +214,24 @@ def folders(data: Path | None) -> list[Path]:
     return [*([Path(named)] if named else []), *([own] if own else [])]
 
 
-def checked(path: Path, expected: str) -> bytes:
-    """Return the (uncompressed) content of a file. Raises `DataError` if it cannot be read or has another SHA-256."""
+@contextmanager
+def _beside(root: Path) -> Iterator[Path]:
+    """Give a folder for what is being brought, on the file system of `root`; neither it nor an empty `root` is left behind."""
+    made = [folder for folder in (root, *root.parents) if not folder.exists()]
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        root.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=root, prefix=".download-") as beside:
+            yield Path(beside)
+    finally:
+        for folder in made:
+            with suppress(OSError):  # it holds what was brought
+                folder.rmdir()
+
+
+def _content(file: str, path: Path, expected: str) -> bytes:
+    """Return what `file` holds, from where it lies. Raises `DataError` if it cannot be read or has another SHA-256."""
+    try:
+        content = _unpacked(file, path)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read: {error}.", "Delete it and run `nlbench data fetch`.") from None
     found = sha256(content).hexdigest()
@@ -162,6 +243,16 @@ def checked(path: Path, expected: str) -> bytes:
     return content
 
 
+def _unpacked(file: str, path: Path) -> bytes:
+    """Return the bytes of `file`, which may lie packed under a name of its own."""
+    packed = path.suffix == ".gz" and not file.endswith(".gz")
+    return gzip.decompress(path.read_bytes()) if packed else path.read_bytes()
+
+
 def _existing(path: Path) -> Path | None:
-    packed = path.with_name(f"{path.name}.gz")
-    return path if path.is_file() else packed if packed.is_file() else None
+    return _held(path.name, {each.name: each for each in (path, path.with_name(f"{path.name}.gz")) if each.is_file()})
+
+
+def _held(file: str, among: Mapping[str, Path]) -> Path | None:
+    """Return the file of this name, or the packed one."""
+    return among.get(file) or among.get(f"{file}.gz")

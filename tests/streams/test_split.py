@@ -8,7 +8,7 @@ import torch
 from small_streams import declared_stream
 
 from nlbench.errors import SpecError
-from nlbench.sources.package import DIGITS
+from nlbench.sources.pixels import DIGITS
 from nlbench.streams.stream import Samples
 
 TASKS = range(1, 6)
