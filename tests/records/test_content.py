@@ -14,12 +14,26 @@ import pyarrow as pa
 import pytest
 from synthetic_records import accuracy_rows, forge, make_record, matrix, metadata, reforged, whole_rows
 
+from nlbench import catalog
 from nlbench.errors import RecordError
 from nlbench.records import Row, extend_record, read_record, read_records
 from nlbench.records.schema import SCHEMA
 
 TWO = {0: matrix(0.6, 0.9), 3: matrix(0.7, 0.95)}
 WITHIN = [Row(0, 0, 1, 10, "accuracy_within", 0.5, 50)]
+
+ON_ONE_THREAD = """
+import pathlib, sys
+import pyarrow.compute
+from nlbench.records import read_record
+
+def threads():
+    return sum("jemalloc" not in each.read_text() for each in pathlib.Path("/proc/self/task").glob("*/comm"))
+
+before = threads()
+assert read_record(sys.argv[1]).table.num_rows > 100
+assert threads() == before, threads()
+"""
 
 READER = """
 import pathlib, sys
@@ -186,3 +200,11 @@ def test_what_is_wrong_with_rows_behind_the_first_row_group_names_the_file(tmp_p
     good = make_record(tmp_path / "good.parquet", TWO, extra=WITHIN).path
     bad = reforged(good, tmp_path / "bad.parquet", change=lambda table: planted(table, **({"n": -5} if len(table) == 1 else {})))
     assert "n is negative" in refused(bad)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are listed on Linux alone")
+def test_a_record_is_read_on_the_calling_thread(tmp_path):
+    """A thread of Arrow's that lets go of Python's bytes while the interpreter ends aborts the process."""
+    path = sorted(catalog.REFERENCE.glob("*.parquet"))[0]
+    done = subprocess.run([sys.executable, "-c", ON_ONE_THREAD, str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
