@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from nlbench.batch import Batch, Batches, Learner, Problem, observes_batches
+from nlbench.errors import NlbenchError
 from nlbench.protocol.order import PixelOrder
 from nlbench.protocol.schedule import AT_ONCE, Position, Schedule, Stretch
 from nlbench.streams.stream import Samples, Stream
@@ -61,7 +62,14 @@ class Feed:
         """Let the learner observe what it is shown of `task`; return its losses, (S,) or (K, S)."""
         self._order.show(task)
         if isinstance(shown, Batches):
-            return self._learner.observe_batches(shown).detach()
+            version = shown.inputs._version
+            losses = self._learner.observe_batches(shown).detach()
+            if shown.inputs._version != version:
+                raise NlbenchError(
+                    f"{type(self._learner).__name__}.observe_batches must not write to the data that its batches are rows of.",
+                    "No record was written. Mend the learner.",
+                )
+            return losses
         return self._learner.observe(shown).detach()
 
     def _single(
