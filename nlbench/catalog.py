@@ -126,6 +126,7 @@ STREAMS: Final = {
     "split": Extension("nlbench.streams.split:SplitStream", "nlbench.streams.config:Split"),
     "permuted": Extension("nlbench.streams.whole:PermutedStream", "nlbench.streams.config:Permuted"),
     "rotated": Extension("nlbench.streams.whole:RotatedStream", "nlbench.streams.config:Rotated"),
+    "relabelled": Extension("nlbench.streams.whole:RelabelledStream", "nlbench.streams.config:Relabelled"),
     "arrays": Extension("nlbench.streams.arrays:ArrayStream", "nlbench.streams.config:Arrays"),
 }
 

@@ -51,7 +51,8 @@ class Feed:
         samples = self._stream.train_until(task) if cumulative else self._order.samples(self._stream.train(task), task)
         classes, told = self._revealed(task)
         for number in range(start.passes, self._schedule.passes):
-            order = self._stream.presentation(f"joint/{task}/{number}" if cumulative else f"{task}/{number}", len(samples))
+            purpose = f"joint/{task}/{number}" if cumulative else f"{task}/{number}"
+            order = self._stream.presentation(purpose, len(samples), None if cumulative else samples.slots)
             position = start if number == start.passes else Position(task, number)
             if self._takes_batches and samples.orders is None:
                 yield self._many(samples, order, position, classes, told)

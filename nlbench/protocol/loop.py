@@ -45,7 +45,7 @@ class Meeting:
         self.learner = learner
         self.stream = stream
         self.schedule = schedule
-        self.order = PixelOrder(learner, stream, mixed=schedule.cumulative)
+        self.order = PixelOrder(learner, stream, mixed=schedule.cumulative or stream.mixes_tasks)
         self.finite = Finiteness(stream.seeds)
         self.feed = Feed(stream, schedule, learner, self.order)
         self.evaluation = Evaluation(learner, stream, self.order, self.finite)

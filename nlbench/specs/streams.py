@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from nlbench.specs.disturbances import Blur, Imbalance, Noise, Recurrence
 from nlbench.specs.identity import placeless
 from nlbench.specs.kinds import KindOf
 from nlbench.specs.model import Closed
@@ -19,9 +20,40 @@ OutputSpace = Literal["all", "seen", "task"]
 class StreamConfig(Closed):
     """What every kind of stream says; the config of a kind adds its own keys."""
 
+    optional: ClassVar[tuple[str, ...]] = ("recurrence", "imbalance", "noise", "blur")
+    """Keys that are no part of what a stream is where they say nothing: streams of before there were such keys stay the same."""
+
     kind: str
     tasks: Annotated[int, Field(ge=1)]
     scenario: Scenario = "class-il"
+    recurrence: Recurrence | None = None
+    imbalance: Imbalance | None = None
+    noise: Noise | None = None
+    blur: Blur | None = None
+
+    @model_validator(mode="after")
+    def _disturbances_fit(self) -> Self:
+        if self.different > self.tasks:
+            raise ValueError(f"recurrence.different: must be at most the {self.tasks} tasks, got {self.different}")
+        if self.blur is not None and (self.scenario == "task-il" or self.tasks == 1):
+            rule = "is for several tasks, whose number no learner is told"
+            raise ValueError(f"blur: {rule}, got scenario = {self.scenario} and tasks = {self.tasks}")
+        return self
+
+    @property
+    def different(self) -> int:
+        """How many tasks there are before they recur: all, where none does."""
+        return self.tasks if self.recurrence is None else self.recurrence.different
+
+    @property
+    def conflicts(self) -> bool:
+        """Whether a sample of one task has another right answer in another one, of which no learner is told."""
+        return False
+
+    def identity(self) -> dict[str, Any]:
+        """Return what it says, without the optional keys that say nothing."""
+        said = placeless(self.model_dump(mode="json"))
+        return {key: value for key, value in said.items() if value is not None or key not in self.optional}
 
     @property
     def found(self) -> Any:
@@ -61,6 +93,7 @@ class Check(Closed):
     forgetting_first: Annotated[float, Field(gt=0)] | None = None
     forgetting_worst: Annotated[float, Field(gt=0)] | None = None
     min_accuracy: Annotated[float, Field(gt=0)] | None = None
+    prequential_accuracy: Annotated[float, Field(gt=0)] | None = None
 
 
 class StreamSpec(Closed):
@@ -86,7 +119,7 @@ class StreamSpec(Closed):
 
     def identity(self) -> dict[str, Any]:
         """Return what makes two streams of the same data the same: not how they are presented and measured."""
-        return {"stream": placeless(self.stream.model_dump(mode="json")), "output_space": self.output_space}
+        return {"stream": self.stream.identity(), "output_space": self.output_space}
 
     def evaluation(self) -> dict[str, Any]:
         """Return how the stream is measured."""

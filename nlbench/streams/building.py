@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import torch
 
 from nlbench import catalog
 from nlbench.errors import DataError
+from nlbench.streams.disturbed import disturbed
 from nlbench.streams.stream import Stream
 
 if TYPE_CHECKING:
@@ -21,13 +23,16 @@ def build(declared: DeclaredStream, seeds: Sequence[int], device: torch.device, 
     """Return the declared stream for these seeds, its data loaded and verified. Raises `DataError` if the data cannot be had, or
     if it is called class-incremental and no task brings a class.
     """
-    stream = find(declared.spec.stream.kind)(declared, seeds, device, data)
+    said = declared.spec.stream
+    once = said.model_copy(update={"tasks": said.different})
+    own = replace(declared, spec=declared.spec.model_copy(update={"stream": once}))
+    stream = find(said.kind)(own, seeds, device, data)
     if stream.scenario == "class-il" and stream.n_tasks > 1 and _brings_no_class(stream):
         raise DataError(
             f"{declared.name}: all {stream.n_tasks} tasks have the same classes, so nothing in it is class-incremental.",
             "Call it domain-il (--scenario domain-il, or scenario= in Python), or task-il where a learner is told the task.",
         )
-    return stream
+    return disturbed(stream, declared)
 
 
 def _brings_no_class(stream: Stream) -> bool:

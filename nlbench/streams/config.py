@@ -80,6 +80,26 @@ class Rotated(SourceConfig):
     scenario: Scenario = "domain-il"
 
 
+class Relabelled(SourceConfig):
+    """Every task is the whole data set under its own labels: the first under the data set's, each later one under others for
+    every class, no two tasks agreeing on any. What is right in one task is wrong in the next.
+    """
+
+    kind: Literal["relabelled"]
+    scenario: Literal["domain-il", "task-il"] = "domain-il"
+
+    @model_validator(mode="after")
+    def _enough_classes(self) -> Relabelled:
+        if self._found is not None and self.different > self._found.n_classes:
+            rule = f"as many labellings that disagree on every class as there are classes, {self._found.n_classes}"
+            raise ValueError(f"tasks: must be at most {rule}, got {self.different}; fewer can recur: recurrence.different")
+        return self
+
+    @property
+    def conflicts(self) -> bool:
+        return self.scenario == "domain-il" and self.different > 1
+
+
 class Arrays(StreamConfig):
     """Tasks given as arrays through the Python interface."""
 

@@ -35,6 +35,7 @@ class Samples:
     orders   (K, S, d) int64 pixel orders, or None: sample i shows `inputs[row].flatten()[orders[order_of[i], seed]]`
     order_of (n,) int64 into `orders`
     start    set where the rows of all seeds are start, start+1, …: then reading them in order needs no copy
+    slots    (n,) int64, or None where samples may be presented in any order: sample i stands only where one of its slot does
     """
 
     inputs: Tensor
@@ -43,22 +44,21 @@ class Samples:
     orders: Tensor | None = None
     order_of: Tensor | None = None
     start: int | None = None
+    slots: Tensor | None = None
 
     def __len__(self) -> int:
         return self.rows.shape[1]
 
     def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return inputs (1 or S, m, *input_shape) and labels (1 or S, m) for positions `index` (1 or S, m)."""
-        size = max(len(index), len(self.rows))
-        index = index.expand(size, -1)
-        rows, labels = self.rows.expand(size, -1).gather(1, index), self.labels.expand(size, -1).gather(1, index)
-        order_of = self.order_of[index] if self.order_of is not None else None
+        rows, labels = chosen(self.rows, index), chosen(self.labels, index)
+        order_of = self.order_of[index.expand(len(rows), -1)] if self.order_of is not None else None
         return self._show(rows, order_of), labels
 
     def part(self, index: Tensor) -> Samples:
-        """Return those at positions `index` (1, m), of every seed."""
-        order_of = self.order_of[index[0]] if self.order_of is not None else None
-        return Samples(self.inputs, self.rows[:, index[0]], self.labels[:, index[0]], self.orders, order_of)
+        """Return those at positions `index` (1 or S, m); orders and slots there must be the same for every seed."""
+        order_of, slots = (each[index[0]] if each is not None else None for each in (self.order_of, self.slots))
+        return Samples(self.inputs, chosen(self.rows, index), chosen(self.labels, index), self.orders, order_of, slots=slots)
 
     def blocks(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (inputs, labels) in their own order, `size` samples at a time; views where that is possible."""
@@ -71,8 +71,7 @@ class Samples:
 
     def presented(self, order: Tensor) -> tuple[Tensor, Tensor]:
         """Return rows and labels (S, n) in the presentation order (S, n)."""
-        rows, labels = (each.expand(len(order), -1).gather(1, order) for each in (self.rows, self.labels))
-        return rows, labels
+        return chosen(self.rows, order), chosen(self.labels, order)
 
     def batches(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (inputs, labels) in the presentation order (S, n), or part of it, `size` at a time, the short last batch too."""
@@ -112,6 +111,9 @@ class Stream:
     from a data set: `declared.source`, which `nlbench.sources.read` reads.
     """
 
+    mixes_tasks: bool = False
+    """Whether a training set holds samples of several tasks, each in its own pixel order."""
+
     def __init__(self, declared: DeclaredStream, seeds: Sequence[int], device: torch.device, data: Path | None = None) -> None:
         """Make the tasks for these seeds on a device; `data` is the folder of data sets, None where they are always looked for.
         Subclasses set `input_shape` and `n_classes`.
@@ -148,6 +150,10 @@ class Stream:
         """Return (C,) bool: the logits that a task's labels use."""
         raise NotImplementedError
 
+    def first_of(self, task: int) -> int:
+        """Return the number of the first task that has the same samples: its own, unless tasks recur."""
+        return task
+
     def pixel_order(self, task: int) -> Tensor | None:
         """Return (S, d): what each position of a sample shows, or None where pixels stay in place."""
         return None
@@ -176,15 +182,23 @@ class Stream:
         )
 
     def ordered(self, samples: Samples, task: int) -> Samples:
-        """Return the samples as the task shows them, its pixel order included."""
+        """Return the samples as the task shows them, its pixel order included unless they have their own."""
         order = self.pixel_order(task)
-        if order is None:
+        if order is None or samples.orders is not None:
             return samples
         return replace(samples, orders=order[None], order_of=torch.zeros(len(samples), dtype=torch.int64, device=self.device))
 
-    def presentation(self, purpose: str, n: int) -> Tensor:
-        """Return (S, n): the order in which each seed sees n samples, drawn under `order/<purpose>`."""
-        return torch.from_numpy(draws.permutation(self.seeds, f"order/{purpose}", n)).to(self.device)
+    def presentation(self, purpose: str, n: int, slots: Tensor | None = None) -> Tensor:
+        """Return (S, n): the order in which each seed sees n samples, drawn under `order/<purpose>`; with slots (n,), a sample
+        moves only among those of its own.
+        """
+        order = torch.from_numpy(draws.permutation(self.seeds, f"order/{purpose}", n)).to(self.device)
+        if slots is None:
+            return order
+        by_slot = slots.argsort(stable=True)
+        kept = torch.empty_like(order)
+        kept[:, by_slot] = order.gather(1, slots[order].argsort(dim=1, stable=True))
+        return kept
 
     def competing(self, tasks_seen: int, task: int) -> Tensor:
         """Return (C,) bool: the logits that compete on `task` after `tasks_seen` tasks. Before any task, all do."""
@@ -213,6 +227,12 @@ class Stream:
         """
         shares = torch.stack([self.label_shares(task) for task in range(1, self.n_tasks + 1)])
         return shares.amax(2).mean(0) if self.scenario == "task-il" else shares.mean(0).amax(1)
+
+
+def chosen(values: Tensor, index: Tensor) -> Tensor:
+    """Return (1 or S, m): of values (1 or S, n), those at positions `index` (1 or S, m)."""
+    size = max(len(values), len(index))
+    return values.expand(size, -1).gather(1, index.expand(size, -1))
 
 
 def standardised(arrays: Arrays, source: Source, device: torch.device) -> tuple[Tensor, Tensor]:

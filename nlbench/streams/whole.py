@@ -33,8 +33,8 @@ class WholeStream(Stream):
         self._own_classes = self._source.n_classes
         self.n_classes = self._own_classes * (1 if self.scenario == "domain-il" else self.n_tasks)
         arrays = read(self._source, data)
-        self._train_labels = torch.from_numpy(arrays.train_labels).to(device)
-        self._test_labels = torch.from_numpy(arrays.test_labels).to(device)
+        self._train_labels = torch.from_numpy(arrays.train_labels).to(device)[None]
+        self._test_labels = torch.from_numpy(arrays.test_labels).to(device)[None]
         self._show(arrays)
 
     def _show(self, arrays: Arrays) -> None:
@@ -43,10 +43,10 @@ class WholeStream(Stream):
 
     def _samples(self, inputs: Tensor, labels: Tensor, task: int) -> Samples:
         offset = 0 if self.scenario == "domain-il" else self._own_classes * (task - 1)
-        return Samples(inputs, torch.arange(len(labels), device=self.device)[None], labels[None] + offset, start=0)
+        return Samples(inputs, torch.arange(labels.shape[1], device=self.device)[None], labels + offset, start=0)
 
     def train_size(self, task: int) -> int:
-        return len(self._train_labels)
+        return self._train_labels.shape[1]
 
     def task_classes(self, task: int) -> Tensor:
         positions = torch.arange(self.n_classes, device=self.device)
@@ -77,6 +77,28 @@ class PermutedStream(WholeStream):
 
     def pixel_order(self, task: int) -> Tensor:
         return self._orders[task - 1]
+
+
+class RelabelledStream(WholeStream):
+    """Each task has its own labels: a seed puts the classes into an order, and in task i each class is called as the one i - 1
+    places further.
+    """
+
+    def _show(self, arrays: Arrays) -> None:
+        self._train_inputs, self._test_inputs = standardised(arrays, self._source, self.device)
+        self.input_shape = self._source.input_shape
+        self._class_orders = torch.from_numpy(draws.permutation(self.seeds, "relabelled", self._own_classes)).to(self.device)
+
+    def train(self, task: int) -> Samples:
+        return self._samples(self._train_inputs, self._called(task, self._train_labels), task)
+
+    def test(self, task: int) -> Samples:
+        return self._samples(self._test_inputs, self._called(task, self._test_labels), task)
+
+    def _called(self, task: int, labels: Tensor) -> Tensor:
+        """Return (S, n): what a task calls samples of these labels (1, n)."""
+        order = self._class_orders
+        return torch.empty_like(order).scatter_(1, order, order.roll(1 - task, 1))[:, labels[0]]
 
 
 class RotatedStream(WholeStream):

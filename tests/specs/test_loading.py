@@ -48,7 +48,7 @@ def stream_problems(**changes: Any) -> list[str]:
         ({"check__forgetting": float("inf")}, "s.toml: check.forgetting: must be a finite number, got inf"),
         (
             {"stream__kind": "spilt"},
-            "s.toml: stream.kind: must be one of arrays, permuted, rotated, split, or package.module:Class"
+            "s.toml: stream.kind: must be one of arrays, permuted, relabelled, rotated, split, or package.module:Class"
             " (did you mean split?), got 'spilt'",
         ),
         (
@@ -210,7 +210,9 @@ def test_validate_checks_the_table_of_every_stream_and_names_each_rule_once(tmp_
 
 
 def test_a_stream_without_a_kind_is_told_so() -> None:
-    with pytest.raises(SpecError, match=r"^s\.toml: stream\.kind: is required: one of arrays, permuted, rotated, split, or"):
+    with pytest.raises(
+        SpecError, match=r"^s\.toml: stream\.kind: is required: one of arrays, permuted, relabelled, rotated, split, or"
+    ):
         stream_spec({"title": "t", "stream": {"source": "digits"}, "protocol": {"batch": 1}}, "s.toml")
 
 

@@ -85,3 +85,21 @@ def test_rotation_is_bilinear_with_zeros_outside_and_standardises_afterwards() -
     stream = declared_stream("rotated", tasks=2, degrees=45.0)
     background = shown(stream, "train", 2)[:, 0, 0, 0]  # a corner never holds ink, so it is the standardised zero
     assert torch.allclose(background, torch.full_like(background, shown(stream, "train", 1).min().item()), atol=1e-6)
+
+
+def test_tasks_of_a_relabelled_stream_show_the_same_samples_and_disagree_on_every_label() -> None:
+    stream = declared_stream("relabelled", [0, 1], tasks=10)
+    plain = declared_stream("permuted", tasks=1).train(1).labels
+    called = torch.stack([stream.train(task).labels for task in range(1, 11)])
+    assert torch.equal(called[0], plain.expand(2, -1))  # the data set's own
+    assert not torch.equal(called[1, 0], called[1, 1])  # each seed has its own
+    for a in range(10):
+        assert torch.equal(stream.train(a + 1).inputs, stream.train(1).inputs)
+        for b in range(a):
+            assert (called[a] != called[b]).all()
+    for task in range(1, 11):
+        for seed in range(2):
+            pairs = set(zip(plain[0].tolist(), called[task - 1, seed].tolist(), strict=True))
+            tested = set(zip(stream.test(1).labels[seed].tolist(), stream.test(task).labels[seed].tolist(), strict=True))
+            assert len(pairs) == 10
+            assert pairs == tested
