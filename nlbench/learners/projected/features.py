@@ -73,6 +73,12 @@ class Convolution(Features):
         channels, self._height, self._width = (1, *problem.input_shape)[-3:]
         self._pools = config.pools
         (first, second), (size, next_size) = config.filters, config.sizes
+        side = min(self._height, self._width)
+        if side < size or (side - size + 1) // config.pools[0] < next_size:
+            raise NlbenchError(
+                f"keys.sizes: images of {self._height} x {self._width} are too small for filters of {size} and {next_size}.",
+                "Choose smaller keys.sizes and keys.pools.",
+            )
         filters = _normal(problem, "first", (first, channels, size, size)) / (channels * size**2) ** 0.5
         next_filters = _normal(problem, "second", (second, first, next_size, next_size)) / (first * next_size**2) ** 0.5
         next_filters -= next_filters.mean((-2, -1), keepdim=True)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import pytest
 import torch
-from small_projected import SHAPE, WARM, B, N, S, batch, learner
+from small_projected import EXACT, SHAPE, WARM, B, N, S, batch, learner
 from torch import Tensor
 
 from nlbench import Batch
+from nlbench.errors import NlbenchError
 
 
 def test_features_turn_into_the_metric_of_the_inputs_once() -> None:
@@ -30,3 +32,8 @@ def test_features_turn_into_the_metric_of_the_inputs_once() -> None:
     made.observe(grouped(4))
     assert torch.equal(crossing(), turned)
     assert made.continuum.memories[0].gram[:, -1, -1].tolist() == [2.0 * B] * S  # what was gathered of the white features is gone
+
+
+def test_images_too_small_for_the_filters_are_refused_with_the_keys_to_change() -> None:
+    with pytest.raises(NlbenchError, match=r"images of 8 x 8 are too small for filters of 5 and 4.*smaller keys\.sizes"):
+        learner({**EXACT, "keys": {"kind": "convolution", "filters": [3, 4], "sizes": [5, 4], "pools": [2, 3]}})
