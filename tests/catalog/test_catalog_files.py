@@ -136,7 +136,7 @@ def test_a_recipe_is_built_on_a_stream_or_says_why_not_and_a_smaller_one_learns_
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("scenario", ["task-il", "domain-il", "class-il"])
 def test_every_recipe_resolves_in_every_scenario(model: str, scenario: str) -> None:
-    names = representatives()
+    names = [name for name in representatives() if scenario != "class-il" or not name.startswith("relabelled-")]
     prints = {resolve(model, name, seeds=SEEDS, scenario=scenario).fingerprint for name in names}
     assert len(prints) == len(names)
 
