@@ -7,10 +7,10 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from nlbench.sources.package import DIGITS
 from small_streams import Spy, declared_stream, mlp, problem_of, rows_of, values
 
 from nlbench.errors import DataError
-from nlbench.sources.package import DIGITS
 from nlbench.streams.disturbed import graded, spread
 from nlbench.streams.stream import Stream
 from nlbench.streams.validation import ValidationStream
