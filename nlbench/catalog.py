@@ -56,6 +56,19 @@ LEARNERS: Final = {
     ),
     "hope-blocks": Extension("nlbench.learners.hope_blocks:HopeBlocks", "nlbench.learners.config:HopeBlocksConfig"),
     "naive": Extension("nlbench.learners.naive:Naive", "nlbench.learners.config:NaiveConfig"),
+    "er": Extension("nlbench.learners.replay.er:Er", "nlbench.learners.replay.config:ErConfig", keeps="samples"),
+    "er-ace": Extension("nlbench.learners.replay.er_ace:ErAce", "nlbench.learners.replay.config:ErAceConfig", keeps="samples"),
+    "a-gem": Extension("nlbench.learners.replay.a_gem:AGem", "nlbench.learners.replay.config:AGemConfig", keeps="samples"),
+    "gem": Extension(
+        "nlbench.learners.replay.gem:Gem", "nlbench.learners.replay.config:GemConfig", ("boundaries",), keeps="samples"
+    ),
+    "der": Extension(
+        "nlbench.learners.replay.der:Der", "nlbench.learners.replay.config:DerConfig", keeps="samples with their logits"
+    ),
+    "derpp": Extension(
+        "nlbench.learners.replay.der:Derpp", "nlbench.learners.replay.config:DerppConfig", keeps="samples with their logits"
+    ),
+    "mir": Extension("nlbench.learners.replay.mir:Mir", "nlbench.learners.replay.config:MirConfig", keeps="samples"),
     "chance": Extension("nlbench.learners.chance:Chance", "nlbench.learners.config:ChanceConfig"),
     "ewc": Extension(
         "nlbench.learners.penalties.ewc:Ewc",

@@ -24,6 +24,8 @@ _EMPTY: Final = 1 << draws.BITS
 """Keys from here on are of no sample: of an empty place, or of one that must not be kept."""
 _ROOM: Final = draws.BITS + 1
 """Bits of a key; what is put in front of one is shifted by so many."""
+_COUNTED: Final = 24
+"""Bits of the number of a sample behind its rank."""
 
 
 class Buffer(Billed):
@@ -81,15 +83,13 @@ class Buffer(Billed):
         self.keys = _EMPTY + torch.arange(capacity, device=device).repeat(len(seeds), 1)
         """(S, K): those of what is kept; `_EMPTY` and more of what is not there."""
         self.added = 0
+        """Samples offered so far; none is counted twice."""
+        self.empty = True
+        """Whether there is nothing to draw, the same for every seed; read without asking the device."""
         self.drawn = torch.zeros((), dtype=torch.int64, device=device)
         """Draws so far, counted where a captured step can count them."""
         self._kept = draws.starts(seeds, f"{name}/kept", device)
         self._sampled = draws.starts(seeds, f"{name}/sampled", device)
-
-    @property
-    def empty(self) -> bool:
-        """Whether nothing was added yet, the same for every seed; asks the device nothing."""
-        return self.added == 0
 
     @property
     def filled(self) -> Tensor:
@@ -102,7 +102,7 @@ class Buffer(Billed):
     ) -> None:
         """Offer samples (1 or S, B, *input_shape) with labels (S, B) and every extra (S, B, …), in the order in which they came.
 
-        ranks  (S, B) int64 from 0, of the policy "herding" alone: lower ones are kept
+        ranks  (S, B) int64 from 0 to 32767, of the policy "herding" alone: lower ones are kept
         where  (S, B) bool: those that may be kept at all; None: all
 
         Raises `NlbenchError` where a field is missing or is none of the buffer's. Cost: the K least of K + B keys a seed, with
@@ -126,6 +126,12 @@ class Buffer(Billed):
             tensor[places] = values[field].expand(seeds, *values[field].shape[1:])[new]
         self.keys[places] = keys[new]
         self.added += count
+        self.empty = False
+
+    def clear(self) -> None:
+        """Keep nothing of what was added."""
+        self.keys.copy_(_EMPTY + torch.arange(self.capacity, device=self.keys.device))
+        self.empty = True
 
     @torch.no_grad()
     def sample(self, n: int, *, stratified: bool = False) -> dict[str, Tensor]:
@@ -167,9 +173,9 @@ class Buffer(Billed):
 
     def _new_keys(self, labels: Tensor, ranks: Tensor | None) -> Tensor:
         """Return (S, B): by what the policy orders the samples of a group."""
-        if ranks is not None:
-            return ranks * int(self.keys.shape[1] + labels.shape[1]) + torch.arange(labels.shape[1], device=labels.device)
         counters = torch.arange(self.added, self.added + labels.shape[1], device=labels.device)
+        if ranks is not None:
+            return (ranks << _COUNTED) + counters % (1 << _COUNTED)
         if self.policy == "ring":
             return (_EMPTY - 1 - counters).expand(labels.shape)
         return draws.numbers(self._kept, counters)

@@ -1,0 +1,1 @@
+"""Methods that store samples, or make them, and learn from them again."""
