@@ -9,7 +9,7 @@ from nlbench import lazy
 if TYPE_CHECKING:
     from nlbench import api as api
     from nlbench import seeds as seeds
-    from nlbench.api import Run, check, check_learner, compare, load, resolve, run, stream_from_arrays
+    from nlbench.api import Run, check, check_learner, compare, load, load_learner, resolve, run, stream_from_arrays
     from nlbench.batch import Batch, Batches, Learner, Problem
     from nlbench.errors import NlbenchError
     from nlbench.learners.buffer import Buffer
@@ -31,6 +31,7 @@ __all__ = [
     "check_learner",
     "compare",
     "load",
+    "load_learner",
     "resolve",
     "run",
     "stream_from_arrays",
@@ -47,6 +48,7 @@ __getattr__ = lazy.names(
         "NlbenchError": "errors",
         **dict.fromkeys(("Run", "resolve", "run", "stream_from_arrays"), "api.running"),
         "check_learner": "api.conformance",
+        "load_learner": "api.learners",
         **dict.fromkeys(("check", "compare", "load"), "api.reading"),
     },
 )

@@ -3,6 +3,7 @@
 running       run, resolve, carry_out, missing_seeds, estimate, options, tune, stream_from_arrays, parse_seeds
 reading       load, compare, report, diff, check, check_all, update_references
 conformance   check_learner
+learners      load_learner
 files         export, prune, migrate, validate
 catalog       listing, named
 data          fetch_data, known_data, verify_data
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from nlbench.api.conformance import check_learner
     from nlbench.api.data import fetch_data, known_data, verify_data
     from nlbench.api.files import export, migrate, prune, validate
+    from nlbench.api.learners import load_learner
     from nlbench.api.reading import check, check_all, compare, diff, exit_status, load, report, update_references
     from nlbench.api.running import (
         Listener,
@@ -56,6 +58,7 @@ __all__ = [
     "known_data",
     "listing",
     "load",
+    "load_learner",
     "migrate",
     "missing_seeds",
     "named",
@@ -84,6 +87,7 @@ __getattr__ = lazy.names(
         **dict.fromkeys(_RUNNING, "running"),
         **dict.fromkeys(_READING, "reading"),
         "check_learner": "conformance",
+        "load_learner": "learners",
         **dict.fromkeys(("export", "migrate", "prune", "validate"), "files"),
         **dict.fromkeys(("listing", "named"), "catalog"),
         **dict.fromkeys(("fetch_data", "known_data", "verify_data"), "data"),

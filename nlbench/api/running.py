@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from inspect import signature
 from numbers import Integral
 from pathlib import Path
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import pandas
 
     from nlbench.runner import Estimate
+    from nlbench.runner.trained import Trained
     from nlbench.tune import Search, Trial
 
 Listener = Callable[[Row], None]
@@ -42,6 +43,9 @@ class Run:
     record: Record
     seeds_run: tuple[int, ...]
     seeds_kept: tuple[int, ...] = ()
+    plan: Plan | None = field(default=None, repr=False)
+    saved: Path | None = None
+    """The folder in which its learner was saved, if it was."""
 
     @property
     def path(self) -> Path:
@@ -55,6 +59,17 @@ class Run:
     def to_pandas(self) -> pandas.DataFrame:
         """Return every row of the record."""
         return self.record.to_pandas()
+
+    def learner(self, seed: int) -> Trained:
+        """Return the learner of a seed as the run left it, which predicts: `run.learner(0).predict(inputs)`.
+
+        Raises `NlbenchError` where the run saved none.
+        """
+        if self.saved is None or self.plan is None:
+            raise NlbenchError("the learner of this run was not saved.", 'Save it: nlbench.run(…, save="learners").')
+        half = running_half()
+        names = [kind for _, _, kind in self.plan.parts if ":" in kind]
+        return half.trained.load(half.trained.find(self.saved, self.plan, seed), names, Machine(), seed)
 
 
 def parse_seeds(seeds: int | str | Iterable[int]) -> tuple[int, ...]:
@@ -99,6 +114,7 @@ def run(
     overrides: Mapping[str, str] | None = None,
     force: bool = False,
     listen: Listener | None = None,
+    save: str | Path | None = None,
     **options: Unpack[RunOptions],
 ) -> Run:
     """Return the finished run of a learner on a stream; seeds already recorded in `results` are not run again.
@@ -108,6 +124,7 @@ def run(
     seeds      5 means 0…4; a sequence means those
     overrides  facts of the experiment, such as {"learner.width": "512", "protocol.passes": "2"}
     listen     called with every row as it is measured
+    save       a folder in which the learner is saved when it has run, for `Run.learner` and `load_learner`
     options    device, backend, data, checkpoint_every, wait: facts of the machine, see `nlbench.plan.Machine`; precision: "bf16"
                makes matrix products in bfloat16, for learners that declare it
     Raises `NlbenchError` kinds for what the user can mend. A run that was interrupted is resumed when called again; what is
@@ -118,7 +135,7 @@ def run(
     plan = resolve(model, stream, seeds=seeds, scenario=scenario, overrides=overrides, precision=precision)
     for remark in plan.notes:
         warnings.warn(remark, stacklevel=2)
-    return carry_out(plan, Path(results), _machine(options), force=force, listen=listen)
+    return carry_out(plan, Path(results), _machine(options), force=force, listen=listen, save=Path(save) if save else None)
 
 
 def warned(remark: str) -> None:
@@ -134,6 +151,7 @@ def carry_out(
     force: bool = False,
     listen: Listener | None = None,
     tell: Callable[[str], None] = warned,
+    save: Path | None = None,
 ) -> Run:
     """Return the finished run of a plan; `tell` is given remarks on the way. Imports torch only if a seed is missing from the
     record. Of two processes that run the same plan, the second waits for the first, and then finds its record.
@@ -150,12 +168,14 @@ def carry_out(
                 with sources.read_ahead(source, machine.data) if source is not None else nullcontext():
                     half = running_half()
                     with half.shortages_told():
-                        added = _heard(half.execute(due, results, machine, force=force, tell=tell), listen)
+                        added = _heard(half.execute(due, results, machine, force=force, tell=tell, save=save), listen)
                 break
     finally:
         closure.forget()
+    if save is not None and set(added) != set(plan.seeds):
+        tell("of seeds that were recorded already, no learner is saved now: force, or --force, runs them anew.")
     kept = tuple(seed for seed in missing if seed not in added)
-    return Run(read_record(plan.record_path(results)), added, kept)
+    return Run(read_record(plan.record_path(results)), added, kept, plan, save)
 
 
 def _heard(rows: Generator[Row, None, tuple[int, ...]], listen: Listener | None) -> tuple[int, ...]:

@@ -46,6 +46,7 @@ def run(
         float, typer.Option(min=0, help="Seconds between checkpoints within a task; 0 keeps them at task boundaries alone.")
     ] = 60.0,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Leave if another process is at the same run.")] = False,
+    save: Annotated[Path | None, typer.Option(help="Folder in which the learner is saved, for nlbench.load_learner.")] = None,
     log: Annotated[Log | None, typer.Option(help="Also send every row there; each needs the extra of its name.")] = None,
 ) -> None:
     """Run a learner on a stream and record what it keeps and what it forgets.
@@ -68,6 +69,8 @@ def run(
     with loggers.opened(log, plan, results) as logger:
         with running.progress(plan, results, missing, quiet=format == Format.json) as shown:
             together = loggers.together(shown, logger)
-            done = api.carry_out(plan, results, machine, force=force, listen=together, tell=console.note)
+            done = api.carry_out(plan, results, machine, force=force, listen=together, tell=console.note, save=save)
         loggers.conclude(logger, done.record, missing)
     records.run(done, format == Format.json)
+    if save is not None and done.seeds_run:
+        console.note(f"learner in {save}: nlbench.load_learner(path)")

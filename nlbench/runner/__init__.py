@@ -1,5 +1,6 @@
 """Plans carried out: prepared, run and recorded, checkpointed, or only estimated."""
 
+from nlbench.runner import trained
 from nlbench.runner.checkpoint import Checkpoint
 from nlbench.runner.dry_run import Estimate, estimate
 from nlbench.runner.execution import execute
@@ -17,4 +18,5 @@ __all__ = [
     "shortages_told",
     "threads",
     "torch_device",
+    "trained",
 ]

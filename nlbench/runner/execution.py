@@ -12,6 +12,7 @@ from nlbench.metrics import METRICS
 from nlbench.plan import Machine, Plan
 from nlbench.protocol import Meeting, Schedule
 from nlbench.records import Row, add_execution, environment
+from nlbench.runner import trained
 from nlbench.runner.checkpoint import Checkpoint
 from nlbench.runner.keeping import Kept
 from nlbench.runner.preparing import build_learner, prepare, threads
@@ -26,13 +27,15 @@ def execute(
     *,
     force: bool = False,
     tell: Callable[[str], None],
+    save: Path | None = None,
 ) -> Generator[Row, None, tuple[int, ...]]:
     """Run the plan's seeds and yield every row, those of a resumed checkpoint first; when it ends, the record is written, and
     the seeds that were added to it are returned: all, but those that another run recorded meanwhile.
 
     Seeds that the record already holds must not be in the plan unless `force`, which makes the record anew from these seeds
     alone. An interrupted run leaves a checkpoint; the same plan resumes from it, and `force` does not. `tell` is given remarks
-    for the user. Raises `InterruptedRunError` when a signal came and the run is saved.
+    for the user. Where a folder `save` is given, the learner is saved there. Raises `InterruptedRunError` when a signal came and
+    the run is saved.
     """
     checkpoint = Checkpoint.of(plan, results)
     if force:
@@ -54,6 +57,8 @@ def execute(
     facts |= {"not_kept": kept.not_kept} if kept.not_kept else {}
     added = add_execution(plan.record_path(results), rows=kept.rows, metadata={**plan.describe(), **facts}, replace=force)
     checkpoint.delete()
+    if save is not None:
+        trained.save(plan, meeting, save)
     return added
 
 
