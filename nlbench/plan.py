@@ -50,6 +50,7 @@ class Machine:
     threads           None: a share of the cores, see `nlbench.runner.cores`
     checkpoint_every  seconds between checkpoints within a task; 0: there are none within tasks
     wait              whether to wait for another process that is at the same run
+    save              folder in which the learner is saved when it has run
     """
 
     device: str = "auto"
@@ -58,6 +59,7 @@ class Machine:
     threads: int | None = None
     checkpoint_every: float = 60.0
     wait: bool = True
+    save: Path | None = None
 
 
 class MachineOptions(TypedDict, total=False):
@@ -69,6 +71,7 @@ class MachineOptions(TypedDict, total=False):
     threads: int | None
     checkpoint_every: float
     wait: bool
+    save: str | Path | None
 
 
 class RunOptions(MachineOptions, total=False):

@@ -114,7 +114,6 @@ def run(
     overrides: Mapping[str, str] | None = None,
     force: bool = False,
     listen: Listener | None = None,
-    save: str | Path | None = None,
     **options: Unpack[RunOptions],
 ) -> Run:
     """Return the finished run of a learner on a stream; seeds already recorded in `results` are not run again.
@@ -124,9 +123,8 @@ def run(
     seeds      5 means 0…4; a sequence means those
     overrides  facts of the experiment, such as {"learner.width": "512", "protocol.passes": "2"}
     listen     called with every row as it is measured
-    save       a folder in which the learner is saved when it has run, for `Run.learner` and `load_learner`
-    options    device, backend, data, checkpoint_every, wait: facts of the machine, see `nlbench.plan.Machine`; precision: "bf16"
-               makes matrix products in bfloat16, for learners that declare it
+    options    device, backend, data, threads, checkpoint_every, wait, save: facts of the machine, see `nlbench.plan.Machine`;
+               precision: "bf16" makes matrix products in bfloat16, for learners that declare it
     Raises `NlbenchError` kinds for what the user can mend. A run that was interrupted is resumed when called again; what is
     remarked on the way is a warning.
     """
@@ -135,7 +133,7 @@ def run(
     plan = resolve(model, stream, seeds=seeds, scenario=scenario, overrides=overrides, precision=precision)
     for remark in plan.notes:
         warnings.warn(remark, stacklevel=2)
-    return carry_out(plan, Path(results), _machine(options), force=force, listen=listen, save=Path(save) if save else None)
+    return carry_out(plan, Path(results), _machine(options), force=force, listen=listen)
 
 
 def warned(remark: str) -> None:
@@ -151,7 +149,6 @@ def carry_out(
     force: bool = False,
     listen: Listener | None = None,
     tell: Callable[[str], None] = warned,
-    save: Path | None = None,
 ) -> Run:
     """Return the finished run of a plan; `tell` is given remarks on the way. Imports torch only if a seed is missing from the
     record. Of two processes that run the same plan, the second waits for the first, and then finds its record.
@@ -168,14 +165,14 @@ def carry_out(
                 with sources.read_ahead(source, machine.data) if source is not None else nullcontext():
                     half = running_half()
                     with half.shortages_told():
-                        added = _heard(half.execute(due, results, machine, force=force, tell=tell, save=save), listen)
+                        added = _heard(half.execute(due, results, machine, force=force, tell=tell), listen)
                 break
     finally:
         closure.forget()
-    if save is not None and set(added) != set(plan.seeds):
+    if machine.save is not None and set(added) != set(plan.seeds):
         tell("of seeds that were recorded already, no learner is saved now: force, or --force, runs them anew.")
     kept = tuple(seed for seed in missing if seed not in added)
-    return Run(read_record(plan.record_path(results)), added, kept, plan, save)
+    return Run(read_record(plan.record_path(results)), added, kept, plan, machine.save)
 
 
 def _heard(rows: Generator[Row, None, tuple[int, ...]], listen: Listener | None) -> tuple[int, ...]:
@@ -223,6 +220,7 @@ def _machine(machine: MachineOptions) -> Machine:
         threads=int(threads) if threads is not None else None,
         checkpoint_every=machine.get("checkpoint_every", 60.0),
         wait=machine.get("wait", True),
+        save=Path(save) if save is not None else None,
     )
 
 

@@ -69,7 +69,7 @@ def run(
     with loggers.opened(log, plan, results) as logger:
         with running.progress(plan, results, missing, quiet=format == Format.json) as shown:
             together = loggers.together(shown, logger)
-            done = api.carry_out(plan, results, machine, force=force, listen=together, tell=console.note, save=save)
+            done = api.carry_out(plan, results, machine, force=force, listen=together, tell=console.note)
         loggers.conclude(logger, done.record, missing)
     records.run(done, format == Format.json)
     if save is not None and done.seeds_run:

@@ -27,14 +27,13 @@ def execute(
     *,
     force: bool = False,
     tell: Callable[[str], None],
-    save: Path | None = None,
 ) -> Generator[Row, None, tuple[int, ...]]:
     """Run the plan's seeds and yield every row, those of a resumed checkpoint first; when it ends, the record is written, and
     the seeds that were added to it are returned: all, but those that another run recorded meanwhile.
 
     Seeds that the record already holds must not be in the plan unless `force`, which makes the record anew from these seeds
     alone. An interrupted run leaves a checkpoint; the same plan resumes from it, and `force` does not. `tell` is given remarks
-    for the user. Where a folder `save` is given, the learner is saved there. Raises `InterruptedRunError` when a signal came and
+    for the user. Raises `InterruptedRunError` when a signal came and
     the run is saved.
     """
     checkpoint = Checkpoint.of(plan, results)
@@ -57,8 +56,8 @@ def execute(
     facts |= {"not_kept": kept.not_kept} if kept.not_kept else {}
     added = add_execution(plan.record_path(results), rows=kept.rows, metadata={**plan.describe(), **facts}, replace=force)
     checkpoint.delete()
-    if save is not None:
-        trained.save(plan, meeting, save)
+    if machine.save is not None:
+        trained.save(plan, meeting, machine.save)
     return added
 
 
