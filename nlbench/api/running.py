@@ -210,7 +210,7 @@ def _known(function: Callable[..., object], passed_on: type, given: Mapping[str,
 
 
 def _machine(machine: MachineOptions) -> Machine:
-    data, threads = machine.get("data"), machine.get("threads")
+    data, threads, save = machine.get("data"), machine.get("threads"), machine.get("save")
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, Integral) or threads < 1):
         raise NlbenchError(f"threads: must be a whole number from 1, got {threads!r}.", "Leave it out for a share of the cores.")
     return Machine(

@@ -56,9 +56,8 @@ def run(
     from nlbench import api, loggers
     from nlbench.display import console, records, running
 
-    machine = api.options(
-        device=device, backend=backend, data=data, threads=threads, checkpoint_every=checkpoint_every, wait=not no_wait
-    )
+    kept = {"checkpoint_every": checkpoint_every, "wait": not no_wait, "save": save}
+    machine = api.options(device=device, backend=backend, data=data, threads=threads, **kept)
     plan = api.resolve(model, stream, seeds=seeds, scenario=scenario, overrides=overrides(set_), precision=precision)
     for remark in plan.notes:
         console.note(remark)
