@@ -7,10 +7,10 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from nlbench.sources.package import DIGITS
 from small_streams import Spy, declared_stream, mlp, problem_of, rows_of, values
 
 from nlbench.errors import DataError
+from nlbench.sources import find
 from nlbench.streams.disturbed import graded, spread
 from nlbench.streams.stream import Stream
 from nlbench.streams.validation import ValidationStream
@@ -138,7 +138,7 @@ def test_noise_among_one_class_is_refused() -> None:
 
 
 def test_a_long_tail_keeps_the_declared_share_of_each_label_or_task() -> None:
-    counts = np.bincount(DIGITS.read().train_labels)
+    counts = np.bincount(find("digits").read().train_labels)
     stream = declared_stream("split", SEEDS, tasks=5, imbalance={"ratio": 20.0})
     found = np.array(
         [sum((shown(stream, task)[1][index] == k).sum().item() for task in range(1, 6)) for k in range(10) for index in (0,)]
