@@ -120,6 +120,18 @@ LEARNERS: Final = {
         "nlbench.learners.plasticity.config:UpgdConfig",
         keeps="a network's worth: use of each weight",
     ),
+    "hat": Extension(
+        "nlbench.learners.isolation.hat:Hat",
+        "nlbench.learners.isolation.config:HatConfig",
+        needs=("boundaries", "task"),
+        keeps="gates of units and a head, each a task",
+    ),
+    "packnet": Extension(
+        "nlbench.learners.isolation.packnet:PackNet",
+        "nlbench.learners.isolation.config:PackNetConfig",
+        needs=("boundaries", "task"),
+        keeps="the task of each weight; a head a task",
+    ),
 }
 
 NETWORKS: Final = {

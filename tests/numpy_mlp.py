@@ -98,3 +98,11 @@ def agree(made: GradientLearner, seed: int, p: Weights, tolerance: float = 2e-5)
     assert found.keys() == p.keys()
     for name, value in p.items():
         np.testing.assert_allclose(found[name], value, rtol=1e-3, atol=tolerance, err_msg=name)
+
+
+def started(kind: str, **config: Any) -> Any:
+    """Return a learner of a head a task before its first step, with the heads of all tasks."""
+    made = learner(kind, scenario="task-il", head="task", **config)
+    for task in (1, 2, 3):
+        made.take_in(made.head.initial(task))
+    return made

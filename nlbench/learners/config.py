@@ -67,11 +67,14 @@ class ChanceConfig(Closed):
     kind: Literal["chance"]
 
 
+HeadKind = Literal["one", "task", "cosine"]
+
+
 class GradientConfig(Closed):
     """What every learner by gradients is told: its network, its head and its optimizer."""
 
     network: Annotated[Closed, KindOf("networks")] = MlpNetworkConfig(kind="mlp")
-    head: Literal["one", "task", "cosine"] = "one"
+    head: HeadKind = "one"
     """One linear layer for all classes, one for each task (task-il), or cosines of features and classes' vectors."""
     optimizer: Annotated[OptimizerConfig, Field(discriminator="kind")] = SgdConfig()
 

@@ -5,7 +5,7 @@ Shapes: S seeds, B samples, F features, C logits.
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final
 
 import torch
 import torch.nn.functional as F
@@ -13,10 +13,9 @@ from torch import Tensor
 
 from nlbench.batch import Problem
 from nlbench.errors import NlbenchError
+from nlbench.learners.config import HeadKind
 from nlbench.networks import initial, layers
 from nlbench.networks.network import Network, Taps, Tree
-
-HeadKind = Literal["one", "task", "cosine"]
 
 LAYER: Final = "head"
 """The name of a head as a layer: its parameters are `head.weight` and `head.bias`, or of task 3 `head.3.weight`."""

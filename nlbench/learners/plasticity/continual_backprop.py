@@ -24,7 +24,7 @@ from nlbench.batch import Batch, Problem
 from nlbench.learners.gradient import cross_entropy
 from nlbench.learners.plasticity.config import ContinualBackpropConfig
 from nlbench.learners.plasticity.magnitude import Measured
-from nlbench.learners.plasticity.units import outgoing, readers, renew
+from nlbench.learners.units import outgoing, readers, renew
 from nlbench.networks.network import Tree
 
 

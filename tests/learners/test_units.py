@@ -5,7 +5,7 @@ import torch
 from small_networks import problem
 
 from nlbench.errors import NlbenchError
-from nlbench.learners.plasticity.units import outgoing, readers, renew
+from nlbench.learners.units import outgoing, readers, renew
 from nlbench.networks.config import ConvolutionalConfig, MlpConfig, Resnet18Config
 from nlbench.networks.convolutional import Convolutional
 from nlbench.networks.mlp import Mlp
