@@ -176,6 +176,11 @@ SOURCES: Final = {
     "gestures": Extension("nlbench.sources.series:GESTURES"),
     "leaves": Extension("nlbench.sources.series:LEAVES"),
     "motions": Extension("nlbench.sources.series:MOTIONS"),
+    "mnist1d": Extension("nlbench.sources.generated:MNIST1D"),
+    "formal-languages": Extension("nlbench.sources.symbols:FORMAL_LANGUAGES"),
+    "recall": Extension("nlbench.sources.symbols:RECALL"),
+    "scripts": Extension("nlbench.sources.glyphs:SCRIPTS"),
+    "fonts": Extension("nlbench.sources.glyphs:FONTS"),
 }
 
 _TABLES: Final[dict[Group, dict[str, Extension]]] = {

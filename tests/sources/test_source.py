@@ -12,6 +12,7 @@ from small_streams import made_mnist
 from nlbench import catalog, sources
 from nlbench.errors import DataError, NlbenchError, UnknownNameError
 from nlbench.sources import Arrays, Source, folders, read, read_ahead
+from nlbench.sources.generated import Generated
 
 
 @pytest.fixture
@@ -41,7 +42,9 @@ def test_every_row_is_an_object_that_says_what_it_is() -> None:
         source = sources.find(name)
         assert source.name == name
         assert source.kind in ("image", "vector", "sequence", "features")
-        assert all((source.title, source.origin, source.licence, source.files))
+        assert all((source.title, source.origin, source.licence, source.modality))
+        assert source.files or isinstance(source, Generated)
+        assert all(len(checksum) == 64 for checksum in source.files.values())
         assert source.std > 0
     checksums = {sources.find(name).checksum for name in catalog.SOURCES}
     assert len(checksums) == len(catalog.SOURCES)
