@@ -93,7 +93,7 @@ def _rows(language: int, inside: bool, recipe: Mapping[str, float]) -> list[tupl
 
 
 def recalled(recipe: Mapping[str, float]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return pairs of a key and a value, then one of the keys again, one-hot (N, 2 pairs + 1, keys + values), and its values (N,).
+    """Return pairs of a key and a value, then one of the keys again, one-hot (N, 2 pairs + 1, keys + values), and its value.
 
     No two sequences are alike.
     """
