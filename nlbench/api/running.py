@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from nlbench import closure, sources
 from nlbench import plan as plans
+from nlbench.api.progress import Watcher, watcher
 from nlbench.errors import NlbenchError, UnknownNameError
 from nlbench.plan import DeclaredStream, Machine, MachineOptions, Plan, RunOptions
 from nlbench.plan import stream_from_arrays as stream_from_arrays
@@ -33,6 +34,12 @@ if TYPE_CHECKING:
     from nlbench.tune import Search, Trial
 
 Listener = Callable[[Row], None]
+
+
+class Shown(RunOptions, total=False):
+    """What `run` takes beside facts of the experiment: the machine's, the precision, and who is shown how far it is."""
+
+    progress: bool | Watcher
 
 
 @dataclass(frozen=True)
@@ -114,7 +121,7 @@ def run(
     overrides: Mapping[str, str] | None = None,
     force: bool = False,
     listen: Listener | None = None,
-    **options: Unpack[RunOptions],
+    **options: Unpack[Shown],
 ) -> Run:
     """Return the finished run of a learner on a stream; seeds already recorded in `results` are not run again.
 
@@ -124,16 +131,18 @@ def run(
     overrides  facts of the experiment, such as {"learner.width": "512", "protocol.passes": "2"}
     listen     called with every row as it is measured
     options    device, backend, data, threads, checkpoint_every, wait, save: facts of the machine, see `nlbench.plan.Machine`;
-               precision: "bf16" makes matrix products in bfloat16, for learners that declare it
+               precision: "bf16" makes matrix products in bfloat16, for learners that declare it; progress: True shows samples,
+               loss, rate and time left, in a notebook too, and a function is called with each `nlbench.runner.Moment`
     Raises `NlbenchError` kinds for what the user can mend. A run that was interrupted is resumed when called again; what is
     remarked on the way is a warning.
     """
-    _known(run, RunOptions, options)
+    _known(run, Shown, options)
     precision = options.get("precision", "float32")
     plan = resolve(model, stream, seeds=seeds, scenario=scenario, overrides=overrides, precision=precision)
     for remark in plan.notes:
         warnings.warn(remark, stacklevel=2)
-    return carry_out(plan, Path(results), _machine(options), force=force, listen=listen)
+    shown = watcher(options.get("progress", False), f"{plan.model} on {plan.stream_name}")
+    return carry_out(plan, Path(results), _machine(options), force=force, listen=listen, progress=shown)
 
 
 def warned(remark: str) -> None:
@@ -149,9 +158,11 @@ def carry_out(
     force: bool = False,
     listen: Listener | None = None,
     tell: Callable[[str], None] = warned,
+    progress: Watcher | None = None,
 ) -> Run:
-    """Return the finished run of a plan; `tell` is given remarks on the way. Imports torch only if a seed is missing from the
-    record. Of two processes that run the same plan, the second waits for the first, and then finds its record.
+    """Return the finished run of a plan; `tell` is given remarks on the way, `progress` moments of the run. Imports torch only
+    if a seed is missing from the record. Of two processes that run the same plan, the second waits for the first, and then finds
+    its record.
     """
     missing = missing_seeds(plan, results, force)
     added: tuple[int, ...] = ()
@@ -165,7 +176,7 @@ def carry_out(
                 with sources.read_ahead(source, machine.data) if source is not None else nullcontext():
                     half = running_half()
                     with half.shortages_told():
-                        added = _heard(half.execute(due, results, machine, force=force, tell=tell), listen)
+                        added = _heard(half.execute(due, results, machine, force=force, tell=tell, progress=progress), listen)
                 break
     finally:
         closure.forget()

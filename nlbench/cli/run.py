@@ -56,8 +56,15 @@ def run(
     from nlbench import api, loggers
     from nlbench.display import console, records, running
 
-    kept = {"checkpoint_every": checkpoint_every, "wait": not no_wait, "save": save}
-    machine = api.options(device=device, backend=backend, data=data, threads=threads, **kept)
+    machine = api.options(
+        device=device,
+        backend=backend,
+        data=data,
+        threads=threads,
+        checkpoint_every=checkpoint_every,
+        wait=not no_wait,
+        save=save,
+    )
     plan = api.resolve(model, stream, seeds=seeds, scenario=scenario, overrides=overrides(set_), precision=precision)
     for remark in plan.notes:
         console.note(remark)
@@ -67,8 +74,9 @@ def run(
     missing = api.missing_seeds(plan, results, force)
     with loggers.opened(log, plan, results) as logger:
         with running.progress(plan, results, missing, quiet=format == Format.json) as shown:
-            together = loggers.together(shown, logger)
-            done = api.carry_out(plan, results, machine, force=force, listen=together, tell=console.note)
+            rows, moments = (shown.row, shown.moment) if shown is not None else (None, None)
+            together = loggers.together(rows, logger)
+            done = api.carry_out(plan, results, machine, force=force, listen=together, tell=console.note, progress=moments)
         loggers.conclude(logger, done.record, missing)
     records.run(done, format == Format.json)
     if save is not None and done.seeds_run:

@@ -10,35 +10,33 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from nlbench.api.running import Listener
+from nlbench.api.progress import SELDOM, in_words
 from nlbench.display.console import err, escape, flat, lay_out, mean_text, note, out, seeds_text, size_text, write_json
 from nlbench.errors import InterruptedRunError
 from nlbench.plan import Plan
 from nlbench.records import Row
 
 if TYPE_CHECKING:
-    from nlbench.runner import Estimate
+    from nlbench.runner import Estimate, Moment
 
 
 @contextmanager
-def progress(plan: Plan, results: Path, missing: Sequence[int], *, quiet: bool) -> Iterator[Listener | None]:
-    """Give a listener that shows each task as it ends: a live bar on a terminal, plain lines elsewhere, nothing when `quiet`."""
+def progress(plan: Plan, results: Path, missing: Sequence[int], *, quiet: bool) -> Iterator[Watch | None]:
+    """Give what shows a run: each task as it ends, and between, on a terminal a live bar, elsewhere a line now and then; nothing
+    when `quiet`.
+    """
     if missing and len(missing) < len(plan.seeds):
         note(f"recorded already: {len(plan.seeds) - len(missing)} of {len(plan.seeds)} seeds; running {seeds_text(missing)}")
     if not missing:
         yield None
         return
-    watch = None if quiet else _Watch(plan, missing)
+    watch = None if quiet else Watch(plan, missing)
     try:
         if watch is not None and err.is_terminal:
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+            from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
-            columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-            with Progress(*columns, console=err, transient=True) as bar:
-                watch.bar, watch.bar_task = (
-                    bar,
-                    bar.add_task(escape(f"{plan.model} on {plan.stream_name}"), total=plan.stream.stream.tasks),
-                )
+            with Progress(SpinnerColumn(), BarColumn(20), TextColumn("{task.description}"), console=err, transient=True) as bar:
+                watch.bar, watch.bar_task = bar, bar.add_task(escape(f"{plan.model} on {plan.stream_name}"), total=None)
                 yield watch
         else:
             yield watch
@@ -48,47 +46,50 @@ def progress(plan: Plan, results: Path, missing: Sequence[int], *, quiet: bool) 
         raise InterruptedRunError(f"interrupted{done}.", f"What is done is kept in {place}; the same command resumes.") from None
 
 
-class _Watch:
-    """Turns rows into progress: one line a finished task."""
+class Watch:
+    """Shows a run: its rows become one line a finished task, and its moments what stands between these."""
 
     def __init__(self, plan: Plan, seeds: Sequence[int]) -> None:
-        self.plan = plan
         self.tasks = plan.stream.stream.tasks
-        self.seeds = seeds
         self.completed: int | None = None
         self.accuracies: list[Row] = []
-        self.clock = perf_counter()
+        self.clock = self.printed = perf_counter()
         self.bar: Any = None
         self.bar_task: Any = None
-        err.print(
-            f"{plan.model} on {plan.stream_name} ({plan.stream.stream.scenario}), {seeds_text(seeds)}, batches of {plan.batch}",
-            markup=False,
+        self._print(
+            f"{plan.model} on {plan.stream_name} ({plan.stream.stream.scenario}), {seeds_text(seeds)}, batches of {plan.batch}"
         )
 
-    def __call__(self, row: Row) -> None:
+    def row(self, row: Row) -> None:
+        """Take a row of the run."""
         if row.metric == "accuracy":
             self.accuracies.append(row)
-        elif row.metric == "accuracy_within" and self.bar is not None:
-            self.bar.update(
-                self.bar_task, description=f"task {min((row.after_task or 0) + 1, self.tasks)}, {row.samples_seen:,} samples"
-            )
         elif row.metric == "seconds.evaluate":
             self._boundary(row.after_task or 0)
+
+    def moment(self, moment: Moment) -> None:
+        """Take a moment of the run."""
+        if self.bar is not None:
+            self.bar.update(self.bar_task, completed=moment.samples, total=moment.total, description=in_words(moment))
+        elif perf_counter() - self.printed >= SELDOM:
+            self._print(f"  {in_words(moment)}")
 
     def _boundary(self, task: int) -> None:
         self.completed = task
         here = [row for row in self.accuracies if row.after_task == task and row.value is not None]
         self.accuracies.clear()
-        if self.bar is not None:
-            self.bar.update(self.bar_task, completed=task, description=f"task {min(task + 1, self.tasks)}")
         if task:
             text = f"accuracy on it {mean_text([row.value for row in here if row.on_task == task])}"
             seen = [row for row in here if row.on_task is not None and row.on_task <= task]
             if len({row.on_task for row in seen}) == task:  # not in a window
                 text += f", on all so far {mean_text([row.value for row in seen])}"
-            now = perf_counter()
-            err.print(f"  task {task:>{len(str(self.tasks))}}/{self.tasks}  {text}  ({now - self.clock:.1f} s)", markup=False)
+            seconds = perf_counter() - self.clock
+            self._print(f"  task {task:>{len(str(self.tasks))}}/{self.tasks}  {text}  ({seconds:.1f} s)")
         self.clock = perf_counter()
+
+    def _print(self, text: str) -> None:
+        err.print(text, markup=False)
+        self.printed = perf_counter()
 
 
 def dry_run(plan: Plan, cost: Estimate, as_json: bool) -> None:

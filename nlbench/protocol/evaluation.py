@@ -240,6 +240,10 @@ class Finiteness:
         """Take the logits (S, N, C) of a batch that is not learned yet, of which `classes` (C,) compete."""
         self._foreseen.append(_faults(logits, classes))
 
+    def last(self) -> float | None:
+        """Return the mean over seeds of the last batch's loss; None before the task's first. Waits for the device."""
+        return float(self._losses[-1].reshape(-1, len(self._seeds))[-1].mean()) if self._losses else None
+
     def check(self, logits: Tensor, classes: Tensor) -> None:
         """Raise `NotFiniteError` where logits (S, N, C) are not finite, for the task's first loss that is not if there is one;
         `classes` (C,) compete.

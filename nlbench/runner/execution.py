@@ -15,6 +15,7 @@ from nlbench.records import Row, add_execution, environment
 from nlbench.runner import trained
 from nlbench.runner.checkpoint import Checkpoint
 from nlbench.runner.keeping import Kept
+from nlbench.runner.pace import Moment, Pace
 from nlbench.runner.preparing import build_learner, prepare, threads
 from nlbench.runner.stopping import Stopping, exits_told
 
@@ -27,13 +28,14 @@ def execute(
     *,
     force: bool = False,
     tell: Callable[[str], None],
+    progress: Callable[[Moment], None] | None = None,
 ) -> Generator[Row, None, tuple[int, ...]]:
     """Run the plan's seeds and yield every row, those of a resumed checkpoint first; when it ends, the record is written, and
     the seeds that were added to it are returned: all, but those that another run recorded meanwhile.
 
     Seeds that the record already holds must not be in the plan unless `force`, which makes the record anew from these seeds
     alone. An interrupted run leaves a checkpoint; the same plan resumes from it, and `force` does not. `tell` is given remarks
-    for the user. Raises `InterruptedRunError` when a signal came and
+    for the user, `progress` moments of the run. Raises `InterruptedRunError` when a signal came and
     the run is saved.
     """
     checkpoint = Checkpoint.of(plan, results)
@@ -44,9 +46,12 @@ def execute(
     meeting = Meeting(learner, stream, Schedule.of(stream, plan.batch, plan.learner.presents), METRICS)
     kept = Kept(meeting, checkpoint, machine.checkpoint_every, lambda: build_learner(plan, stream, machine.backend), tell)
     yield from kept.resume()
+    pace = Pace(meeting, progress) if progress is not None else None
     with threads(plan, stream, machine, kept.threads) as kept.threads, Stopping() as stopping, exits_told():
         for rows in meeting.steps():
             kept.take(rows)
+            if pace is not None:
+                pace.step()
             if stopping.signal is not None:
                 raise kept.interrupted(stopping.signal)
             kept.save_if_due()
