@@ -179,9 +179,11 @@ def _mlp(name: str, sizes: Mapping[str, Any], **options: Any) -> Case:
     return Case("mlp_step", name, _mlp_inputs, _run_mlp, sizes, {"rate": 0.1, **options}, differentiable=False)
 
 
-def _chain_inputs(draw: Draw, S: int, B: int, K: int, D: int, H: int, V: int, blocks: int) -> Tensors:
-    tensors = {"inputs": draw.normal(S, B, K), "labels": draw.integers(V - 1, S, B), "classes": torch.arange(V) < V - 1}
-    tensors |= {"weight0": draw.normal(S, D, K) * K**-0.5, "bias0": 0.1 * draw.normal(S, D)}
+def _chain_inputs(draw: Draw, S: int, B: int, D: int, H: int, V: int, blocks: int, K: int | None = None) -> Tensors:
+    """With inputs K wide there is an embedding."""
+    tensors = {"inputs": draw.normal(S, B, K or D), "labels": draw.integers(V - 1, S, B), "classes": torch.arange(V) < V - 1}
+    if K:
+        tensors |= {"weight0": draw.normal(S, D, K) * K**-0.5, "bias0": 0.1 * draw.normal(S, D)}
     for b in range(blocks):
         parts = _block_inputs(draw, S, 1, D, H)
         tensors |= {f"{name}{b}": parts[name] for name in BlockWeights._fields}
@@ -199,7 +201,8 @@ def _run_chain(tensors: Tensors, *, backend: Backend, steps: int = 2) -> Tensors
             return tensors[prefix + name]
 
         blocks = tuple(BlockWeights(*(of(f"{name}{b}") for name in BlockWeights._fields)) for b in range(n))
-        return Chain(Linear(of("weight0"), of("bias0")), blocks, Linear(of("weight1"), of("bias1")))
+        embedding = Linear(of("weight0"), of("bias0")) if "weight0" in tensors else None
+        return Chain(embedding, blocks, Linear(of("weight1"), of("bias1")))
 
     own, gathered = chain(""), chain("gathered ")
     targets = Chain(gathered.embedding, (gathered.blocks[0], *own.blocks[1:]), own.readout)
@@ -435,6 +438,7 @@ CASES: Final = (
     _mlp("momentum", {"S": 2, "B": 50, "widths": (20, 33, 17, 5), "momentum": True}, momentum=0.9),
     _mlp("mnist", {"S": 2, "B": 100, "widths": (784, 64, 64, 10)}),
     _chain("digits", {"S": 3, "B": 16, "K": 64, "D": 32, "H": 20, "V": 10, "blocks": 3}),
+    _chain("no-embedding", {"S": 2, "B": 100, "D": 70, "H": 20, "V": 10, "blocks": 3}),
     _chain("two-phases", {"S": 2, "B": 100, "K": 300, "D": 64, "H": 48, "V": 10, "blocks": 2}, steps=1),
     _metric("ragged", {"S": 2, "L": 37, "D": 20, "V": 5}),
     _metric("many-rows", {"S": 2, "L": 30, "D": 130, "V": 10}),

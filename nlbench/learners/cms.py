@@ -1,6 +1,8 @@
-"""A continuum memory as a classifier: embedding, residual blocks with one update period each, read-out; nothing else protects it.
+"""A continuum memory as a classifier: residual blocks with one update period each and a read-out; nothing else protects it.
 
-Source: Behrouz et al. 2025 (arXiv 2512.24695), eq. 70-74; SGD as the error part, gradients averaged over each period.
+Source: Behrouz et al. 2025 (arXiv 2512.24695), eq. 70-74; SGD as the error part, gradients averaged over each period. The
+read-out starts at zero: at the usual scale, on residual streams as long as their inputs, its first readings are loud, and
+unlearning them costs old tasks more than learning does.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from nlbench.nested.layers import Draws, Tree, linear
 class Cms(Learner):
     """Levels from slow to fast, so that a slow level's input does not drift with fast updates.
 
-    The embedding (and the mix of a headwise memory) belongs to the slowest level, the read-out to the fastest; neither restarts
+    An embedding (and the mix of a headwise memory) belongs to the slowest level, the read-out to the fastest; neither restarts
     in a nested memory. A pending partial chunk survives task boundaries.
     """
 
@@ -33,28 +35,30 @@ class Cms(Learner):
         check_all_fire(config.periods, problem.steps)
         nested = config.variant == "nested"
         self._periods = check_periods(tuple(sorted(config.periods, reverse=True)), divisible=nested)
-        draws = Draws(problem.seeds, seed_axis=True)
+        draws, width = Draws(problem.seeds, seed_axis=True), config.width or problem.n_inputs
         trees = [
             {
                 name: value.detach().to(problem.device)
                 for name, value in Block(
-                    config.width, config.hidden // len(self._periods), draws.within(f"period{period}")
+                    width, config.hidden // len(self._periods), draws.within(f"period{period}")
                 ).named_parameters()
             }
             for period in self._periods
         ]
         self._initials: list[Tree] = [_copies(tree) if nested and i else {} for i, tree in enumerate(trees)]
-        trees[0] |= _named("embedding", initial_linear(problem, "embedding", problem.n_inputs, config.width))
+        if config.width:
+            trees[0] |= _named("embedding", initial_linear(problem, "embedding", problem.n_inputs, width))
+            self.permute_inputs = self._permute_inputs
         if config.variant == "headwise":
             trees[0]["mix"] = torch.full((len(problem.seeds), len(trees)), 1.0 / len(trees), device=problem.device)
-        trees[-1] |= _named("readout", initial_linear(problem, "readout", config.width, problem.n_classes))
+        trees[-1] |= _named("readout", initial_linear(problem, "readout", width, problem.n_classes, gain=0.0))
         self._trees: list[Tree] = trees
         self._gathered: list[Tree] = [
             {name: torch.zeros_like(value) for name, value in tree.items()} if period > 1 or nested else {}
             for tree, period in zip(trees, self._periods, strict=True)
         ]
         op = continuum_step if config.variant == "headwise" else chain_step
-        self._op = bind(op, problem.backend, trees[0]["embedding.weight"])
+        self._op = bind(op, problem.backend, trees[0]["up.weight"])
         self.backend = self._op.backend
         if op is chain_step:
             self._op.load()
@@ -78,9 +82,9 @@ class Cms(Learner):
         return loss
 
     def predict(self, inputs: Tensor, task: int | None) -> Tensor:
-        return _forward(self._trees, inputs.flatten(2).expand(len(self._trees[0]["embedding.weight"]), -1, -1))
+        return _forward(self._trees, inputs.flatten(2).expand(self._seeds, -1, -1))
 
-    def permute_inputs(self, order: Tensor) -> None:
+    def _permute_inputs(self, order: Tensor) -> None:
         for tree in (self._trees[0], self._gathered[0]):
             if tree:
                 weight = tree["embedding.weight"]
@@ -95,7 +99,7 @@ class Cms(Learner):
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         self._step = int(state["step"])
-        device = self._trees[0]["embedding.weight"].device
+        device = self._trees[0]["up.weight"].device
 
         def trees(kind: str) -> list[Tree]:
             prefixes = [f"{period}.{kind}." for period in self._periods]
@@ -115,8 +119,11 @@ class Cms(Learner):
         return {"parameters": size(self._trees) + size(self._initials), "optimizer": size(self._gathered)}
 
     def diagnostics(self) -> dict[str, Tensor]:
-        seeds = len(self._trees[0]["embedding.weight"])
-        return {f"level.{period}.updates": torch.full((seeds,), float(self._step // period)) for period in self._periods}
+        return {f"level.{period}.updates": torch.full((self._seeds,), float(self._step // period)) for period in self._periods}
+
+    @property
+    def _seeds(self) -> int:
+        return len(self._trees[0]["up.weight"])
 
     def _apply(self, level: int) -> None:
         """Move a level whose period ends; at its parent's boundary a nested one restarts from an initial state that has learned
@@ -153,7 +160,7 @@ class Cms(Learner):
 
 
 def _forward(trees: list[Tree], inputs: Tensor) -> Tensor:
-    x = linear(inputs, trees[0]["embedding.weight"], trees[0]["embedding.bias"])
+    x = linear(inputs, trees[0]["embedding.weight"], trees[0]["embedding.bias"]) if "embedding.weight" in trees[0] else inputs
     if "mix" in trees[0]:
         x = torch.einsum("lsnd,sl->snd", torch.stack([block(tree, x) for tree in trees]), trees[0]["mix"])
     else:
@@ -166,7 +173,7 @@ def _chain(trees: list[Tree]) -> Chain:
     names = [f"{part}.{kind}" for part in ("norm", "up", "down") for kind in ("weight", "bias")]
     first, last = trees[0], trees[-1]
     return Chain(
-        Linear(first["embedding.weight"], first["embedding.bias"]),
+        Linear(first["embedding.weight"], first["embedding.bias"]) if "embedding.weight" in first else None,
         tuple(BlockWeights(*(tree[name] for name in names)) for tree in trees),
         Linear(last["readout.weight"], last["readout.bias"]),
     )

@@ -34,8 +34,10 @@ class CmsConfig(Closed):
     """
 
     kind: Literal["cms"]
-    width: PositiveInt = 128
+    width: PositiveInt | None = None
+    """Of a learned linear embedding, which goes with the slowest level; None: the first level reads the inputs themselves."""
     hidden: PositiveInt = 128
+    """Units of all levels together."""
     periods: Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)] = (1, 16, 256)
     variant: Literal["sequential", "nested", "headwise"] = "sequential"
     rate: PositiveFloat = 0.1

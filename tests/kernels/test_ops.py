@@ -99,6 +99,7 @@ def test_a_gradient_goes_where_it_is_sent_and_nowhere_else(backend: str) -> None
 
     chain, inputs, labels = made(), torch.randn(1, 4, 5, generator=draw), torch.tensor([[0, 1, 2, 0]])
     before = [each.clone() for each in chain.tensors()]
+    assert chain.embedding
     first, block, last = (map(torch.zeros_like, part) for part in (chain.embedding, chain.blocks[0], chain.readout))
     gathered = Chain(Linear(*first), (BlockWeights(*block),), Linear(*last))
     classes = torch.tensor([True] * 3)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 from small_streams import CPU
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nlbench import Batch, NlbenchError, Problem
@@ -24,7 +24,7 @@ def learner(
     backend: str = "auto",
     **config: object,
 ) -> Cms:
-    declared = CmsConfig.model_validate({"kind": "cms", "width": 8, "hidden": 6, "periods": list(periods), **config})
+    declared = CmsConfig.model_validate({"kind": "cms", "hidden": 6, "periods": list(periods), "width": 8, **config})
     return Cms(declared, Problem((D,), C, seeds, "class-il", CPU, backend, steps))
 
 
@@ -46,24 +46,25 @@ def parameters(made: Cms) -> dict[str, Tensor]:
 
 
 def reference(state: dict[str, Tensor], periods: tuple[int, ...], x: Tensor) -> Tensor:
-    """Return the logits (B, C) of one seed, written out: embedding, residual blocks from slow to fast, read-out."""
+    """Return the logits (B, C) of one seed, written out: embedding if any, residual blocks from slow to fast, read-out."""
     slow_first = sorted(periods, reverse=True)
 
     def of(period: int, name: str) -> Tensor:
         return state[f"{period}.parameters.{name}"]
 
-    h = x @ of(slow_first[0], "embedding.weight").T + of(slow_first[0], "embedding.bias")
+    embedded = f"{slow_first[0]}.parameters.embedding.weight" in state
+    h = x @ of(slow_first[0], "embedding.weight").T + of(slow_first[0], "embedding.bias") if embedded else x
     for period in slow_first:
-        normed = F.layer_norm(h, (8,), of(period, "norm.weight"), of(period, "norm.bias"))
+        normed = F.layer_norm(h, h.shape[-1:], of(period, "norm.weight"), of(period, "norm.bias"))
         inner = F.gelu(normed @ of(period, "up.weight").T + of(period, "up.bias"))
         h = h + inner @ of(period, "down.weight").T + of(period, "down.bias")
     return h @ of(slow_first[-1], "readout.weight").T + of(slow_first[-1], "readout.bias")
 
 
-@pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_a_level_moves_once_a_period_against_the_autograd_gradients_of_its_period(reduction: str) -> None:
+@pytest.mark.parametrize(("reduction", "width"), [("mean", 8), ("sum", 8), ("mean", None)])
+def test_a_level_moves_once_a_period_against_the_autograd_gradients_of_its_period(reduction: str, width: int | None) -> None:
     periods = (1, 3, 7)
-    made = in_float64(learner(periods=periods, rate=0.2, reduction=reduction))
+    made = in_float64(learner(periods=periods, rate=0.2, reduction=reduction, width=width))
     expected = [{name: value[index] for name, value in parameters(made).items()} for index in range(S)]
     gathered: list[dict[str, Tensor]] = [{name: torch.zeros_like(value) for name, value in each.items()} for each in expected]
     for step in range(1, 16):
@@ -86,6 +87,44 @@ def test_a_level_moves_once_a_period_against_the_autograd_gradients_of_its_perio
         for name, value in parameters(made).items():
             truth_now = torch.stack([each[name] for each in expected])
             assert torch.allclose(value, truth_now, atol=1e-11), (step, name)
+
+
+class Mlp(nn.Module):
+    """A residual MLP as anybody would write it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.up, self.down, self.readout = nn.LayerNorm(D), nn.Linear(D, 6), nn.Linear(6, D), nn.Linear(D, C)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.readout(x + self.down(F.gelu(self.up(self.norm(x)))))
+
+
+@pytest.mark.parametrize("variant", ["sequential", "headwise", "nested"])
+def test_one_level_of_period_1_is_plain_fine_tuning_of_an_mlp(variant: str) -> None:
+    made = in_float64(learner(periods=(1,), width=None, rate=0.2, variant=variant))
+    plain = [Mlp().double() for _ in range(S)]
+    for seed, network in enumerate(plain):
+        held = {name.removeprefix("1.parameters."): value[seed] for name, value in parameters(made).items()}
+        network.load_state_dict({name: value for name, value in held.items() if name != "mix"})
+    optimizers = [torch.optim.SGD(network.parameters(), lr=0.2) for network in plain]
+    test = torch.randn(S, 9, D, dtype=torch.float64)
+    for step in range(20):
+        shown = batch(step)
+        made.observe(Batch(shown.inputs.double(), shown.labels, shown.classes, None))
+        if variant == "headwise":  # its mix of one is a parameter more
+            made._trees[0]["mix"].fill_(1.0)
+        for seed, (network, optimizer) in enumerate(zip(plain, optimizers, strict=True)):
+            logits = network(shown.inputs[seed].double()).masked_fill(~shown.classes, -torch.inf)
+            optimizer.zero_grad()
+            F.cross_entropy(logits, shown.labels[seed]).backward()
+            optimizer.step()
+    expected = torch.stack([network(own) for network, own in zip(plain, test, strict=True)])
+    torch.testing.assert_close(made.predict(test, None), expected, atol=1e-11, rtol=1e-9)
+
+
+def test_the_first_readings_are_even() -> None:
+    assert not learner().predict(batch(0).inputs, None).any()
 
 
 def test_a_level_changes_exactly_at_multiples_of_its_period_and_counts_its_updates() -> None:
@@ -214,7 +253,7 @@ def test_a_seed_starts_the_same_alone_as_among_others() -> None:
     among, alone = parameters(learner(seeds=(3, 5))), parameters(learner(seeds=(5,)))
     assert all(torch.equal(value[1], alone[name][0]) for name, value in among.items())
     differing = [name for name, value in among.items() if not torch.equal(value[0], value[1])]
-    assert len(differing) == 2 * 3 + 4  # up and down of every level, embedding, read-out; norms and block biases are constant
+    assert len(differing) == 2 * 3 + 2  # up and down of every level, embedding; norms, biases and the read-out are constant
 
 
 def test_bytes_are_parameters_and_one_accumulator_for_each_level_that_waits() -> None:

@@ -20,18 +20,19 @@ class Linear(NamedTuple):
 
 
 class Chain(NamedTuple):
-    """x = embedding(input), then x = x + down gelu(up norm(x)) for every block, then logits = readout(x).
+    """x = embedding(input), or the input itself where there is none, then x = x + down gelu(up norm(x)) for every block, then
+    logits = readout(x).
 
     It also holds, with the same shapes, where the gradients of such a chain go.
     """
 
-    embedding: Linear
+    embedding: Linear | None
     blocks: tuple[BlockWeights, ...]
     readout: Linear
 
     def tensors(self) -> list[Tensor]:
         """All of them in order: embedding, blocks, read-out."""
-        return [*self.embedding, *(each for block in self.blocks for each in block), *self.readout]
+        return [*(self.embedding or ()), *(each for block in self.blocks for each in block), *self.readout]
 
 
 def chain_step(
@@ -63,10 +64,11 @@ def chain_step(
     if not all(each.is_contiguous() for each in (*held, *grown)):
         raise ValueError("chain_step: chain and targets are changed in place and must be contiguous")
     seeds, batch, width = inputs.shape
-    if chain.embedding.weight.shape[::2] != (seeds, width) or labels.shape != (seeds, batch):
+    entry = chain.embedding.weight if chain.embedding else chain.blocks[0].up_weight
+    if entry.shape[::2] != (seeds, width) or labels.shape != (seeds, batch):
         raise ValueError(
-            f"chain_step: inputs {tuple(inputs.shape)} and labels {tuple(labels.shape)} do not fit an embedding"
-            f" {tuple(chain.embedding.weight.shape)}"
+            f"chain_step: inputs {tuple(inputs.shape)} and labels {tuple(labels.shape)} do not fit first weights"
+            f" {tuple(entry.shape)}"
         )
     if classes.shape != chain.readout.bias.shape[1:]:
         raise ValueError(f"chain_step: classes {tuple(classes.shape)} do not fit a read-out {tuple(chain.readout.weight.shape)}")

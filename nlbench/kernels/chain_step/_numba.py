@@ -87,16 +87,21 @@ def norm_back(normal, scale, weight, dZ, dx, sums):  # type: ignore[no-untyped-d
 
 @kernel()
 def samples(p, low, high, sizes, held, inputs, labels, classes, eps, below, above, norms, loss, index):  # type: ignore[no-untyped-def]
-    """Forward and backward of samples low … high; sizes are (d_in, D, H, C, blocks), norms (blocks, 2, D) of this batch block."""
+    """Forward and backward of samples low … high; sizes are (d_in, D, H, C, blocks), d_in 0 where there is no embedding; norms
+    (blocks, 2, D) are of this batch block.
+    """
     n, batch = high - low, inputs.shape[1]
     d_in, D, H, C, blocks = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]
     kind = inputs.dtype
     first, x = np.empty((d_in, n), kind), np.empty((D, n), kind)
     normal, scale = np.empty((blocks * D, n), kind), np.empty((blocks, n), kind)
     slopes, A, Z, wide = np.empty((blocks * H, n), kind), np.empty((H, n), kind), np.empty((D, n), kind), np.empty((D, n), kind)
-    transpose(inputs[p, low:high], first)
-    gemm(1.0, matrix_at(held[0], p, D, d_in, inputs), first, 0.0, x)
-    add_bias(x, matrix_at(held[1], p, 1, D, inputs)[0])
+    if d_in > 0:
+        transpose(inputs[p, low:high], first)
+        gemm(1.0, matrix_at(held[0], p, D, d_in, inputs), first, 0.0, x)
+        add_bias(x, matrix_at(held[1], p, 1, D, inputs)[0])
+    else:
+        transpose(inputs[p, low:high], x)
     for b in range(blocks):
         at = 2 + PER_BLOCK * b
         own, place = normal[b * D : b * D + D], b * (D + H) * batch
@@ -147,7 +152,8 @@ def rows(p, part, parts, sizes, grown, factors, inputs, below, above, norms):  #
     """The gradients of one of `parts` equal shares of the rows of every layer, and with the first share those of the norms."""
     batch = inputs.shape[1]
     d_in, D, H, C, blocks = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]
-    grow(p, part, parts, grown[0], grown[1], factors[0], D, d_in, inputs[p], above[p, : D * batch].reshape(D, batch))
+    if d_in > 0:
+        grow(p, part, parts, grown[0], grown[1], factors[0], D, d_in, inputs[p], above[p, : D * batch].reshape(D, batch))
     for b in range(blocks):
         at, left, right = 2 + PER_BLOCK * b, b * (D + H) * batch, (D + b * (D + H)) * batch
         Z, A = below[p, left : left + D * batch].reshape(batch, D), below[p, left + D * batch : left + (D + H) * batch]
@@ -189,12 +195,13 @@ def step(
     chain: Chain, targets: Chain, factors: Sequence[float], inputs: Tensor, labels: Tensor, classes: Tensor, eps: float
 ) -> Tensor:
     """The loss of every seed before the step; arguments as in `chain_step`."""
-    seeds, batch, d_in = inputs.shape
+    seeds, batch, width = inputs.shape
     X, Y, competing = array(inputs), array(labels), array(classes)
-    D, C, blocks = chain.embedding.bias.shape[1], chain.readout.bias.shape[1], len(chain.blocks)
-    H = chain.blocks[0].up_bias.shape[1]
+    D, C, blocks = chain.blocks[0].up_weight.shape[2], chain.readout.bias.shape[1], len(chain.blocks)
+    H, d_in = chain.blocks[0].up_bias.shape[1], width if chain.embedding else 0
     sizes = np.array([d_in, D, H, C, blocks], np.int64)
-    held, grown = addresses(chain.tensors()), addresses(targets.tensors())
+    unused = [] if chain.embedding else list(chain.readout)  # in the two places of an embedding
+    held, grown = (addresses([*unused, *each.tensors()]) for each in (chain, targets))
     parts = -(-batch // BLOCK)
     below, above = empty((seeds, batch * (blocks * (D + H) + D)), X), empty((seeds, batch * (D + blocks * (D + H) + C)), X)
     norms, loss = empty((seeds, parts, blocks, 2, D), X), empty((seeds, parts), X)

@@ -18,16 +18,16 @@ def step(
 ) -> Tensor:
     """The loss of every seed before the step; arguments as in `chain_step`."""
     leaves = [each.detach().requires_grad_() for each in chain.tensors()]
-    embedding, readout = Linear(*leaves[:2]), Linear(*leaves[-2:])
-    blocks = [BlockWeights(*leaves[start : start + 6]) for start in range(2, len(leaves) - 2, 6)]
+    first, readout = leaves[: 2 if chain.embedding else 0], Linear(*leaves[-2:])
+    blocks = [BlockWeights(*leaves[start : start + 6]) for start in range(len(first), len(leaves) - 2, 6)]
     with torch.enable_grad():
-        x = torch.baddbmm(embedding.bias[:, None], inputs, embedding.weight.mT)
+        x = torch.baddbmm(first[1][:, None], inputs, first[0].mT) if first else inputs
         for weights in blocks:
             x = block(x, weights, "gelu", eps)
         logits = torch.baddbmm(readout.bias[:, None], x, readout.weight.mT)
     loss, delta = cross_entropy(logits.detach(), labels, classes)
     gradients = torch.autograd.grad(logits, leaves, delta)
-    each_factor = [factors[0]] * 2 + [factor for factor in factors for _ in range(6)] + [factors[-1]] * 2
+    each_factor = [factors[0]] * len(first) + [factor for factor in factors for _ in range(6)] + [factors[-1]] * 2
     for target, factor, gradient in zip(targets.tensors(), each_factor, gradients, strict=True):
         target.add_(gradient, alpha=factor)
     return loss
