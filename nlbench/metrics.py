@@ -431,25 +431,43 @@ OF_FORGETTING: Final = frozenset(
 )
 
 
+# They take what was right in an earlier task to be right still.
+OF_THE_PAST: Final = frozenset(
+    {
+        *("average_accuracy", "average_incremental_accuracy", "forgetting", "forgetting_first", "forgetting_worst"),
+        *("backward_transfer", "forward_transfer", "min_accuracy", "worst_case_accuracy", "windowed_forgetting"),
+        *("intransigence", "gap_closed"),
+    }
+)
+_CONFLICT: Final = "tasks contradict each other: see learning and prequential accuracy"
+
+
 # What constant answers reach of them is recorded, and stands beside.
 WITH_CHANCE: Final = ("average_accuracy", "learning_accuracy")
 
 
 def with_stand_in(names: Sequence[str], measured: Callable[[str], bool]) -> tuple[str, ...]:
-    """Return the names, with forgetting_first in the place of forgetting where only that one was measured: long streams measure
-    each task when it has been learned and at the end.
+    """Return the names, each with its stand-in where only that one was measured: long streams measure each task when it has been
+    learned and at the end, which gives forgetting_first; where tasks contradict each other there is prequential accuracy.
     """
-    first = not measured("forgetting") and measured("forgetting_first")
-    return tuple("forgetting_first" if first and name == "forgetting" else name for name in names)
+    stand_ins = {"forgetting": "forgetting_first", "average_accuracy": "prequential_accuracy"}
+    return tuple(
+        stand_ins[name] if name in stand_ins and not measured(name) and measured(stand_ins[name]) else name for name in names
+    )
 
 
 def compute(
-    accuracy: Matrix, within: Within | None = None, prequential: tuple[np.ndarray, np.ndarray] | None = None
+    accuracy: Matrix,
+    within: Within | None = None,
+    prequential: tuple[np.ndarray, np.ndarray] | None = None,
+    *,
+    conflict: bool = False,
 ) -> dict[str, Value]:
     """Return every metric of one seed that needs no other record, null with its reason where an entry it needs was not measured.
 
     accuracy (T+1, T), masked where not measured; within: the seed's evaluations within tasks; prequential: (share right, samples)
-    per task. Raises NotFiniteError on NaN or infinity. Changes none of its inputs.
+    per task; conflict: whether tasks contradict each other, where metrics of the past mean nothing. Raises NotFiniteError on NaN
+    or infinity. Changes none of its inputs.
     """
     _entries(accuracy)
     arguments: dict[Needs, tuple[Any, ...] | None] = {
@@ -457,11 +475,15 @@ def compute(
         "accuracy_within": None if within is None else (accuracy, within),
         "prequential_accuracy": prequential,
     }
-    return {name: measure(m, arguments[m.needs]) for name, m in METRICS.items() if m.needs in arguments}
+    return {name: measure(m, arguments[m.needs], conflict=conflict) for name, m in METRICS.items() if m.needs in arguments}
 
 
-def measure(metric: Metric, arguments: tuple[Any, ...] | None) -> Value:
-    """Return a metric of its function's arguments, or null with the reason if they are None or lack what it needs."""
+def measure(metric: Metric, arguments: tuple[Any, ...] | None, *, conflict: bool = False) -> Value:
+    """Return a metric of its function's arguments, or null with the reason if they are None or lack what it needs, or if tasks
+    contradict each other and it is of the past.
+    """
+    if conflict and metric.name in OF_THE_PAST:
+        return Value(None, _CONFLICT)
     if arguments is None:
         return Value(None, f"needs {metric.needs}, which the stream did not measure")
     try:

@@ -205,6 +205,7 @@ class Plan:
             "role": self.learner.role,
             "check": self.stream.check.model_dump(mode="json", exclude_none=True),
             "n_tasks": self.stream.stream.tasks,
+            **({"conflict": True} if self.stream.stream.conflicts else {}),
         }
 
 

@@ -97,7 +97,7 @@ def tune(
     matrix = np.ma.masked_all((count + 1, count))
     for task in range(count + 1):
         matrix[task, [j - 1 for j in evaluated_tasks(policy, task, count)]] = 0.5
-    value = metrics.compute(matrix).get(objective)
+    value = metrics.compute(matrix, conflict=plan.stream.stream.conflicts).get(objective)
     if value is None or value.value is None:
         why = value.reason if value is not None else "it needs other runs"
         raise NlbenchError(
@@ -121,7 +121,7 @@ def _trial(plan: Plan, values: dict[str, str], stream: Stream, objective: str, m
                     accuracy[plan.seeds.index(row.seed), row.after_task, row.on_task - 1] = row.value  # type: ignore[operator]
     except NotFiniteError:
         return Trial(values, None, {}, perf_counter() - clock)
-    scored = [metrics.compute(matrix) for matrix in accuracy]
+    scored = [metrics.compute(matrix, conflict=plan.stream.stream.conflicts) for matrix in accuracy]
     means = {
         name: _mean([each[name].value for each in scored])
         for name in ("average_accuracy", "forgetting", "forgetting_first", "learning_accuracy", objective)

@@ -306,3 +306,19 @@ def test_a_registered_metric_is_listed_and_computed_of_records_that_never_knew_i
         env={**os.environ, "PYTHONPATH": path},
     )
     assert done.stdout.strip() == "last_accuracy {0: 0.75, 1: 0.75} ('last_accuracy',)", done.stderr
+
+
+def test_where_tasks_contradict_each_other_metrics_of_the_past_are_null_with_that_reason() -> None:
+    R = np.full((4, 3), 0.5)
+    usual, contradicting = compute(R), compute(R, conflict=True)
+    assert {name for name, value in contradicting.items() if usual[name].value != value.value} == {
+        name for name in metrics.OF_THE_PAST if name in usual and usual[name].value is not None
+    }
+    assert contradicting["learning_accuracy"].value == 0.5
+    assert contradicting["forgetting"].reason.startswith("tasks contradict each other")
+    assert metrics.measure(METRICS["gap_closed"], (R, R, R), conflict=True).reason.startswith("tasks contradict each other")
+    measured = {"learning_accuracy", "prequential_accuracy"}
+    assert metrics.with_stand_in(("average_accuracy", "forgetting"), measured.__contains__) == (
+        "prequential_accuracy",
+        "forgetting",
+    )

@@ -232,7 +232,10 @@ def _against_references(
             return {}
         references.append(found[0])
     common = set(record.seeds).intersection(*(reference.seeds for reference in references))
-    measured = {s: measure(METRICS[name], (record.accuracy(s), *(r.accuracy(s) for r in references))) for s in sorted(common)}
+    measured = {
+        s: measure(METRICS[name], (record.accuracy(s), *(r.accuracy(s) for r in references)), conflict=record.footer.conflict)
+        for s in sorted(common)
+    }
     if not any(value.value is not None for value in measured.values()):
         reasons[name] = next((value.reason for value in measured.values()), "needs seeds in common with its references")
     return {seed: value.value for seed, value in measured.items()}

@@ -56,7 +56,7 @@ def _records(title: str, found: Sequence[Record]) -> None:
     grid = _grid(escape(title), "model", "stream", "scenario", "seeds", "average accuracy", "forgetting", "file")
     grid.columns[-1].no_wrap, grid.columns[-1].overflow = False, "fold"  # a file's name is there to be copied
     for item in found:
-        names = with_stand_in(("average_accuracy", "forgetting"), partial(_is_measured, item))
+        names = ("average_accuracy", *with_stand_in(("forgetting",), partial(_is_measured, item)))
         shown = [mean_text(list(item.metric(name).values())) for name in names]
         shown[1] += " (first)" if "forgetting_first" in names else ""
         grid.add_row(*map(escape, (item.model, item.stream, item.scenario, str(len(item.seeds)), *shown, item.path.name)))

@@ -139,8 +139,8 @@ def within(columns: Columns, seed: int) -> Within | None:
     return Within(columns.after_task[rows], columns.on_task[rows], columns.samples_seen[rows], columns.value[rows])
 
 
-def derive(columns: Columns, seeds: Sequence[int], n_tasks: int) -> dict[int, dict[str, Value]]:
-    """Return every metric of every seed that needs no other record."""
+def derive(columns: Columns, seeds: Sequence[int], n_tasks: int, *, conflict: bool = False) -> dict[int, dict[str, Value]]:
+    """Return every metric of every seed that needs no other record; conflict: whether tasks contradict each other."""
     matrices = accuracies(columns, seeds, n_tasks)
     rows = columns.where("prequential_accuracy")
     rows = rows[(columns.on_task[rows] != NONE) & ~np.isnan(columns.value[rows])]
@@ -148,7 +148,7 @@ def derive(columns: Columns, seeds: Sequence[int], n_tasks: int) -> dict[int, di
     for index, seed in enumerate(seeds):
         of_seed = rows[columns.seed[rows] == seed]
         prequential = (columns.value[of_seed], columns.n[of_seed]) if of_seed.size else None
-        derived[seed] = compute(matrices[index], within(columns, seed), prequential)
+        derived[seed] = compute(matrices[index], within(columns, seed), prequential, conflict=conflict)
     return derived
 
 

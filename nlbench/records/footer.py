@@ -125,6 +125,7 @@ class Footer(Execution):
     code: dict[Name, Name] = Field(default_factory=dict)  # digests by part
     terms: Facts
     evaluation: Facts
+    conflict: bool = False  # whether a sample of one task has another right answer in another
     precision: Name = "float32"
     data: dict[Name, Name] = Field(default_factory=dict)  # checksums by source
     stream_spec: Facts
@@ -156,6 +157,7 @@ IDENTITY: Final = frozenset(
         "stream",
         "stream_digest",
         "scenario",
+        "conflict",
         "fingerprint",
         "n_tasks",
         "protocol_version",

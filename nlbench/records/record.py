@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from nlbench.errors import RecordError, UnknownNameError
-from nlbench.metrics import METRICS, NotMeasuredError, Value, Within, measure
+from nlbench.metrics import METRICS, OF_THE_PAST, NotMeasuredError, Value, Within, measure
 from nlbench.records import arrays, terms
 from nlbench.records.columns import NONE, Columns, accuracies, derive, null_metrics, within
 from nlbench.records.content import Content
@@ -238,6 +238,9 @@ class Record:
         computed: dict[str, dict[int, float | None]] = {}
         for name, metric in METRICS.items():
             if metric.needs == "accuracy":
+                if self.footer.conflict and name in OF_THE_PAST:
+                    computed[name] = dict.fromkeys(self.seeds)
+                    continue
                 try:
                     computed[name] = dict(zip(self.seeds, metric.function(self.accuracies).tolist(), strict=True))
                 except NotMeasuredError:
@@ -263,7 +266,7 @@ class Record:
 
     @cached_property
     def _derived(self) -> dict[int, dict[str, Value]]:
-        return derive(self._all, self.seeds, self.n_tasks)
+        return derive(self._all, self.seeds, self.n_tasks, conflict=self.footer.conflict)
 
     def _index(self, seed: int) -> int:
         if seed not in self.seeds:

@@ -165,7 +165,7 @@ def _write(path: Path, table: pa.Table, footer: Footer) -> Path:
     columns.check(footer.seeds, footer.n_tasks, str(path))
     columns.check_keys(str(path))
     run_of = {seed: execution.run for execution in footer.runs for seed in execution.seeds}
-    derived = derive(columns, footer.seeds, footer.n_tasks)
+    derived = derive(columns, footer.seeds, footer.n_tasks, conflict=footer.conflict)
     rows = [
         (run_of[seed], Row(seed, footer.n_tasks, None, None, name, value.value))
         for seed, values in derived.items()

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from small_streams import declared_stream
 
+import nlbench
+from nlbench.api import tune
+from nlbench.errors import NlbenchError
 from nlbench.protocol import Schedule
 from nlbench.streams import whole
 from nlbench.streams.whole import rotate
@@ -103,3 +108,21 @@ def test_tasks_of_a_relabelled_stream_show_the_same_samples_and_disagree_on_ever
             tested = set(zip(stream.test(1).labels[seed].tolist(), stream.test(task).labels[seed].tolist(), strict=True))
             assert len(pairs) == 10
             assert pairs == tested
+
+
+def test_a_record_of_tasks_that_contradict_each_other_has_no_forgetting_and_says_why(tmp_path: Path) -> None:
+    found = nlbench.run("mlp", "relabelled-digits", seeds=1, results=tmp_path, overrides={"stream.tasks": "3"}).record
+    assert found.footer.conflict
+    for name in ("average_accuracy", "forgetting", "backward_transfer", "min_accuracy"):
+        assert found.metric(name) == {0: None}
+        assert "contradict" in found.reason(name)
+    assert found.metric("learning_accuracy")[0] > 0.7
+    assert found.metric("prequential_accuracy")[0] > 0.5
+    found.verify()
+    found.verify_all()
+    shown = nlbench.compare([tmp_path])
+    assert shown.groups[0].metrics[0] == "prequential_accuracy"
+    with pytest.raises(NlbenchError, match=r"average_accuracy cannot be measured .*contradict"):
+        tune("mlp", "relabelled-digits", {"learner.rate": ["0.1"]})
+    told = nlbench.run("mlp", "relabelled-digits", seeds=1, results=tmp_path, scenario="task-il", overrides={"stream.tasks": "3"})
+    assert told.metric("average_accuracy")[0] > 0.7  # where the task is told, nothing contradicts
