@@ -69,6 +69,29 @@ LEARNERS: Final = {
         "nlbench.learners.replay.der:Derpp", "nlbench.learners.replay.config:DerppConfig", keeps="samples with their logits"
     ),
     "mir": Extension("nlbench.learners.replay.mir:Mir", "nlbench.learners.replay.config:MirConfig", keeps="samples"),
+    "ncm": Extension("nlbench.learners.analytic.ncm:Ncm", "nlbench.learners.analytic.config:NcmConfig", keeps="sums by class"),
+    "slda": Extension(
+        "nlbench.learners.analytic.slda:Slda", "nlbench.learners.analytic.config:SldaConfig", keeps="sums by class, a covariance"
+    ),
+    "fecam": Extension(
+        "nlbench.learners.analytic.fecam:Fecam",
+        "nlbench.learners.analytic.config:FecamConfig",
+        keeps="sums and second moments by class",
+    ),
+    "acil": Extension(
+        "nlbench.learners.analytic.acil:Acil", "nlbench.learners.analytic.config:AcilConfig", keeps="inverse gram of features"
+    ),
+    "ranpac": Extension(
+        "nlbench.learners.analytic.ranpac:Ranpac",
+        "nlbench.learners.analytic.config:RanpacConfig",
+        needs=("boundaries",),
+        keeps="three grams of features",
+    ),
+    "randumb": Extension(
+        "nlbench.learners.analytic.randumb:Randumb",
+        "nlbench.learners.analytic.config:RandumbConfig",
+        keeps="sums by class, gram of features",
+    ),
     "chance": Extension("nlbench.learners.chance:Chance", "nlbench.learners.config:ChanceConfig"),
     "ewc": Extension(
         "nlbench.learners.penalties.ewc:Ewc",
