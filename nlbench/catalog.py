@@ -93,6 +93,15 @@ LEARNERS: Final = {
         keeps="sums by class, gram of features",
     ),
     "chance": Extension("nlbench.learners.chance:Chance", "nlbench.learners.config:ChanceConfig"),
+    "owm": Extension(
+        "nlbench.learners.projections.owm:Owm", "nlbench.learners.projections.config:OwmConfig", keeps="a projector a layer"
+    ),
+    "gpm": Extension(
+        "nlbench.learners.projections.gpm:Gpm",
+        "nlbench.learners.projections.config:GpmConfig",
+        needs=("boundaries",),
+        keeps="a projector a layer; samples of the present task",
+    ),
     "ewc": Extension(
         "nlbench.learners.penalties.ewc:Ewc",
         "nlbench.learners.penalties.config:EwcConfig",
