@@ -69,6 +69,11 @@ LEARNERS: Final = {
         "nlbench.learners.replay.der:Derpp", "nlbench.learners.replay.config:DerppConfig", keeps="samples with their logits"
     ),
     "mir": Extension("nlbench.learners.replay.mir:Mir", "nlbench.learners.replay.config:MirConfig", keeps="samples"),
+    "independent": Extension(
+        "nlbench.learners.bounds.independent:Independent",
+        "nlbench.learners.bounds.config:IndependentConfig",
+        needs=("boundaries",),
+    ),
     "ncm": Extension("nlbench.learners.analytic.ncm:Ncm", "nlbench.learners.analytic.config:NcmConfig", keeps="sums by class"),
     "slda": Extension(
         "nlbench.learners.analytic.slda:Slda", "nlbench.learners.analytic.config:SldaConfig", keeps="sums by class, a covariance"
