@@ -54,6 +54,9 @@ LEARNERS: Final = {
         "nlbench.learners.projected.config:ProjectedConfig",
         keeps="grams of keys",
     ),
+    "hope": Extension(
+        "nlbench.learners.hope.learner:Hope", "nlbench.learners.hope.config:HopeConfig", keeps="a gram and sums of keys"
+    ),
     "hope-blocks": Extension("nlbench.learners.hope_blocks:HopeBlocks", "nlbench.learners.config:HopeBlocksConfig"),
     "naive": Extension("nlbench.learners.naive:Naive", "nlbench.learners.config:NaiveConfig"),
     "er": Extension("nlbench.learners.replay.er:Er", "nlbench.learners.replay.config:ErConfig", keeps="samples"),

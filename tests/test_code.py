@@ -20,7 +20,7 @@ from nlbench.code import Code
 from nlbench.plan import resolve
 
 PACKAGE = Path(nlbench.__file__).parent
-HOPE = ("hope", "split-digits")
+REACHING = ("random-features", "split-digits")
 NAIVE = '[learner]\nkind = "naive"\n[learner.network]\nkind = "mlp"\nhidden = [8]\n'
 
 
@@ -57,13 +57,13 @@ def append(path: Path, text: str) -> None:
 
 
 def test_comments_and_docstrings_anywhere_change_nothing(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = digests(*HOPE)
+    before = digests(*REACHING)
     for path in copy.rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         text = re.sub(r'^( *)"""(?=\w)', r'\1"""Changed. ', text, count=3, flags=re.MULTILINE)
         path.write_text(f"# a comment\n{text}\n# another\n", encoding="utf-8")
     read_anew(copy, monkeypatch)
-    assert digests(*HOPE) == before
+    assert digests(*REACHING) == before
 
 
 def test_code_that_a_run_does_not_reach_changes_nothing(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,12 +102,12 @@ EVERYWHERE = {"learner", "protocol", "stream", "source"}
 def test_a_change_of_whatever_a_run_reaches_is_seen(
     copy: Path, monkeypatch: pytest.MonkeyPatch, name: str, old: str, new: str, parts: set[str]
 ) -> None:
-    before = digests(*HOPE)
+    before = digests(*REACHING)
     text = (copy / name).read_text(encoding="utf-8")
     assert old in text
     (copy / name).write_text(text.replace(old, new) if old else f"{text}\n{new}\n", encoding="utf-8")
     read_anew(copy, monkeypatch)
-    assert changed(before, digests(*HOPE)) == parts
+    assert changed(before, digests(*REACHING)) == parts
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,118 @@
+"""HOPE as a continual learner: slow keys, and a memory that makes its own values, metric and rates.
+
+A batch is a chunk. What it is made of: keys by filters that turned once into the metric of the first chunk (`keys`, the slowest
+level), the memory's gram, sums and contexts (`memory`), belief and doubt about which context is going on now (the fast level),
+and what is solved for from all of it. It is told inputs and labels; tasks, boundaries and contexts it finds itself, if at all.
+
+Shapes: S seeds, n chunks, B samples of a chunk, C classes.
+Source: Behrouz et al. 2025 (arXiv 2512.24695), eq. 59 with an accumulated metric and eq. 83-90 for values and rates of its own;
+what its parts are by themselves stands in their modules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Final
+
+import torch
+from torch import Tensor
+
+from nlbench.batch import Batch, Batches, Learner, Problem
+from nlbench.kernels import bind, metric_update
+from nlbench.learners.hope import keys
+from nlbench.learners.hope.config import HopeConfig
+from nlbench.learners.hope.memory import Memory, Reading, read
+
+AT_ONCE: Final = 1024
+"""Samples whose keys are made in one call, at most."""
+SOONEST: Final = 128
+"""Samples between two times that rates look at what is solved for; an eighth of all so far where that is more."""
+LEAST: Final = -27.6
+"""Logarithm of the probability of a label never seen: what costs a bounded loss."""
+
+
+class Hope(Learner):
+    """Keys and the memory; `_solved` is what rates and losses are read from, `_latest` what tests are."""
+
+    made_anew: ClassVar[tuple[str, ...]] = ("takes_batches", "backend", "_latest")
+    takes_batches = True
+
+    def __init__(self, config: HopeConfig, problem: Problem) -> None:
+        self._config, self._classes = config, problem.n_classes
+        self.keys = keys.of_problem(config, problem)
+        like = torch.zeros(len(problem.seeds), device=problem.device)
+        op = bind(metric_update, problem.backend, like)
+        self.backend = op.backend
+        self.memory = Memory(config, self.keys.width, problem.n_classes, like, op)
+        op.load(exact=True, protects=False)
+        self._solved: Reading | None = None
+        self._next_solution = SOONEST
+        self._latest: tuple[int, Reading] | None = None
+        if isinstance(self.keys, keys.RandomFeatures):
+            self.permute_inputs = self.keys.permute_inputs
+
+    def observe(self, batch: Batch) -> Tensor:
+        return self._observe(batch.inputs.flatten(2), batch.labels, batch.classes, batch.labels.shape[1])[0]
+
+    def observe_batches(self, batches: Batches) -> Tensor:
+        images, losses = batches.inputs.flatten(1), []
+        span = max(AT_ONCE // batches.size, 1) * batches.size
+        for rows, labels in zip(batches.rows.split(span, 1), batches.labels.split(span, 1), strict=True):
+            inputs = images.index_select(0, rows.flatten()).view(*rows.shape, -1)
+            losses.append(self._observe(inputs, labels, batches.classes, batches.size))
+        return torch.cat(losses)
+
+    def _observe(self, inputs: Tensor, labels: Tensor, classes: Tensor, size: int) -> Tensor:
+        """Learn chunks of `size` samples, inputs (S, n B, D_in) and labels (S, n B); return their losses (n, S)."""
+        if self.memory.samples == 0:
+            self.keys.fit(inputs[:, :size])
+        made, losses = self.keys(inputs), []
+        for chunk, own in zip(made.split(size, 1), labels.split(size, 1), strict=True):
+            losses.append(self._learn(chunk, own, classes))
+        self.memory.settle()
+        return torch.stack(losses)
+
+    def _learn(self, chunk: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
+        """Read, then write, one chunk of keys (S, B, D); return the loss (S,) before."""
+        chosen = self.memory.assign(chunk, labels)
+        solved = self._solved
+        logs = read(chunk, solved, self._classes) if solved else chunk.new_zeros(*labels.shape, self._classes)
+        logs = logs.masked_fill(~classes, -torch.inf).log_softmax(2).gather(2, labels[..., None])[..., 0].clamp_min(LEAST)
+        rates = 2.0 - logs.exp() if self._config.rates and solved else torch.ones_like(logs)
+        self.memory.write(chunk, labels, chosen, rates)
+        if self.memory.samples >= self._next_solution:
+            self._solved = self.memory.solve()
+            self._next_solution = self.memory.samples + max(SOONEST, self.memory.samples // 8)
+        return -logs.mean(1)
+
+    def predict(self, inputs: Tensor, task: int | None) -> Tensor:
+        """What is read is solved for now, from every pair so far, if that was not done yet."""
+        if self.memory.samples == 0:
+            return inputs.new_zeros(len(self.memory.used), inputs.shape[1], self._classes)
+        if self._latest is None or self._latest[0] != self.memory.samples:
+            self._latest = self.memory.samples, self.memory.solve()
+        latest, found = self._latest[1], []
+        for seed in range(len(self.memory.used)):
+            own = Reading(*(part[seed : seed + 1] for part in latest))
+            made = self.keys.of_seed(seed, inputs[min(seed, len(inputs) - 1)].flatten(1))
+            found.append(read(made[None], own, self._classes))
+        return torch.cat(found)
+
+    def load_state_dict(self, saved: Mapping[str, Tensor]) -> None:
+        super().load_state_dict(saved)
+        self._latest = None
+
+    def memory_bytes(self) -> dict[str, int]:
+        """Of contexts, those there are; what is solved for counts once."""
+        memory, seeds = self.memory, len(self.memory.used)
+        values = int(memory.used.sum()) * self._classes
+        numbers = memory.gram.numel() + memory.squares.numel() + values * (2 * memory.gram.shape[-1] + 4)
+        return {
+            "parameters": sum(tensor.nbytes for tensor in self.keys.tensors) // seeds,
+            "memory": numbers * memory.gram.element_size() // seeds,
+        }
+
+    def diagnostics(self) -> dict[str, Tensor]:
+        """The contexts found, and the ridge that reading took."""
+        found = {"contexts": self.memory.used.to(self.memory.gram.dtype)}
+        return found | ({"ridge": self._latest[1].ridge} if self._latest else {})
