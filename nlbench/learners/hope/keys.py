@@ -124,7 +124,7 @@ def of_problem(config: HopeConfig, problem: Problem) -> Keys:
     """
     image = problem.sample == "image" or (problem.sample is None and len(problem.input_shape) in (2, 3))
     if image and min(problem.input_shape[-2:]) >= sizes.GRID + 2:
-        return Filters(config, config.width or sizes.width("image", problem.n_inputs), problem)
+        return Filters(config, config.width or sizes.width("image", math.prod(problem.input_shape[-2:])), problem)
     return RandomFeatures(config.width or sizes.width("vector", problem.n_inputs), problem)
 
 

@@ -1,4 +1,4 @@
-"""How large the parts are: rules of what a sample is and how many numbers it has, of nothing else. Imports no torch."""
+"""How large the parts are: rules of what a sample is and how many numbers or pixels it has. Imports no torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final, Literal
 Kind = Literal["image", "vector", "features"]
 
 SCALE: Final = {"image": 32, "vector": 56, "features": 56}
-"""Features a key has for n numbers in a sample: this times n^(2/3)."""
+"""Features a key has for n numbers in a sample, or pixels in an image: this times n^(2/3)."""
 GRID: Final = 3
 """Places along each side of an image that a filter is read at."""
 SMALL: Final = 12
@@ -15,7 +15,7 @@ SMALL: Final = 12
 
 
 def width(kind: Kind, numbers: int) -> int:
-    """Return the features of a key for samples of so many numbers: 512 for an image of 8 x 8, 2720 for one of 28 x 28."""
+    """Return the features of a key for samples of so many numbers: 512 for an image of 8 x 8, 2721 for one of 28 x 28."""
     return round(SCALE[kind] * numbers ** (2 / 3))
 
 

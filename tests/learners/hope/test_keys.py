@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from small_streams import CPU
+
+from nlbench import Problem
+from nlbench.learners.hope import keys
+from nlbench.learners.hope.config import HopeConfig
+
+N = 6
+
+
+def made(shape, sample, seeds=(0, 1), **table):
+    problem = Problem(shape, 4, seeds, "class-il", CPU, "auto", 100)
+    return keys.of_problem(HopeConfig.model_validate({"kind": "hope", **table}), replace(problem, sample=sample))
+
+
+def inputs(shape, seeds=2):
+    return torch.randn(seeds, N, *shape, generator=torch.Generator().manual_seed(0)).flatten(2)
+
+
+@pytest.mark.parametrize(
+    ("shape", "sample", "width"),
+    [
+        ((8, 8), "image", 57 * 9),
+        ((1, 8, 8), None, 57 * 9),
+        ((28, 28), "image", 302 * 9),
+        ((3, 32, 32), "image", 361 * 9),
+        ((8, 8), "vector", 896),
+        ((64,), None, 896),
+        ((256,), "features", 2258),
+        ((4, 90), None, 56 * 360 ** (2 / 3)),
+    ],
+)
+def test_what_a_stream_declares_decides_how_its_samples_are_read(shape, sample, width):
+    encode = made(shape, sample)
+    found = encode(inputs(shape))
+    assert found.shape == (2, N, round(width) + 1) == (2, N, encode.width)
+    torch.testing.assert_close(found[..., :-1].square().mean(2), torch.ones(2, N))
+    assert (found[..., -1] == 1).all()
+
+
+@pytest.mark.parametrize(("shape", "sample"), [((8, 8), "image"), ((28, 28), "image"), ((9,), "vector")])
+def test_keys_of_a_seed_are_those_it_has_alone_and_of_shared_inputs(shape, sample):
+    encode, alone = made(shape, sample), made(shape, sample, seeds=(1,))
+    shown = inputs(shape)
+    encode.fit(shown)
+    alone.fit(shown[1:])
+    torch.testing.assert_close(encode(shown)[1:], alone(shown[1:]))
+    torch.testing.assert_close(encode(shown[:1])[1], encode.of_seed(1, shown[0]))
+
+
+def test_filters_of_ones_own_see_patches_as_white_noise_where_they_are_read():
+    """Answers of many whitened filters to patches are as independent as the filters: their covariance is that of W Wᵀ."""
+    shape = (8, 8)
+    encode, plain = made(shape, "image"), made(shape, "image", filters=False)
+    images = F.avg_pool2d(torch.randn(2, 4000, 10, 10, generator=torch.Generator().manual_seed(1)), 3, 1)
+    for each in (encode, plain):
+        each.fit(images.flatten(2))
+    patches = F.unfold(images[0][:, None], 3).transpose(1, 2).flatten(0, 1)
+    for one, white in ((encode, True), (plain, False)):
+        answers = patches @ one.tensors[-1][0].flatten(1).T
+        covariance, expected = torch.cov(answers.T), plain.tensors[-1][0].flatten(1) @ plain.tensors[-1][0].flatten(1).T
+        distance = float((covariance - expected).norm() / expected.norm())
+        assert (distance < 0.3) is white
+
+
+def test_only_filters_of_ones_own_change_with_the_first_chunk():
+    shape = (8, 8)
+    for table, changes in (({}, True), ({"filters": False}, False)):
+        encode = made(shape, "image", **table)
+        before = encode.tensors[-1].clone()
+        encode.fit(inputs(shape))
+        assert torch.equal(before, encode.tensors[-1]) is not changes
+
+
+def test_inputs_that_never_vary_leave_filters_finite():
+    encode = made((8, 8), "image")
+    encode.fit(torch.zeros(2, N, 64))
+    assert encode(torch.zeros(2, N, 64)).isfinite().all()
+
+
+def test_permuting_a_learner_is_permuting_its_inputs():
+    shown, order = inputs((9,)), torch.stack([torch.randperm(9, generator=torch.Generator().manual_seed(s)) for s in range(2)])
+    permuted, plain = made((9,), "vector"), made((9,), "vector")
+    permuted.permute_inputs(order)
+    torch.testing.assert_close(permuted(shown.gather(2, order[:, None].expand_as(shown))), plain(shown))

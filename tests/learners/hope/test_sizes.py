@@ -1,0 +1,16 @@
+from __future__ import annotations
+
+import pytest
+
+from nlbench.learners.hope import sizes
+
+
+def test_widths_grow_with_the_two_thirds_power_of_the_numbers_in_a_sample():
+    assert [sizes.width("image", n) for n in (64, 784)] == [512, 2721]
+    assert [sizes.width("vector", n) for n in (64, 256)] == [896, 2258]
+
+
+@pytest.mark.parametrize("side", range(5, 40))
+def test_kernels_leave_whole_places_of_the_grid(side):
+    assert (side - sizes.kernel(side) + 1) % sizes.GRID == 0
+    assert 3 <= sizes.kernel(side) <= 5
