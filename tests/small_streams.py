@@ -104,6 +104,8 @@ def smaller(recipe: str, stream: str) -> dict[str, str]:
         return {"learner.periods": "[1, 4, 16]", "learner.width": "32", "learner.hidden": "48"}
     if config.kind == "hope-blocks":
         return {"learner.periods": "[1, 4, 16]", "learner.width": "16", "learner.tokens": "2"}
+    if config.kind == "hope":
+        return {"learner.width": "45"}
     if config.kind != "projected":
         return {}
     levels = [f"{{period={level.period}, width=24, rate={level.rate}, ridge={level.ridge}}}" for level in config.levels]

@@ -23,8 +23,6 @@ from nlbench.learners.hope import keys
 from nlbench.learners.hope.config import HopeConfig
 from nlbench.learners.hope.memory import Memory, Reading, read
 
-AT_ONCE: Final = 1024
-"""Samples whose keys are made in one call, at most."""
 SOONEST: Final = 128
 """Samples between two times that rates look at what is solved for; an eighth of all so far where that is more."""
 LEAST: Final = -27.6
@@ -52,28 +50,20 @@ class Hope(Learner):
             self.permute_inputs = self.keys.permute_inputs
 
     def observe(self, batch: Batch) -> Tensor:
-        return self._observe(batch.inputs.flatten(2), batch.labels, batch.classes, batch.labels.shape[1])[0]
+        return self._learn(batch.inputs.flatten(2), batch.labels, batch.classes)
 
     def observe_batches(self, batches: Batches) -> Tensor:
         images, losses = batches.inputs.flatten(1), []
-        span = max(AT_ONCE // batches.size, 1) * batches.size
-        for rows, labels in zip(batches.rows.split(span, 1), batches.labels.split(span, 1), strict=True):
+        for rows, labels in zip(batches.rows.split(batches.size, 1), batches.labels.split(batches.size, 1), strict=True):
             inputs = images.index_select(0, rows.flatten()).view(*rows.shape, -1)
-            losses.append(self._observe(inputs, labels, batches.classes, batches.size))
-        return torch.cat(losses)
-
-    def _observe(self, inputs: Tensor, labels: Tensor, classes: Tensor, size: int) -> Tensor:
-        """Learn chunks of `size` samples, inputs (S, n B, D_in) and labels (S, n B); return their losses (n, S)."""
-        if self.memory.samples == 0:
-            self.keys.fit(inputs[:, :size])
-        made, losses = self.keys(inputs), []
-        for chunk, own in zip(made.split(size, 1), labels.split(size, 1), strict=True):
-            losses.append(self._learn(chunk, own, classes))
-        self.memory.settle()
+            losses.append(self._learn(inputs, labels, batches.classes))
         return torch.stack(losses)
 
-    def _learn(self, chunk: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
-        """Read, then write, one chunk of keys (S, B, D); return the loss (S,) before."""
+    def _learn(self, inputs: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
+        """Read, then write, one chunk of inputs (S, B, D_in) and labels (S, B); return the loss (S,) before."""
+        if self.memory.samples == 0:
+            self.keys.fit(inputs)
+        chunk = self.keys(inputs)
         chosen = self.memory.assign(chunk, labels)
         solved = self._solved
         logs = read(chunk, solved, self._classes) if solved else chunk.new_zeros(*labels.shape, self._classes)
@@ -103,10 +93,15 @@ class Hope(Learner):
         self._latest = None
 
     def memory_bytes(self) -> dict[str, int]:
-        """Of contexts, those there are; what is solved for counts once."""
+        """Of contexts, those there are."""
         memory, seeds = self.memory, len(self.memory.used)
         values = int(memory.used.sum()) * self._classes
-        numbers = memory.gram.numel() + memory.squares.numel() + values * (2 * memory.gram.shape[-1] + 4)
+        numbers = (
+            memory.gram.numel()
+            + memory.squares.numel()
+            + sum(rows.numel() for rows in memory.pending)
+            + values * (2 * memory.gram.shape[-1] + 4)
+        )
         return {
             "parameters": sum(tensor.nbytes for tensor in self.keys.tensors) // seeds,
             "memory": numbers * memory.gram.element_size() // seeds,

@@ -13,7 +13,7 @@ ridge regression (ACIL, Zhuang et al. 2022; RanPAC, McDonnell et al. 2023).
 from __future__ import annotations
 
 import math
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,8 +24,10 @@ from nlbench.learners.hope import likelihood
 from nlbench.learners.hope.config import HopeConfig
 from nlbench.learners.hope.likelihood import NEVER
 
-RAISES = (1.0, 10.0, 100.0, 1000.0)
+RAISES: Final = (1.0, 10.0, 100.0, 1000.0)
 """By how many times the ridge what is solved for is retried, where rounding left it indefinite."""
+GATHERED: Final = 256
+"""Rows that are taken into the gram at once."""
 
 
 class Reading(NamedTuple):
@@ -37,9 +39,9 @@ class Reading(NamedTuple):
 
 
 class Memory:
-    """Its state is every attribute but `pending`, which is empty between calls of a learner.
+    """Its state is every attribute.
 
-    gram     (S, D, D), without what is `pending`
+    gram     (S, D, D), without what is `pending`: some chunks' rows √w x
     squares  (S, D), the gram's diagonal with it
     sums, counts   (S, G, C, D), (S, G, C) of values
     belief, doubts   (S, G): which contexts chunks lately belonged to; log odds against what a context says
@@ -99,37 +101,46 @@ class Memory:
         self.counts.flatten(1).scatter_add_(1, value, weights)
         self.sums.flatten(1, 2).scatter_add_(1, value[..., None].expand_as(weighted), weighted)
         self.squares += (weighted * keys).sum(1)
-        self.pending.append(weights.sqrt()[..., None] * keys)
+        self._gather(weights.sqrt()[..., None] * keys)
         share = torch.zeros_like(self.belief).scatter_(1, chosen[:, None], 1.0)
         kept = self._config.decay**tokens if self.samples else 0.0
         self.belief = kept * self.belief + (1.0 - kept) * share
         self.samples += tokens
 
-    def settle(self) -> None:
-        """Take what is pending into the gram."""
-        if self.pending:
-            self._op.accumulate(self.gram, torch.cat(self.pending, 1) if len(self.pending) > 1 else self.pending[0])
-            self.pending.clear()
-
     def scatter(self, seed: int) -> Tensor:
         """Return the gram of one seed's surprises (D, D), in float64."""
+        gram = self._gram(seed)
         sums, counts = self.sums[seed].flatten(0, 1).double(), self.counts[seed].flatten().double()
         live = counts > 0
         means = sums[live] / counts[live][:, None]
-        return self.gram[seed].double() - means.mT @ sums[live]
+        return gram.addmm_(means.mT, sums[live], alpha=-1)
 
     def solve(self) -> Reading:
         """Return what the memory reads by now, from every pair so far. Cost: D³ / 3 multiply-adds a seed, in float64."""
-        self.settle()
         solved = [self._solve(seed) for seed in range(len(self.used))]
         weights, offsets, ridges = (list(each) for each in zip(*solved, strict=True))
         return Reading(torch.stack(weights), torch.stack(offsets), self.squares.new_tensor(ridges))
+
+    def _gather(self, rows: Tensor) -> None:
+        """Take rows (S, B, D) into the gram, many at a time: it is large."""
+        self.pending.append(rows)
+        if sum(each.shape[1] for each in self.pending) >= GATHERED:
+            self._op.accumulate(self.gram, torch.cat(self.pending, 1))
+            self.pending.clear()
+
+    def _gram(self, seed: int) -> Tensor:
+        """Return one seed's gram (D, D), with what is pending, in float64."""
+        gram = self.gram[seed].to(torch.float64, copy=True)
+        if self.pending:
+            rows = torch.cat([each[seed] for each in self.pending]).double()
+            gram.addmm_(rows.mT, rows)
+        return gram
 
     def _solve(self, seed: int) -> tuple[Tensor, Tensor, float]:
         sums, counts = self.sums[seed].double(), self.counts[seed].double()
         have, surprises = counts > 0, self._config.metric == "surprises"
         means = sums / counts.clamp_min(1e-9)[..., None]
-        factor, ridge = _factor(self.scatter(seed) if surprises else self.gram[seed].double(), self._config.ridge)
+        factor, ridge = _factor(self.scatter(seed) if surprises else self._gram(seed), self._config.ridge)
         right = counts.sum() * means if surprises else sums
         weights = torch.cholesky_solve(right.flatten(0, 1).mT, factor).mT
         offsets = -0.5 * (means.flatten(0, 1) * weights).sum(1) if surprises else torch.zeros_like(weights[:, 0])
@@ -140,7 +151,6 @@ class Memory:
 
     def _measure(self) -> None:
         """Bring up to date of how many independent features surprises consist."""
-        self.settle()
         shared, free = likelihood.spread(self.squares, self.sums, self.counts), likelihood.freedom(self.counts)
         every = range(len(self.used))
         found = [likelihood.dimension(self.scatter(s)[None], shared.precision[s, None], free[s, None]) for s in every]
