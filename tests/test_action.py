@@ -55,13 +55,13 @@ def steps(values: dict[str, str], folder: Path) -> int:
 def test_the_action_passes_a_healthy_learner_and_fails_one_that_forgets(
     retain: str, status: int, verdict: str, tmp_path: Path
 ) -> None:
-    recipe = tmp_path / "hope.toml"
-    healthy = (ROOT / "baselines" / "hope.toml").read_text(encoding="utf-8")
+    recipe = tmp_path / "random-features.toml"
+    healthy = (ROOT / "baselines" / "random-features.toml").read_text(encoding="utf-8")
     changed = healthy.replace('readout = { rule = "exact",', f'readout = {{ rule = "exact", retain = {retain},')
     recipe.write_text(changed, encoding="utf-8")
     (tmp_path / "GITHUB_OUTPUT").touch()
     values = {"model": str(recipe), "stream": "split-digits", "against": str(tmp_path / "reference")}
-    nlbench.run("hope", "split-digits", seeds=5, results=tmp_path / "reference")
+    nlbench.run("random-features", "split-digits", seeds=5, results=tmp_path / "reference")
     assert steps(values, tmp_path) == status
     summary = (tmp_path / "GITHUB_STEP_SUMMARY").read_text(encoding="utf-8")
     assert "forgetting" in summary

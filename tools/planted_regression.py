@@ -1,6 +1,6 @@
 """How often the gate is right with five seeds: `python tools/planted_regression.py`.
 
-`hope` on split-digits is recorded with 80 seeds as it is and with 40 seeds and a planted regression: the read-out keeps only
+`random-features` on split-digits is recorded with 80 seeds as it is and with 40 seeds and a planted regression: the read-out keeps only
 part of its memory at each batch. Then 2,000 times five reference seeds are drawn from the first 40, five seeds of an unchanged
 learner from the next 40, and five of the regression; the gate judges both against the reference, unpaired, by the margins of
 the stream's `[check]` table.
@@ -27,7 +27,7 @@ SEEDS = 5
 
 def recorded(results: Path, seeds: range, overrides: dict[str, str], margins: dict[str, float]) -> dict[str, dict[int, float]]:
     """Return each gated metric by seed."""
-    run = nlbench.run("hope", "split-digits", seeds=seeds, results=results, overrides=overrides)
+    run = nlbench.run("random-features", "split-digits", seeds=seeds, results=results, overrides=overrides)
     found = {name: run.metric(name) for name in margins}
     return {
         name: {seed: value for seed, value in values.items() if value is not None and seed in seeds}
