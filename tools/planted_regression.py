@@ -1,9 +1,9 @@
 """How often the gate is right with five seeds: `python tools/planted_regression.py`.
 
-`random-features` on split-digits is recorded with 80 seeds as it is and with 40 seeds and a planted regression: the read-out keeps only
-part of its memory at each batch. Then 2,000 times five reference seeds are drawn from the first 40, five seeds of an unchanged
-learner from the next 40, and five of the regression; the gate judges both against the reference, unpaired, by the margins of
-the stream's `[check]` table.
+`random-features` on split-digits is recorded with 80 seeds as it is and with 40 seeds and a planted regression: the read-out
+keeps only part of its memory at each batch. Then 2,000 times five reference seeds are drawn from the first 40, five seeds of an
+unchanged learner from the next 40, and five of the regression; the gate judges both against the reference, unpaired, by the
+margins of the stream's `[check]` table.
 """
 
 from __future__ import annotations
