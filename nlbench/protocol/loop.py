@@ -145,14 +145,14 @@ class Meeting:
         yield Row(None, task, None, None, BOUNDARY, seconds)
 
     def _end(self, task: int) -> Iterator[Row]:
-        """Let a task end, its work on the device included, and yield what was foreseen of it."""
+        """Let a task end, which is of its training, its work on the device included, and yield what was foreseen of it."""
+        clock = perf_counter()
         if self.stream.spec.protocol.boundaries:
             self.learner.end_task()
         self.order.show(0)
         if self.stream.device.type == "cuda":
-            clock = perf_counter()
             torch.cuda.synchronize(self.stream.device)
-            self.seconds += perf_counter() - clock
+        self.seconds += perf_counter() - clock
         self.finite.end()
         if self.schedule.prequential:
             count = Count(task, self.right, self.schedule.sizes[task - 1] * self.schedule.passes)
