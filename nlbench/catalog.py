@@ -71,6 +71,21 @@ LEARNERS: Final = {
     "derpp": Extension(
         "nlbench.learners.replay.der:Derpp", "nlbench.learners.replay.config:DerppConfig", keeps="samples with their logits"
     ),
+    "gdumb": Extension(
+        "nlbench.learners.replay.gdumb:Gdumb", "nlbench.learners.replay.config:GdumbConfig", ("boundaries",), keeps="samples"
+    ),
+    "icarl": Extension(
+        "nlbench.learners.replay.icarl:Icarl",
+        "nlbench.learners.replay.config:IcarlConfig",
+        ("boundaries",),
+        keeps="samples, the network before",
+    ),
+    "bic": Extension(
+        "nlbench.learners.replay.bic:Bic",
+        "nlbench.learners.replay.config:BicConfig",
+        ("boundaries",),
+        keeps="samples, the network before",
+    ),
     "mir": Extension("nlbench.learners.replay.mir:Mir", "nlbench.learners.replay.config:MirConfig", keeps="samples"),
     "independent": Extension(
         "nlbench.learners.bounds.independent:Independent",

@@ -11,12 +11,11 @@ Cost    a forward and a backward pass of the drawn samples more a step.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from nlbench.batch import Batch, Problem
 from nlbench.learners.replay.config import ErConfig
-from nlbench.learners.replay.rehearsal import Rehearsal, competing, surprises
+from nlbench.learners.replay.rehearsal import Rehearsal, joined
 
 
 class Er(Rehearsal):
@@ -30,6 +29,4 @@ class Er(Rehearsal):
         if self.buffer.empty:
             return super().loss(batch)
         old = self.buffer.sample(self.drawn(batch), stratified=self._stratified)
-        new_logits, old_logits = self.together(batch, old)
-        new = surprises(new_logits, batch.labels, batch.classes)
-        return torch.cat([new, surprises(old_logits, old["labels"], competing(batch, old))], 1).mean(1)
+        return super().loss(joined(batch, old))

@@ -38,8 +38,8 @@ class Rehearsal(GradientLearner):
         """`capacity` stands for the config's. Raises `NlbenchError` for a head a task."""
         require_one_head(config, problem)
         self._replayed = config.replayed
-        self._told = {"classes": torch.empty(problem.n_classes, dtype=torch.bool)} if problem.scenario == "task-il" else {}
-        beside = {**self._told, **(extras or {})}
+        self._told = problem.scenario == "task-il"
+        beside = {**told(problem), **(extras or {})}
         self.buffer = Buffer(capacity or config.capacity, problem, policy=policy, groups=groups, extras=beside)
         super().__init__(config, problem)
 
@@ -54,7 +54,7 @@ class Rehearsal(GradientLearner):
 
     def extras(self, batch: Batch) -> Tree:
         """Return what the buffer stores beside inputs and labels."""
-        return {name: batch.classes.expand(*batch.labels.shape, -1) for name in self._told}
+        return {"classes": batch.classes.expand(*batch.labels.shape, -1)} if self._told else {}
 
     def drawn(self, batch: Batch) -> int:
         """Return n, how many samples are drawn beside a batch."""
@@ -62,7 +62,7 @@ class Rehearsal(GradientLearner):
 
     def together(self, batch: Batch, old: Tree) -> tuple[Tensor, Tensor]:
         """Return logits (S, B, C) of the batch and (S, n, C) of drawn samples, which pass the network as one batch."""
-        logits = self.logits(torch.cat([batch.inputs, old["inputs"]], 1), None, training=True)
+        logits = self.logits(joined(batch, old).inputs, None, training=True)
         size = batch.labels.shape[1]
         return logits[:, :size], logits[:, size:]
 
@@ -74,6 +74,19 @@ def require_one_head(config: Any, problem: Problem) -> None:
             f"learner.head: {config.kind} learns samples of all tasks together, which have no head a task in common.",
             'Use head = "one" or head = "cosine".',
         )
+
+
+def told(problem: Problem) -> Tree:
+    """Return what a buffer stores of the task where it is told: which classes competed."""
+    return {"classes": torch.empty(problem.n_classes, dtype=torch.bool)} if problem.scenario == "task-il" else {}
+
+
+def joined(batch: Batch, old: Tree) -> Batch:
+    """Return batch and drawn samples as one batch, whose classes are (C,), or (S, B + n, C) where the task is told."""
+    classes = batch.classes
+    if "classes" in old:
+        classes = torch.cat([classes.expand(*batch.labels.shape, -1), old["classes"]], 1)
+    return Batch(torch.cat([batch.inputs, old["inputs"]], 1), torch.cat([batch.labels, old["labels"]], 1), classes, None)
 
 
 def competing(batch: Batch, old: Tree) -> Tensor:
