@@ -74,7 +74,8 @@ def turn(path: Path, *, wait: bool, tell: Callable[[str], None]) -> Iterator[Non
     try:
         yield
     finally:
-        holders.unlink(missing_ok=True)
+        with suppress(OSError):  # it says who had it, which the next start takes for one that ended without a word
+            holders.unlink(missing_ok=True)
         _release(lock)
 
 

@@ -139,8 +139,11 @@ class Checkpoint:
         return Saved(facts.device, facts.backend, facts.threads, progress, resumes, facts.rows, _under(_LEARNER, tensors))
 
     def delete(self) -> None:
-        """Remove the file."""
-        self.path.unlink(missing_ok=True)
+        """Remove the file. Raises `RecordError` where it cannot be."""
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise RecordError(f"{self.path}: the checkpoint cannot be removed: {error.strerror}.", "Delete it.") from error
 
     def refused(self, why: str) -> RecordError:
         """Return the error that says why the file is of no use."""

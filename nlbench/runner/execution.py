@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from nlbench.errors import RecordError
 from nlbench.metrics import METRICS
 from nlbench.plan import Machine, Plan
 from nlbench.protocol import Meeting, Schedule
@@ -60,9 +61,12 @@ def execute(
     facts |= {"resumes": kept.resumes} if kept.resumes else {}
     facts |= {"not_kept": kept.not_kept} if kept.not_kept else {}
     added = add_execution(plan.record_path(results), rows=kept.rows, metadata={**plan.describe(), **facts}, replace=force)
-    checkpoint.delete()
     if machine.save is not None:
         trained.save(plan, meeting, machine.save)
+    try:
+        checkpoint.delete()
+    except RecordError as error:
+        tell(f"{error} The run is recorded.")
     return added
 
 
