@@ -109,7 +109,9 @@ def test_a_results_folder_that_cannot_be_written_is_said_before_any_training(
     seen: list[object] = []
     with (
         refusing(tmp_path, range(1, 10**6), errno.EROFS, monkeypatch),
-        pytest.raises(NlbenchError, match=r"results cannot be written: Read-only file system\. Name another folder with --results"),
+        pytest.raises(
+            NlbenchError, match=r"results cannot be written: Read-only file system\. Name another folder with --results"
+        ),
     ):
         nlbench.run("mlp", small_stream(), seeds=1, results=tmp_path / "results", listen=seen.append)
     assert not seen
