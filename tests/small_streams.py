@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nlbench import Batch, Learner, Problem, protocol
+from nlbench import Batch, Learner, Problem, catalog, protocol
 from nlbench.learners.cms import Cms
 from nlbench.learners.config import CmsConfig, MlpConfig
 from nlbench.learners.mlp import Mlp
@@ -92,14 +92,25 @@ def cms(stream: Stream) -> Cms:
 
 
 def smaller(recipe: str, stream: str) -> dict[str, str]:
-    """Return overrides that make a recipe small, and quick enough in its periods for a short stream."""
-    config = resolve(recipe, stream, seeds=(0,)).learner.learner
+    """Return overrides that make a recipe small, and quick enough in its periods for a short stream, and tell it what it needs."""
+    recipe_of = resolve(recipe, stream, seeds=(0,)).learner
+    needed = catalog.needs(recipe_of.learner.kind)
+    return {
+        **({"protocol.boundaries": "true"} if "boundaries" in needed else {}),
+        **({"stream.scenario": "task-il"} if "task" in needed else {}),
+        **({"protocol.passes": "1"} if recipe_of.passes else {}),
+        **_smaller(recipe_of.learner),
+    }
+
+
+def _smaller(config: Any) -> dict[str, str]:
+    """Return overrides that make a learner small."""
     if config.kind == "mlp":
         return {"learner.hidden": "[32]"}
-    if config.kind == "naive":
-        return (
-            {"learner.network.channels": "[4]"} if config.network.kind == "convolutional" else {"learner.network.hidden": "[32]"}
-        )
+    if hasattr(config, "network"):
+        sizes = {"mlp": ("hidden", "[32]"), "convolutional": ("channels", "[4]")}
+        key, value = sizes.get(config.network.kind, ("width", "48"))
+        return {"learner.network": f'{{kind="{config.network.kind}", {key}={value}}}'}  # whole: its kind may differ elsewhere
     if config.kind == "cms":
         return {"learner.periods": "[1, 4, 16]", "learner.width": "32", "learner.hidden": "48"}
     if config.kind == "hope-blocks":

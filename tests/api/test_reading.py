@@ -17,7 +17,7 @@ from nlbench.errors import RecordError
 def test_a_run_answers_with_its_record_and_compares_with_another(tmp_path: Path) -> None:
     heard: list[Any] = []
     mlp = nlbench.run("mlp", "split-digits", seeds=3, results=tmp_path, listen=heard.append)
-    joint = nlbench.run("joint", "split-digits", seeds=3, results=tmp_path)
+    joint = nlbench.run("joint-one-pass", "split-digits", seeds=3, results=tmp_path)
     assert {row.metric for row in heard} >= {"accuracy", "accuracy_within", "chance", "seconds.train"}
     frame = mlp.to_pandas()
     assert set(frame.columns) >= {"model", "stream", "seed", "after_task", "on_task", "metric", "value"}
@@ -25,9 +25,9 @@ def test_a_run_answers_with_its_record_and_compares_with_another(tmp_path: Path)
     assert [record.path for record in nlbench.load(tmp_path)] == sorted([mlp.path, joint.path])
     compared = nlbench.compare([mlp.record, joint.path], baseline="mlp")
     assert len(compared.groups) == 1
-    assert {entry.label for entry in compared.groups[0].entries} == {"mlp", "joint"}
+    assert {entry.label for entry in compared.groups[0].entries} == {"mlp", "joint-one-pass"}
     mean = {model.record.model: sum(model.metric("average_accuracy").values()) / 3 for model in (mlp, joint)}
-    assert mean["joint"] > mean["mlp"] + 0.5
+    assert mean["joint-one-pass"] > mean["mlp"] + 0.5
     assert len(compared.to_pandas()) > 0
 
 

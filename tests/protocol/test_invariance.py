@@ -36,7 +36,7 @@ from nlbench.runner import prepare
 from nlbench.sources import Source, idx
 
 RECIPES = catalog.names("model")
-FULL_SIZE = ("mlp", "cms", "joint", "chance")
+FULL_SIZE = ("mlp", "cms", "joint-one-pass", "chance")
 
 
 def prepared(recipe: str, stream: str, seeds: tuple[int, ...], **overrides: str) -> Any:

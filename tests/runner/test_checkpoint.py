@@ -90,9 +90,9 @@ def test_the_joint_bound_resumes_too(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        nlbench.run("joint", "split-digits", seeds=2, results=tmp_path / "a", listen=stop)
-    resumed = nlbench.run("joint", "split-digits", seeds=2, results=tmp_path / "a")
-    whole = nlbench.run("joint", "split-digits", seeds=2, results=tmp_path / "b")
+        nlbench.run("joint-one-pass", "split-digits", seeds=2, results=tmp_path / "a", listen=stop)
+    resumed = nlbench.run("joint-one-pass", "split-digits", seeds=2, results=tmp_path / "a")
+    whole = nlbench.run("joint-one-pass", "split-digits", seeds=2, results=tmp_path / "b")
     assert rows_by_seed(resumed.record) == rows_by_seed(whole.record)
 
 

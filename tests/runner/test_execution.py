@@ -226,7 +226,7 @@ def test_a_run_in_bf16_is_a_record_of_its_own_with_its_precision(tmp_path: Path)
     [
         ("mlp", "auto", "reference"),
         ("mlp", "reference", "reference"),
-        ("joint", "numba", "numba"),
+        ("joint-one-pass", "numba", "numba"),
         ("chance", "auto", "reference"),
     ],
 )

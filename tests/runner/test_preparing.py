@@ -31,7 +31,7 @@ def test_a_device_or_backend_that_is_not_there_is_one_line(machine: Machine, lin
     assert isinstance(caught.value, BackendError) == ("device" in line)
 
 
-@pytest.mark.parametrize("model", ["mlp", "joint"])
+@pytest.mark.parametrize("model", ["mlp", "joint-one-pass"])
 def test_small_batches_run_on_one_thread_and_the_setting_is_put_back(model: str, tmp_path: Path) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)

@@ -66,6 +66,8 @@ class Fecam(Analytic):
         """Return the Cholesky factors (C, D, D) of one seed's normalised covariances."""
         total = sums.double()[..., None]
         scatter = moments.double() - total @ total.mT / counts.double().clamp_min(1)[:, None, None]
+        rounded_off = torch.finfo(moments.dtype).eps * moments.diagonal(dim1=1, dim2=2).double().sum(1, keepdim=True)
+        scatter.diagonal(dim1=1, dim2=2).add_(rounded_off)
         return torch.linalg.cholesky(self._normalised(scatter)).float()
 
     def _normalised(self, covariance: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from small_analytic import SEEDS, WIDTH, C, featured, held_back, learner, observe, of_seed, tasks
 
+from nlbench import Batch
 from nlbench.errors import NlbenchError
 
 
@@ -32,6 +33,13 @@ def test_it_is_the_least_distance_in_each_class_own_correlations(power: float, s
             inverse = np.linalg.inv(covariance / np.outer(deviation, deviation))
             apart = x - unit(own.mean(0) ** power)
             np.testing.assert_allclose(logits[s, :, c], -((apart @ inverse) * apart).sum(-1), rtol=2e-3, atol=1e-4)
+
+
+def test_a_class_of_one_sample_has_a_covariance_too() -> None:
+    made = learner("fecam")
+    for batch in tasks()[0]:
+        made.observe(Batch(batch.inputs[:, :2], batch.labels[:, :2], batch.classes, None))
+        assert made.predict(held_back(), None).isfinite().all()
 
 
 def test_features_that_may_be_negative_are_refused_unless_they_stay_as_they_are() -> None:
