@@ -92,7 +92,7 @@ def cms(stream: Stream) -> Cms:
 
 
 def smaller(recipe: str, stream: str) -> dict[str, str]:
-    """Return overrides that make a recipe small, and quick enough in its periods for a short stream, and tell it what it needs."""
+    """Return overrides that make a recipe small, quick enough in its periods for a short stream, and told what it needs."""
     recipe_of = resolve(recipe, stream, seeds=(0,)).learner
     needed = catalog.needs(recipe_of.learner.kind)
     return {
