@@ -236,6 +236,14 @@ SOURCES: Final = {
     "recall": Extension("nlbench.sources.symbols:RECALL"),
     "scripts": Extension("nlbench.sources.glyphs:SCRIPTS"),
     "fonts": Extension("nlbench.sources.glyphs:FONTS"),
+    "cifar10": Extension("nlbench.sources.cifar:CIFAR10"),
+    "cifar100": Extension("nlbench.sources.cifar:CIFAR100"),
+    "svhn": Extension("nlbench.sources.svhn:SVHN"),
+    "kmnist": Extension("nlbench.sources.idx:KMNIST"),
+    "emnist-letters": Extension("nlbench.sources.idx:EMNIST_LETTERS"),
+    "emnist-balanced": Extension("nlbench.sources.idx:EMNIST_BALANCED"),
+    "tiny-imagenet": Extension("nlbench.sources.zipped:TINY_IMAGENET"),
+    "core50": Extension("nlbench.sources.zipped:CORE50"),
 }
 
 _TABLES: Final[dict[Group, dict[str, Extension]]] = {

@@ -166,7 +166,12 @@ class Plan:
             "protocol_version": PROTOCOL_VERSION,
             "stream_spec": self.stream.identity(),
             "data": self.declared.data,
-            "terms": {"passes": protocol.passes, "batch": self.batch, "boundaries": protocol.boundaries},
+            "terms": {
+                "passes": protocol.passes,
+                "batch": self.batch,
+                "boundaries": protocol.boundaries,
+                **({"augment": "+".join(sorted(protocol.augment))} if protocol.augment else {}),
+            },
             "evaluation": self.stream.evaluation(),
             "learner_spec": self.learner.identity(),
             "code": dict(self.code.digests),

@@ -11,6 +11,7 @@ from nlbench.batch import Batch, Batches, Learner, Problem, observes_batches
 from nlbench.errors import NlbenchError
 from nlbench.protocol.order import PixelOrder
 from nlbench.protocol.schedule import AT_ONCE, Position, Schedule, Stretch
+from nlbench.streams.augmentation import Augmentation, augmentation
 from nlbench.streams.stream import Samples, Stream
 
 Shown = tuple[Stretch, Batch | Batches]
@@ -44,6 +45,7 @@ class Feed:
         self._learner = learner
         self._order = order
         self._takes_batches = observes_batches(learner) and not schedule.prequential
+        self._augment = stream.spec.protocol.augment
 
     def passes(self, start: Position) -> Iterator[Iterator[Shown]]:
         """Yield what is left of each pass of a task from `start` on; its order is drawn when it is yielded."""
@@ -54,10 +56,11 @@ class Feed:
             purpose = f"joint/{task}/{number}" if cumulative else f"{task}/{number}"
             order = self._stream.presentation(purpose, len(samples), None if cumulative else samples.slots)
             position = start if number == start.passes else Position(task, number)
-            if self._takes_batches and samples.orders is None:
+            if self._takes_batches and samples.orders is None and samples.scaling is None and not self._augment:
                 yield self._many(samples, order, position, classes, told)
             else:
-                yield self._single(samples, order, position, classes, told)
+                changed = augmentation(self._augment, self._stream.seeds, purpose, len(samples), order.device)
+                yield self._single(samples, order, position, (classes, told), changed)
 
     def observe(self, shown: Batch | Batches, task: int) -> Tensor:
         """Let the learner observe what it is shown of `task`; return its losses, (S,) or (K, S)."""
@@ -74,12 +77,19 @@ class Feed:
         return self._learner.observe(shown).detach()
 
     def _single(
-        self, samples: Samples, order: Tensor, start: Position, classes: Tensor, told: int | None
+        self,
+        samples: Samples,
+        order: Tensor,
+        start: Position,
+        revealed: tuple[Tensor, int | None],
+        changed: Augmentation | None,
     ) -> Iterator[tuple[Stretch, Batch]]:
         size = self._schedule.batch
+        left = slice(start.batches * size, None)
         stretches = self._schedule.stretches(start, 1)
-        for stretch, (inputs, labels) in zip(stretches, samples.batches(order[:, start.batches * size :], size), strict=True):
-            yield stretch, Batch(inputs, labels, classes, told)
+        batches = samples.batches(order[:, left], size, changed.part(left) if changed is not None else None)
+        for stretch, (inputs, labels) in zip(stretches, batches, strict=True):
+            yield stretch, Batch(inputs, labels, *revealed)
 
     def _many(
         self, samples: Samples, order: Tensor, start: Position, classes: Tensor, told: int | None

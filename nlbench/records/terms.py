@@ -13,12 +13,14 @@ from nlbench.records.facts import varying
 from nlbench.records.footer import Footer
 from nlbench.specs.identity import stream_digest
 
-NAMES: Final = ("passes", "batch", "boundaries")
+NAMES: Final = ("passes", "batch", "boundaries", "augment")
 _DEFAULTS: Final = {"task-il": "task", "domain-il": "all", "class-il": "all"}
 
 
 def terms(footer: Footer) -> dict[str, Any]:
-    """Return how the learner was presented its samples: passes, batch, boundaries told; what is not known is left out."""
+    """Return how the learner was presented its samples: passes, batch, boundaries told, images changed; what is
+    not known is left out.
+    """
     protocol = footer.stream_spec.get("protocol")
     said = footer.terms
     if isinstance(protocol, dict):

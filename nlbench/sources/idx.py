@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+from zipfile import ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nlbench.sources.source import Arrays, Source
-from nlbench.sources.supply import Debian, Torchvision
+from nlbench.sources.supply import Debian, Torchvision, Web
 
 FILES: Final = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+EMNIST_FILES: Final = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "test-images-idx3-ubyte", "test-labels-idx1-ubyte")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -23,12 +27,43 @@ class Idx(Source):
         train, train_labels, test, test_labels = map(_array, self.contents(data).values())
         return Arrays(self._pixels(train), train_labels.astype(np.int64), self._pixels(test), test_labels.astype(np.int64))
 
-    def _pixels(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _pixels(self, images: NDArray[np.uint8]) -> NDArray[Any]:
         return np.multiply(images, np.float32(1 / 255), dtype=np.float32).reshape(-1, *self.input_shape)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ByteIdx(Idx):
+    """Four files whose images stay bytes."""
+
+    def _pixels(self, images: NDArray[np.uint8]) -> NDArray[Any]:
+        return images.reshape(-1, *self.input_shape)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Emnist(Source):
+    """One part of EMNIST, read from the archive of all; its images lie transposed in the files, and stay bytes.
+
+    part   its name in the files
+    first  the first label that they use
+    """
+
+    part: str
+    first: int = 0
+
+    def read(self, data: Path | None = None) -> Arrays:
+        ((content,),) = (self.contents(data).values(),)
+        with ZipFile(BytesIO(content)) as archive:
+            parts = [_array(archive.read(f"gzip/emnist-{self.part}-{file}.gz")) for file in EMNIST_FILES]
+        train, test = (images.swapaxes(1, 2)[:, None].copy() for images in parts[::2])
+        train_labels, test_labels = (labels.astype(np.int64) - self.first for labels in parts[1::2])
+        return Arrays(train, train_labels, test, test_labels)
+
+
 def _array(content: bytes) -> NDArray[np.uint8]:
-    """Return the array of an IDX file of unsigned bytes: magic 0, 0, 8, rank; then big-endian sizes; then the data."""
+    """Return the array of an IDX file of unsigned bytes: magic 0, 0, 8, rank; then big-endian sizes; then the data. It may be
+    packed.
+    """
+    content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
     rank = content[3]
     shape = np.frombuffer(content, dtype=">u4", count=rank, offset=4)
     return np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * rank).reshape(tuple(int(size) for size in shape))
@@ -80,4 +115,49 @@ FASHION_MNIST: Final = Idx(
         ),
     ),
     modality="images",
+)
+
+KMNIST: Final = ByteIdx(
+    name="kmnist",
+    title="KMNIST: 60,000 + 10,000 cursive Japanese characters of ten kinds, 28x28",
+    kind="image",
+    input_shape=(1, 28, 28),
+    n_classes=10,
+    folder="KMNIST/raw",
+    files={
+        "train-images-idx3-ubyte.gz": "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
+        "train-labels-idx1-ubyte.gz": "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17",
+        "t10k-images-idx3-ubyte.gz": "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5",
+        "t10k-labels-idx1-ubyte.gz": "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c",
+    },
+    suppliers=(Torchvision("KMNIST"),),
+    modality="images",
+    origin="Clanuwat et al. 2018, arXiv 1812.01718, codh.rois.ac.jp/kmnist",
+    licence="CC BY-SA 4.0",
+)
+
+
+def _emnist(name: str, title: str, n_classes: int, part: str, first: int) -> Emnist:
+    return Emnist(
+        name=name,
+        title=title,
+        kind="image",
+        input_shape=(1, 28, 28),
+        n_classes=n_classes,
+        folder="EMNIST",
+        files={"gzip.zip": "fb9bb67e33772a9cc0b895e4ecf36d2cf35be8b709693c3564cea2a019fcda8e"},
+        suppliers=(Web({"gzip.zip": "https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip"}),),
+        modality="images",
+        origin="Cohen et al. 2017, arXiv 1702.05373, nist.gov/itl/products-and-services/emnist-dataset",
+        licence="public domain (NIST)",
+        part=part,
+        first=first,
+    )
+
+
+EMNIST_LETTERS: Final = _emnist(
+    "emnist-letters", "EMNIST letters: 124,800 + 20,800 handwritten letters of 26 kinds, 28x28", 26, "letters", 1
+)
+EMNIST_BALANCED: Final = _emnist(
+    "emnist-balanced", "EMNIST balanced: 112,800 + 18,800 handwritten digits and letters of 47 kinds, 28x28", 47, "balanced", 0
 )

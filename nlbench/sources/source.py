@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +30,13 @@ Modality = Literal["images", "text", "tables", "series", "symbols"]
 
 @dataclass(frozen=True, slots=True)
 class Arrays:
-    """A data set: inputs as float32 (N, *input_shape), raw pixels in [0, 1] where they are images; labels int64 (N,) from 0."""
+    """A data set: inputs (N, *input_shape) as float32, raw pixels in [0, 1] where they are images, or images as bytes; labels
+    int64 (N,) from 0.
+    """
 
-    train_inputs: NDArray[np.float32]
+    train_inputs: NDArray[Any]
     train_labels: NDArray[np.int64]
-    test_inputs: NDArray[np.float32]
+    test_inputs: NDArray[Any]
     test_labels: NDArray[np.int64]
 
 
@@ -43,7 +45,7 @@ class Source:
     """A data set as declared; a subclass says how it is read, and how it is fetched where it can be.
 
     mean, std  of all numbers of the training set's inputs as they are read: streams show (input - mean) / std; by default nothing
-               is changed
+               is changed. Bytes are shown by their own channels' mean and deviation in the training set
     files      by path inside `folder`, the SHA-256 of the bytes; a file may also lie there packed, as `<file>.gz`
     folder     where the files lie in a folder of data sets
     suppliers  where they are had if they lie in none, tried in order
@@ -180,7 +182,8 @@ def read(source: Source, data: Path | None = None) -> Arrays:
         ("train", arrays.train_inputs, arrays.train_labels),
         ("test", arrays.test_inputs, arrays.test_labels),
     ):
-        if inputs.shape != (len(labels), *source.input_shape) or inputs.dtype != np.float32:
+        kinds = (np.float32, np.uint8) if len(source.input_shape) == 3 else (np.float32,)
+        if inputs.shape != (len(labels), *source.input_shape) or inputs.dtype not in kinds:
             shape = f"(N, {', '.join(map(str, source.input_shape))})"
             raise DataError(f"{source.name}: {part} inputs must be float32 {shape}, got {inputs.dtype} {inputs.shape}.")
         if labels.dtype != np.int64 or len(labels) == 0 or labels.min() < 0 or labels.max() >= source.n_classes:

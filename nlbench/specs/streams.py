@@ -72,6 +72,8 @@ class Protocol(Closed):
 
     batch: Annotated[int, Field(ge=1)]
     passes: Annotated[int, Field(ge=1)] = 1
+    augment: Annotated[tuple[Literal["crop", "flip"], ...], Field(strict=False)] = ()
+    """How images are changed as they are presented for training: cropped from a margin of four pixels, turned over."""
     evaluate: Annotated[str, AfterValidator(_policy)] = "full"
     evaluate_every: Annotated[int, Field(ge=1)] | None = None
     """Samples between evaluations within a task; None evaluates at task boundaries only."""

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 def build(declared: DeclaredStream, seeds: Sequence[int], device: torch.device, data: Path | None = None) -> Stream:
-    """Return the declared stream for these seeds, its data loaded and verified. Raises `DataError` if the data cannot be had, or
-    if it is called class-incremental and no task brings a class.
+    """Return the declared stream for these seeds, its data loaded and verified. Raises `DataError` if the data cannot be had, if
+    it is called class-incremental and no task brings a class, or if images are to be changed and there are none.
     """
     said = declared.spec.stream
     once = said.model_copy(update={"tasks": said.different})
@@ -31,6 +31,11 @@ def build(declared: DeclaredStream, seeds: Sequence[int], device: torch.device, 
         raise DataError(
             f"{declared.name}: all {stream.n_tasks} tasks have the same classes, so nothing in it is class-incremental.",
             "Call it domain-il (--scenario domain-il, or scenario= in Python), or task-il where a learner is told the task.",
+        )
+    if (changes := declared.spec.protocol.augment) and (len(stream.input_shape) != 3 or stream.pixel_order(1) is not None):
+        raise DataError(
+            f"{declared.name}: protocol.augment = {list(changes)} changes images, got samples of {stream.input_shape}.",
+            "Leave it out.",
         )
     return disturbed(stream, declared)
 

@@ -16,7 +16,7 @@ from nlbench import seeds as draws
 from nlbench.errors import SpecError
 from nlbench.sources import read
 from nlbench.streams.config import Split
-from nlbench.streams.stream import Samples, Stream, standardised
+from nlbench.streams.stream import Samples, Stream, shown
 
 if TYPE_CHECKING:
     from nlbench.plan import DeclaredStream
@@ -37,7 +37,7 @@ class SplitStream(Stream):
         self._per_task = source.n_classes // config.tasks
         self.n_classes = self._per_task if self.scenario == "domain-il" else source.n_classes
         arrays = read(source, data)
-        train_inputs, test_inputs = standardised(arrays, source, device)
+        train_inputs, test_inputs, self._scaling = shown(arrays, source, device)
         # sorted by class, so that in natural order a task's test set is one block that needs no copy
         by_class = np.argsort(arrays.test_labels, kind="stable")
         test_inputs, test_labels = test_inputs[torch.from_numpy(by_class).to(device)], arrays.test_labels[by_class]
@@ -66,7 +66,8 @@ class SplitStream(Stream):
                 [np.concatenate([np.full(len(by_class[order[p]]), p - offset) for p in positions]) for order in class_orders]
             )
             block = len(rows) == 1 and bool((np.diff(rows[0]) == 1).all())
-            samples = Samples(inputs, torch.from_numpy(rows).to(self.device), torch.from_numpy(kinds).to(self.device))
+            places, names = (torch.from_numpy(each).to(self.device) for each in (rows, kinds))
+            samples = Samples(inputs, places, names, scaling=self._scaling)
             tasks.append(replace(samples, start=int(rows[0, 0])) if block else samples)
         return tasks
 

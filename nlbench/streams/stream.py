@@ -17,6 +17,8 @@ from torch import Tensor
 
 from nlbench import seeds as draws
 from nlbench.sources import Arrays, Source
+from nlbench.streams.augmentation import Augmentation
+from nlbench.streams.scaling import Scaling, by_channel
 
 if TYPE_CHECKING:
     from nlbench.plan import DeclaredStream
@@ -36,6 +38,7 @@ class Samples:
     order_of (n,) int64 into `orders`
     start    set where the rows of all seeds are start, start+1, …: then reading them in order needs no copy
     slots    (n,) int64, or None where samples may be presented in any order: sample i stands only where one of its slot does
+    scaling  what makes `inputs` the numbers that are shown, where they are bytes; None where they are those numbers
     """
 
     inputs: Tensor
@@ -45,6 +48,7 @@ class Samples:
     order_of: Tensor | None = None
     start: int | None = None
     slots: Tensor | None = None
+    scaling: Scaling | None = None
 
     def __len__(self) -> int:
         return self.rows.shape[1]
@@ -58,14 +62,15 @@ class Samples:
     def part(self, index: Tensor) -> Samples:
         """Return those at positions `index` (1 or S, m); orders and slots there must be the same for every seed."""
         order_of, slots = (each[index[0]] if each is not None else None for each in (self.order_of, self.slots))
-        return Samples(self.inputs, chosen(self.rows, index), chosen(self.labels, index), self.orders, order_of, slots=slots)
+        rows, labels = chosen(self.rows, index), chosen(self.labels, index)
+        return replace(self, rows=rows, labels=labels, order_of=order_of, start=None, slots=slots)
 
     def blocks(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (inputs, labels) in their own order, `size` samples at a time; views where that is possible."""
         for first in range(0, len(self), size):
             last = min(first + size, len(self))
             if self.start is not None and self.orders is None:
-                yield self.inputs[None, self.start + first : self.start + last], self.labels[:, first:last]
+                yield self._scaled(self.inputs[None, self.start + first : self.start + last]), self.labels[:, first:last]
             else:
                 yield self.take(torch.arange(first, last, device=self.rows.device)[None])
 
@@ -73,16 +78,20 @@ class Samples:
         """Return rows and labels (S, n) in the presentation order (S, n)."""
         return chosen(self.rows, order), chosen(self.labels, order)
 
-    def batches(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (inputs, labels) in the presentation order (S, n), or part of it, `size` at a time, the short last batch too."""
+    def batches(self, order: Tensor, size: int, changed: Augmentation | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (inputs, labels) in the presentation order (S, n), or part of it, `size` at a time, the short last batch too; the
+        inputs are images that are changed where `changed` says how.
+        """
         rows, labels = self.presented(order)
         order_of = self.order_of[order] if self.order_of is not None else None
-        ahead, start = AHEAD.get(self.inputs.device.type, 1) if order_of is None else 1, 0
+        ahead, start = AHEAD.get(self.inputs.device.type, 1) if order_of is None and changed is None else 1, 0
         while start < order.shape[1]:
             count = ahead if start + ahead * size <= order.shape[1] else 1
             part = slice(start, start + count * size)
             start = part.stop
-            if count == 1:
+            if changed is not None:
+                yield self._scaled(changed.part(part)(self._gather(rows[:, part]))), labels[:, part]
+            elif count == 1:
                 yield self._show(rows[:, part], order_of[:, part] if order_of is not None else None), labels[:, part]
             else:
                 yield from self._gathered(rows[:, part], labels[:, part], count)
@@ -90,17 +99,22 @@ class Samples:
     def _gathered(self, rows: Tensor, labels: Tensor, count: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Return `count` batches by one gather."""
         rows, labels = (each.unflatten(1, (count, -1)).transpose(0, 1).contiguous() for each in (rows, labels))
-        images = self.inputs.index_select(0, rows.flatten()).view(*rows.shape, *self.inputs.shape[1:])
-        return zip(images, labels, strict=True)
+        return zip(self._scaled(self._gather(rows)), labels, strict=True)
 
     def _show(self, rows: Tensor, order_of: Tensor | None) -> Tensor:
         shape = self.inputs.shape[1:]
-        images = self.inputs.index_select(0, rows.reshape(-1)).view(*rows.shape, *shape)
+        images = self._scaled(self._gather(rows))
         if self.orders is None or order_of is None:
             return images
         seeds = torch.arange(self.orders.shape[1], device=rows.device)[:, None]
         images = images.expand(len(seeds), *images.shape[1:]).flatten(2)
         return images.gather(2, self.orders[order_of.expand(len(seeds), -1), seeds]).view(len(seeds), -1, *shape)
+
+    def _gather(self, rows: Tensor) -> Tensor:
+        return self.inputs.index_select(0, rows.reshape(-1)).view(*rows.shape, *self.inputs.shape[1:])
+
+    def _scaled(self, images: Tensor) -> Tensor:
+        return images if self.scaling is None else self.scaling(images)
 
 
 class Stream:
@@ -179,6 +193,7 @@ class Stream:
             order_of=torch.cat([torch.full((len(part),), i, device=self.device) for i, part in enumerate(parts)])
             if orders
             else None,
+            scaling=parts[0].scaling,
         )
 
     def ordered(self, samples: Samples, task: int) -> Samples:
@@ -237,8 +252,12 @@ def chosen(values: Tensor, index: Tensor) -> Tensor:
 
 def standardised(arrays: Arrays, source: Source, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return train and test inputs, (value - mean) / std with the training set's constants, made in the arrays' own memory: to
-    ask for as much again takes longer than all arithmetic. The arrays' inputs are raw no more.
+    ask for as much again takes longer than all arithmetic. The arrays' inputs are raw no more. Bytes are scaled by channel.
     """
+    if arrays.train_inputs.dtype == np.uint8:
+        train, test, scaling = shown(arrays, source, device)
+        assert scaling is not None
+        return scaling(train), scaling(test)
     mean, std = np.float32(source.mean), np.float32(source.std)
 
     def scaled(images: NDArray[np.float32]) -> Tensor:
@@ -246,3 +265,13 @@ def standardised(arrays: Arrays, source: Source, device: torch.device) -> tuple[
         return torch.from_numpy(np.divide(images, std, out=images)).to(device)
 
     return scaled(arrays.train_inputs), scaled(arrays.test_inputs)
+
+
+def shown(arrays: Arrays, source: Source, device: torch.device) -> tuple[Tensor, Tensor, Scaling | None]:
+    """Return train and test inputs as they are kept, and what scales them when they are shown: bytes stay bytes, other numbers
+    are standardised at once.
+    """
+    if arrays.train_inputs.dtype != np.uint8:
+        return *standardised(arrays, source, device), None
+    train, test = (torch.from_numpy(images).to(device) for images in (arrays.train_inputs, arrays.test_inputs))
+    return train, test, by_channel(arrays.train_inputs, device)

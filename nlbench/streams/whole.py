@@ -8,11 +8,13 @@ from math import cos, radians, sin
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from nlbench import seeds as draws
+from nlbench.errors import DataError
 from nlbench.sources import Arrays, read
 from nlbench.streams.config import Rotated
 from nlbench.streams.stream import Samples, Stream, standardised
@@ -110,6 +112,8 @@ class RotatedStream(WholeStream):
         config, source = self.spec.stream, self._source
         assert isinstance(config, Rotated)
         self.input_shape = source.input_shape
+        if source.input_shape[0] != 1 or arrays.train_inputs.dtype != np.float32:
+            raise DataError(f"{source.name}: only images of one channel are rotated, got {source.input_shape}.", "Use split.")
         train, test = (torch.from_numpy(each).to(self.device) for each in (arrays.train_inputs, arrays.test_inputs))
 
         def turned(images: Tensor, task: int) -> Tensor:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import gzip
+import io
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -10,8 +13,8 @@ import torchvision
 from small_streams import idx_bytes, made_mnist
 
 from nlbench.errors import DataError
-from nlbench.sources import Source, supply
-from nlbench.sources.idx import FASHION_MNIST, MNIST
+from nlbench.sources import Source, read, supply
+from nlbench.sources.idx import EMNIST_BALANCED, EMNIST_FILES, EMNIST_LETTERS, FASHION_MNIST, KMNIST, MNIST
 
 
 @pytest.fixture
@@ -62,17 +65,17 @@ def test_a_file_with_another_checksum_is_named(packed: bool, tmp_path: Path) -> 
     path = tmp_path / "MNIST/raw" / f"t10k-labels-idx1-ubyte{'.gz' if packed else ''}"
     content = idx_bytes(np.zeros(100))
     path.write_bytes(gzip.compress(content) if packed else content)
-    for read in (source.read, source.verify, source.fetch):
+    for look in (source.read, source.verify, source.fetch):
         with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte.*SHA-256 must be .*got .*nlbench data fetch"):
-            read(tmp_path)
+            look(tmp_path)
 
 
 @pytest.mark.usefixtures("no_network")
 @pytest.mark.parametrize("source", [MNIST, FASHION_MNIST], ids=lambda source: source.name)
 def test_missing_data_without_network_is_one_line_with_both_ways_out(source: Source, tmp_path: Path) -> None:
-    for read in (source.read, source.fetch):
+    for look in (source.read, source.fetch):
         with pytest.raises(DataError) as caught:
-            read(tmp_path)
+            look(tmp_path)
         text = str(caught.value)
         assert "\n" not in text
         assert text.startswith(f"{source.name}: not found in {tmp_path / source.folder}")
@@ -125,3 +128,36 @@ def test_checksums_cover_every_file() -> None:
         changed = replace(source, files={**source.files, next(iter(source.files)): "0" * 64})
         assert changed.checksum != source.checksum
     assert MNIST.checksum != FASHION_MNIST.checksum
+
+
+def placed(source: Source, folder: Path, contents: dict[str, bytes]) -> Source:
+    (folder / source.folder).mkdir(parents=True)
+    for file, content in contents.items():
+        (folder / source.folder / file).write_bytes(content)
+    return replace(source, files={file: sha256(content).hexdigest() for file, content in contents.items()})
+
+
+def test_packed_files_that_are_checked_as_they_are_give_bytes(tmp_path: Path) -> None:
+    images = np.arange(2 * 28 * 28, dtype=np.uint8).reshape(2, 28, 28)
+    parts = [gzip.compress(idx_bytes(part)) for part in (images, np.array([3, 9]), images[::-1], np.array([9, 3]))]
+    arrays = read(placed(KMNIST, tmp_path, dict(zip(KMNIST.files, parts, strict=True))), tmp_path)
+    assert arrays.train_inputs.dtype == np.uint8
+    np.testing.assert_array_equal(arrays.train_inputs[:, 0], images)
+    assert (arrays.train_labels.tolist(), arrays.test_labels.tolist()) == ([3, 9], [9, 3])
+
+
+def test_the_part_of_emnist_is_read_from_the_archive_of_all_and_stands_upright(tmp_path: Path) -> None:
+    images = np.arange(2 * 28 * 28, dtype=np.uint8).reshape(2, 28, 28)
+    packed = io.BytesIO()
+    with ZipFile(packed, "w") as archive:
+        for part, first in (("letters", 1), ("balanced", 0)):
+            arrays = (images + first, np.array([first, 25 + first]), images[:1], np.array([first]))
+            for file, array in zip(EMNIST_FILES, arrays, strict=True):
+                archive.writestr(f"gzip/emnist-{part}-{file}.gz", gzip.compress(idx_bytes(array)))
+    letters = placed(EMNIST_LETTERS, tmp_path, {"gzip.zip": packed.getvalue()})
+    arrays = read(letters, tmp_path)
+    np.testing.assert_array_equal(arrays.train_inputs[:, 0], (images + 1).swapaxes(1, 2))
+    assert arrays.train_labels.tolist() == [0, 25]
+    balanced = read(replace(EMNIST_BALANCED, files=letters.files), tmp_path)
+    np.testing.assert_array_equal(balanced.train_inputs[:, 0], images.swapaxes(1, 2))
+    assert balanced.train_labels.tolist() == [0, 25]
