@@ -55,7 +55,7 @@ from nlbench.runner.keeping import Kept
 from nlbench.streams.stream import Stream
 
 CPU = Machine(device="cpu")
-LONGEST = 5  # seconds
+LONGEST = 5  # seconds of the processor, which another process cannot take
 ODD: tuple[Any, ...] = (
     None,
     0,
@@ -110,7 +110,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after this time")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    signal.signal(signal.SIGALRM, _ring)
+    signal.signal(signal.SIGPROF, _ring)
     with tempfile.TemporaryDirectory() as folder:
         found = fuzz(asked.what, asked.count, asked.seed, Path(folder), asked.seconds)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
@@ -137,7 +137,7 @@ def fuzz(what: str, count: int, seed: int, folder: Path, seconds: float = float(
 
 
 def _judged(what: str, path: Path) -> str:
-    signal.alarm(LONGEST)
+    signal.setitimer(signal.ITIMER_PROF, LONGEST)
     try:
         if what == "toml":
             (checked,) = validate([path])
@@ -158,7 +158,7 @@ def _judged(what: str, path: Path) -> str:
         traceback.print_exc()
         return "traceback"
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
     unclear = text and (path.name not in text or "\x1b" in text or (what != "toml" and "\n" in text))
     if unclear:
         sys.stderr.write(f"unclear: {text!r}\n")
