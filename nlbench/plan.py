@@ -16,6 +16,7 @@ import numpy as np
 from nlbench import catalog, closure
 from nlbench.code import Code, Part, networks
 from nlbench.errors import DataError, NlbenchError, SpecError, UnknownNameError
+from nlbench.escaping import name_fault, printable
 from nlbench.sources import Source
 from nlbench.sources.given import given
 from nlbench.specs import (
@@ -252,6 +253,9 @@ def resolve(
             declared = _presented(declared, learner.passes)
     except SpecError as error:
         raise SpecError([_blamed(problem, overrides) for problem in error.problems]) from None
+    for what, named in (("model", name), ("stream", declared.name)):
+        if rule := name_fault(named):
+            raise NlbenchError(f"{what} {printable(named)!r}: a name {rule}.", "Rename its file.")
     plan = Plan(name, learner, declared, tuple(seeds), precision, notes)
     code = Code.of(plan.parts)
     return replace(plan, code=code, notes=(*notes, *code.remarks))

@@ -64,6 +64,15 @@ def test_passes_of_a_recipe_are_of_the_terms_and_the_command_line_has_the_last_w
     assert made.fingerprint == resolved(str(path), "split-digits", protocol__passes="5").fingerprint
 
 
+@pytest.mark.parametrize("what", ["stream", "model"])
+def test_a_name_that_no_record_may_hold_is_refused_before_anything_runs(what: str, tmp_path: Path) -> None:
+    file = tmp_path / "a\x1b[31m.toml"
+    shutil.copy(catalog.find("stream", "split-digits") if what == "stream" else catalog.find("model", "mlp"), file)
+    names = {"model": "mlp", "stream": "split-digits"} | {what: str(file)}
+    with pytest.raises(NlbenchError, match=rf"{what} 'a\\\\x1b\[31m': a name must have no control character\. Rename its file"):
+        resolve(**names, seeds=[0])
+
+
 def test_a_stream_may_be_a_file(tmp_path: Path) -> None:
     shutil.copy(catalog.find("stream", "split-digits"), tmp_path / "own.toml")
     own = resolved("mlp", str(tmp_path / "own.toml"))

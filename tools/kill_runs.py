@@ -19,6 +19,7 @@ import time
 from collections import Counter
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import nlbench
@@ -46,16 +47,19 @@ def cases() -> list[tuple[str, str]]:
     return [*shipped, *((name, "permuted-digits") for name in PERMUTED), *users]
 
 
-def run(model: str, stream: str, results: Path) -> None:
-    """One run, in a process of its own."""
+def run(model: str, stream: str, results: Path, began: Event) -> None:
+    """One run, in a process of its own, which says when it has measured something."""
     options = {"device": "cpu", "checkpoint_every": EVERY}
-    nlbench.run(model, stream, seeds=SEEDS, results=results, overrides=OVERRIDES, **options)
+    nlbench.run(model, stream, seeds=SEEDS, results=results, overrides=OVERRIDES, listen=lambda row: began.set(), **options)
 
 
 def started(context: BaseContext, model: str, stream: str, results: Path) -> BaseProcess:
-    """Return the process of a run that has begun."""
-    process = context.Process(target=run, args=(model, stream, results))  # type: ignore[attr-defined]
+    """Return the process of a run that has measured its first values, or that has ended."""
+    began = context.Event()
+    process = context.Process(target=run, args=(model, stream, results, began))  # type: ignore[attr-defined]
     process.start()
+    while not began.wait(0.01) and process.exitcode is None:
+        pass
     return process
 
 
@@ -73,8 +77,9 @@ def killed(context: BaseContext, model: str, stream: str, kills: int, draw: rand
     plan = nlbench.resolve(model, stream, seeds=SEEDS, overrides=OVERRIDES)
     with tempfile.TemporaryDirectory() as folder:
         for whole in (Path(folder) / "compiled", Path(folder) / "whole"):
+            process = started(context, model, stream, whole)
             clock = time.perf_counter()
-            started(context, model, stream, whole).join()
+            process.join()
             seconds = time.perf_counter() - clock
         expected = rows(whole)
         while found["kills"] < kills and found["runs"] < 3 * kills:
