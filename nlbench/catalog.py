@@ -57,7 +57,7 @@ LEARNERS: Final = {
     "hope": Extension(
         "nlbench.learners.hope.learner:Hope", "nlbench.learners.hope.config:HopeConfig", keeps="a gram and sums of keys"
     ),
-    "hope-blocks": Extension("nlbench.learners.hope_blocks:HopeBlocks", "nlbench.learners.config:HopeBlocksConfig"),
+    "levels": Extension("nlbench.learners.levels:Levels", "nlbench.learners.config:LevelsConfig"),
     "naive": Extension("nlbench.learners.naive:Naive", "nlbench.learners.config:NaiveConfig"),
     "er": Extension("nlbench.learners.replay.er:Er", "nlbench.learners.replay.config:ErConfig", keeps="samples"),
     "er-ace": Extension("nlbench.learners.replay.er_ace:ErAce", "nlbench.learners.replay.config:ErAceConfig", keeps="samples"),
@@ -199,6 +199,7 @@ NETWORKS: Final = {
     "random-convolution": Extension(
         "nlbench.networks.features:RandomConvolution", "nlbench.networks.config:RandomConvolutionConfig"
     ),
+    "sequence": Extension("nlbench.networks.sequence:Sequence", "nlbench.networks.config:SequenceConfig"),
     "module": Extension("nlbench.networks.module:Module", "nlbench.networks.config:ModuleConfig"),
 }
 

@@ -107,14 +107,15 @@ def _smaller(config: Any) -> dict[str, str]:
     """Return overrides that make a learner small."""
     if config.kind == "mlp":
         return {"learner.hidden": "[32]"}
+    if hasattr(config, "network") and config.network.kind == "sequence":
+        tokens = {} if config.network.context == "stream" else {"learner.network.tokens": "2"}
+        return {"learner.network.periods": "[1, 4, 16]", "learner.network.width": "16", **tokens}
     if hasattr(config, "network"):
         sizes = {"mlp": ("hidden", "[32]"), "convolutional": ("channels", "[4]")}
         key, value = sizes.get(config.network.kind, ("width", "48"))
         return {"learner.network": f'{{kind="{config.network.kind}", {key}={value}}}'}  # whole: its kind may differ elsewhere
     if config.kind == "cms":
-        return {"learner.periods": "[1, 4, 16]", "learner.width": "32", "learner.hidden": "48"}
-    if config.kind == "hope-blocks":
-        return {"learner.periods": "[1, 4, 16]", "learner.width": "16", "learner.tokens": "2"}
+        return {"learner.periods": "[1, 4, 16]", "learner.hidden": "48"}
     if config.kind == "hope":
         return {"learner.width": "45"}
     if config.kind != "projected":

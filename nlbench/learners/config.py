@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from nlbench.learners.optimizer_config import OptimizerConfig, SgdConfig
 from nlbench.networks.config import MlpConfig as MlpNetworkConfig
@@ -50,19 +50,6 @@ class CmsConfig(Closed):
         return self
 
 
-class HopeBlocksConfig(Closed):
-    """HOPE blocks over the parts of one sample, learned by plain gradients: no memory but the weights persists."""
-
-    kind: Literal["hope-blocks"]
-    mixer: Literal["titans", "attention"] = "titans"
-    width: PositiveInt = 64
-    heads: PositiveInt = 4
-    depth: PositiveInt = 1
-    tokens: PositiveInt = 4
-    periods: Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)] = (1, 16, 256)
-    rate: PositiveFloat = 0.1
-
-
 class ChanceConfig(Closed):
     """The most frequent label so far, whatever the input."""
 
@@ -85,3 +72,27 @@ class NaiveConfig(GradientConfig):
     """Plain fine-tuning of any network: nothing is done about forgetting."""
 
     kind: Literal["naive"]
+
+
+class LevelsConfig(GradientConfig):
+    """Every parameter moves once in the period that the network gives it (Behrouz et al. 2025, eq. 71-72); nothing else is done
+    about forgetting."""
+
+    kind: Literal["levels"]
+    optimizers: dict[str, Annotated[OptimizerConfig, Field(discriminator="kind")]] = Field(default_factory=dict)
+    """By period, such as "16": the optimizers of levels that do not take `optimizer`."""
+    reduction: Literal["mean", "sum"] = "mean"
+    """Of the gradients of a period."""
+    scale: Literal["none", "inverse", "root"] = "none"
+    """What multiplies a level's rate: 1, 1 / period or √period. A mean with 1 / period slows a rule that ignores the scale of
+    gradients by the square of the period."""
+    restart: Literal["fomaml", "reptile"] = "fomaml"
+    """How the initial states of a nested memory learn: by the gradients of a level's last period, or by where it got to."""
+
+    @field_validator("optimizers")
+    @classmethod
+    def _named_by_period(cls, optimizers: dict[str, OptimizerConfig]) -> dict[str, OptimizerConfig]:
+        for name in optimizers:
+            if not name.isdecimal() or int(name) < 1:
+                raise ValueError(f"must be named by period, got {name!r}")
+        return optimizers

@@ -36,7 +36,7 @@ class GradientLearner(Learner):
     """
 
     precisions: ClassVar[tuple[str, ...]] = ("float32", "bf16")
-    captured: ClassVar[bool] = True
+    captured: bool = True
     made_anew: ClassVar[tuple[str, ...]] = ("network", "head", "optimizer", "_problem", "_steps")
 
     def __init__(self, config: GradientConfig, problem: Problem) -> None:

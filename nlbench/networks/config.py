@@ -74,6 +74,43 @@ class RandomConvolutionConfig(Closed):
     grid: PositiveInt = 2
 
 
+class SequenceConfig(Closed):
+    """Blocks over tokens: an embedding, then memories or attention followed by a continuum memory, residual (Behrouz et al. 2025,
+    eq. 94-97).
+
+    titans     self-referential Titans and a continuum memory: HOPE
+    attention  causal attention and a continuum memory: Hope-Attention, and with one period a transformer
+    """
+
+    kind: Literal["sequence"]
+    mixer: Literal["titans", "attention"] = "titans"
+    context: Literal["sample", "stream"] = "sample"
+    """Whose tokens follow each other: those of a sample, with memories that start fresh for each; or samples, one token each,
+    with memories that go on along the stream as it is learned and are read at test."""
+    tokens: PositiveInt | None = None
+    """Equal parts that a sample is cut into; None: the rows of an image, the steps of a sequence."""
+    chunk: PositiveInt = 2
+    """Tokens between two states of the memories. The task's gradient reaches what makes keys and rates only through later chunks
+    of a sample, or of a batch."""
+    width: PositiveInt = 64
+    heads: PositiveInt = 4
+    depth: PositiveInt = 1
+    memory: Literal["sequential", "nested", "headwise"] = "sequential"
+    """The continuum memory: a chain, a chain whose levels restart, or heads."""
+    periods: Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)] = (1, 16, 256)
+    """Of its levels, for methods that keep them."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> SequenceConfig:
+        if self.width % self.heads:
+            raise ValueError(f"heads: must divide width {self.width}, got {self.heads}")
+        if self.context == "stream" and (self.mixer == "attention" or self.tokens is not None):
+            raise ValueError('context = "stream" is of mixer "titans", whose state is of one size, and takes samples as tokens')
+        if len(set(self.periods)) != len(self.periods):
+            raise ValueError(f"periods: must differ, as a level is named by its period, got {list(self.periods)}")
+        return self
+
+
 class ModuleConfig(Closed):
     """Any torch.nn.Module, made once a seed by `build`: `./net.py:function`, `package.module:Class`.
 

@@ -5,7 +5,8 @@ Shapes: S seeds, B samples, F features; every parameter and every state tensor h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
 from torch import Tensor
@@ -47,6 +48,12 @@ class Network:
 
     width: int
     """F."""
+
+    periods: Mapping[str, int] = MappingProxyType({})
+    """Steps between two updates of a parameter, by its name, for methods that keep periods; 1 of those not named."""
+
+    restarts: frozenset[str] = frozenset()
+    """The parameters that, by such methods, return to a learned initial state when the next slower period ends."""
 
     def __init__(self, config: Any, problem: Problem) -> None:
         """Check that the network fits the samples; raise `NlbenchError` with the way out where it does not."""
