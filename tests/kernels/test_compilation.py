@@ -28,6 +28,7 @@ def test_a_second_process_compiles_nothing(tmp_path: Path) -> None:
     assert compilations(tmp_path) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ending", "kept"), [("nbi", 0), ("nbc", 200)])
 def test_code_that_was_cut_is_compiled_and_stored_again(tmp_path: Path, ending: str, kept: int) -> None:
     assert compilations(tmp_path) > 0
@@ -37,6 +38,7 @@ def test_code_that_was_cut_is_compiled_and_stored_again(tmp_path: Path, ending: 
     assert compilations(tmp_path) == 0
 
 
+@pytest.mark.slow
 def test_code_that_cannot_be_stored_is_compiled_every_time(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     for _ in range(2):
@@ -64,6 +66,7 @@ print(*sys.modules)
 """
 
 
+@pytest.mark.slow
 def test_stored_code_is_loaded_without_what_only_compiling_needs(tmp_path: Path) -> None:
     command, environment = [sys.executable, "-c", LEARNER], os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
     first, second = (

@@ -74,6 +74,7 @@ def judgements(request: pytest.FixtureRequest) -> dict[str, list[dict]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", INTERPRETED)
 def test_interpreted_kernels_stay_within_what_plain_torch_makes(line: str, judgements: dict[str, list[dict]]) -> None:
     failed = [f"{each['tensor']}: {each['error']:.2e} > {each['allowed']:.2e}" for each in judgements[line] if not each["passed"]]

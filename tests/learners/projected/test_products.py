@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("triton")
 
 
+@pytest.mark.slow
 def test_products_of_parts_follow_whatever_changes_a_memory_or_what_it_protects() -> None:
     program = Path(__file__).with_name("interpreted_projected.py")
     environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(map(str, sys.path))}
