@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,15 @@ def test_a_run_shows_progress_matrix_metrics_costs_and_the_records_path(command:
     assert "bytes per seed parameters 38.4 kB" in done.out
     assert done.out.splitlines()[-1] == f"record  {the_record()}"
     assert "\x1b" not in done.out + done.err  # no colours where there is no terminal
+
+
+def test_a_run_that_is_recorded_starts_no_torch(command: Command) -> None:
+    run(command)
+    argv = ["run", "--model", "mlp", "--stream", "split-digits", "--seeds", "2"]
+    code = f"import sys\nfrom nlbench import cli\nsys.argv[1:] = {argv}\ntry:\n    cli.main()\nfinally:\n    print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "recorded already" in done.stderr + done.stdout
+    assert not {"torch", "numba", "triton", "torchvision", "sklearn"} & set(done.stdout.splitlines()[-1].split())
 
 
 def test_the_same_command_again_says_that_nothing_ran_and_more_seeds_run_alone(command: Command) -> None:
