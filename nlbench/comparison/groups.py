@@ -24,6 +24,7 @@ TESTED: Final = ("average_accuracy", "forgetting")
 SHOWN: Final = ("average_accuracy", "learning_accuracy", "forgetting", "intransigence", "gap_closed")
 _REFERENCES: Final = {"intransigence": ("joint",), "gap_closed": ("naive", "joint")}  # the roles of recipes that each needs
 ALPHA: Final = 0.05
+ROUNDING: Final = 1e-9
 _MEANS: Final[dict[Learned | None, str]] = {
     "at-chance": "what was not learned cannot be forgotten",
     "not-above-chance": "its forgetting may mean nothing",
@@ -366,7 +367,9 @@ def _ranking(values: Mapping[str, Sequence[float]], metric: str, of: Any) -> Ran
 
 
 def _notes(entries: Sequence[Entry], columns: Sequence[str]) -> list[str]:
-    """Return what a reader of the group must know: learners at chance, nulls, unequal seeds, and executions that differ."""
+    """Return what a reader of the group must know: learners at chance, nulls, bounds that are none, unequal seeds, and executions
+    that differ.
+    """
     notes = [f"{e.label} is {WORDS[e.learned]}: {_MEANS[e.learned]}." for e in entries if e.learned in _MEANS]
     for metric in (name for name in columns if name in WITH_CHANCE):
         if silent := [e.label for e in entries if e.estimates[metric].chance is None and e.estimates[metric].n]:
@@ -377,6 +380,12 @@ def _notes(entries: Sequence[Entry], columns: Sequence[str]) -> list[str]:
             if entry.estimates[metric].mean is None:
                 reasons.setdefault(entry.estimates[metric].reason, []).append(entry.label)
         notes += [f"{metric} is null for {', '.join(without)}: {reason}." for reason, without in reasons.items()]
+    gaps = {e.label: e.estimates["gap_closed"].mean for e in entries} if "gap_closed" in columns else {}
+    if beyond := [label for label, gap in gaps.items() if gap is not None and gap > 1 + ROUNDING]:
+        notes.append(
+            f"gap_closed is above 1 for {', '.join(beyond)}: joint training as recorded is no upper bound for them. "
+            "Give it more passes or a better network."
+        )
     if len({entry.record.seeds for entry in entries}) > 1:
         notes.append(
             "seeds differ (" + "; ".join(f"{e.label}: {len(e.record.seeds)}" for e in entries) + "): pairs use common seeds."

@@ -225,6 +225,15 @@ def test_intransigence_and_gap_on_common_seeds(trio: list[Record], tmp_path: Pat
     assert entry([*trio[:2], less], "hope").estimates["gap_closed"].n == 3
 
 
+def test_a_learner_that_beats_joint_training_is_marked(trio: list[Record], tmp_path: Path) -> None:
+    assert not any("above 1" in note for note in compare(trio).groups[0].notes)  # joint itself is at 1
+    weak = learner(tmp_path / "weak", "joint", spread(0.5, 10, 0.002))
+    (note,) = [note for note in compare([*trio[:2], weak]).groups[0].notes if "gap_closed" in note]
+    assert note.startswith("gap_closed is above 1 for hope: joint training as recorded is no upper bound for them.")
+    untold = compare([*trio[:2], weak], metrics=["average_accuracy"]).groups[0].notes
+    assert not any("above 1" in each for each in untold)
+
+
 def test_references_are_told_by_their_roles_and_not_by_their_names(trio: list[Record], tmp_path: Path) -> None:
     hope, joint = trio[1:]
     renamed = [
