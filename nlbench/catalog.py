@@ -115,6 +115,9 @@ LEARNERS: Final = {
         "nlbench.learners.analytic.config:RandumbConfig",
         keeps="sums by class, gram of features",
     ),
+    "pec": Extension(
+        "nlbench.learners.analytic.pec:Pec", "nlbench.learners.analytic.config:PecConfig", keeps="a small network a class"
+    ),
     "chance": Extension("nlbench.learners.chance:Chance", "nlbench.learners.config:ChanceConfig"),
     "owm": Extension(
         "nlbench.learners.projections.owm:Owm", "nlbench.learners.projections.config:OwmConfig", keeps="a projector a layer"

@@ -114,6 +114,8 @@ def _smaller(config: Any) -> dict[str, str]:
         sizes = {"mlp": ("hidden", "[32]"), "convolutional": ("channels", "[4]")}
         key, value = sizes.get(config.network.kind, ("width", "48"))
         return {"learner.network": f'{{kind="{config.network.kind}", {key}={value}}}'}  # whole: its kind may differ elsewhere
+    if config.kind == "pec":
+        return {"learner.teacher_width": "40"}
     if config.kind == "cms":
         return {"learner.periods": "[1, 4, 16]", "learner.hidden": "48"}
     if config.kind == "hope":

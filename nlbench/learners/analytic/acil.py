@@ -1,4 +1,4 @@
-"""Analytic class-incremental learning: ACIL."""
+"""Analytic class-incremental learning (ACIL): ridge regression kept solved by recursive least squares."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from nlbench.networks.config import RandomFourierConfig, RandomReluConfig
 from nlbench.specs.kinds import KindOf
 from nlbench.specs.model import Closed
 
+PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 
@@ -66,3 +67,14 @@ class RandumbConfig(AnalyticConfig):
 
     kind: Literal["randumb"]
     network: Annotated[Closed, KindOf("networks")] = RandomFourierConfig(kind="random-fourier")
+
+
+class PecConfig(Closed):
+    """Prediction error-based classification (Zając et al. 2024)."""
+
+    kind: Literal["pec"]
+    width: PositiveInt = 10
+    """Hidden units of a student."""
+    teacher_width: PositiveInt = 5000
+    outputs: PositiveInt = 99
+    rate: PositiveFloat = 0.01

@@ -1,4 +1,4 @@
-"""The nearest class mean: NCM."""
+"""The nearest class mean (NCM): the class whose features lie nearest on average."""
 
 from __future__ import annotations
 

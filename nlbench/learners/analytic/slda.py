@@ -1,4 +1,4 @@
-"""Streaming linear discriminant analysis: SLDA."""
+"""Streaming linear discriminant analysis (SLDA): the nearest class mean in one covariance that streams along."""
 
 from __future__ import annotations
 

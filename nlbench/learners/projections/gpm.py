@@ -1,4 +1,4 @@
-"""Gradient projection memory: GPM.
+"""Gradient projection memory (GPM): steps across what samples of earlier tasks span, layer by layer.
 
 Source: Saha, Garg & Roy 2021 (arXiv 2103.09762), eq. 4-9; thresholds and samples of their published code of permuted MNIST.
 

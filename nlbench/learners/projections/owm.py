@@ -1,4 +1,4 @@
-"""Orthogonal weight modification: OWM.
+"""Orthogonal weight modification (OWM): steps along what mean inputs of earlier batches leave open.
 
 Source: Zeng, Chen, Cui & Yu 2019 (arXiv 1810.01256; Nature Machine Intelligence), eq. 1-3, in the form of their published code of
 shuffled MNIST: one α for all batches, and a projector that knows the present batch too.
