@@ -29,7 +29,8 @@ def evaluate_stream(learner: Learner, stream: Stream, *, batch: int, presents: s
     """Yield the rows of one run: train on each task in order, evaluate at every boundary and, if the stream asks, within
     tasks.
 
-    With `presents = "cumulative"` the learner is put back to its first state and trained on tasks 1…i before row i. Raises
+    With `presents = "cumulative"` the learner is put back to its first state and trained on tasks 1…i before row i, with
+    `"accumulated"` it goes on with them from where it stands. Raises
     `NotFiniteError` when a loss or a logit is not finite. Evaluation changes nothing in the learner and draws nothing.
     """
     for rows in Meeting(learner, stream, Schedule.of(stream, batch, presents)).steps():
@@ -52,7 +53,7 @@ class Meeting:
         self.position = START
         self.right = torch.zeros(0)  # (S,) samples of the task predicted right before they were learned
         self.seconds = 0.0  # of training, since the last boundary
-        self._initial = copied(learner.state_dict()) if schedule.cumulative else {}
+        self._initial = copied(learner.state_dict()) if schedule.anew else {}
 
     def steps(self) -> Iterator[list[Row]]:
         """Yield what each step from here to the end of the run measures, often nothing: one batch, or as many as are observed

@@ -75,6 +75,7 @@ class Schedule:
     sizes     samples that are presented in tasks 1…T, in each pass: of a cumulative run those of all tasks so far
     evaluate  the evaluation policy at task boundaries
     every     samples between measurements within a task; None: there are none
+    anew      whether a cumulative run starts from the first state before every row
     """
 
     sizes: tuple[int, ...]
@@ -84,13 +85,15 @@ class Schedule:
     every: int | None
     prequential: bool
     cumulative: bool
+    anew: bool
 
     @classmethod
     def of(cls, stream: Stream, batch: int, presents: str) -> Schedule:
-        """Return the schedule of a stream, presented one task after another or, `presents = "cumulative"`, anew from the first
-        task to each. A cumulative run is measured at boundaries only.
+        """Return the schedule of a stream, presented one task after another or, cumulatively, all tasks so far together:
+        `presents = "cumulative"` from the first state each time, `"accumulated"` from where it stands. A cumulative run is
+        measured at boundaries only.
         """
-        protocol, cumulative = stream.spec.protocol, presents == "cumulative"
+        protocol, cumulative = stream.spec.protocol, presents != "sequential"
         sizes = [stream.train_size(task) for task in range(1, stream.n_tasks + 1)]
         return cls(
             sizes=tuple(accumulate(sizes) if cumulative else sizes),
@@ -100,6 +103,7 @@ class Schedule:
             every=None if cumulative else protocol.evaluate_every,
             prequential=protocol.prequential and not cumulative,
             cumulative=cumulative,
+            anew=presents == "cumulative",
         )
 
     @property
@@ -114,8 +118,8 @@ class Schedule:
 
     @property
     def steps_to_last_row(self) -> int:
-        """Batches that a learner has observed when its last row is measured; a cumulative run starts anew for each row."""
-        return self._steps_of(self.n_tasks) if self.cumulative else self.steps
+        """Batches that a learner has observed when its last row is measured."""
+        return self._steps_of(self.n_tasks) if self.anew else self.steps
 
     def seen_before(self, task: int) -> int:
         """Return how many samples are observed before a task, T + 1 being the end; each pass counts."""

@@ -103,7 +103,7 @@ class Kept:
         progress = meeting.progress()
         learner = meeting.learner
         begins = progress.position == Position(progress.position.task)
-        state = {} if meeting.schedule.cumulative and begins else learner.state_dict()
+        state = {} if meeting.schedule.anew and begins else learner.state_dict()
         if missing := left_out(state):
             self._give_up(f"the learner holds what cannot be saved: {'; '.join(missing)}")
             return False

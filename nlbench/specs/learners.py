@@ -19,8 +19,10 @@ class LearnerSpec(Closed):
     name: str
     title: str = ""
     learner: Annotated[Closed, KindOf("learners")]
-    presents: Literal["sequential", "cumulative"] = "sequential"
-    """`cumulative` retrains from the same start on all tasks so far before every row: the joint bound."""
+    presents: Literal["sequential", "cumulative", "accumulated"] = "sequential"
+    """`cumulative` retrains from the same start on all tasks so far before every row: the joint bound; `accumulated` goes on from
+    where it stands.
+    """
     role: Literal["naive", "joint"] | None = None
     """What it stands for where learners are compared: plain fine-tuning, or the joint bound; not part of the identity."""
     batch: PositiveInt | None = None

@@ -173,17 +173,19 @@ def test_prequential_accuracy_is_measured_on_each_batch_before_learning_it() -> 
 # cumulative presentation
 
 
+@pytest.mark.parametrize("presents", ["cumulative", "accumulated"])
 @pytest.mark.parametrize("kind", ["arrays", "permuted"])
-def test_cumulative_retrains_from_the_same_start_on_all_tasks_so_far(kind: str) -> None:
+def test_all_tasks_so_far_are_learned_together_from_the_same_start_or_from_where_it_stands(kind: str, presents: str) -> None:
     if kind == "arrays":
         stream: Stream = running(small_stream(passes=2, evaluate_every=8, prequential=True), [0, 3])
     else:
         stream = declared_stream("permuted", [0, 3], tasks=3, protocol={"batch": 64})
     size, passes = stream.spec.protocol.batch, stream.spec.protocol.passes
-    rows = rows_of(mlp(stream, momentum=0.5), stream, presents="cumulative")
+    rows = rows_of(mlp(stream, momentum=0.5), stream, presents=presents)
+    learner = mlp(stream, momentum=0.5)
     assert {row.metric for row in rows if row.samples_seen is not None or row.metric.startswith("preq")} == set()
     for until in (0, 1, 2, 3):
-        learner = mlp(stream, momentum=0.5)
+        learner = mlp(stream, momentum=0.5) if presents == "cumulative" else learner
         for number in range(passes if until else 0):
             order = torch.stack(
                 [

@@ -36,7 +36,7 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("presents", ["sequential", "cumulative"])
+@pytest.mark.parametrize("presents", ["sequential", "cumulative", "accumulated"])
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("made_for", [partial(mlp, momentum=0.9), voter])
 @torch.no_grad()

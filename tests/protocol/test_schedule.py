@@ -18,7 +18,7 @@ def schedule(
     evaluate: str = "full",
     cumulative: bool = False,
 ) -> Schedule:
-    return Schedule(sizes, batch, passes, evaluate, every, prequential=False, cumulative=cumulative)
+    return Schedule(sizes, batch, passes, evaluate, every, prequential=False, cumulative=cumulative, anew=cumulative)
 
 
 def task_of(made: Schedule, task: int, at_once: int) -> list[Stretch]:
@@ -165,15 +165,16 @@ def test_a_task_that_goes_on_is_not_measured_as_if_it_began() -> None:
 def test_a_schedule_takes_its_facts_from_the_stream() -> None:
     stream = running(small_stream(tasks=small_tasks(3, n_train=[40, 41, 7]), passes=2, evaluate_every=20, prequential=True))
     made = Schedule.of(stream, 8, "sequential")
-    assert made == Schedule((40, 41, 7), 8, 2, "full", 20, prequential=True, cumulative=False)
+    assert made == Schedule((40, 41, 7), 8, 2, "full", 20, prequential=True, cumulative=False, anew=False)
     assert [made.seen_before(task) for task in (1, 2, 3, 4)] == [0, 80, 162, 176]
     made = Schedule.of(stream, 8, "cumulative")
-    assert made == Schedule((40, 81, 88), 8, 2, "full", None, prequential=False, cumulative=True)
+    assert made == Schedule((40, 81, 88), 8, 2, "full", None, prequential=False, cumulative=True, anew=True)
 
 
 def test_the_number_of_batches_is_what_a_learner_observes_before_its_last_row() -> None:
     stream = running(small_stream(tasks=small_tasks(3, n_train=[40, 41, 7]), passes=2))
-    for presents, last in (("sequential", 2 * (5 + 6 + 1)), ("cumulative", 2 * 11)):
+    together = 2 * (5 + 11 + 11)
+    for presents, last in (("sequential", 2 * (5 + 6 + 1)), ("cumulative", 2 * 11), ("accumulated", together)):
         spy = Spy({}, problem_of(stream))
         rows_of(spy, stream, presents=presents)
         made = Schedule.of(stream, 8, presents)

@@ -81,7 +81,8 @@ def test_a_resumed_run_goes_on_with_the_threads_it_began_with(tmp_path: Path) ->
     assert nlbench.run("mlp", "split-digits", seeds=2, results=tmp_path).record.footer.runs[0].threads == 3
 
 
-def test_the_joint_bound_resumes_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", ["joint-one-pass", "accumulated"])
+def test_what_learns_all_tasks_so_far_together_resumes_too(model: str, tmp_path: Path) -> None:
     seen: list[Row] = []
 
     def stop(row: Row) -> None:
@@ -90,9 +91,9 @@ def test_the_joint_bound_resumes_too(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        nlbench.run("joint-one-pass", "split-digits", seeds=2, results=tmp_path / "a", listen=stop)
-    resumed = nlbench.run("joint-one-pass", "split-digits", seeds=2, results=tmp_path / "a")
-    whole = nlbench.run("joint-one-pass", "split-digits", seeds=2, results=tmp_path / "b")
+        nlbench.run(model, "split-digits", seeds=2, results=tmp_path / "a", listen=stop)
+    resumed = nlbench.run(model, "split-digits", seeds=2, results=tmp_path / "a")
+    whole = nlbench.run(model, "split-digits", seeds=2, results=tmp_path / "b")
     assert rows_by_seed(resumed.record) == rows_by_seed(whole.record)
 
 

@@ -134,7 +134,7 @@ def recipe_problems(table: dict[str, Any]) -> list[str]:
         ({"learner": {"kind": "mlp"}, "passes": 0}, "r.toml: passes: must be greater than or equal to 1, got 0"),
         (
             {"learner": {"kind": "mlp"}, "presents": "joint"},
-            "r.toml: presents: must be 'sequential' or 'cumulative', got 'joint'",
+            "r.toml: presents: must be 'sequential', 'cumulative' or 'accumulated', got 'joint'",
         ),
         ({"learner": {"kind": "mlp"}, "lerner": {}}, "r.toml: lerner: is not a known key (did you mean learner?), got {}"),
         ({"learner": 3}, "r.toml: learner and on.<stream> must be tables"),
