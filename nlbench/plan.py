@@ -13,11 +13,11 @@ from typing import Any, Final, TypedDict
 
 import numpy as np
 
-from nlbench import catalog, closure
+from nlbench import catalog, closure, sources
 from nlbench.code import Code, Part, networks
 from nlbench.errors import DataError, NlbenchError, SpecError, UnknownNameError
 from nlbench.escaping import name_fault, printable
-from nlbench.sources import Source
+from nlbench.sources import Source, is_data
 from nlbench.sources.given import given
 from nlbench.specs import (
     Closed,
@@ -31,6 +31,7 @@ from nlbench.specs import (
     stream_spec,
 )
 from nlbench.specs.identity import fingerprint, stream_digest
+from nlbench.specs.reading import Reading
 
 # History of PROTOCOL_VERSION (raise it when the same declaration would be presented, measured or identified differently):
 #   1  the first.
@@ -39,6 +40,9 @@ PROTOCOL_VERSION: Final = 2
 
 PRECISIONS: Final = ("float32", "bf16")
 """Of matrix products. A learner declares which it has."""
+
+FILE_BATCH: Final = 32
+"""Samples in a batch of a stream that is named by its data file alone."""
 
 STREAM_TABLES: Final = ("stream", "protocol")
 RECIPE_TABLES: Final = ("learner", "batch", "presents")
@@ -110,6 +114,8 @@ class DeclaredStream:
     def parts(self) -> list[Part]:
         """The extensions that make it: its kind, and its data set unless that was given in Python."""
         source = getattr(self.spec.stream, "source", None)
+        if isinstance(source, str) and is_data(source):
+            source = "nlbench.sources.files:FileSource"
         cut: list[Part] = [("source", "sources", source)] if isinstance(source, str) else []
         return [("stream", "streams", self.spec.stream.kind), *cut]
 
@@ -272,9 +278,27 @@ def _stream(stream: str | DeclaredStream, overrides: Mapping[str, str]) -> Decla
         table = stream.spec.model_dump(mode="python", exclude_none=True)
         spec = stream_spec(apply_overrides(table, overrides, STREAM_TABLES), f"stream {stream.name}")
         return replace(stream, spec=spec)
+    if is_data(stream):
+        name, table = Path(stream).name.partition(".")[0] or Path(stream).resolve().name, _of_file(stream, overrides)
+        spec = stream_spec(apply_overrides(table, overrides, STREAM_TABLES), f"stream {stream}")
+        return DeclaredStream(name, spec, spec.stream.found)
     path = catalog.find("stream", stream)
     spec = stream_spec(apply_overrides(read_table(path), overrides, STREAM_TABLES), str(path))
     return DeclaredStream(path.stem, spec, spec.stream.found)
+
+
+def _of_file(name: str, overrides: Mapping[str, str]) -> dict[str, Any]:
+    """Return the declaration of a data file that is named as a stream: its own tasks where it says them, otherwise its classes,
+    dealt out to `stream.tasks`.
+    """
+    read = {key: value for key, value in overrides.items() if key.startswith("stream.read.")}
+    reading = apply_overrides({}, read, ("stream",)).get("stream", {}).get("read")
+    source = sources.find(name, None if reading is None else Reading(**reading))
+    own = getattr(source, "n_tasks", 1)
+    if own == 1 and not {"stream.tasks", "stream.sizes"} & set(overrides):
+        raise SpecError([f"{name}: says no tasks: deal out its {source.n_classes} classes with --set stream.tasks=N"])
+    cut: dict[str, Any] = {"kind": "arrays", "tasks": own} if own > 1 else {"kind": "split"}
+    return {"title": Path(name).name, "stream": {**cut, "source": name}, "protocol": {"batch": FILE_BATCH}}
 
 
 def _presented(stream: DeclaredStream, passes: int) -> DeclaredStream:
@@ -289,6 +313,7 @@ def stream_from_arrays(
     *,
     scenario: str = "class-il",
     batch: int = 32,
+    check: Mapping[str, float] | None = None,
     **protocol: object,
 ) -> DeclaredStream:
     """Return a stream of the given tasks, each (train inputs, train labels, test inputs, test labels), in order.
@@ -296,9 +321,9 @@ def stream_from_arrays(
     Inputs are (n, *input_shape), images (n, channels, height, width), as arrays or tensors; they are copied, and used as they
     are, so bytes are refused. Labels are integers that index the logits directly, from 0. A task may also be a dict of
     `train_inputs`, `train_labels`, `test_inputs` and `test_labels`, or (train, test), each (inputs, labels) or a torch Dataset
-    with a length, which is read once. Further keywords are the stream's `[protocol]` values, such as `passes=2` or
-    `evaluate_every=500`. Raises `DataError` where shapes or labels do not fit, `SpecError` where a protocol value breaks its
-    rule.
+    with a length, which is read once. `check` are the gate's margins, such as {"average_accuracy": 0.01}. Further keywords are
+    the stream's `[protocol]` values, such as `passes=2` or `evaluate_every=500`. Raises `DataError` where shapes or labels do
+    not fit, `SpecError` where a value breaks its rule.
     """
     if not re.fullmatch(r"[^./\\\0][^/\\\0]*", name):
         raise DataError(f"stream name: must be usable as part of a file name, got {name!r}.")
@@ -307,6 +332,7 @@ def stream_from_arrays(
         "title": name,
         "stream": {"kind": "arrays", "tasks": len(source.tasks), "scenario": scenario},
         "protocol": {key: _plain(value) for key, value in {"batch": batch, **protocol}.items()},
+        "check": {key: _plain(value) for key, value in (check or {}).items()},
     }
     return DeclaredStream(name, stream_spec(table, f"stream {name}"), source)
 

@@ -209,10 +209,10 @@ def test_a_name_that_cannot_be_part_of_a_file_name_is_refused(name: str) -> None
         stream_from_arrays(name, [(X, Y, X, Y)])
 
 
-def test_a_file_cannot_name_arrays(tmp_path: Path) -> None:
+def test_a_file_that_says_arrays_names_where_they_are(tmp_path: Path) -> None:
     path = tmp_path / "a.toml"
     path.write_text('title = "t"\n[stream]\nkind = "arrays"\ntasks = 2\n[protocol]\nbatch = 8\n')
-    with pytest.raises(SpecError, match=r"are made in Python with nlbench\.stream_from_arrays"):
+    with pytest.raises(SpecError, match=r"stream\.source: is required: \./file with a column of tasks"):
         resolved("mlp", str(path))
 
 

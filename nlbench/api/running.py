@@ -253,7 +253,7 @@ def estimate(plan: Plan, machine: Machine) -> Estimate:
 
 def tune(
     model: str | type,
-    stream: str,
+    stream: str | DeclaredStream,
     space: Mapping[str, Sequence[str]],
     *,
     budget: int = 32,

@@ -5,17 +5,37 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Final, Literal, NamedTuple
 
 from nlbench import catalog
 from nlbench.errors import NlbenchError
 from nlbench.escaping import printable
-from nlbench.plan import RECIPE_TABLES, STREAM_TABLES, Plan, resolve
+from nlbench.plan import FILE_BATCH, RECIPE_TABLES, STREAM_TABLES, DeclaredStream, Plan, resolve
 from nlbench.records import Record, terms
 from nlbench.records.facts import flatten
+from nlbench.sources import Source, is_data
+from nlbench.specs import stream_spec
+from nlbench.specs.kinds import UNRESOLVED
+from nlbench.specs.streams import Protocol
 
 _GROUPS: Final[tuple[catalog.Group, ...]] = ("learners", "networks", "streams", "sources")
 _OPTIONS: Final = "learner.options."  # an external learner's own values: written `learner.<name>` in a recipe
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Recorded(Source):
+    """A data set of which only a record speaks."""
+
+    checksum_said: str
+    title: str = ""
+    kind: Literal["image", "vector", "sequence", "features"] = "vector"
+    input_shape: tuple[int, ...] = ()
+    n_classes: int = 1
+
+    @property
+    def checksum(self) -> str:
+        return self.checksum_said
 
 
 class Rerun(NamedTuple):
@@ -34,12 +54,16 @@ def rerun(record: Record) -> Rerun:
     said = record.footer
     model = said.learner_kind if ":" in said.learner_kind else record.model
     overrides: dict[str, str] = {}
+    named, own = _named(record)
+    stream: str | DeclaredStream = record.stream
 
     def planned() -> Plan:
-        return resolve(model, record.stream, seeds=record.seeds, overrides=overrides, precision=said.precision)
+        return resolve(model, stream, seeds=record.seeds, overrides=overrides, precision=said.precision)
 
     foreign = sorted(_foreign(record))
     try:
+        if named != record.stream and not foreign:
+            stream = _of_file(record)
         if foreign:
             raise NlbenchError(f"{', '.join(map(printable, foreign))} is not the package's own, and a report opens nothing else.")
         then = _settable(terms.stream(said), record.terms, record.evaluation, said.learner_spec)
@@ -50,18 +74,54 @@ def rerun(record: Record) -> Rerun:
         remark = _remark(record, planned())
     except NlbenchError as error:
         remark = f"Not reconstructed from today's declarations: {error}"
-    words = ["nlbench", "run", "--model", model, "--stream", record.stream, "--seeds", seeds_text(record.seeds)]
+    if named != record.stream:
+        remark += f" It runs where {named} lies."
+    words = ["nlbench", "run", "--model", model, "--stream", named, "--seeds", seeds_text(record.seeds)]
     if said.precision != "float32":
         words += ["--precision", said.precision]
-    for key, value in overrides.items():
+    for key, value in (own | overrides).items():
         words += ["--set", f"{key}={value}"]
     return Rerun(shlex.join(words), remark)
+
+
+def _named(record: Record) -> tuple[str, dict[str, str]]:
+    """Return what names the record's stream on the command line, and what must be set beside where that is a data file itself."""
+    said = terms.stream(record.footer).get("stream", {})
+    source = said.get("source")
+    if record.stream in catalog.names("stream") or not (isinstance(source, str) and is_data(source)):
+        return record.stream, {}
+    if record.stream != source.partition(".")[0]:
+        return f"./{record.stream}.toml", {}
+    left_out = {"stream.kind", "stream.source", *(["stream.tasks"] if said.get("kind") == "arrays" else [])}
+    protocol = _presented(record)
+    usual = Protocol(batch=FILE_BATCH).model_dump(mode="json")
+    stream = {key: value for key, value in flatten({"stream": said}).items() if key not in left_out}
+    stream |= {f"protocol.{key}": value for key, value in protocol.items() if usual.get(key) != value}
+    return f"./{source}", _overrides({}, stream)
+
+
+def _presented(record: Record) -> dict[str, Any]:
+    """Return the values of `[protocol]` that the record says."""
+    space = terms.stream(record.footer).get("output_space")
+    usual = {"task-il": "task"}.get(record.scenario, "all")
+    said = {**record.terms, **record.evaluation, **({} if space == usual else {"output_space": space})}
+    return {key: value for key, value in said.items() if value is not None}
+
+
+def _of_file(record: Record) -> DeclaredStream:
+    """Return the record's stream as it says of itself: the data file that it is cut from is not opened."""
+    said = {key: value for key, value in terms.stream(record.footer)["stream"].items() if value is not None}
+    table = {"title": record.stream, "stream": said, "protocol": _presented(record)}
+    spec = stream_spec(table, f"stream {record.stream}", UNRESOLVED)
+    (name,) = record.footer.data
+    return DeclaredStream(record.stream, spec, Recorded(name=name, checksum_said=record.footer.data[name]))
 
 
 def _foreign(record: Record) -> set[str]:
     """Return what a record names that is none of the package's own recipes, streams and extensions."""
     said = record.footer
-    named = {record.model} - set(catalog.names("model")) | {record.stream} - set(catalog.names("stream"))
+    known = {*catalog.names("stream"), *([record.stream] if _named(record)[0] != record.stream else [])}
+    named = {record.model} - set(catalog.names("model")) | {record.stream} - known
     registered = {name for group in _GROUPS for name in catalog.registered(group) if not catalog.built_in(group, name)}
     return named | {text for text in _texts([said.learner_spec, said.stream_spec]) if ":" in text or text in registered}
 

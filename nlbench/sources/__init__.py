@@ -1,18 +1,56 @@
 """Sources: data sets as objects that know their files, checksums, origin and how they are read. Imports no torch, and neither
 torchvision nor scikit-learn.
 
-A source of one's own is an object of a subclass of `Source` that defines `read`; a stream's `source = "./file.py:NAME"` names it.
+A source of one's own is a data file, `source = "./file.parquet"`; a function that returns arrays, `"./file.py:function"`; or an
+object of a subclass of `Source` that defines `read`, `"./file.py:NAME"`.
 """
 
 from __future__ import annotations
 
+from inspect import isfunction
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
 from nlbench import catalog
+from nlbench.errors import Blamed, DataError
+from nlbench.sources.given import given
 from nlbench.sources.source import Arrays, Source, folders, read, read_ahead
 
-
-def find(name: str) -> Source:
-    """Return a data set: ours, a registered one, or the object that `./file.py:NAME` or `package.module:NAME` names."""
-    return catalog.extension("sources", name, lambda value: isinstance(value, Source), "a nlbench.sources.Source")
+if TYPE_CHECKING:
+    from nlbench.specs.reading import Reading
 
 
-__all__ = ["Arrays", "Source", "find", "folders", "read", "read_ahead"]
+def find(name: str, reading: Reading | None = None) -> Source:
+    """Return a data set: ours, a registered one, a data file or folder, or what `./file.py:NAME` or `package.module:NAME` names,
+    which is a `Source`, or a function that returns one task, or a list of them, as `nlbench.stream_from_arrays` takes them.
+
+    `reading` says how a file is read. Raises `DataError` for a file that cannot be.
+    """
+    if is_data(name):
+        from nlbench.sources.files import opened  # pyarrow, which no other source needs
+
+        return opened(name, reading)
+    if reading is not None:
+        raise DataError(f"{name}: is no file, so that [stream.read] says nothing of it.", "Leave that table out.")
+    found = catalog.extension("sources", name, _fits, "a nlbench.sources.Source, or a function that returns arrays")
+    if isinstance(found, Source):
+        return found
+    with Blamed(name):
+        made = found()
+    return given(name, made if isinstance(made, list) else [made])
+
+
+def _fits(value: object) -> bool:
+    return isinstance(value, Source) or isfunction(value)
+
+
+def is_data(name: str) -> bool:
+    """Return whether a name is that of a data file, or of a folder of some."""
+    path = Path(name)
+    return ":" not in path.name and path.suffix not in (".py", ".toml") and (path.suffix.lower() in ENDS or "/" in name)
+
+
+ENDS: Final = (".npz", ".parquet", ".csv", ".jsonl")
+
+
+__all__ = ["Arrays", "Source", "find", "folders", "is_data", "read", "read_ahead"]

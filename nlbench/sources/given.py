@@ -29,6 +29,15 @@ class Given(Source):
 
     tasks: tuple[TaskArrays, ...]
 
+    @property
+    def n_tasks(self) -> int:
+        """How many tasks there are."""
+        return len(self.tasks)
+
+    def given(self, data: object = None) -> Given:
+        """Return itself, as a file's tasks are asked for."""
+        return self
+
     @cached_property
     def checksum(self) -> str:
         """A digest of every array, its shape and its place."""

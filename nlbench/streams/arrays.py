@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from nlbench.sources.files import FileSource
 from nlbench.sources.given import Given
 from nlbench.streams.stream import Samples, Stream
 
@@ -21,8 +22,8 @@ class ArrayStream(Stream):
 
     def __init__(self, declared: DeclaredStream, seeds: Sequence[int], device: torch.device, data: Path | None = None) -> None:
         super().__init__(declared, seeds, device)
-        source = declared.source
-        assert isinstance(source, Given)
+        assert isinstance(declared.source, Given | FileSource)
+        source = declared.source.given(data)
         self.input_shape, self.n_classes = source.input_shape, source.n_classes
         self._tasks = [tuple(torch.from_numpy(array).to(device) for array in task) for task in source.tasks]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, PrivateAttr, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
@@ -12,33 +13,48 @@ from nlbench.errors import SpecError
 from nlbench.sources import Source
 from nlbench.specs.kinds import unresolved
 from nlbench.specs.problems import near
+from nlbench.specs.reading import Reading
 from nlbench.specs.streams import Scenario, StreamConfig
 
 
 def _known(name: str) -> str:
     names = catalog.extensions("sources")
-    if ":" in name or name in names:
+    if ":" in name or name in names or sources.is_data(name):
         return name
-    rule = f"must be one of {', '.join(sorted(names))}, or package.module:NAME{near(name, names)}"
+    rule = f"must be one of {', '.join(sorted(names))}, ./file, or package.module:NAME{near(name, names)}"
     raise PydanticCustomError("source_unknown", "{rule}", {"rule": rule})
 
 
 class SourceConfig(StreamConfig):
     """A stream cut from one data set."""
 
+    optional: ClassVar[tuple[str, ...]] = (*StreamConfig.optional, "read")
+
     source: Annotated[str, AfterValidator(_known)]
+    read: Reading | None = None
     _found: Source | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _find(self, info: ValidationInfo) -> Self:
+        if self.source is None:  # arrays given in Python
+            return self
         if catalog.built_in("sources", self.source) or not unresolved(info):
-            self._found = sources.find(self.source)
+            self._found = sources.find(self.source, self.read)
         return self
+
+    def identity(self) -> dict[str, Any]:
+        """Return what it says, a file without its folder: its contents identify it, wherever it lies."""
+        said = super().identity()
+        if self.source is not None and sources.is_data(self.source):
+            said["source"] = Path(self.source).name
+        if said.get("read", {}).get("test"):
+            said["read"] = {**said["read"], "test": Path(said["read"]["test"]).name}
+        return said
 
     @property
     def found(self) -> Source:
         """The data set itself."""
-        return sources.find(self.source) if self._found is None else self._found
+        return sources.find(self.source, self.read) if self._found is None else self._found
 
 
 class Split(SourceConfig):
@@ -100,12 +116,23 @@ class Relabelled(SourceConfig):
         return self.scenario == "domain-il" and self.different > 1
 
 
-class Arrays(StreamConfig):
-    """Tasks given as arrays through the Python interface."""
+class Arrays(SourceConfig):
+    """Tasks as they are given: by a file that says each row's task, by a function, or in Python."""
+
+    optional: ClassVar[tuple[str, ...]] = (*SourceConfig.optional, "source")
 
     kind: Literal["arrays"]
+    source: Annotated[str, AfterValidator(_known)] | None = None  # type: ignore[assignment]
+
+    @model_validator(mode="after")
+    def _all_tasks(self) -> Arrays:
+        there = getattr(self._found, "n_tasks", self.tasks)
+        if there != self.different:
+            raise ValueError(f"tasks: must be the {there} of {self.source}, got {self.different}")
+        return self
 
     @property
     def found(self) -> Source:
-        """No declaration names arrays: they are what `nlbench.stream_from_arrays` was given."""
-        raise SpecError(['stream.kind: "arrays" streams are made in Python with nlbench.stream_from_arrays'])
+        if self.source is None:
+            raise SpecError(["stream.source: is required: ./file with a column of tasks, or ./file.py:function"])
+        return super().found

@@ -1,0 +1,237 @@
+"""Data files of one's own as sources: what a stream's `source = "./file"` names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import file_digest
+from itertools import chain
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlbench.errors import DataError
+from nlbench.sources import formats
+from nlbench.sources.formats import Opened
+from nlbench.sources.given import MOST_CLASSES, Given, TaskArrays
+from nlbench.sources.source import Arrays, Source, held_out
+from nlbench.specs.reading import Reading
+
+FORMATS: Final[dict[str, Callable[[Path, Reading], Opened]]] = {
+    ".npz": formats.arrays,
+    ".npy": formats.arrays,
+    ".parquet": formats.parquet,
+    ".csv": formats.csv,
+    ".jsonl": formats.lines,
+    ".arrow": formats.arrow,
+    ".png": formats.images,
+}
+"""Of a file by its name's end; of a folder by that of its files."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FileSource(Source):
+    """A data file that has been looked at: labels are numbered in their order, and a sample is what a row holds beside them."""
+
+    paths: tuple[Path, ...]
+    stamps: tuple[tuple[int, int], ...]
+    reading: Reading
+    opened: tuple[Opened, ...]
+    labels: NDArray[np.int64]
+    tasks: NDArray[np.int64] | None
+    """The number of each row's task, from 1, where the file says it."""
+    test: NDArray[np.bool_]
+
+    @property
+    def n_tasks(self) -> int:
+        """How many tasks the file says; 1 if it says none."""
+        return 1 if self.tasks is None else int(self.tasks.max())
+
+    def read(self, data: Path | None = None) -> Arrays:
+        if _stamps(self.paths) != self.stamps:
+            raise DataError(f"{self.paths[0]}: has changed since the run was planned.", "Run it again.")
+        if mapped := self._mapped():
+            return mapped
+        shape, test = self.input_shape, self.test
+        parts = {True: np.empty((test.sum(), *shape), np.float32), False: np.empty((len(test) - test.sum(), *shape), np.float32)}
+        filled, first = {True: 0, False: 0}, 0
+        for block in self._blocks():
+            chosen = test[first : first + len(block)]
+            first += len(block)
+            for part, rows in ((True, chosen), (False, ~chosen)):
+                count = int(rows.sum())
+                parts[part][filled[part] : filled[part] + count] = block[rows]
+                filled[part] += count
+        for each in parts.values():
+            if not np.isfinite(each.sum(dtype=np.float64)):
+                raise DataError(f"{self.paths[0]}: numbers must be finite.", "Fill what is missing, or leave those rows out.")
+        _standardise(parts[False], parts[True], self._standard())
+        return Arrays(parts[False], self.labels[~test], parts[True], self.labels[test])
+
+    def given(self, data: Path | None = None) -> Given:
+        """Return the tasks that the file says. Raises `DataError` if it says none, or leaves one without samples."""
+        if self.tasks is None:
+            raise DataError(
+                f"{self.paths[0]}: says no tasks.", "Name their column as [stream.read] tasks, or cut it as kind split."
+            )
+        arrays, train, test = self.read(data), self.tasks[~self.test], self.tasks[self.test]
+        parts: list[TaskArrays] = []
+        for task in range(1, self.n_tasks + 1):
+            own, judged = train == task, test == task
+            if not own.any() or not judged.any():
+                raise DataError(f"{self.paths[0]}: task {task} must have training and test samples.")
+            parts.append(
+                (arrays.train_inputs[own], arrays.train_labels[own], arrays.test_inputs[judged], arrays.test_labels[judged])
+            )
+        return Given(
+            name=self.name,
+            title=self.title,
+            kind=self.kind,
+            input_shape=self.input_shape,
+            n_classes=self.n_classes,
+            tasks=tuple(parts),
+        )
+
+    def locate(self, data: Path | None = None) -> dict[str, Path]:
+        return {path.name: path for path in self.paths}
+
+    def verify(self, data: Path | None = None) -> dict[str, Path]:
+        return self.locate(data)
+
+    def _standard(self) -> str:
+        return self.reading.standardise or ("all" if self.kind == "image" else "each")
+
+    def _mapped(self) -> Arrays | None:
+        """Return views of a folder's .npy files where nothing has to be done to them: they may exceed the memory."""
+        names = ("train_inputs", "test_inputs")
+        files = [self.paths[0] / f"{name}.npy" for name in names]
+        if self._standard() != "none" or not all(file.is_file() for file in files):
+            return None
+        train, test = (np.load(file, mmap_mode="c") for file in files)
+        if train.dtype != np.float32 or train.shape[1:] != self.input_shape:
+            return None
+        return Arrays(train, self.labels[~self.test], test, self.labels[self.test])
+
+    def _blocks(self) -> Iterator[NDArray[Any]]:
+        for block in chain.from_iterable(each.blocks() for each in self.opened):
+            if block.shape[1:] != self.opened[0].shape:
+                raise DataError(f"{self.paths[0]}: rows must have one shape, got {self.opened[0].shape} and {block.shape[1:]}.")
+            shown = _laid_out(block, self.reading, self.kind == "image")
+            yield np.multiply(shown, np.float32(1 / 255), dtype=np.float32) if block.dtype == np.uint8 else shown
+
+
+def opened(name: str, reading: Reading | None) -> FileSource:
+    """Return a data file as a source: its labels read, its bytes hashed, its samples not yet read. Raises `DataError`."""
+    reading = reading or Reading()
+    paths = (Path(name), *([Path(reading.test)] if reading.test else []))
+    for path in paths:
+        if not path.exists():
+            raise DataError(f"{path}: there is no such file.", "`nlbench list extensions` shows the data sets that have a name.")
+    return _opened(paths, reading, _stamps(paths))
+
+
+@lru_cache(maxsize=8)
+def _opened(paths: tuple[Path, ...], reading: Reading, stamps: tuple[tuple[int, int], ...]) -> FileSource:
+    found = tuple(_format(path)(path, reading) for path in paths)
+    if len({each.shape for each in found}) > 1:
+        raise DataError(f"{paths[1]}: rows must be like those of {paths[0]}, got {found[1].shape} and {found[0].shape}.")
+    labels = _numbered(paths[0], np.concatenate([each.labels for each in found]))
+    said = [each.tasks for each in found]
+    known = [tasks for tasks in said if tasks is not None]
+    tasks = 1 + _numbered(paths[0], np.concatenate(known)) if len(known) == len(said) else None
+    name = paths[0].name.partition(".")[0] or paths[0].resolve().name
+    if len(paths) == 2:
+        test = np.arange(len(labels)) >= len(found[0].labels)
+    else:
+        said_test = found[0].test
+        test = held_out("file", labels) if said_test is None else said_test
+    if not test.any() or test.all():
+        raise DataError(f"{paths[0]}: needs training and test samples, got {np.sum(~test)} and {np.sum(test)}.")
+    first = found[0]
+    return FileSource(
+        name=name,
+        title=f"{name}: {np.sum(~test):,} + {np.sum(test):,} samples of a file",
+        kind=first.kind,
+        input_shape=_laid_out(np.empty((0, *first.shape)), reading, first.kind == "image").shape[1:],
+        n_classes=int(labels.max()) + 1,
+        files={file.relative_to(path.parent).as_posix(): _hash(file) for path in paths for file in _files(path)},
+        paths=paths,
+        stamps=stamps,
+        reading=reading,
+        opened=found,
+        labels=labels,
+        tasks=tasks,
+        test=test,
+    )
+
+
+def _format(path: Path) -> Callable[[Path, Reading], Opened]:
+    if path.is_file():
+        suffix = path.suffix.lower()
+    else:
+        ends = {file.suffix.lower() for file in _files(path)}
+        suffix = ".png" if ends & formats.IMAGES else next((end for end in (".npy", ".arrow") if end in ends), "")
+    if suffix not in FORMATS or (suffix == ".npy" and path.is_file()):
+        known = "a file .npz, .parquet, .csv or .jsonl, or a folder of images, of .npy or of .arrow files"
+        raise DataError(f"{path}: must be {known}.", "A function that returns arrays is named as ./file.py:function.")
+    return FORMATS[suffix]
+
+
+def _numbered(path: Path, values: NDArray[Any]) -> NDArray[np.int64]:
+    """Return (N,): the place of each value among those there are, in order."""
+    if values.dtype.kind == "f":
+        if not (np.isfinite(values).all() and (values == np.rint(values)).all()):
+            raise DataError(f"{path}: labels must be whole numbers or words, got {values.dtype}.")
+        values = values.astype(np.int64)
+    if values.dtype == object and any(value is None for value in values):
+        raise DataError(f"{path}: a row has no label.")
+    known, numbers = np.unique(values, return_inverse=True)
+    if len(known) > MOST_CLASSES:
+        raise DataError(f"{path}: must have at most {MOST_CLASSES} different labels, got {len(known)}.")
+    return numbers.reshape(-1).astype(np.int64)
+
+
+def _laid_out(block: NDArray[Any], reading: Reading, image: bool) -> NDArray[Any]:
+    """Return images (m, channels, height, width); all else as it is."""
+    if not image:
+        return block
+    if block.ndim == 3:
+        return block[:, None]
+    last = reading.layout == "NHWC" or block.shape[-1] == 3 != block.shape[1]
+    return np.moveaxis(block, -1, 1) if last else block
+
+
+def _standardise(train: NDArray[np.float32], test: NDArray[np.float32], how: str) -> None:
+    """Standardise both in place with the training set's mean and deviation; what never varies is left at 0."""
+    if how == "none":
+        return
+    axes = tuple(range(train.ndim)) if how == "all" else (0, *range(2, train.ndim)) if train.ndim == 4 else (0,)
+    mean = train.mean(axes, dtype=np.float64, keepdims=True)
+    square = sum(np.square(part - mean).sum(axes, keepdims=True) for part in _chunks(train))
+    deviation = np.sqrt(square / (train.size / mean.size))
+    deviation[deviation == 0] = 1.0
+    for part in (*_chunks(train), *_chunks(test)):
+        np.subtract(part, mean, out=part, casting="same_kind")
+        np.divide(part, deviation, out=part, casting="same_kind")
+
+
+def _chunks(values: NDArray[np.float32]) -> Iterable[NDArray[np.float32]]:
+    return (values[first : first + formats.BLOCK] for first in range(0, len(values), formats.BLOCK))
+
+
+def _files(path: Path) -> list[Path]:
+    return [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def _stamps(paths: Iterable[Path]) -> tuple[tuple[int, int], ...]:
+    """Return when each file was last written, and its size: by these a change is seen."""
+    found = [file.stat() for path in paths for file in _files(path)]
+    return tuple((each.st_mtime_ns, each.st_size) for each in found)

@@ -1,0 +1,152 @@
+"""Each format gives the rows, labels, tasks and test set that were written."""
+
+from __future__ import annotations
+
+import json
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from nlbench.errors import DataError
+from nlbench.sources import formats
+from nlbench.sources.formats import Opened
+from nlbench.specs.reading import Reading
+
+N = 9000  # more than two blocks
+INPUTS = np.random.Generator(np.random.Philox(1)).standard_normal((N, 3)).astype(np.float32)
+LABELS, TASKS = np.arange(N) % 4, np.arange(N) // 3000
+PLAIN = Reading()
+
+
+def rows(opened: Opened) -> np.ndarray:
+    return np.concatenate(list(opened.blocks()))
+
+
+def table(**more: object) -> pa.Table:
+    columns = {f"x{i}": INPUTS[:, i] for i in range(3)}
+    return pa.table({**columns, "label": LABELS, "task": TASKS, **more})
+
+
+def held(opened: Opened, *, tasks: bool = True) -> None:
+    assert np.allclose(rows(opened), INPUTS, atol=1e-6)
+    assert opened.labels.tolist() == LABELS.tolist()
+    assert opened.shape == (3,)
+    assert (opened.tasks is not None) == tasks
+    if tasks:
+        assert np.asarray(opened.tasks).tolist() == TASKS.tolist()
+
+
+def test_parquet_of_columns_and_of_lists(tmp_path: Path) -> None:
+    split = np.where(np.arange(N) % 5 == 0, "test", "train")
+    pq.write_table(table(split=split), tmp_path / "a.parquet", row_group_size=2000)
+    opened = formats.parquet(tmp_path / "a.parquet", PLAIN)
+    held(opened)
+    assert opened.test is not None
+    assert opened.test.tolist() == (split == "test").tolist()
+    for number, kind in enumerate((pa.FixedSizeListArray.from_arrays(pa.array(INPUTS.ravel()), 3), pa.array(INPUTS.tolist()))):
+        file = tmp_path / f"lists{number}.parquet"
+        pq.write_table(pa.table({"features": kind, "y": LABELS}), file)
+        held(formats.parquet(file, Reading(labels="y")), tasks=False)
+
+
+def test_csv_and_lines_of_json(tmp_path: Path) -> None:
+    lines = [",".join(table().schema.names), *(",".join(map(str, row.values())) for row in table().to_pylist())]
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    held(formats.csv(tmp_path / "a.csv", PLAIN))
+    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps(row) for row in table().to_pylist()) + "\n\n")
+    held(formats.lines(tmp_path / "a.jsonl", PLAIN))
+
+
+def test_texts_are_hashed_words_of_unit_length(tmp_path: Path) -> None:
+    texts = ["a red fox", "a red fox", "two grey geese"]
+    rows_of_text = [{"text": text, "label": word} for text, word in zip(texts, "xyx", strict=True)]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows_of_text)))
+    opened = formats.lines(tmp_path / "a.jsonl", Reading(features=64))
+    found = rows(opened)
+    assert (opened.kind, found.shape) == ("features", (3, 64))
+    assert np.allclose(np.linalg.norm(found, axis=1), 1)
+    assert np.array_equal(found[0], found[1])
+    assert not np.array_equal(found[0], found[2])
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_arrays_with_their_test_set_or_with_tasks(folder: bool, tmp_path: Path) -> None:
+    images = (255 * np.random.Generator(np.random.Philox(2)).random((30, 4, 5, 3))).astype(np.uint8)
+    parts = {"train_inputs": images[:20], "test_inputs": images[20:], "train_labels": np.arange(20), "test_labels": np.arange(10)}
+    place = tmp_path / "a"
+    if folder:
+        place.mkdir()
+        for name, array in parts.items():
+            np.save(place / f"{name}.npy", array)
+    else:
+        place = tmp_path / "a.npz"
+        np.savez(place, **parts)
+    opened = formats.arrays(place, PLAIN)
+    assert np.array_equal(rows(opened), images)
+    assert opened.kind == "image"
+    assert opened.test is not None
+    assert opened.test.tolist() == [False] * 20 + [True] * 10
+    np.savez(tmp_path / "b.npz", inputs=INPUTS, labels=LABELS, tasks=TASKS)
+    held(formats.arrays(tmp_path / "b.npz", PLAIN))
+    np.savez(tmp_path / "c.npz", x=INPUTS)
+    with pytest.raises(DataError, match=r"must hold train_inputs, .* got x"):
+        formats.arrays(tmp_path / "c.npz", PLAIN)
+
+
+def picture(value: int, size: tuple[int, int] = (6, 5)) -> Image.Image:
+    return Image.fromarray(np.full((*size, 3), value, np.uint8))
+
+
+def test_a_folder_of_images_a_class_with_its_test_set(tmp_path: Path) -> None:
+    for part, values in (("train", (10, 20)), ("test", (30, 40))):
+        for label, value in zip(("cat", "dog"), values, strict=True):
+            (tmp_path / part / label).mkdir(parents=True)
+            picture(value).save(tmp_path / part / label / "1.png")
+    opened = formats.images(tmp_path, PLAIN)
+    assert opened.labels.tolist() == ["cat", "dog", "cat", "dog"]
+    assert opened.test is not None
+    assert opened.test.tolist() == [False, False, True, True]
+    assert rows(opened)[:, 0, 0, 0].tolist() == [10, 20, 30, 40]
+    picture(50, (7, 7)).save(tmp_path / "test" / "cat" / "2.png")
+    with pytest.raises(DataError, match=r"images must be of one size.*\[stream\.read\] size"):
+        rows(formats.images(tmp_path, PLAIN))
+    assert rows(formats.images(tmp_path, Reading(size=4))).shape == (5, 4, 4, 3)
+
+
+def test_a_data_set_of_hugging_face_saved_to_disk(tmp_path: Path) -> None:
+    def encoded(value: int) -> bytes:
+        content = BytesIO()
+        picture(value).save(content, "png")
+        return content.getvalue()
+
+    for part, values in (("train", (1, 2, 3)), ("test", (4,))):
+        (tmp_path / part).mkdir()
+        held = pa.table({"image": [{"bytes": encoded(value), "path": None} for value in values], "label": list(values)})
+        with (
+            pa.OSFile(str(tmp_path / part / "data-00000-of-00001.arrow"), "wb") as file,
+            pa.ipc.new_stream(file, held.schema) as out,
+        ):
+            out.write_table(held)
+        (tmp_path / part / "state.json").write_text("{}")
+    (tmp_path / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
+    opened = formats.arrow(tmp_path, PLAIN)
+    assert opened.labels.tolist() == [1, 2, 3, 4]
+    assert opened.test is not None
+    assert opened.test.tolist() == [False, False, False, True]
+    assert rows(opened)[:, 0, 0, 0].tolist() == [1, 2, 3, 4]
+
+
+def test_what_is_no_number_and_what_has_no_label_is_named(tmp_path: Path) -> None:
+    pq.write_table(table(word=["a"] * N), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="column 'word' must be numbers, or lists of one length, got string"):
+        formats.parquet(tmp_path / "a.parquet", PLAIN)
+    with pytest.raises(DataError, match=r"has no column 'class', but x0, x1.*\[stream\.read\] labels"):
+        formats.parquet(tmp_path / "a.parquet", Reading(labels="class"))
+    (tmp_path / "a.jsonl").write_text('{"label": 1}\n{no')
+    with pytest.raises(DataError, match="line 2: is not JSON"):
+        formats.lines(tmp_path / "a.jsonl", PLAIN)
