@@ -11,6 +11,7 @@ from nlbench import catalog
 from nlbench.errors import NlbenchError, SpecError
 from nlbench.specs import apply_overrides, learner_spec, read_table, stream_spec, validate_file
 from nlbench.specs.loading import listed, toml_value
+from nlbench.specs.problems import near
 
 
 def stream_table(**changes: Any) -> dict[str, Any]:
@@ -43,7 +44,7 @@ def stream_problems(**changes: Any) -> list[str]:
         (
             {"stream__source": "mnits"},
             f"s.toml: stream.source: must be one of {', '.join(sorted(catalog.SOURCES))}, ./file, or package.module:NAME"
-            " (did you mean mnist or mnist1d?), got 'mnits'",
+            f"{near('mnits', list(catalog.SOURCES))}, got 'mnits'",
         ),
         ({"stream__tasks": 3}, "s.toml: stream.tasks: must divide the 10 classes of digits, got 3"),
         ({"check__forgetting": float("inf")}, "s.toml: check.forgetting: must be a finite number, got inf"),
