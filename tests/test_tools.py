@@ -77,3 +77,23 @@ def test_broken_files_are_read_or_refused_in_one_line(what, count, tmp_path):
     assert found.keys() <= {"read", "refused"}
     assert found["refused"] > count / 2
     assert sum(found.values()) == count
+
+
+def test_the_page_of_data_sets_is_what_the_catalog_says():
+    make_data_page = tool("make_data_page")
+    assert make_data_page.table() in make_data_page.PAGE.read_text(encoding="utf-8"), "python tools/make_data_page.py"
+
+
+def test_a_line_is_found_where_there_is_one():
+    """Ridge over random features tells classes apart that lie on a line, and chooses its ridge without the test set."""
+    import numpy as np
+
+    ceilings = tool("measure_ceilings")
+    rng = np.random.Generator(np.random.Philox(3))
+    inputs = rng.standard_normal((300, 4)).astype(np.float32)
+    labels = (inputs[:, 0] > 0).astype(np.int64)
+    for modality in ("tables", "text"):
+        x = ceilings.features(inputs, modality)
+        weights = ceilings.fitted(x[:200], labels[:200], 0.1)
+        assert x.shape == (300, ceilings.WIDTH)
+        assert ((x[200:] @ weights).argmax(1) == labels[200:]).mean() > 0.85

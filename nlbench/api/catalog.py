@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from nlbench import catalog, metrics, specs
+from nlbench import catalog, metrics, sources, specs
 from nlbench.errors import UnknownNameError
 
 if TYPE_CHECKING:
@@ -59,7 +59,12 @@ def _titles(kind: catalog.Kind) -> dict[str, str]:
 
 
 def _title(table: Mapping[str, Any]) -> str:
-    """Return the title of a stream, or that of a recipe with what its learner needs and keeps."""
+    """Return the title of a stream with its data set and what that is about, or that of a recipe with what its learner needs and
+    keeps.
+    """
+    source = table.get("stream", {}).get("source")
+    if isinstance(source, str) and catalog.built_in("sources", source):
+        return f"{table.get('title', '')} ({sources.find(source).modality}: {source})"
     title, needs, keeps = str(table.get("title", "")), ", ".join(needed(table)), catalog.keeps(_learner(table))
     said = "; ".join([*([f"needs {needs}"] if needs else []), *([f"keeps {keeps}"] if keeps else [])])
     return f"{title} ({said})" if said else title

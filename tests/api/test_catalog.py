@@ -27,6 +27,12 @@ def test_only_what_is_asked_for_is_listed(tmp_path: Path) -> None:
     assert streams.streams["split-digits"]
 
 
+def test_streams_say_what_they_are_cut_from_and_what_that_is_about() -> None:
+    streams = api.listing("streams").streams
+    assert streams["split-letters"].endswith("(tables: letters)")
+    assert streams["split-r8"].endswith("(text: r8)")
+
+
 def test_models_say_what_their_learner_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "needs" not in api.listing("models").models["mlp"]
     row = catalog.LEARNERS["mlp"]._replace(needs=("boundaries",), keeps="samples")

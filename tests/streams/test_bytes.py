@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,10 @@ from nlbench.errors import DataError
 from nlbench.plan import DeclaredStream, resolve
 from nlbench.sources.cifar import CIFAR100, Cifar
 from nlbench.specs import stream_spec
+from nlbench.streams.augmentation import augmentation
 from nlbench.streams.building import build
-from nlbench.streams.stream import Stream
+from nlbench.streams.scaling import by_channel
+from nlbench.streams.stream import Samples, Stream
 
 SEEDS = (0, 3)
 
@@ -114,3 +117,23 @@ def test_how_images_are_changed_is_a_term_of_a_run_and_no_part_of_its_stream() -
     assert plain.fingerprint != changed.fingerprint
     assert "augment" not in plain.describe()["terms"]
     assert changed.describe()["terms"]["augment"] == "flip"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("changes", "least"), [((), 200_000), (("crop", "flip"), 20_000)])
+def test_images_of_bytes_are_read_this_fast(changes: tuple[str, ...], least: int) -> None:
+    """Images of 32x32 in colour a second of one core, in batches of 128."""
+    rng = np.random.Generator(np.random.Philox(6))
+    images = rng.integers(0, 256, (20_000, 3, 32, 32), dtype=np.uint8)
+    n = len(images)
+    samples = Samples(
+        torch.from_numpy(images), torch.arange(n)[None], torch.zeros(1, n, dtype=torch.int64), scaling=by_channel(images, CPU)
+    )
+    order = torch.from_numpy(rng.permutation(n))[None]
+    changed = augmentation(changes, (0,), "1/0", n, CPU)
+    seconds = []
+    for _ in range(3):
+        start = process_time()
+        assert sum(inputs.shape[1] for inputs, _ in samples.batches(order, 128, changed)) == n
+        seconds.append(process_time() - start)
+    assert n / min(seconds) >= least
