@@ -17,7 +17,7 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 class HopeConfig(Closed):
     """Slow keys by filters of their own, and a memory that makes its own values, metric and rates; one setting for all streams.
 
-    Switches: `filters`, `metric`, `contexts` (1), `doubt` (0), `rates`.
+    Switches: `filters`, `metric`, `contexts` (1), `doubt` (0), `levels`, `rates`.
     """
 
     kind: Literal["hope"]
@@ -44,5 +44,7 @@ class HopeConfig(Closed):
     """Probability of other labels up to which a context is not doubted."""
     least: Annotated[float, Field(lt=0)] = -276.0
     """The deepest doubt: twelve orders of magnitude, ten times."""
+    levels: bool = True
+    """Whether levels are learned below the values of contexts, where `sizes.has_levels` says so."""
     rates: bool = True
     """Whether a token's rate is 1 and the probability that its label lacked."""

@@ -118,14 +118,23 @@ class Filters(Keys):
         return inputs.unflatten(-1, (-1, self._height, self._width))
 
 
-def of_problem(config: HopeConfig, problem: Problem) -> Keys:
-    """Return what makes keys of a stream's samples. Images are what the stream says are, or, where it says nothing, what has two
-    or three axes.
+def kind_of(problem: Problem) -> sizes.Kind:
+    """Return how samples are read. Images are what the stream says are, or, where it says nothing, what has two or three axes;
+    those too narrow for a filter are vectors, as sequences are.
     """
-    image = problem.sample == "image" or (problem.sample is None and len(problem.input_shape) in (2, 3))
-    if image and min(problem.input_shape[-2:]) >= sizes.GRID + 2:
-        return Filters(config, config.width or sizes.width("image", math.prod(problem.input_shape[-2:])), problem)
-    return RandomFeatures(config.width or sizes.width("vector", problem.n_inputs), problem)
+    said = problem.sample == "image" or (problem.sample is None and len(problem.input_shape) in (2, 3))
+    if said and min(problem.input_shape[-2:]) >= sizes.GRID + 2:
+        return "image"
+    return "features" if problem.sample == "features" else "vector"
+
+
+def of_problem(config: HopeConfig, problem: Problem) -> Keys:
+    """Return what makes keys of a stream's samples."""
+    kind = kind_of(problem)
+    if kind == "image":
+        return Filters(config, config.width or sizes.width(kind, math.prod(problem.input_shape[-2:])), problem)
+    levels = config.levels and sizes.has_levels(kind, problem.n_inputs, problem.scenario)
+    return RandomFeatures(config.width or (sizes.BESIDE_LEVELS if levels else sizes.width(kind, problem.n_inputs)), problem)
 
 
 def finished(features: Tensor) -> Tensor:

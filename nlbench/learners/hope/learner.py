@@ -19,20 +19,23 @@ from torch import Tensor
 
 from nlbench.batch import Batch, Batches, Learner, Problem
 from nlbench.kernels import bind, metric_update
-from nlbench.learners.hope import keys
+from nlbench.learners.hope import keys, sizes
 from nlbench.learners.hope.config import HopeConfig
-from nlbench.learners.hope.memory import Memory, Reading, read
+from nlbench.learners.hope.levels import Levels
+from nlbench.learners.hope.memory import Memory, Reading, read, values
 
 SOONEST: Final = 128
 """Samples between two times that rates look at what is solved for; an eighth of all so far where that is more."""
 LEAST: Final = -27.6
 """Logarithm of the probability of a label never seen: what costs a bounded loss."""
+LEVELS: Final = "levels."
+"""What names of the levels' state begin with."""
 
 
 class Hope(Learner):
-    """Keys and the memory; `_solved` is what rates and losses are read from, `_latest` what tests are."""
+    """Keys, the memory, perhaps levels; `_solved` is what rates and losses are read from, `_latest` what tests are."""
 
-    made_anew: ClassVar[tuple[str, ...]] = ("takes_batches", "backend", "_latest")
+    made_anew: ClassVar[tuple[str, ...]] = ("takes_batches", "backend", "levels", "permute_inputs", "_latest")
     takes_batches = True
 
     def __init__(self, config: HopeConfig, problem: Problem) -> None:
@@ -46,8 +49,10 @@ class Hope(Learner):
         self._solved: Reading | None = None
         self._next_solution = SOONEST
         self._latest: tuple[int, Reading] | None = None
+        learned = config.levels and sizes.has_levels(keys.kind_of(problem), problem.n_inputs, problem.scenario)
+        self.levels = Levels(problem, config.contexts, self.backend) if learned else None
         if isinstance(self.keys, keys.RandomFeatures):
-            self.permute_inputs = self.keys.permute_inputs
+            self.permute_inputs = self._permute_inputs
 
     def observe(self, batch: Batch) -> Tensor:
         return self._learn(batch.inputs.flatten(2), batch.labels, batch.classes)
@@ -73,7 +78,7 @@ class Hope(Learner):
         if self.memory.samples >= self._next_solution:
             self._solved = self.memory.solve()
             self._next_solution = self.memory.samples + max(SOONEST, self.memory.samples // 8)
-        return -logs.mean(1)
+        return self.levels.learn(inputs, labels, classes, chosen) if self.levels else -logs.mean(1)
 
     def predict(self, inputs: Tensor, task: int | None) -> Tensor:
         """What is read is solved for now, from every pair so far, if that was not done yet."""
@@ -83,13 +88,27 @@ class Hope(Learner):
             self._latest = self.memory.samples, self.memory.solve()
         latest, found = self._latest[1], []
         for seed in range(len(self.memory.used)):
-            own = Reading(*(part[seed : seed + 1] for part in latest))
-            made = self.keys.of_seed(seed, inputs[min(seed, len(inputs) - 1)].flatten(1))
-            found.append(read(made[None], own, self._classes))
+            reading, shown = Reading(*(part[seed : seed + 1] for part in latest)), inputs[min(seed, len(inputs) - 1)].flatten(1)
+            made = self.keys.of_seed(seed, shown)
+            own = values(made[None], reading, self._classes)
+            found.append(self.levels.read(seed, shown, own[0].logsumexp(2).log_softmax(1)) if self.levels else own.amax(2))
         return torch.cat(found)
 
+    def _permute_inputs(self, order: Tensor) -> None:
+        """Reorder the inputs, order (S, D_in)."""
+        assert isinstance(self.keys, keys.RandomFeatures)
+        self.keys.permute_inputs(order)
+        if self.levels:
+            self.levels.permute_inputs(order)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        levels = self.levels.state() if self.levels else {}
+        return {**super().state_dict(), **{f"{LEVELS}{name}": value for name, value in levels.items()}}
+
     def load_state_dict(self, saved: Mapping[str, Tensor]) -> None:
-        super().load_state_dict(saved)
+        super().load_state_dict({name: value for name, value in saved.items() if not name.startswith(LEVELS)})
+        if self.levels:
+            self.levels.restore({name.removeprefix(LEVELS): value for name, value in saved.items() if name.startswith(LEVELS)})
         self._latest = None
 
     def memory_bytes(self) -> dict[str, int]:
@@ -102,10 +121,10 @@ class Hope(Learner):
             + sum(rows.numel() for rows in memory.pending)
             + values * (2 * memory.gram.shape[-1] + 4)
         )
-        return {
-            "parameters": sum(tensor.nbytes for tensor in self.keys.tensors) // seeds,
-            "memory": numbers * memory.gram.element_size() // seeds,
-        }
+        kinds = self.levels.sizes(int(memory.used.sum()) / seeds) if self.levels else {}
+        kinds["parameters"] = kinds.get("parameters", 0) + sum(tensor.nbytes for tensor in self.keys.tensors)
+        kinds["memory"] = kinds.get("memory", 0) + numbers * memory.gram.element_size()
+        return {kind: int(size) // seeds for kind, size in kinds.items()}
 
     def diagnostics(self) -> dict[str, Tensor]:
         """The contexts found, and the ridge that reading took."""

@@ -171,10 +171,14 @@ class Memory:
                 setattr(self, name, torch.cat([own, own.new_zeros(own.shape[0], missing, *own.shape[2:])], 1))
 
 
+def values(keys: Tensor, reading: Reading, classes: int) -> Tensor:
+    """Return what keys (S, N, D) read of every value, (S, N, G, C)."""
+    return torch.baddbmm(reading.offsets[:, None], keys, reading.weights.mT).unflatten(2, (-1, classes))
+
+
 def read(keys: Tensor, reading: Reading, classes: int) -> Tensor:
     """Return what keys (S, N, D) read: each class's best context, (S, N, C)."""
-    found = torch.baddbmm(reading.offsets[:, None], keys, reading.weights.mT)
-    return found.unflatten(2, (-1, classes)).amax(2)
+    return values(keys, reading, classes).amax(2)
 
 
 def _factor(matrix: Tensor, ridge: float) -> tuple[Tensor, float]:

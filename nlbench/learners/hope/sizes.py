@@ -6,8 +6,14 @@ from typing import Final, Literal
 
 Kind = Literal["image", "vector", "features"]
 
-SCALE: Final = {"image": 32, "vector": 56, "features": 56}
+SCALE: Final = {"image": 32, "vector": 56, "features": 75}
 """Features a key has for n numbers in a sample, or pixels in an image: this times n^(2/3)."""
+MOST: Final = 3000
+"""Features of a key at most."""
+LONG: Final = 256
+"""Numbers of a vector from which on levels are learned where all tasks share their labels."""
+BESIDE_LEVELS: Final = 500
+"""Features that contexts are found in where levels are learned."""
 GRID: Final = 3
 """Places along each side of an image that a filter is read at."""
 SMALL: Final = 12
@@ -16,7 +22,20 @@ SMALL: Final = 12
 
 def width(kind: Kind, numbers: int) -> int:
     """Return the features of a key for samples of so many numbers: 512 for an image of 8 x 8, 2721 for one of 28 x 28."""
-    return round(SCALE[kind] * numbers ** (2 / 3))
+    return min(round(SCALE[kind] * numbers ** (2 / 3)), MOST)
+
+
+def levels(numbers: int) -> tuple[int, int]:
+    """Return the widths of the two levels for vectors of so many numbers: 1000 and 500 for 784."""
+    wide = round(11.76 * numbers ** (2 / 3))
+    return wide, wide // 2
+
+
+def has_levels(kind: Kind, numbers: int, scenario: str) -> bool:
+    """Return whether levels are learned: where vectors are long and every task has all labels. Levels whose tasks have labels of
+    their own forget.
+    """
+    return kind == "vector" and numbers > LONG and scenario == "domain-il"
 
 
 def kernel(side: int) -> int:

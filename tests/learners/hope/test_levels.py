@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from small_streams import CPU
+
+from nlbench import Batch, Problem
+from nlbench.learners.hope.config import HopeConfig
+from nlbench.learners.hope.learner import Hope
+
+S, B, C, N = 2, 16, 3, 300
+
+
+def learner(seeds=(0, 1), n=N, scenario="domain-il", **table):
+    problem = Problem((n,), C, seeds, scenario, CPU, "auto", 100, sample="vector")
+    return Hope(HopeConfig.model_validate({"kind": "hope", **table}), problem)
+
+
+def batch(step, world, seeds=(0, 1), size=B):
+    """Noisy means of classes, seen through the world's own order of numbers."""
+    draws = [torch.Generator().manual_seed(1000 * step + seed) for seed in seeds]
+    labels = torch.stack([torch.randint(C, (size,), generator=draw) for draw in draws])
+    fixed = torch.Generator().manual_seed(7)
+    means, orders = torch.randn(C, N, generator=fixed), [torch.randperm(N, generator=fixed) for _ in range(3)]
+    noise = torch.stack([torch.randn(size, N, generator=draw) for draw in draws])
+    return Batch((means[labels] + 2 * noise)[..., orders[world]], labels, torch.ones(C, dtype=torch.bool), None)
+
+
+def taught(steps=60, seeds=(0, 1), made=None):
+    made = made or learner(seeds)
+    for step in range(steps):
+        made.observe(batch(step, step // 20, seeds))
+    return made
+
+
+def accuracy(made, world):
+    tests = batch(999, world, size=100)
+    return float((made.predict(tests.inputs, None).argmax(2) == tests.labels).double().mean())
+
+
+@pytest.fixture(scope="module")
+def ready():
+    return taught()
+
+
+def test_levels_are_learned_where_vectors_are_long_and_tasks_share_labels():
+    assert learner().levels
+    assert not learner(n=256).levels
+    assert not learner(scenario="class-il").levels
+    assert not learner(levels=False).levels
+
+
+def test_every_world_gets_a_context_and_all_are_read_without_being_told_which(ready):
+    assert ready.memory.used.tolist() == [3, 3]
+    assert min(accuracy(ready, world) for world in range(3)) > 0.9
+
+
+def test_a_resumed_learner_with_levels_goes_on_to_the_bit(ready):
+    half, other = taught(31), learner()
+    other.load_state_dict(half.state_dict())
+    for step in range(31, 60):
+        other.observe(batch(step, step // 20))
+    tests = batch(99, 1).inputs
+    assert torch.equal(other.predict(tests, None), ready.predict(tests, None))
+
+
+def test_permuting_the_learner_is_permuting_its_inputs(ready):
+    order = torch.stack([torch.randperm(N, generator=torch.Generator().manual_seed(s)) for s in range(S)])
+    permuted = learner()
+    permuted.load_state_dict(ready.state_dict())
+    permuted.permute_inputs(order)
+    shown = batch(99, 2).inputs
+    given = shown.gather(2, order[:, None].expand_as(shown))
+    torch.testing.assert_close(permuted.predict(given, None), ready.predict(shown, None), rtol=1e-4, atol=1e-4)
+
+
+def test_bytes_count_the_contexts_found_and_no_others(ready):
+    wide, narrow = 527, 263
+    grams = 2 * ((N + 1) ** 2 + (wide + 1) ** 2 + (narrow + 1) ** 2)
+    weights = wide * (N + 1) + narrow * (wide + 1) + C * (narrow + 1)
+    found = ready.memory_bytes()
+    assert found["parameters"] == 4 * (weights + 500 * (N + 1))
+    pending, values = sum(rows.numel() for rows in ready.memory.pending) // S, 3 * C
+    memory = 501**2 + 501 + pending + values * (2 * 501 + 4)
+    store = 3 * C * (narrow + 1) * 4 + 8 + 64  # whose are the present weights, and which contexts were turned to
+    assert found["memory"] == pytest.approx(4 * (grams + memory) + store, abs=8)
