@@ -52,6 +52,13 @@ def test_the_site_asks_for_no_font_and_knows_every_page():
     assert set(re.findall(r"[\w/-]+\.md", str(site["nav"]))) == pages
 
 
+def test_the_page_of_methods_is_what_its_tool_makes():
+    spec = importlib.util.spec_from_file_location("make_methods", ROOT / "tools" / "make_methods.py")
+    make_methods = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make_methods)
+    assert make_methods.PAGE.read_text(encoding="utf-8") == make_methods.page(), "run python tools/make_methods.py"
+
+
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "examples/README.md")] + sorted((ROOT / "docs").glob("*.md"))
 
 

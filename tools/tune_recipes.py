@@ -34,6 +34,7 @@ LONG = {("hope", "permuted-digits"): 10}
 RATES = ["0.01", "0.03", "0.1", "0.3"]
 LEVELS = {"learner.rate": RATES, "learner.periods": ["[1, 4, 16]", "[1, 8, 64]", "[1, 16, 128]"]}
 SHORT_LEVELS = {"learner.rate": RATES, "learner.periods": ["[1, 2, 4]", "[1, 3, 9]", "[1, 4, 16]"]}
+SGD = {"learner.optimizer.rate": RATES, "learner.optimizer.momentum": ["0.0", "0.5", "0.9"]}
 EXACT = {
     "learner.readout.ridge": ["3.0", "10.0", "30.0"],
     "learner.readout.slack": ["0.0", "0.3"],
@@ -72,6 +73,9 @@ SPACES = {
     "cms-nested": LEVELS,
     "cms-headwise": LEVELS,
     "mlp": {"learner.rate": RATES, "learner.momentum": ["0.0", "0.5", "0.9"]},
+    **dict.fromkeys(("er", "er-ace", "a-gem", "mir"), SGD),
+    "der": {"learner.optimizer.rate": RATES[1:], "learner.alpha": ["0.2", "0.5", "1.0", "3.0"]},
+    "derpp": {"learner.optimizer.rate": RATES[1:], "learner.alpha": ["0.2", "1.0"], "learner.beta": ["0.5", "1.0"]},
 }
 """Twelve points each. Periods must fit into a search's steps, so streams as short as the digits' have their own."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+from tempfile import TemporaryDirectory
 from typing import get_args
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 import torch
 from small_replay import SEEDS, STEPS, B, batches, learner, of_seed, steps
 
+import nlbench
 from nlbench import NlbenchError, catalog
 from nlbench.batch import needs
 from nlbench.state import first_difference
@@ -92,3 +95,22 @@ def test_the_last_short_batch_is_learned_beside_as_many_stored_samples() -> None
     assert made.drawn(short) == 1 < B == made.drawn(batch)
     assert made.observe(short).isfinite().all()
     assert np.isfinite(made.buffer.fields["logits"].numpy()).all()
+
+
+@cache
+def accuracies(recipe: str) -> torch.Tensor:
+    """Average accuracy of each of five seeds on split-digits, measured at the end alone."""
+    told = {"protocol.evaluate": "final", "protocol.boundaries": "true", "protocol.evaluate_every": "1000000"}
+    if recipe == "gdumb":
+        told["learner.passes"] = "15"  # a fourth of the recipe's
+    with TemporaryDirectory() as results:
+        found = nlbench.run(recipe, "split-digits", seeds=5, overrides=told, results=results)
+    return torch.tensor([found.metric("average_accuracy")[seed] for seed in range(5)])
+
+
+@pytest.mark.parametrize("recipe", ["er", "er-ace", "derpp", "mir", "gdumb", "icarl"])
+def test_it_beats_plain_fine_tuning_on_split_digits_seed_by_seed(recipe: str) -> None:
+    gains = accuracies(recipe) - accuracies("mlp")
+    least = gains.mean() - 2.776 * gains.std() / 5**0.5  # the lower end of the 95 % interval of Student's t
+    assert least > 0.2
+    assert gains.min() > 0
