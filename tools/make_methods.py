@@ -36,12 +36,12 @@ INTRODUCTION = """# Methods
 
 <!-- made by tools/make_methods.py -->
 
-Each is a learner of the catalog, `learner.kind = "<name>"` in a recipe, and most have a recipe of the same name: `nlbench run --model er
---stream split-digits`. A *method* knows no network: those that learn by gradients take any of `[learner.network]`, any optimizer of
-`[learner.optimizer]`, all seeds at once. The file of each states its equations, its cost and what it stores, in bytes.
+Each is a learner of the catalog, `learner.kind = "<name>"` in a recipe, and most have a recipe of the same name:
+`nlbench run --model er --stream split-digits`. A *method* knows no network: those that learn by gradients take any of
+`[learner.network]`, any optimizer of `[learner.optimizer]`, all seeds at once. The file of each has its equations and cost.
 
-**Told** is what a run must tell it beside batches of samples and labels: that a task ended (`--set protocol.boundaries=true`), or whose a
-sample is (`--set stream.scenario=task-il`). **Stores** is what it keeps beside its network; records say how many bytes.
+**Told** is what a run must tell it beside batches of samples and labels: that a task ended (`--set protocol.boundaries=true`), or
+whose a sample is (`--set stream.scenario=task-il`). **Stores** is what it keeps beside its network; records say how many bytes.
 """
 
 
