@@ -50,3 +50,19 @@ def test_layers_that_do_not_multiply_are_refused_by_name(network: dict, head: st
 def test_the_catalog_says_what_the_class_needs_and_keeps(kind: str) -> None:
     assert catalog.needs(kind) == needs(type(learner(kind)))
     assert catalog.keeps(kind)
+
+
+@pytest.mark.parametrize("kind", ["owm", "gpm"])
+def test_it_beats_plain_fine_tuning_on_split_digits(kind: str) -> None:
+    from small_streams import declared_stream, problem_of, rows_of, values
+
+    from nlbench.learners.building import build
+
+    told = {"evaluate": "final", "boundaries": True}
+    stream = declared_stream("split", (0, 1, 2), tasks=5, scenario="class-il", protocol=told)
+    scores = []
+    for name in (kind, "naive"):
+        table = {"kind": name, "network": {"kind": "mlp", "hidden": [64]}, "optimizer": {"kind": "sgd", "rate": 0.3}}
+        rows = rows_of(build(catalog.config("learners", name).model_validate(table), problem_of(stream)), stream)
+        scores.append([sum(values(rows, "accuracy", seed)[5, task] for task in range(1, 6)) / 5 for seed in stream.seeds])
+    assert all(ours > plain + 0.2 for ours, plain in zip(*scores, strict=True))
