@@ -178,6 +178,12 @@ LEARNERS: Final = {
         "nlbench.learners.plasticity.config:UpgdConfig",
         keeps="a network's worth: use of each weight",
     ),
+    "multi-head": Extension(
+        "nlbench.learners.isolation.multi_head:MultiHead",
+        "nlbench.learners.isolation.config:MultiHeadConfig",
+        needs=("task",),
+        keeps="a head a task",
+    ),
     "hat": Extension(
         "nlbench.learners.isolation.hat:Hat",
         "nlbench.learners.isolation.config:HatConfig",

@@ -99,11 +99,17 @@ def test_every_stream_builds_with_tasks_that_are_not_empty(name: str) -> None:
 
 
 def built(name: str, model: str, seeds: tuple[int, ...], **overrides: str) -> tuple[Plan, Learner]:
-    plan, stream = resolve(model, name, seeds=seeds, overrides=overrides), stream_named(name)
+    plan = resolve(model, name, seeds=seeds, scenario="task-il" if told(model) else None, overrides=overrides)
+    stream = stream_named(name)
     schedule = Schedule.of(stream, plan.batch, plan.learner.presents)
     steps = schedule.steps_to_last_row * (1 if plan.stream.stream.source == "digits" else SHARE)
     problem = problem_of(stream, steps=steps, backend="auto")
-    return plan, build(plan.learner.learner, replace(problem, seeds=seeds))
+    return plan, build(plan.learner.learner, replace(problem, seeds=seeds, scenario=plan.stream.stream.scenario))
+
+
+def told(model: str) -> bool:
+    """Return whether a recipe's learner must be told the task."""
+    return "task" in catalog.needs(read_table(catalog.find("model", model))["learner"]["kind"])
 
 
 def representatives() -> list[str]:
@@ -112,7 +118,7 @@ def representatives() -> list[str]:
     """
     declared = {name: read_table(catalog.find("stream", name))["stream"] for name in NAMES}
     grey = [name for name in NAMES if sources.find(declared[name]["source"]).input_shape[0] != 3]
-    shortest = sorted(grey, key=lambda name: declared[name]["tasks"], reverse=True)
+    shortest = sorted(grey, key=lambda name: (declared[name]["tasks"], len(name)), reverse=True)
     named = {place for model in MODELS for place in read_table(catalog.find("model", model)).get("on", {})}
 
     def what(name: str) -> tuple[str, str]:
@@ -135,15 +141,15 @@ def test_a_recipe_is_built_on_a_stream_or_says_why_not_and_a_smaller_one_learns_
     assert sizes["parameters"] > 0
     assert all(isinstance(size, int) and size >= 0 for size in sizes.values())
     (plan, learner), stream = built(name, model, SEEDS, **smaller(model, name)), stream_named(name)
-    samples = stream.ordered(stream.train(1), 1)
+    samples, task = stream.ordered(stream.train(1), 1), 1 if told(model) else None
     order = stream.presentation("1/0", len(samples))[:, : 2 * plan.batch]
     with torch.no_grad():
         for first in (0, plan.batch):
             inputs, labels = samples.take(order[:, first : first + plan.batch])
-            loss = learner.observe(Batch(inputs, labels, stream.competing(1, 1), None))
+            loss = learner.observe(Batch(inputs, labels, stream.competing(1, 1), task))
             assert loss.shape == (2,)
             assert torch.isfinite(loss).all()
-        logits = learner.predict(stream.test(1).inputs[None, :5], None)
+        logits = learner.predict(stream.test(1).inputs[None, :5], task)
     assert logits.shape == (2, 5, stream.n_classes)
     assert torch.isfinite(logits).all()
 

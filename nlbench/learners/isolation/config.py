@@ -24,6 +24,12 @@ class IsolationConfig(GradientConfig):
         return self
 
 
+class MultiHeadConfig(IsolationConfig):
+    """Plain fine-tuning of a network with a head a task."""
+
+    kind: Literal["multi-head"]
+
+
 class HatConfig(IsolationConfig):
     """Hard attention to the task: learned gates of units, and no gradient where a unit was used before."""
 
