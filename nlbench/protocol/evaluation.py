@@ -15,6 +15,7 @@ from torch import Tensor
 from nlbench import seeds as draws
 from nlbench.batch import Batch, Learner
 from nlbench.errors import NlbenchError, NotFiniteError
+from nlbench.protocol.details import Details
 from nlbench.protocol.mixing import Probe, mixed
 from nlbench.protocol.order import PixelOrder
 from nlbench.protocol.schedule import WITHIN_SAMPLES, WITHIN_SHARE, probed
@@ -54,6 +55,7 @@ class Evaluation:
         self.answered = 0  # test samples predicted so far
         self._choices: dict[int, Tensor] = {}
         self._subsamples: dict[int, Block] = {}
+        self.details = Details(stream)
 
     def whole(self, tasks: Sequence[int], tasks_seen: int) -> list[Count]:
         """Return the counts on whole test sets after `tasks_seen` tasks."""
@@ -92,6 +94,7 @@ class Evaluation:
         `blocks`; in mixed ones where the learner's rows depend on their block. It may change nothing meanwhile, of which within
         tasks only one from outside the package is suspected.
         """
+        details = self.details if share is None else None
         watched = share is None or self._learner.outside
         if watched:
             self._order.show(0)
@@ -99,7 +102,7 @@ class Evaluation:
             if not self.mixes:
                 sizes = {} if self._told else {task: len(samples(task)) for task in tasks}
                 probe = Probe(sizes, probed(list(sizes.values()), share)[0])
-                found = self._counts(tasks, tasks_seen, samples, blocks, probe)
+                found = self._counts(tasks, tasks_seen, samples, blocks, probe, details)
                 if watched or sizes:
                     self._order.show(0)
                 check()  # nothing is kept of what it is now asked again
@@ -107,7 +110,7 @@ class Evaluation:
                 others = {task: samples(task) for task in self._beside(tasks, tasks_seen)} if len(sizes) == 1 else {}
                 self.mixes = not probe.independent(lambda inputs: self._answers(inputs, None, competing), others)
             if self.mixes:
-                found = self._mixed_counts(tasks, tasks_seen, samples)
+                found = self._mixed_counts(tasks, tasks_seen, samples, details)
                 self._order.show(0)
         return found
 
@@ -118,9 +121,12 @@ class Evaluation:
         samples: Callable[[int], Samples],
         blocks: Callable[[int], Iterable[Block]],
         probe: Probe,
+        details: Details | None,
     ) -> list[Count]:
         """Return the counts of tasks that are measured at one point, from blocks of one task each."""
         found = []
+        if details is not None:
+            details.begin()
         for task in tasks:
             classes = self._stream.competing(tasks_seen, task)
             self._order.show(task)
@@ -128,6 +134,8 @@ class Evaluation:
             for inputs, labels in blocks(task):
                 logits = self._answers(inputs, task, classes)
                 right += _right(logits, labels, classes)
+                if details is not None:
+                    details.take(task, logits, labels, classes)
                 probe.keep(task, samples, n, logits)
                 n += labels.shape[1]
             found.append(Count(task, right, n))
@@ -140,7 +148,9 @@ class Evaluation:
             others = {1, min(2, self._stream.n_tasks)} - set(tasks)
         return others if tasks else set()
 
-    def _mixed_counts(self, tasks: Sequence[int], tasks_seen: int, samples_of: Callable[[int], Samples]) -> list[Count]:
+    def _mixed_counts(
+        self, tasks: Sequence[int], tasks_seen: int, samples_of: Callable[[int], Samples], details: Details | None
+    ) -> list[Count]:
         """Return the counts of tasks whose samples stand in blocks among each other and those `beside` them: rows of this learner
         depend on their block.
         """
@@ -149,10 +159,14 @@ class Evaluation:
         right = {task: self._none() for task in samples}
         classes = self._stream.competing(tasks_seen, 1)  # the same for all, where no task is told
         self._order.show(0)
+        if details is not None:
+            details.begin()
         for inputs, parts in mixed(samples, BLOCK):
             logits = self._answers(inputs, None, classes)
             for task, labels, places in parts:
                 right[task] += _right(logits[:, places], labels, classes)
+                if details is not None and task in tasks:
+                    details.take(task, logits[:, places], labels, classes)
         return [Count(task, right[task], len(samples[task])) for task in tasks]
 
     def _answers(self, inputs: Tensor, task: int | None, classes: Tensor) -> Tensor:

@@ -131,6 +131,7 @@ class Meeting:
         rows = list(self._accuracies("accuracy", counts, task, None))
         seconds = perf_counter() - clock
         yield from rows
+        yield from self.evaluation.details.rows(task)
         yield from self._within(task, self.schedule.due_after(task), self.schedule.seen_before(task + 1))
         for kind, size in self.learner.memory_bytes().items():
             check_own_name(kind, "memory_bytes:", ())

@@ -17,11 +17,12 @@ from nlbench.records import arrays, terms
 from nlbench.records.columns import NONE, Columns, accuracies, derive, null_metrics, within
 from nlbench.records.content import Content
 from nlbench.records.footer import Execution, Footer
-from nlbench.records.schema import Row
+from nlbench.records.schema import CONFUSION, Row
 
 if TYPE_CHECKING:
     import pandas as pd
 
+MOST_CLASSES: Final = 2000  # of a confusion matrix, which is read as a whole
 AGREEMENT: Final = 1e-9  # largest allowed difference between a stored metric and its recomputation
 
 
@@ -184,6 +185,26 @@ class Record:
         """Return every row of a metric, those outside row group 0 included, in file order."""
         rows = self.table.filter(arrays.mask(self._all.of_metrics([metric]))).select(list(Row._fields))
         return [Row(*row.values()) for row in rows.to_pylist()]
+
+    def confusion(self, after_task: int | None = None) -> np.ndarray:
+        """Return (S, C, C): how many test samples of a label (row) got an answer (column), after a task, or after the last; its
+        diagonal over its rows' sums is the accuracy of each class. Raises RecordError where it was not recorded.
+        """
+        after = self.n_tasks if after_task is None else after_task
+        names = [name.split(".") for name in self._all.names if name.startswith(CONFUSION)]
+        if not names:
+            way = 'Ask for it: --set protocol.confusion=true, or overrides={"protocol.confusion": "true"}.'
+            raise RecordError(f"{self.path}: holds no confusion matrix.", way)
+        labels = [int(part) for _, *parts in names for part in parts if part.isdecimal() and len(part) < 9]
+        size = 1 + max(labels, default=MOST_CLASSES)
+        if size > MOST_CLASSES or len(labels) != 2 * len(names):
+            raise RecordError(f"{self.path}: its confusion matrix names what is no label below {MOST_CLASSES}.")
+        found = np.zeros((len(self.seeds), size, size), dtype=np.int64)
+        for _, label, answer in names:
+            rows = self._all.where(f"{CONFUSION}{label}.{answer}")
+            for row in rows[self._all.after_task[rows] == after]:
+                found[self._index(int(self._all.seed[row])), int(label), int(answer)] = self._all.value[row]
+        return found
 
     def within(self, seed: int) -> Within | None:
         """Return the evaluations within tasks of a seed, or None if there are none."""

@@ -38,7 +38,14 @@ SCHEMA: Final = pa.schema(
     ]
 )
 CONSTANT: Final = ("model", "stream", "stream_digest", "scenario")  # one value in a file, equal to the metadata's
-_OF_THE_PROTOCOL: Final = frozenset({"accuracy", "accuracy_within", "chance", "prequential_accuracy"})
+_OF_THE_PROTOCOL: Final = frozenset(
+    {
+        *("accuracy", "accuracy_within", "chance", "prequential_accuracy"),
+        *("task_aware_accuracy", "negative_log_likelihood", "calibration_error"),
+    }
+)
+CONFUSION: Final = "confusion."
+"""What begins the metric of how many samples of a label got an answer: `confusion.<label>.<answer>`."""
 
 
 class Row(NamedTuple):
@@ -61,7 +68,7 @@ def belongs_first(metric: str, metrics: Collection[str]) -> bool:
 def check_own_name(name: object, of: str, metrics: Collection[str]) -> None:
     """Raise NlbenchError where a learner's own name cannot stand beside those of the protocol; `of` says of what it is."""
     fault = name_fault(name) if isinstance(name, str) else "must be a string"
-    if isinstance(name, str) and (name in _OF_THE_PROTOCOL or belongs_first(name, metrics)):
+    if isinstance(name, str) and (name in _OF_THE_PROTOCOL or name.startswith(CONFUSION) or belongs_first(name, metrics)):
         fault = "is the name of what the protocol records"
     if fault:
         raise NlbenchError(f"{of} {str(name)[:60]!r}: {fault}.", "Give it another name, such as level.1.updates.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -81,6 +81,16 @@ class Protocol(Closed):
     output_space: OutputSpace | None = None
     """None takes the scenario's own: `task` for task-il, otherwise `all`."""
     prequential: bool = False
+    confusion: bool = False
+    """Whether it is recorded at boundaries which labels got which answers."""
+    task_aware: bool = False
+    """Whether it is recorded at boundaries what would be right if only the task's own classes competed."""
+    calibration: bool = False
+    """Whether negative log-likelihood and calibration error are recorded at boundaries."""
+
+
+DETAILS: Final = ("confusion", "task_aware", "calibration")
+"""What is recorded only where it is asked for: no part of what a run is where it is not."""
 
 
 class Check(Closed):
@@ -125,4 +135,5 @@ class StreamSpec(Closed):
 
     def evaluation(self) -> dict[str, Any]:
         """Return how the stream is measured."""
-        return self.protocol.model_dump(mode="json", include={"evaluate", "evaluate_every", "prequential"})
+        asked = {name for name in DETAILS if getattr(self.protocol, name)}
+        return self.protocol.model_dump(mode="json", include={"evaluate", "evaluate_every", "prequential", *asked})
