@@ -128,6 +128,7 @@ LEARNERS: Final = {
         needs=("boundaries",),
         keeps="a projector a layer; samples of the present task",
     ),
+    "estimator": Extension("nlbench.learners.estimator:Estimator", "nlbench.learners.config:EstimatorConfig"),
     "ewc": Extension(
         "nlbench.learners.penalties.ewc:Ewc",
         "nlbench.learners.penalties.config:EwcConfig",

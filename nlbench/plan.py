@@ -18,6 +18,12 @@ from nlbench.code import Code, Part, networks
 from nlbench.errors import DataError, NlbenchError, SpecError, UnknownNameError
 from nlbench.escaping import name_fault, printable
 from nlbench.sources import Source, is_data
+from nlbench import catalog
+from nlbench.code import Code, Part, networks
+from nlbench.errors import DataError, NlbenchError, SpecError, UnknownNameError
+from nlbench.escaping import name_fault, printable
+from nlbench.given import given_learner
+from nlbench.sources import Source
 from nlbench.sources.given import given
 from nlbench.specs import (
     Closed,
@@ -162,6 +168,8 @@ class Plan:
         parts = self.declared.parts
         if isinstance(kind := getattr(learner, "kind", None), str):
             parts.append(("learner", "learners", kind))
+        if isinstance(build := getattr(learner, "build", None), str):
+            parts.append(("estimator", "learners", build))
         network = getattr(learner, "network", None)
         own = {"network": network.model_dump()} if isinstance(network, Closed) else {}
         return [*parts, *networks(learner.options if isinstance(learner, ExternalConfig) else own)]
@@ -222,7 +230,7 @@ class Plan:
 
 
 def resolve(
-    model: str | type,
+    model: object,
     stream: str | DeclaredStream,
     *,
     seeds: Sequence[int],
@@ -245,16 +253,10 @@ def resolve(
         raise SpecError([f"--set {key}: must be one of {known}" for key in unknown])
     if scenario is not None:
         overrides["stream.scenario"] = scenario
-    if isinstance(model, type):
-        model = closure.give(model)
-    if not isinstance(model, str):
-        got = f"an object of {type(model).__name__}"
-        raise NlbenchError(
-            f"model: must be a name, a file or a class, got {got}.", "Give the class itself: each seed has its own."
-        )
     try:
-        declared, name = _stream(stream, overrides), _recipe_name(model)
-        learner, notes = _learner(model, name, declared, overrides)
+        declared = _stream(stream, overrides)
+        name, table, where = _recipe(model, declared)
+        learner, notes = _learner(table, where, name, declared, overrides)
         if learner.passes and "protocol.passes" not in overrides:
             declared = _presented(declared, learner.passes)
     except SpecError as error:
@@ -348,22 +350,31 @@ def _recipe_name(model: str) -> str:
     return name if place else Path(model).stem if model.endswith(".toml") else model
 
 
-def _learner(model: str, name: str, stream: DeclaredStream, overrides: Mapping[str, str]) -> tuple[LearnerSpec, tuple[str, ...]]:
-    table: dict[str, Any]
+def _recipe(model: Any, stream: DeclaredStream) -> tuple[str, dict[str, Any], str]:
+    """Return a recipe's name, its table, and the place that errors name; of what Python gave, the recipe that stands for it."""
+    if not isinstance(model, str):
+        learner = given_learner(model)
+        name = (model if isinstance(model, type) else type(model)).__qualname__.rpartition(".")[2]
+        return name, {"learner": learner}, name
+    name = _recipe_name(model)
     if ":" in model:
-        table, where = {"learner": {"kind": model}}, model
-    else:
-        try:
-            path = catalog.find("model", model)
-        except UnknownNameError as error:
-            registered = catalog.registered("learners")
-            if model not in registered:
-                raise UnknownNameError("model", model, [*catalog.names("model"), *registered]) from error
-            table, where = {"learner": {"kind": model}}, model
-        else:
-            table, where = read_table(path), str(path)
-            if lines := recipes.mistyped(table, {*catalog.names("stream"), stream.name}, where):
-                raise SpecError(lines)
+        return name, {"learner": {"kind": model}}, model
+    try:
+        path = catalog.find("model", model)
+    except UnknownNameError as error:
+        registered = catalog.registered("learners")
+        if model not in registered:
+            raise UnknownNameError("model", model, [*catalog.names("model"), *registered]) from error
+        return name, {"learner": {"kind": model}}, model
+    table = read_table(path)
+    if lines := recipes.mistyped(table, {*catalog.names("stream"), stream.name}, str(path)):
+        raise SpecError(lines)
+    return name, table, str(path)
+
+
+def _learner(
+    table: dict[str, Any], where: str, name: str, stream: DeclaredStream, overrides: Mapping[str, str]
+) -> tuple[LearnerSpec, tuple[str, ...]]:
     note = _overlooked(table, where, stream)
     # the command line has the last word
     table = apply_overrides(recipes.merged(table, (stream.what, stream.name)), overrides, RECIPE_TABLES)

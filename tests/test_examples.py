@@ -48,6 +48,31 @@ def test_a_network_learns_and_forgets(folder):
     assert forgotten > 0.3
 
 
+def test_a_network_of_ones_own_on_images_goes_on_where_it_was_killed_and_is_used_afterwards(folder, tmp_path):
+    code = (EXAMPLES / "own_network.py").read_text(encoding="utf-8")
+    network, use = code[code.index("class Network") : code.index("def images")], code[code.index("stream =") :]
+    assert len([line for line in (network + use).splitlines() if line.strip()]) <= 20
+    whole = python(folder, "own_network.py")
+    assert whole.returncode == 0, whole.stderr
+    for part in ("results", "learners"):
+        shutil.rmtree(folder / part)
+    killed = python(folder, "-c", KILLED)
+    assert killed.returncode == -9, killed.stderr
+    again = python(folder, "own_network.py")
+    assert "going on in task 3" in again.stderr
+    assert again.stdout == whole.stdout
+    assert whole.stdout.count("[") == 11 + 1  # ten rows of a matrix within brackets, and ten answers
+    assert float(re.search(r"0: (0\.\d+)", whole.stdout)[1]) > 0.3
+
+
+KILLED = """
+import os, runpy, nlbench
+run, ended = nlbench.run, lambda moment: os.kill(os.getpid(), 9) if moment.samples >= 500 else None
+nlbench.run = lambda *given, **options: run(*given, **{**options, "progress": ended, "checkpoint_every": 1e-9})
+runpy.run_path("own_network.py", run_name="__main__")
+"""
+
+
 def test_prototypes_learn_all_seeds_at_once(folder):
     ran = python(
         folder, "-m", "nlbench", "run", "--model", "./prototypes.py:Prototypes", "--stream", "split-digits", "--seeds", "2"

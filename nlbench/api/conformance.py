@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def check_learner(
-    model: str | type,
+    model: object,
     *,
     shape: Sequence[int] | None = None,
     overrides: Mapping[str, str] | None = None,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from nlbench.runner.trained import Trained
 
 
-def load_learner(path: str | Path, *using: str | type, seed: int | None = None, **machine: Unpack[MachineOptions]) -> Trained:
+def load_learner(path: str | Path, *using: object, seed: int | None = None, **machine: Unpack[MachineOptions]) -> Trained:
     """Return the learner that `nlbench run --save` or `nlbench.run(…, save=…)` wrote, which predicts:
     `load_learner(path).predict(inputs)` are logits (S, N, C); of one `seed`, (N, C).
 

@@ -98,7 +98,7 @@ def parse_seeds(seeds: int | str | Iterable[int]) -> tuple[int, ...]:
 
 
 def resolve(
-    model: str | type,
+    model: object,
     stream: str | DeclaredStream,
     *,
     seeds: int | str | Sequence[int] = USUAL,
@@ -112,7 +112,7 @@ def resolve(
 
 
 def run(
-    model: str | type,
+    model: object,
     stream: str | DeclaredStream,
     *,
     seeds: int | str | Sequence[int] = USUAL,
@@ -125,7 +125,9 @@ def run(
 ) -> Run:
     """Return the finished run of a learner on a stream; seeds already recorded in `results` are not run again.
 
-    model      a recipe's name or file, `package.module:Class` or `./file.py:Class`, or a class as it is, of a notebook too
+    model      a recipe's name or file, `package.module:Class` or `./file.py:Class`; or as it is, of a notebook too: a class of
+               learners, a torch module or its class (fine-tuned; overrides={"learner.kind": …} names a method), an estimator
+               with `partial_fit`
     stream     a stream's name or file, or what `stream_from_arrays` returned
     seeds      5 means 0…4; a sequence means those
     overrides  facts of the experiment, such as {"learner.width": "512", "protocol.passes": "2"}
@@ -254,6 +256,8 @@ def estimate(plan: Plan, machine: Machine) -> Estimate:
 def tune(
     model: str | type,
     stream: str | DeclaredStream,
+    model: object,
+    stream: str,
     space: Mapping[str, Sequence[str]],
     *,
     budget: int = 32,

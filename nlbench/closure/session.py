@@ -40,18 +40,22 @@ _SAYS_NOTHING: Final = frozenset(
 """Of a class: where and how it is written, and what is made of the rest."""
 _PLAIN: Final = (type(None), bool, int, float, complex, str, bytes, type(...))
 
-_GIVEN: Final[dict[str, type]] = {}
+_GIVEN: Final[dict[str, Any]] = {}
 
 
-def give(kind: type) -> str:
-    """Return the name `module:Class` by which a class is found from now on, whatever its module holds."""
-    name = f"{kind.__module__}:{kind.__qualname__.rpartition('.<locals>.')[2]}"
-    _GIVEN[name] = kind
+def give(value: Any) -> str:
+    """Return the name `module:Class` by which a class is found from now on, whatever its module holds; of an object of one,
+    `module:Class.object`.
+    """
+    kind = value if isinstance(value, type) else type(value)
+    label = kind.__qualname__.rpartition(".<locals>.")[2]
+    name = f"{kind.__module__}:{label}{'' if kind is value else '.object'}"
+    _GIVEN[name] = value
     return name
 
 
-def given(name: str) -> type | None:
-    """Return the class that was given under a name, or that the session has under `__main__:Class`; None where there is none."""
+def given(name: str) -> Any:
+    """Return what was given under a name, or the class that the session has under `__main__:Class`; None where there is none."""
     module, _, label = name.partition(":")
     if module == MAIN:
         value: Any = sys.modules.get(MAIN)
@@ -62,10 +66,10 @@ def given(name: str) -> type | None:
     return _GIVEN.get(name)
 
 
-def reached(name: str, kind: type) -> Reached:
-    """Return what a class reaches, as it is now in this process."""
+def reached(name: str, value: Any) -> Reached:
+    """Return what a class or an object reaches, as it is now in this process."""
     walk = _Walk()
-    form = walk.form(kind)
+    form = walk.form(value)
     return Reached({name: _hashed([form])}, {}, tuple(walk.package), tuple(walk.unknown))
 
 

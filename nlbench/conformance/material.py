@@ -79,7 +79,7 @@ class Candidate:
     shape: tuple[int, ...]
 
     @classmethod
-    def of(cls, model: str | type, overrides: Mapping[str, str], machine: Machine, shape: Sequence[int]) -> Candidate:
+    def of(cls, model: object, overrides: Mapping[str, str], machine: Machine, shape: Sequence[int]) -> Candidate:
         """Return a learner under the poorest terms that it declares to need: told no task and no boundary unless it must be, and
         met in sequence whatever its recipe presents.
         """

@@ -28,9 +28,13 @@ def build(config: Closed, problem: Problem) -> Learner:
             f"learner {name!r} has no products in {problem.precision}: it declares {' and '.join(kind.precisions)}.",
             f"Leave --precision out, or take a learner that declares it: {', '.join(able)}.",
         )
-    if not isinstance(config, ExternalConfig):
+    if not isinstance(config, ExternalConfig) and not kind.outside:
         return kind(config, problem)
-    checked, own = partial(_named(External, kind), kind, name), own_config(config, kind)
+    if isinstance(config, ExternalConfig):
+        place, own = name, own_config(config, kind)
+    else:
+        place, own = config.build, config  # type: ignore[attr-defined]
+    checked = partial(_named(External, kind), kind, place)
     return _named(EachSeed, kind)(checked, own, problem) if kind.single_seed else checked(own, problem)
 
 

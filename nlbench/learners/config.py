@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -96,3 +96,12 @@ class LevelsConfig(GradientConfig):
             if not name.isdecimal() or int(name) < 1:
                 raise ValueError(f"must be named by period, got {name!r}")
         return optimizers
+
+
+class EstimatorConfig(Closed):
+    """An estimator with `partial_fit`, as scikit-learn has them, one a seed."""
+
+    kind: Literal["estimator"]
+    build: str
+    """What makes it, called with `options`: `sklearn.linear_model:SGDClassifier`, `./mine.py:function`."""
+    options: dict[str, Any] = Field(default_factory=dict)

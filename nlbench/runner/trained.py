@@ -101,7 +101,7 @@ def save(plan: Plan, meeting: Meeting, folder: Path) -> Path:
     return path
 
 
-def load(path: Path, using: Sequence[str | type], machine: Machine, seed: int | None = None) -> Trained:
+def load(path: Path, using: Sequence[object], machine: Machine, seed: int | None = None) -> Trained:
     """Return the learner that a file holds; `using` are the classes of a user's own that it may be made of, as such or by name.
 
     Raises `NlbenchError` for one that is needed and not given, `RecordError` for a file that is none.
@@ -161,9 +161,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return facts, state
 
 
-def _with_given(path: Path, table: dict[str, Any], using: Sequence[str | type]) -> dict[str, Any]:
+def _with_given(path: Path, table: dict[str, Any], using: Sequence[object]) -> dict[str, Any]:
     """Return a recipe's table in which every name of a user's own code is that which was given for it."""
-    given = [closure.give(each) if isinstance(each, type) else each for each in using]
+    given = [each if isinstance(each, str) else closure.give(each) for each in using]
     by_label = {name.rpartition(":")[2]: name for name in given}
 
     def exchanged(value: Any, key: str = "") -> Any:

@@ -1,0 +1,114 @@
+"""An estimator of scikit-learn's kind as a learner: `partial_fit` learns, `decision_function` or `predict_proba` answers."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from torch import Tensor
+from torch.nn import functional
+
+from nlbench import catalog, state
+from nlbench.batch import Batch, Learner, Problem
+from nlbench.errors import NlbenchError
+from nlbench.learners.config import EstimatorConfig
+from nlbench.state import UnlikeError
+
+
+class Estimator(Learner):
+    """One estimator a seed, which learns each batch by one `partial_fit` on flattened samples, told all classes.
+
+    Where it has a `random_state` that is not set, the seed is it. Before its first batch all logits are 0.
+    """
+
+    single_seed: ClassVar[bool] = True
+    outside = True
+
+    def __init__(self, config: EstimatorConfig, problem: Problem) -> None:
+        made = catalog.extension("learners", config.build, _learns, "an estimator with partial_fit, or what makes one")
+        takes_part = inspect.isclass(made) or inspect.isfunction(made)
+        self.estimator = made(**config.options) if takes_part else clone(made)
+        if not hasattr(self.estimator, "partial_fit"):
+            raise NlbenchError(
+                f"{config.build} made {self.estimator!r}, which has no partial_fit.", "Name an estimator that has."
+            )
+        if self.estimator.get_params().get("random_state", 0) is None:
+            self.estimator.set_params(random_state=problem.seeds[0] % 2**32)
+        self.classes = np.arange(problem.n_classes)
+        self.width = problem.n_inputs
+        self.fitted = False
+
+    def observe(self, batch: Batch) -> Tensor:
+        inputs, labels = _flat(batch.inputs), batch.labels
+        loss = functional.cross_entropy(self._logits(inputs).to(labels.device), labels)
+        self.estimator.partial_fit(inputs, labels.cpu().numpy(), classes=self.classes)
+        self.fitted = True
+        return loss
+
+    def predict(self, inputs: Tensor, task: int | None) -> Tensor:
+        return self._logits(_flat(inputs)).to(inputs.device)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return state.collect(_Held(self))
+
+    def load_state_dict(self, saved: Mapping[str, Tensor]) -> None:
+        """Take over what `state_dict` returned. Some make parts of themselves at their first batch: where the saved one had had
+        it, one of zeros is learned first.
+        """
+        made = clone(self.estimator)
+        try:
+            self._take_over(saved)
+        except UnlikeError:
+            zeros = np.zeros((len(self.classes), self.width), np.float32)
+            self.estimator = made.partial_fit(zeros, self.classes, classes=self.classes)
+            self._take_over(saved)
+
+    def _take_over(self, saved: Mapping[str, Tensor]) -> None:
+        held = _Held(self)
+        before = dict(held.others)
+        state.restore(held, saved)
+        if held.others != before:
+            raise UnlikeError(f"{' or '.join(before)} differs from what the first batch makes")
+        vars(self.estimator).update(held.parts)
+        self.fitted = held.fitted
+
+    def memory_bytes(self) -> dict[str, int]:
+        held = [value.nbytes for value in vars(self.estimator).values() if isinstance(value, np.ndarray)]
+        return {"parameters": sum(held)}
+
+    def _logits(self, inputs: np.ndarray) -> Tensor:
+        n_classes = len(self.classes)
+        if not self.fitted:
+            return torch.zeros(len(inputs), n_classes)
+        if hasattr(self.estimator, "decision_function"):
+            values = self.estimator.decision_function(inputs)
+            values = np.stack([-values, values], 1) if values.ndim == 1 else values
+        elif hasattr(self.estimator, "predict_proba"):
+            values = np.log(np.maximum(self.estimator.predict_proba(inputs), np.finfo(np.float32).tiny))
+        else:
+            values = np.eye(n_classes)[self.estimator.predict(inputs)]
+        return torch.as_tensor(values, dtype=torch.float32)
+
+
+class _Held:
+    """What an estimator holds: what can be saved, and the digests of the rest, which its first batch is to make again."""
+
+    def __init__(self, learner: Estimator) -> None:
+        held, self.fitted = vars(learner.estimator), learner.fitted
+        self.parts = {name: value for name, value in held.items() if not state.obstacles(value)}
+        rest = {name: value for name, value in held.items() if name not in self.parts}
+        self.others = {name: sha256(pickle.dumps(value)).hexdigest() for name, value in rest.items()}  # compared, never loaded
+
+
+def _flat(inputs: Tensor) -> Any:
+    return inputs.flatten(1).cpu().numpy()
+
+
+def _learns(value: object) -> bool:
+    return hasattr(value, "partial_fit") or inspect.isfunction(value)

@@ -1,0 +1,93 @@
+"""Estimators of scikit-learn's kind learn as learners: by object, by class, by name in a recipe."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.linear_model import SGDClassifier
+from sklearn.naive_bayes import BernoulliNB
+from sklearn.neural_network import MLPClassifier
+from small_streams import running, small_stream
+
+import nlbench
+from nlbench import Batch, NlbenchError, closure
+from nlbench.learners.config import EstimatorConfig
+from nlbench.learners.estimator import Estimator
+from nlbench.protocol import problem_of
+
+
+@pytest.mark.parametrize(
+    "estimator", [SGDClassifier(loss="log_loss"), BernoulliNB(), MLPClassifier((8,))], ids=lambda e: type(e).__name__
+)
+def test_an_estimator_keeps_every_rule(estimator):
+    found = nlbench.check_learner(estimator, shape=(1, 4, 4), device="cpu")
+    assert found.passed, str(found)
+    assert found.model == type(estimator).__name__
+
+
+def test_it_learns_as_partial_fit_does_on_the_batches_of_its_seed(tmp_path):
+    stream = small_stream()
+    run = nlbench.run(SGDClassifier(alpha=0.01), stream, seeds="3,7", results=tmp_path, save=tmp_path, device="cpu")
+    ran = running(stream, (7,))
+    plain = SGDClassifier(alpha=0.01, random_state=7)
+    for task in (1, 2, 3):
+        samples, order = ran.train(task), ran.presentation(f"{task}/0", 40)
+        for inputs, labels in samples.batches(order, 8):
+            plain.partial_fit(inputs[0].numpy(), labels[0].numpy(), classes=np.arange(6))
+    tests = ran.test(2).inputs.numpy()
+    assert np.allclose(run.learner(7).predict(tests).numpy(), plain.decision_function(tests), rtol=1e-6)
+
+
+def test_what_it_is_made_with_is_part_of_the_run():
+    fingerprints = {nlbench.resolve(SGDClassifier(alpha=alpha), small_stream()).fingerprint for alpha in (0.1, 0.1, 0.2)}
+    assert len(fingerprints) == 2
+
+
+def test_a_recipe_names_one_with_its_options(tmp_path):
+    recipe = tmp_path / "sgd.toml"
+    recipe.write_text('[learner]\nkind = "estimator"\nbuild = "sklearn.linear_model:SGDClassifier"\noptions = { alpha = 0.01 }\n')
+    stream = small_stream()
+    named = nlbench.run(str(recipe), stream, seeds=2, results=tmp_path, device="cpu")
+    given = nlbench.run(SGDClassifier(alpha=0.01), stream, seeds=2, results=tmp_path, device="cpu")
+    assert named.metric("average_accuracy") == given.metric("average_accuracy")
+
+
+class Silent(BaseEstimator):
+    """Answers with the label it met last."""
+
+    def partial_fit(self, x, y, classes):
+        self.last_ = y[-1]
+        return self
+
+    def predict(self, x):
+        return np.full(len(x), self.last_)
+
+
+def learner(estimator, n_classes=2):
+    ran = running(small_stream())
+    problem = problem_of(ran, steps=1, backend="auto")
+    return Estimator(EstimatorConfig(kind="estimator", build=closure.give(estimator)), problem)
+
+
+def test_before_its_first_batch_every_class_is_as_likely():
+    made = learner(SGDClassifier())
+    assert (made.predict(torch.zeros(3, 6), None) == 0).all()
+    loss = made.observe(Batch(torch.zeros(4, 6), torch.tensor([0, 1, 2, 3]), torch.ones(6, dtype=torch.bool), None))
+    assert float(loss) == pytest.approx(np.log(6))
+
+
+def test_one_that_only_predicts_answers_one_label_a_sample():
+    made = learner(Silent())
+    made.observe(Batch(torch.eye(6), torch.arange(6), torch.ones(6, dtype=torch.bool), None))
+    answers = made.predict(torch.eye(6), None)
+    assert (answers.sum(1) == 1).all()
+    assert answers.argmax(1).tolist() == [5] * 6
+
+
+def test_what_has_no_partial_fit_is_refused(tmp_path):
+    recipe = tmp_path / "svc.toml"
+    recipe.write_text('[learner]\nkind = "estimator"\nbuild = "sklearn.svm:SVC"\n')
+    with pytest.raises(NlbenchError, match="must be an estimator with partial_fit"):
+        nlbench.run(str(recipe), small_stream(), seeds=1, results=tmp_path, device="cpu")
