@@ -102,6 +102,6 @@ class EstimatorConfig(Closed):
     """An estimator with `partial_fit`, as scikit-learn has them, one a seed."""
 
     kind: Literal["estimator"]
-    build: str
+    build: str = "sklearn.linear_model:SGDClassifier"
     """What makes it, called with `options`: `sklearn.linear_model:SGDClassifier`, `./mine.py:function`."""
     options: dict[str, Any] = Field(default_factory=dict)
