@@ -13,17 +13,12 @@ from typing import Any, Final, TypedDict
 
 import numpy as np
 
-from nlbench import catalog, closure, sources
-from nlbench.code import Code, Part, networks
-from nlbench.errors import DataError, NlbenchError, SpecError, UnknownNameError
-from nlbench.escaping import name_fault, printable
-from nlbench.sources import Source, is_data
-from nlbench import catalog
+from nlbench import catalog, sources
 from nlbench.code import Code, Part, networks
 from nlbench.errors import DataError, NlbenchError, SpecError, UnknownNameError
 from nlbench.escaping import name_fault, printable
 from nlbench.given import given_learner
-from nlbench.sources import Source
+from nlbench.sources import Source, is_data
 from nlbench.sources.given import given
 from nlbench.specs import (
     Closed,

@@ -254,10 +254,8 @@ def estimate(plan: Plan, machine: Machine) -> Estimate:
 
 
 def tune(
-    model: str | type,
-    stream: str | DeclaredStream,
     model: object,
-    stream: str,
+    stream: str | DeclaredStream,
     space: Mapping[str, Sequence[str]],
     *,
     budget: int = 32,
