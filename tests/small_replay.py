@@ -26,12 +26,12 @@ STEPS = 5
 """Batches of a task."""
 
 
-def learner(kind: str, seeds: tuple[int, ...] = SEEDS, scenario: str = "class-il", **config: Any) -> Rehearsal:
+def learner(
+    kind: str, seeds: tuple[int, ...] = SEEDS, scenario: str = "class-il", device: torch.device = CPU, **config: Any
+) -> Rehearsal:
     table = {"network": {"kind": "mlp", "hidden": [HIDDEN]}, "optimizer": {"kind": "sgd", "rate": RATE}, "capacity": 8, **config}
-    if kind == "dgr":
-        del table["capacity"]
     declared = catalog.config("learners", kind).model_validate({"kind": kind, **table})
-    return build(declared, Problem((DIM,), C, seeds, scenario, CPU, "auto", 15))  # type: ignore[return-value,arg-type]
+    return build(declared, Problem((DIM,), C, seeds, scenario, device, "auto", 15))  # type: ignore[return-value,arg-type]
 
 
 def batches(task: int, scenario: str = "class-il") -> list[Batch]:

@@ -1,1 +1,1 @@
-"""Methods that store samples, or make them, and learn from them again."""
+"""Methods that store samples and learn from them again."""

@@ -102,17 +102,3 @@ class BicConfig(ReplayConfig):
     temperature: PositiveFloat = 2.0
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Share of the samples, and of the places, that only the correction is fitted to."""
-
-
-class DgrConfig(GradientConfig):
-    """Replay of samples that a generator makes: nothing is stored."""
-
-    kind: Literal["dgr"]
-    replayed: PositiveInt | None = None
-    """Generated samples in a step; None: as many as the batch has."""
-    hidden: PositiveInt = 400
-    """Width of the generator's two layers on either side."""
-    latent: PositiveInt = 100
-    """Numbers of a code."""
-    generator_rate: PositiveFloat = 1e-3
-    """Of the generator's Adam."""

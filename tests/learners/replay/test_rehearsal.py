@@ -12,9 +12,9 @@ import torch
 from small_replay import SEEDS, STEPS, B, batches, learner, of_seed, steps
 
 import nlbench
-from nlbench import NlbenchError, catalog
+from nlbench import Batch, NlbenchError, catalog
 from nlbench.batch import needs
-from nlbench.state import first_difference
+from nlbench.state import STRUCTURE, first_difference
 
 KINDS = [kind for kind, row in catalog.LEARNERS.items() if row.place.startswith("nlbench.learners.replay")]
 
@@ -95,6 +95,23 @@ def test_the_last_short_batch_is_learned_beside_as_many_stored_samples() -> None
     assert made.drawn(short) == 1 < B == made.drawn(batch)
     assert made.observe(short).isfinite().all()
     assert np.isfinite(made.buffer.fields["logits"].numpy()).all()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("kind", KINDS)
+def test_captured_steps_are_those_as_written_to_the_bit(kind: str) -> None:
+    cuda = torch.device("cuda")
+    captured, written = (learner(kind, device=cuda) for _ in "ab")
+    written.captured = False  # type: ignore[misc]
+    for task in (1, 2, 3):
+        for batch in batches(task):
+            given = Batch(batch.inputs.to(cuda), batch.labels.to(cuda), batch.classes.to(cuda), None)
+            assert torch.equal(captured.observe(given), written.observe(given))
+        captured.end_task()
+        written.end_task()
+    for name, value in captured.state_dict().items():
+        assert name == STRUCTURE or torch.equal(value, written.state_dict()[name])
 
 
 @cache
