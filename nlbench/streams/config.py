@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field, PrivateAttr, ValidationInfo, model_validator
+from pydantic import AfterValidator, Field, PlainValidator, PrivateAttr, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
 from nlbench import catalog, sources
@@ -57,19 +57,51 @@ class SourceConfig(StreamConfig):
         return sources.find(self.source, self.read) if self._found is None else self._found
 
 
+def _order(value: object) -> str | tuple[int, ...]:
+    if value in ("natural", "seed", "extreme"):
+        return str(value)
+    if isinstance(value, list | tuple) and sorted(map(str, value)) == sorted(map(str, range(len(value)))):
+        return tuple(value)
+    rule = 'must be "natural", "seed", "extreme", or every class once, from 0, got {got}'
+    raise PydanticCustomError("class_order", rule, {"got": repr(value)})
+
+
 class Split(SourceConfig):
-    """Classes dealt out to tasks: `classes / tasks` of them each."""
+    """Classes dealt out to tasks: `classes / tasks` of them each, or as many as `sizes` says, one number a task.
+
+    class_order  as the data set numbers them; drawn by the seed; alike ones together: from class 0 on the next is always the one
+                 left whose mean training sample is nearest; or the classes themselves
+    """
+
+    optional: ClassVar[tuple[str, ...]] = (*SourceConfig.optional, "sizes")
 
     kind: Literal["split"]
-    class_order: Literal["natural", "seed"] = "natural"
+    sizes: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False, min_length=1)] | None = None
+    class_order: Annotated[str | tuple[int, ...], PlainValidator(_order)] = "natural"
     train_quota: Annotated[int, Field(ge=1)] | None = None
     test_quota: Annotated[int, Field(ge=1)] | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _counted(cls, said: Any) -> Any:
+        """Let `sizes` say how many tasks there are, where nothing recurs."""
+        if isinstance(said, dict) and isinstance(said.get("sizes"), list | tuple) and "tasks" not in said:
+            return {**said, "tasks": len(said["sizes"])}
+        return said
+
     @model_validator(mode="after")
     def _divides(self) -> Split:
-        if self._found is not None and self._found.n_classes % self.tasks:
-            classes = self._found.n_classes
-            raise ValueError(f"tasks: must divide the {classes} classes of {self.source}, got {self.tasks}")
+        classes = None if self._found is None else self._found.n_classes
+        if self.sizes is not None:
+            if len(self.sizes) != self.different:
+                raise ValueError(f"sizes: must be one for each of the {self.different} tasks, got {len(self.sizes)}")
+            if classes is not None and sum(self.sizes) != classes:
+                raise ValueError(f"sizes: must add up to the {classes} classes of {self.source}, got {sum(self.sizes)}")
+        elif classes is not None and classes % self.different:
+            hint = "; unequal tasks are written as sizes"
+            raise ValueError(f"tasks: must divide the {classes} classes of {self.source}, got {self.different}{hint}")
+        if classes is not None and isinstance(self.class_order, tuple) and len(self.class_order) != classes:
+            raise ValueError(f"class_order: must hold the {classes} classes of {self.source}, got {len(self.class_order)}")
         if self.class_order == "seed" and (self.train_quota is None or self.test_quota is None):
             raise ValueError(
                 'class_order: "seed" needs train_quota and test_quota (samples per class), so that all seeds have equal tasks'
@@ -93,6 +125,29 @@ class Rotated(SourceConfig):
     kind: Literal["rotated"]
     tasks: Annotated[int, Field(ge=1)] = 10
     degrees: Annotated[float, Field(gt=0, lt=360)] = 18.0
+    scenario: Scenario = "domain-il"
+
+
+class Instances(SourceConfig):
+    """Every task has all classes and its own share of the samples, of training and test set, equal but for one of each class."""
+
+    kind: Literal["instances"]
+    scenario: Scenario = "domain-il"
+
+
+class Drifting(SourceConfig):
+    """Every task is the whole data set, changed a step further; the first task is unchanged. Of raw inputs x with mean m and
+    deviation s in the training set, task i shows, with d = (i - 1) * step:
+
+    brightness  x + d
+    contrast    m + (x - m) * (1 - step)^(i - 1)
+    noise       x + d * s * N(0, 1)
+    shift       x + d * s * u, u of N(0, 1), one for all samples: each number moves by its own amount
+    """
+
+    kind: Literal["drifting"]
+    change: Literal["brightness", "contrast", "noise", "shift"]
+    step: Annotated[float, Field(gt=0, lt=1)]
     scenario: Scenario = "domain-il"
 
 

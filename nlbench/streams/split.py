@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from nlbench import seeds as draws
 from nlbench.errors import SpecError
-from nlbench.sources import read
+from nlbench.sources import Arrays, read
 from nlbench.streams.config import Split
 from nlbench.streams.stream import Samples, Stream, shown
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class SplitStream(Stream):
-    """Task i holds classes (i-1)k…ik-1 of the class order, k = classes / tasks.
+    """Task i holds the next classes of the class order: as many in each, or as `sizes` says.
 
     Labels are positions in the class order (class-il, task-il) or within the task (domain-il).
     """
@@ -34,20 +35,26 @@ class SplitStream(Stream):
         assert isinstance(config, Split)
         assert source is not None
         self.input_shape = source.input_shape
-        self._per_task = source.n_classes // config.tasks
-        self.n_classes = self._per_task if self.scenario == "domain-il" else source.n_classes
+        self._sizes = config.sizes or (source.n_classes // config.tasks,) * config.tasks
+        self.n_classes = max(self._sizes) if self.scenario == "domain-il" else source.n_classes
         arrays = read(source, data)
+        self.class_orders = self._class_orders(config, arrays)
         train_inputs, test_inputs, self._scaling = shown(arrays, source, device)
         # sorted by class, so that in natural order a task's test set is one block that needs no copy
         by_class = np.argsort(arrays.test_labels, kind="stable")
         test_inputs, test_labels = test_inputs[torch.from_numpy(by_class).to(device)], arrays.test_labels[by_class]
-        class_orders = (
-            draws.permutation(seeds, "class-order", source.n_classes)
-            if config.class_order == "seed"
-            else np.arange(source.n_classes)[None]
-        )
-        self._train = self._tasks(train_inputs, arrays.train_labels, class_orders, config.train_quota)
-        self._test = self._tasks(test_inputs, test_labels, class_orders, config.test_quota)
+        self._train = self._tasks(train_inputs, arrays.train_labels, self.class_orders, config.train_quota)
+        self._test = self._tasks(test_inputs, test_labels, self.class_orders, config.test_quota)
+
+    def _class_orders(self, config: Split, arrays: Arrays) -> NDArray[np.int64]:
+        """Return (1 or S, C): the order in which classes come."""
+        assert self.declared.source is not None
+        classes = self.declared.source.n_classes
+        if config.class_order == "seed":
+            return draws.permutation(self.seeds, "class-order", classes)
+        if config.class_order == "extreme":
+            return alike(arrays.train_inputs, arrays.train_labels, classes)[None]
+        return np.arange(classes)[None] if config.class_order == "natural" else np.array(config.class_order)[None]
 
     def _tasks(
         self, inputs: Tensor, labels: NDArray[np.int64], class_orders: NDArray[np.int64], quota: int | None
@@ -58,8 +65,8 @@ class SplitStream(Stream):
             most = min(len(rows) for rows in by_class)
             raise SpecError([f"{self.declared.name}: stream quota: must be at most {most} samples per class, got {quota}"])
         tasks = []
-        for first in range(0, class_orders.shape[1], self._per_task):
-            positions = range(first, first + self._per_task)
+        for first, last in pairwise([0, *accumulate(self._sizes)]):
+            positions = range(first, last)
             rows = np.stack([np.concatenate([by_class[order[p]] for p in positions]) for order in class_orders])
             offset = first if self.scenario == "domain-il" else 0
             kinds = np.stack(
@@ -79,8 +86,17 @@ class SplitStream(Stream):
 
     def task_classes(self, task: int) -> Tensor:
         positions = torch.arange(self.n_classes, device=self.device)
-        return (
-            torch.ones_like(positions, dtype=torch.bool)
-            if self.scenario == "domain-il"
-            else positions // self._per_task == task - 1
-        )
+        first = 0 if self.scenario == "domain-il" else sum(self._sizes[: task - 1])
+        return (first <= positions) & (positions < first + self._sizes[task - 1])
+
+
+def alike(inputs: NDArray[np.generic], labels: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
+    """Return (C,): the classes so that alike ones follow each other: from class 0 on, the next is the one left whose mean is
+    nearest (Euclidean).
+    """
+    means = [inputs[labels == label].mean(0, dtype=np.float64) for label in range(classes)]
+    order, left = [0], set(range(1, classes))
+    while left:
+        order.append(min(sorted(left), key=lambda label: float(np.linalg.norm(means[label] - means[order[-1]]))))
+        left.remove(order[-1])
+    return np.array(order)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from nlbench import seeds as draws
 from nlbench.errors import DataError
 from nlbench.sources import Arrays, read
-from nlbench.streams.config import Rotated
+from nlbench.streams.config import Drifting, Rotated
 from nlbench.streams.stream import Samples, Stream, standardised
 
 if TYPE_CHECKING:
@@ -101,6 +101,42 @@ class RelabelledStream(WholeStream):
         """Return (S, n): what a task calls samples of these labels (1, n)."""
         order = self._class_orders
         return torch.empty_like(order).scatter_(1, order, order.roll(1 - task, 1))[:, labels[0]]
+
+
+class DriftingStream(WholeStream):
+    """Task i is changed by i - 1 steps; training sets are made when they are needed, the last one and all test sets are kept."""
+
+    def _show(self, arrays: Arrays) -> None:
+        config = self.spec.stream
+        assert isinstance(config, Drifting)
+        if arrays.train_inputs.dtype != np.float32:
+            raise DataError(f"{self._source.name}: bytes are not made to drift.", "Use split, or a data set of other numbers.")
+        self.input_shape = self._source.input_shape
+        inputs = standardised(arrays, self._source, self.device)
+        mean, deviation = inputs[0].mean(), inputs[0].std(correction=0)
+        moved = 1.0 if config.change != "brightness" else 1.0 / (self._source.std * float(deviation))
+        fixed = (draws.FIXED,)
+
+        def changed(part: int, task: int) -> Tensor:
+            shown, steps = inputs[part], task - 1
+            if config.change == "contrast":
+                return mean + (shown - mean) * (1 - config.step) ** steps
+            if config.change == "brightness":
+                by: Tensor | float = moved
+            else:
+                noise = config.change == "noise"
+                shape, purpose = (shown.shape, f"drift/{part}/{task}") if noise else (self.input_shape, "drift")
+                by = torch.from_numpy(draws.normal(fixed, purpose, shape)[0]).to(self.device)
+            return shown + steps * config.step * deviation * by
+
+        self._train_shown = lru_cache(maxsize=1)(partial(changed, 0))
+        self._test_shown = lru_cache(maxsize=None)(partial(changed, 1))
+
+    def train(self, task: int) -> Samples:
+        return self._samples(self._train_shown(task), self._train_labels, task)
+
+    def test(self, task: int) -> Samples:
+        return self._samples(self._test_shown(task), self._test_labels, task)
 
 
 class RotatedStream(WholeStream):

@@ -46,7 +46,10 @@ def stream_problems(**changes: Any) -> list[str]:
             f"s.toml: stream.source: must be one of {', '.join(sorted(catalog.SOURCES))}, ./file, or package.module:NAME"
             f"{near('mnits', list(catalog.SOURCES))}, got 'mnits'",
         ),
-        ({"stream__tasks": 3}, "s.toml: stream.tasks: must divide the 10 classes of digits, got 3"),
+        (
+            {"stream__tasks": 3},
+            "s.toml: stream.tasks: must divide the 10 classes of digits, got 3; unequal tasks are written as sizes",
+        ),
         ({"check__forgetting": float("inf")}, "s.toml: check.forgetting: must be a finite number, got inf"),
         (
             {"stream__kind": "spilt"},

@@ -105,3 +105,52 @@ def test_a_quota_beyond_the_data_names_the_most_there_is() -> None:
     declared_stream("split", tasks=5, train_quota=10, test_quota=most)
     with pytest.raises(SpecError, match=f"at most {most} samples per class, got {most + 1}"):
         declared_stream("split", tasks=5, train_quota=10, test_quota=most + 1)
+
+
+def test_sizes_deal_out_unequal_tasks_in_the_order_that_is_written() -> None:
+    order = [3, 1, 4, 0, 5, 9, 2, 6, 8, 7]
+    stream = declared_stream("split", sizes=[5, 3, 1, 1], class_order=order)
+    assert stream.n_tasks == 4
+    first = 0
+    for task, size in enumerate([5, 3, 1, 1], 1):
+        for part in (stream.train, stream.test):
+            inputs, labels = images(part(task))
+            assert class_of(inputs) == [order[label] for label in labels.tolist()]
+            assert set(labels.tolist()) == set(range(first, first + size))
+        assert stream.task_classes(task).nonzero().flatten().tolist() == list(range(first, first + size))
+        first += size
+    shared = declared_stream("split", sizes=[5, 3, 1, 1], scenario="domain-il")
+    assert shared.n_classes == 5
+    assert [int(shared.task_classes(task).sum()) for task in range(1, 5)] == [5, 3, 1, 1]
+    assert set(images(shared.train(2))[1].tolist()) == {0, 1, 2}
+
+
+def test_the_extreme_order_goes_from_each_class_to_the_nearest_that_is_left() -> None:
+    stream = declared_stream("split", tasks=5, class_order="extreme")
+    arrays = DIGITS.read()
+    means = np.stack([arrays.train_inputs[arrays.train_labels == digit].mean(0).ravel() for digit in range(10)])
+    order = stream.class_orders[0].tolist()
+    assert sorted(order) == list(range(10))
+    assert order != list(range(10))
+    for place, digit in enumerate(order[:-1]):
+        left = order[place + 1 :]
+        assert np.argmin(np.linalg.norm(means[left] - means[digit], axis=1)) == 0
+
+
+@pytest.mark.parametrize(
+    ("stream", "message"),
+    [
+        ({"sizes": [5, 4]}, r"stream\.sizes: must add up to the 10 classes of digits, got 9"),
+        ({"sizes": [5, 5], "tasks": 3}, r"stream\.sizes: must be one for each of the 3 tasks, got 2"),
+        ({"tasks": 5, "class_order": [0, 1]}, r"stream\.class_order: must hold the 10 classes of digits, got 2"),
+        (
+            {"tasks": 5, "class_order": [0] * 10},
+            r'class_order: must be "natural", "seed", "extreme", or every class once',
+        ),
+        ({"tasks": 5, "class_order": "sead"}, r"stream\.class_order: must be .*got 'sead'"),
+        ({"tasks": 3}, r"stream\.tasks: must divide the 10 classes of digits, got 3; unequal tasks are written as sizes"),
+    ],
+)
+def test_sizes_and_orders_that_do_not_fit_are_refused_by_name(stream: dict[str, object], message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        declared_stream("split", **stream)

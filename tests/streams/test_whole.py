@@ -11,6 +11,7 @@ import nlbench
 from nlbench.api import tune
 from nlbench.errors import NlbenchError
 from nlbench.protocol import Schedule
+from nlbench.sources import find
 from nlbench.streams import whole
 from nlbench.streams.whole import rotate
 
@@ -126,3 +127,30 @@ def test_a_record_of_tasks_that_contradict_each_other_has_no_forgetting_and_says
         tune("mlp", "relabelled-digits", {"learner.rate": ["0.1"]})
     told = nlbench.run("mlp", "relabelled-digits", seeds=1, results=tmp_path, scenario="task-il", overrides={"stream.tasks": "3"})
     assert told.metric("average_accuracy")[0] > 0.7  # where the task is told, nothing contradicts
+
+
+@pytest.mark.parametrize("change", ["brightness", "contrast", "noise", "shift"])
+def test_a_drifting_stream_moves_by_the_declared_step_a_task(change: str) -> None:
+    stream = declared_stream("drifting", [0], tasks=4, change=change, step=0.2)
+    plain = find("digits").read()
+    source = find("digits")
+    raw = [stream.train(task).inputs.double().numpy() * source.std + source.mean for task in range(1, 5)]
+    assert np.allclose(raw[0], plain.train_inputs, atol=1e-5)
+    mean, deviation = plain.train_inputs.mean(), plain.train_inputs.std()
+    for steps in range(4):
+        moved = raw[steps] - raw[0]
+        if change == "brightness":
+            assert np.allclose(moved, 0.2 * steps, atol=1e-4)
+        elif change == "contrast":
+            assert np.allclose(raw[steps], mean + (raw[0] - mean) * 0.8**steps, atol=1e-4)
+        elif change == "noise":
+            assert abs(moved.std() - 0.2 * steps * deviation) < 0.01 * deviation
+            assert abs(moved.mean()) < 0.01 * deviation
+        else:
+            assert np.ptp(moved, axis=0).max() < 1e-4  # the same for all samples
+            assert np.allclose(moved, steps * (raw[1] - raw[0]), atol=1e-4)
+            assert abs(moved[0].std() - 0.2 * steps * deviation) < 0.2 * max(steps, 1) * deviation * 0.3
+    moved = stream.test(3).inputs - stream.test(1).inputs
+    if change == "shift":
+        assert torch.allclose(moved[:5], (stream.train(3).inputs - stream.train(1).inputs)[:5], atol=1e-5)
+    assert torch.equal(stream.test(2).labels, stream.test(1).labels)
