@@ -6,6 +6,7 @@ conformance   check_learner
 learners      load_learner
 files         export, prune, migrate, validate
 catalog       listing, named
+looking       look
 data          fetch_data, known_data, verify_data
 benchmarks    bench_kernels, bench_runs
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from nlbench.api.data import fetch_data, known_data, verify_data
     from nlbench.api.files import export, migrate, prune, validate
     from nlbench.api.learners import load_learner
+    from nlbench.api.looking import look
     from nlbench.api.reading import check, check_all, compare, diff, exit_status, load, report, update_references
     from nlbench.api.running import (
         Listener,
@@ -59,6 +61,7 @@ __all__ = [
     "listing",
     "load",
     "load_learner",
+    "look",
     "migrate",
     "missing_seeds",
     "named",
@@ -90,6 +93,7 @@ __getattr__ = lazy.names(
         "load_learner": "learners",
         **dict.fromkeys(("export", "migrate", "prune", "validate"), "files"),
         **dict.fromkeys(("listing", "named"), "catalog"),
+        "look": "looking",
         **dict.fromkeys(("fetch_data", "known_data", "verify_data"), "data"),
         **dict.fromkeys(("bench_kernels", "bench_runs"), "benchmarks"),
     },

@@ -31,3 +31,10 @@ def test_show_takes_several_as_a_shells_star_gives_them(command: Command) -> Non
     assert "learner cms" in done.out
     listed = json.loads(command("show", *paths, "--format", "json").out)
     assert sorted(one["metadata"]["learner_spec"]["learner"]["rate"] for one in listed) == [0.1, 0.2]
+
+
+def test_show_looks_into_a_stream(command: Command) -> None:
+    done = command("show", "split-digits", "--samples", "--figures", "drawn")
+    assert "5 tasks, class-il, samples 1 x 8 x 8, 10 logits" in done.out
+    assert Path("drawn/split-digits.samples.png").exists()
+    assert "logits" not in command("show", "split-digits").out
