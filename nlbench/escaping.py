@@ -23,7 +23,7 @@ _LATEX: Final = {
     "±": r"$\pm$",
     "−": "$-$",
     "≤": r"$\leq$",
-    "◆": r"$\blacklozenge$",
+    "◆": r"$\star$",
     "…": r"\ldots{}",
 }
 

@@ -96,6 +96,11 @@ class DeclaredStream:
     spec: StreamSpec
     source: Source | None
 
+    def __repr__(self) -> str:
+        return (
+            f"<nlbench stream {self.name}: {self.spec.stream.kind}, {self.spec.stream.tasks} tasks, {self.spec.stream.scenario}>"
+        )
+
     @property
     def what(self) -> str:
         """Its kind and source, such as `split/digits`: what a recipe's `[on]` table may name in place of its name."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Unpack
 from nlbench import closure, sources
 from nlbench import plan as plans
 from nlbench.api.progress import Watcher, watcher
-from nlbench.errors import NlbenchError, UnknownNameError
+from nlbench.errors import NlbenchError, Remark, UnknownNameError
 from nlbench.plan import DeclaredStream, Machine, MachineOptions, Plan, RunOptions
 from nlbench.plan import stream_from_arrays as stream_from_arrays
 from nlbench.records import Record, Row, read_record
@@ -66,6 +66,9 @@ class Run:
     def to_pandas(self) -> pandas.DataFrame:
         """Return every row of the record."""
         return self.record.to_pandas()
+
+    def __repr__(self) -> str:
+        return f"<nlbench.Run {self.record.model} on {self.record.stream}, {len(self.record.seeds)} seeds: {self.path}>"
 
     def learner(self, seed: int) -> Trained:
         """Return the learner of a seed as the run left it, which predicts: `run.learner(0).predict(inputs)`.
@@ -142,14 +145,14 @@ def run(
     precision = options.get("precision", "float32")
     plan = resolve(model, stream, seeds=seeds, scenario=scenario, overrides=overrides, precision=precision)
     for remark in plan.notes:
-        warnings.warn(remark, stacklevel=2)
+        warnings.warn(remark, Remark, stacklevel=2)
     shown = watcher(options.get("progress", False), f"{plan.model} on {plan.stream_name}")
     return carry_out(plan, Path(results), _machine(options), force=force, listen=listen, progress=shown)
 
 
 def warned(remark: str) -> None:
     """Warn of what a run remarks: what is told where nobody else listens."""
-    warnings.warn(remark, stacklevel=2)
+    warnings.warn(remark, Remark, stacklevel=2)
 
 
 def carry_out(

@@ -26,9 +26,14 @@ def compare(
     metric: Metrics = None,
     format: Annotated[Format, typer.Option(help="Output format.")] = Format.table,
     with_reference: WithReference = False,
+    columns: Annotated[
+        str | None,
+        typer.Option(help="Columns of tables, such as seeds,average_accuracy,bytes; otherwise all that fit."),
+    ] = None,
 ) -> None:
     """Compare records: one table a stream, with 95 % intervals over seeds, and paired tests corrected by Holm."""
     from nlbench import api
     from nlbench.display.comparison import comparison
 
-    comparison(api.compare(paths, baseline=baseline, metrics=metric, with_reference=with_reference), format.value)
+    names = [name.strip() for name in (columns or "").split(",") if name.strip()]
+    comparison(api.compare(paths, baseline=baseline, metrics=metric, with_reference=with_reference), format.value, names)

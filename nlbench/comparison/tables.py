@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nlbench import escaping
+from nlbench.comparison import latex
 from nlbench.comparison.chance import WORDS
 from nlbench.comparison.model import Entry, Estimate, Group, Paired, Ranking
 from nlbench.comparison.statistics import ROUNDING
@@ -101,17 +102,22 @@ class Comparison:
 
     def to_markdown(self) -> str:
         """Return the tables, ranks and notes as Markdown."""
-        return "\n".join(self._blocks(_markdown_table, lambda line: f"- {escaping.markdown(line)}"))
+        return "\n".join(self._blocks(lambda shown, _: _markdown_table(shown), lambda line: f"- {escaping.markdown(line)}"))
 
     def to_latex(self) -> str:
         """Return the tables as LaTeX for booktabs, ranks and notes as comments."""
-        return "\n".join(self._blocks(_latex_table, lambda line: f"% {escaping.printable(line)}"))
+        bold = {group.stream_digest: latex.best(group) for group in self.groups}
+
+        def table(shown: Table, group: Group) -> str:
+            return latex.table(shown, bold[group.stream_digest] if shown.header[1:2] == ("seeds",) else ())
+
+        return "\n".join(self._blocks(table, lambda line: f"% {escaping.printable(line)}"))
 
     def _blocks(self, table: Any, line: Any) -> Iterator[str]:
         for group in self.groups:
-            yield table(learner_table(group))
+            yield table(learner_table(group), group)
             if any(entry.paired for entry in group.entries):
-                yield table(paired_table(group))
+                yield table(paired_table(group), group)
             yield "\n".join([*map(line, remarks(group)), ""])
         closing = [*(ranking_text(metric, ranking) for metric, ranking in self.overall.items()), *self.mismatches]
         if closing:
@@ -182,9 +188,36 @@ def to_text(table: Table) -> str:
     return "\n".join([escaping.terminal(table.title), *aligned, ""])
 
 
+LEAST: Final[tuple[str, ...]] = ("seconds", "bytes", "seeds", "terms", "p", "effect", "p (Holm)", "95 % interval")
+"""Columns that are left out first where there is no room, in this order; then metrics, from the right."""
+
+
+def fitting(table: Table, width: int) -> tuple[Table, tuple[str, ...]]:
+    """Return a table with as many columns as fit into `width` characters, the first always, and the names of the others."""
+    widths = [max(len(cell) for cell in column) for column in zip(table.header, *table.rows, *table.foot, strict=True)]
+    droppable = [name for name in LEAST if name in table.header[1:]]
+    droppable += [name for name in reversed(table.header[1:]) if name not in LEAST and name != "verdict"]
+    dropped: list[str] = []
+    while sum(size + 2 for size, name in zip(widths, table.header, strict=True) if name not in dropped) - 2 > width and droppable:
+        dropped.append(droppable.pop(0))
+    return chosen(table, [name for name in table.header[1:] if name not in dropped]), tuple(dropped)
+
+
+def chosen(table: Table, columns: Sequence[str]) -> Table:
+    """Return a table with its first column and those named, in its own order."""
+    kept = [0, *(index for index, name in enumerate(table.header) if index and name in columns)]
+
+    def part(row: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(row[index] for index in kept)
+
+    return Table(table.title, part(table.header), tuple(map(part, table.rows)), tuple(map(part, table.foot)))
+
+
 def remarks(group: Group) -> list[str]:
-    """Return what stands below a group's tables: ranks with their critical difference, and notes."""
-    return [*(ranking_text(metric, ranking) for metric, ranking in group.rankings.items()), *group.notes]
+    """Return what stands below a group's tables: ranks with their critical difference, what the mark says, and notes."""
+    front = any(entry.on_front.get(cost) for entry in group.entries for cost in ("bytes", "seconds"))
+    marked = [f"{ON_FRONT}: no other learner is better at {group.columns[0]} for as few bytes or seconds."] if front else []
+    return [*marked, *(ranking_text(metric, ranking) for metric, ranking in group.rankings.items()), *group.notes]
 
 
 def estimate_text(estimate: Estimate) -> str:
@@ -304,24 +337,4 @@ def _markdown_table(table: Table) -> str:
     rule = "|" + "---|" * len(table.header)
     return "\n".join(
         [f"### {escaping.markdown(table.title)}", "", line(table.header), rule, *map(line, (*table.rows, *table.foot)), ""]
-    )
-
-
-def _latex_table(table: Table) -> str:
-    def line(cells: Sequence[str]) -> str:
-        return " & ".join(map(escaping.latex, cells)) + r" \\"
-
-    return "\n".join(
-        [
-            f"% {escaping.printable(table.title)}",
-            rf"\begin{{tabular}}{{{'l' + 'r' * (len(table.header) - 1)}}}",
-            r"\toprule",
-            line(table.header),
-            r"\midrule",
-            *map(line, table.rows),
-            *([r"\midrule", *map(line, table.foot)] if table.foot else []),
-            r"\bottomrule",
-            r"\end{tabular}",
-            "",
-        ]
     )

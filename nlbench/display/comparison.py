@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 from rich import box
 from rich.table import Table
@@ -11,8 +12,8 @@ from nlbench.comparison import Comparison, tables
 from nlbench.display.console import escape, lay_out, line, note, out
 
 
-def comparison(result: Comparison, form: str) -> None:
-    """Print a comparison."""
+def comparison(result: Comparison, form: str, columns: Sequence[str] = ()) -> None:
+    """Print a comparison: on a terminal no more columns than fit, or those named."""
     for remark in result.skipped:
         note(remark)
     renderers = {"md": "to_markdown", "csv": "to_csv", "json": "to_json", "latex": "to_latex"}
@@ -22,14 +23,27 @@ def comparison(result: Comparison, form: str) -> None:
     size = sum(len(table.rows) for table in result.tables())
     show = _plain_table if size <= PRETTY_ROWS and out.is_terminal else _lines
     for group in result.groups:
-        show(tables.learner_table(group))
-        if any(entry.paired for entry in group.entries):
-            show(tables.paired_table(group))
+        shown = [tables.learner_table(group)]
+        shown += [tables.paired_table(group)] if any(entry.paired for entry in group.entries) else []
+        for table in shown:
+            show(_narrowed(table, columns))
         for text in (*tables.remarks(group), ""):
             line(text)
     closing = [*(tables.ranking_text(metric, ranking) for metric, ranking in result.overall.items()), *result.mismatches]
     for text in closing:
         line(text)
+
+
+def _narrowed(table: tables.Table, columns: Sequence[str]) -> tables.Table:
+    """Return the columns that were asked for, or on a terminal those that fit, and say which others there are."""
+    if columns:
+        return tables.chosen(table, columns)
+    if not out.is_terminal:
+        return table
+    fits, dropped = tables.fitting(table, out.width - 2)
+    if dropped:
+        note(f"no room for {', '.join(dropped)}: --columns chooses, and in a file all are there")
+    return fits
 
 
 def _lines(table: tables.Table) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from rich.syntax import Syntax
 from rich.table import Table
 
+from nlbench import escaping
 from nlbench.api.catalog import Declaration
 from nlbench.display.console import escape, flat, lay_out, out, write_json
 from nlbench.display.records import plain, record
@@ -21,7 +22,9 @@ def show(found: Sequence[Declaration | Record], as_json: bool) -> None:
         write_json(facts if len(facts) > 1 else facts[0])
         return
     for one in found:
-        if isinstance(one, Declaration):
+        if isinstance(one, Declaration) and not out.is_terminal:  # a file of it declares the same
+            out.print(f"# {escaping.terminal(one.name)}, a {one.kind}\n{one.text}", markup=False, soft_wrap=True)
+        elif isinstance(one, Declaration):
             needs = ", needs " + ", ".join(one.needs) if one.needs else ""
             out.print(f"[dim]{one.kind}[/] [bold]{escape(one.name)}[/]{needs}")
             out.print(Syntax(one.text, "toml", background_color="default", word_wrap=True))

@@ -12,7 +12,7 @@ from compared_records import learner
 from synthetic_records import make_record, matrix
 
 from nlbench.comparison import compare
-from nlbench.comparison.tables import bytes_text, learner_table, to_text
+from nlbench.comparison.tables import bytes_text, chosen, fitting, learner_table, remarks, to_text
 from nlbench.records import Record
 
 
@@ -56,10 +56,32 @@ def test_plain_text_is_aligned(trio: list[Record]) -> None:
 def test_latex_escapes(tmp_path: Path) -> None:
     text = compare([learner(tmp_path, "my_learner", [0.5, 0.6])]).to_latex()
     assert r"my\_learner &" in text
-    assert r"average\_accuracy" in text
+    assert r"average accuracy $\uparrow$" in text
     body = [line for line in text.splitlines() if not line.startswith("%")]
     assert all(ord(character) < 128 or character == "–" for line in body for character in line)
 
 
 def test_sizes() -> None:
     assert [bytes_text(size) for size in (0, 999, 1000, 16_000_000, 2.5e12)] == ["0 B", "999 B", "1.0 kB", "16.0 MB", "2.5 TB"]
+
+
+def test_columns_are_left_out_from_the_least_to_fit_a_width(trio: list[Record]) -> None:
+    table = learner_table(compare(trio).groups[0])
+    for width in (60, 80, 100):
+        fits, dropped = fitting(table, width)
+        lines = to_text(fits).splitlines()[1:]
+        assert max(map(len, lines)) <= width
+        assert fits.header[:1] == ("learner",)
+        assert set(fits.header) | set(dropped) == set(table.header)
+        assert all(row[0] for row in fits.rows)
+    assert fitting(table, 1000) == (table, ())
+    assert fitting(table, 1)[0].header == ("learner",)
+
+
+def test_columns_are_chosen_by_name(trio: list[Record]) -> None:
+    table = learner_table(compare(trio).groups[0])
+    assert chosen(table, ["bytes", "seeds"]).header == ("learner", "seeds", "bytes")
+
+
+def test_the_mark_of_the_front_is_explained(trio: list[Record]) -> None:
+    assert any(line.startswith("◆: no other learner") for line in remarks(compare(trio).groups[0]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,17 +16,18 @@ from nlbench.display import showing
 STREAM = Declaration("stream", "s[1]", 'title = "a [b]"', {"title": "a [b]"})
 
 
-def test_a_declaration_is_shown_as_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
-    with written(monkeypatch, showing, "out") as text:
+def test_a_declaration_in_a_file_is_one_that_declares_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    with written(monkeypatch, showing, "out", width=20) as text:
         showing.show([STREAM], as_json=False)
-    assert [line.rstrip() for line in text.getvalue().splitlines()] == ["stream s[1]", 'title = "a [b]"']
+    assert text.getvalue().startswith("# s[1], a stream\n")
+    assert tomllib.loads(text.getvalue()) == STREAM.table
 
 
 def test_what_a_learner_needs_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     ewc = Declaration("learner", "ewc", 'title = "t"', {"title": "t"}, ("boundaries",))
-    with written(monkeypatch, showing, "out") as text:
+    with written(monkeypatch, showing, "out", terminal=True) as text:
         showing.show([ewc], as_json=False)
-    assert text.getvalue().splitlines()[0].rstrip() == "learner ewc, needs boundaries"
+    assert "needs boundaries" in text.getvalue().splitlines()[0]
     showing.show([ewc], as_json=True)
     assert json.loads(capsys.readouterr().out)["needs"] == ["boundaries"]
 
