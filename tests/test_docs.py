@@ -10,6 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from nlbench import catalog, sources
+from nlbench.specs.reading import Reading
+from nlbench.specs.streams import StreamConfig
+
 ROOT = Path(__file__).parents[1]
 NAMES = re.findall(r"^::: (\S+)$", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
 
@@ -57,6 +61,16 @@ def test_the_page_of_methods_is_what_its_tool_makes():
     make_methods = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(make_methods)
     assert make_methods.PAGE.read_text(encoding="utf-8") == make_methods.page(), "run python tools/make_methods.py"
+
+
+def test_the_page_of_streams_names_every_kind_disturbance_and_format():
+    text = (ROOT / "docs" / "streams.md").read_text(encoding="utf-8")
+    first = {row.split("|")[1].strip() for row in text.splitlines() if row.startswith("| `")}
+    assert {f"`{kind}`" for kind in catalog.STREAMS} <= first
+    tables = set(StreamConfig.model_fields) - {"kind", "tasks", "scenario"}
+    assert {f"`[stream.{name}]`" for name in tables} <= first
+    assert all(f"`{end}`" in text for end in sources.ENDS)
+    assert all(key in text for key in Reading.model_fields)
 
 
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "examples/README.md")] + sorted((ROOT / "docs").glob("*.md"))
