@@ -89,6 +89,17 @@ def test_the_nested_learning_library_trains_alone(folder):
     assert float(ran.stdout) < 2.3
 
 
+@pytest.mark.slow
+def test_hope_in_four_forms_is_compared(folder):
+    ran = python(folder, "continual_digits.py")
+    assert ran.returncode == 0, ran.stderr
+    rows = re.findall(r"^\| (\S+) \| 3 \| batch \d+ \| (\d\.\d+)", ran.stdout, flags=re.MULTILINE)
+    accuracy = {name: float(value) for name, value in rows}
+    assert accuracy["hope"] > 0.98
+    assert accuracy["cms-headwise"] > 0.75
+    assert accuracy["hope-paper-stream"] > accuracy["hope-paper"] > 0.1
+
+
 def test_arrays_become_a_stream_on_which_learners_are_compared(folder):
     ran = python(folder, "arrays.py")
     assert ran.returncode == 0, ran.stderr
