@@ -28,7 +28,7 @@ class Gdumb(Rehearsal):
     """Stores while it is shown a task, and answers with the network that was trained when the last one ended."""
 
     needs: ClassVar[tuple[str, ...]] = ("boundaries",)
-    captured: ClassVar[bool] = False  # the rate changes from pass to pass
+    captured = False  # the rate changes from pass to pass
     exempt: ClassVar[Mapping[str, str]] = {"one pass": "when a task ends it is trained anew, in many passes over what it stores"}
 
     def __init__(self, config: GdumbConfig, problem: Problem) -> None:

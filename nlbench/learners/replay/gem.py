@@ -35,7 +35,7 @@ class Gem(Rehearsal):
     """Projects each gradient on what raises no former task's loss."""
 
     needs: ClassVar[tuple[str, ...]] = ("boundaries",)
-    captured: ClassVar[bool] = False  # the quadratic programme is solved on the host
+    captured = False  # the quadratic programme is solved on the host
 
     def __init__(self, config: GemConfig, problem: Problem) -> None:
         self._margin = config.margin

@@ -103,7 +103,7 @@ def test_the_last_short_batch_is_learned_beside_as_many_stored_samples() -> None
 def test_captured_steps_are_those_as_written_to_the_bit(kind: str) -> None:
     cuda = torch.device("cuda")
     captured, written = (learner(kind, device=cuda) for _ in "ab")
-    written.captured = False  # type: ignore[misc]
+    written.captured = False
     for task in (1, 2, 3):
         for batch in batches(task):
             given = Batch(batch.inputs.to(cuda), batch.labels.to(cuda), batch.classes.to(cuda), None)
