@@ -1,4 +1,4 @@
-"""Take the parts of HOPE away one by one and write the tables of docs/hope.md: `python tools/ablations.py`.
+"""Take parts of the `projected` recipes away and write the tables of docs/projected.md: `python tools/ablations.py`.
 
 Rows that are recipes as they stand are read from the reference records. The others are recorded in results/ablations and not
 made twice, `--processes` of them at a time. `--streams` chooses some of the tables; `--table` runs nothing, and leaves out rows
@@ -21,7 +21,7 @@ from nlbench.plan import Plan
 from nlbench.records import Record, read_record
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "hope.md"
+PAGE = ROOT / "docs" / "projected.md"
 RESULTS = ROOT / "results" / "ablations"
 REFERENCE = ROOT / "results" / "reference"
 SEEDS = {"split-digits": 10, "permuted-digits": 10, "split-mnist": 5, "permuted-mnist": 5}
@@ -52,16 +52,18 @@ def self_made(*names: str) -> dict[str, str]:
     return {"learner.self_reference": f"{{ makes = [{made}] }}"}
 
 
-SELF_MADE: Rows = (
-    ("keys made by a memory that writes itself", "hope", self_made("keys")),
-    ("rates made by one", "hope", self_made("rates")),
-    ("retentions made by one", "hope", self_made("retentions")),
-    ("keys, rates and retentions", "hope", self_made("keys", "rates", "retentions")),
-)
+def all_self_made(model: str) -> Rows:
+    """Return the rows of what memories may make of a recipe's writes."""
+    return (
+        ("keys made by a memory that writes itself", model, self_made("keys")),
+        ("rates made by one", model, self_made("rates")),
+        ("retentions made by one", model, self_made("retentions")),
+        ("keys, rates and retentions", model, self_made("keys", "rates", "retentions")),
+    )
 
 
 def mnist_levels(*widths: int, slower: int = 2) -> str:
-    """Return the levels of `hope` on permuted-mnist, with other widths or periods; a single one is the slower."""
+    """Return the levels of `projected-levels` on permuted-mnist, with other widths or periods; a single one is the slower."""
     return levels(*widths, rate=0.6, ridges=(1000.0, 300.0)[: len(widths)], slower=slower)
 
 
@@ -91,50 +93,53 @@ LEARNED_MNIST = {
 
 ABLATIONS: dict[str, Rows] = {
     "split-digits": (
-        ("`hope`: 512 random features, exact read-out", "hope", {}),
-        ("with values and rates of its own", "hope", FROM_READINGS),
+        ("`random-features`: 512 random features, exact read-out", "random-features", {}),
+        ("with values and rates of its own", "random-features", FROM_READINGS),
         ("with features turned into the metric of the inputs", "turned-features", FROM_LABELS),
         ("with both: `turned-features`", "turned-features", {}),
         ("without the metric: `delta-rule`", "delta-rule", {}),
-        ("frozen random features only: `random-features`", "random-features", {}),
-        ("a metric that forgets 1 % a batch", "hope", {"learner.readout.retain": "0.99"}),
-        ("learned levels of 600 and 300 instead of fixed features", "hope", LEARNED),
-        ("256 features", "hope", {"learner.keys.width": "256"}),
-        ("1024 features", "hope", {"learner.keys.width": "1024"}),
-        *SELF_MADE,
+        ("a metric that forgets 1 % a batch", "random-features", {"learner.readout.retain": "0.99"}),
+        ("learned levels of 600 and 300 instead of fixed features", "random-features", LEARNED),
+        ("256 features", "random-features", {"learner.keys.width": "256"}),
+        ("1024 features", "random-features", {"learner.keys.width": "1024"}),
+        *all_self_made("random-features"),
     ),
     "permuted-digits": (
-        ("`hope`: levels of 600 (period 2) and 300", "hope", {}),
-        ("without continuum memory: one level of 690", "hope", ONE_SMALL_LEVEL),
+        ("`projected-levels`: levels of 600 (period 2) and 300", "projected-levels", {}),
+        ("without continuum memory: one level of 690", "projected-levels", ONE_SMALL_LEVEL),
         (
             "the slow level of period 8",
-            "hope",
+            "projected-levels",
             {"learner.levels": levels(600, 300, rate=0.6, ridges=(100.0, 30.0), slower=8)},
         ),
-        ("levels without their metric", "hope", {"learner.metric": "false"}),
-        ("the fast level's metric forgets 1 % a batch", "hope", FORGETTING),
-        ("no metric at all", "hope", {**NO_METRIC, "learner.levels": levels(600, 300, rate=0.1, ridges=(1.0, 1.0))}),
-        ("levels of 300 and 150", "hope", {"learner.levels": levels(300, 150, rate=0.6, ridges=(100.0, 30.0))}),
+        ("levels without their metric", "projected-levels", {"learner.metric": "false"}),
+        ("the fast level's metric forgets 1 % a batch", "projected-levels", FORGETTING),
+        ("no metric at all", "projected-levels", {**NO_METRIC, "learner.levels": levels(600, 300, rate=0.1, ridges=(1.0, 1.0))}),
+        ("levels of 300 and 150", "projected-levels", {"learner.levels": levels(300, 150, rate=0.6, ridges=(100.0, 30.0))}),
         ("without learned features: `random-features` of 1024", "random-features", {}),
         ("the same with values and rates of its own", "random-features", FROM_READINGS),
         ("the same, features turned into the metric of the inputs: `turned-features`", "turned-features", {}),
         ("without the metric: `delta-rule`", "delta-rule", {}),
-        *SELF_MADE,
+        *all_self_made("projected-levels"),
     ),
     "split-mnist": (
-        ("`hope`: 2700 convolutional features, exact read-out, values and rates of its own", "hope", {}),
-        ("without self-reference: values are the labels, rates 1", "hope", FROM_LABELS),
-        *SELF_MADE,
-        ("without the metric: delta gradient descent", "hope", {"learner.readout": '{ rule = "dgd", rate = 0.5 }'}),
-        ("a metric that forgets 1 % a batch", "hope", {"learner.readout.retain": "0.99"}),
+        (
+            "`convolution-ridge`: 2700 convolutional features, exact read-out, values and rates of its own",
+            "convolution-ridge",
+            {},
+        ),
+        ("without self-reference: values are the labels, rates 1", "convolution-ridge", FROM_LABELS),
+        *all_self_made("convolution-ridge"),
+        ("without the metric: delta gradient descent", "convolution-ridge", {"learner.readout": '{ rule = "dgd", rate = 0.5 }'}),
+        ("a metric that forgets 1 % a batch", "convolution-ridge", {"learner.readout.retain": "0.99"}),
         (
             "a learned level of 500 between features and read-out",
-            "hope",
+            "convolution-ridge",
             {"learner.levels": levels(500, rate=0.6, ridges=(300.0,))},
         ),
-        ("learned levels of 1000 and 500 instead of fixed features", "hope", LEARNED_MNIST),
-        ("width: 150 filters, 1350 features", "hope", {"learner.keys.filters": "[32, 150]"}),
-        ("width: 600 filters, 5400 features", "hope", {"learner.keys.filters": "[32, 600]"}),
+        ("learned levels of 1000 and 500 instead of fixed features", "convolution-ridge", LEARNED_MNIST),
+        ("width: 150 filters, 1350 features", "convolution-ridge", {"learner.keys.filters": "[32, 150]"}),
+        ("width: 600 filters, 5400 features", "convolution-ridge", {"learner.keys.filters": "[32, 600]"}),
         ("no convolution, the same bytes: `turned-features` of 2390", "turned-features", {"learner.keys.width": "2390"}),
         (
             "frozen random features only, the same bytes: `random-features` of 2390",
@@ -148,15 +153,23 @@ ABLATIONS: dict[str, Rows] = {
         ("without the metric: `delta-rule`", "delta-rule", {}),
     ),
     "permuted-mnist": (
-        ("`hope`: levels of 1000 (period 2) and 500", "hope", {}),
-        *SELF_MADE,
-        ("without continuum memory, the same bytes: one level of 1330", "hope", {"learner.levels": mnist_levels(1330)}),
-        ("the slow level of period 8", "hope", {"learner.levels": mnist_levels(1000, 500, slower=8)}),
-        ("levels without their metric", "hope", {"learner.metric": "false"}),
-        ("the fast level's metric forgets 1 % a batch", "hope", {"learner.levels": forgetting(mnist_levels(1000, 500))}),
-        ("no metric at all", "hope", {**NO_METRIC, "learner.levels": levels(1000, 500, rate=0.1, ridges=(1.0, 1.0))}),
-        ("width: levels of 500 and 250", "hope", {"learner.levels": mnist_levels(500, 250)}),
-        ("width: levels of 2000 and 1000", "hope", {"learner.levels": mnist_levels(2000, 1000)}),
+        ("`projected-levels`: levels of 1000 (period 2) and 500", "projected-levels", {}),
+        *all_self_made("projected-levels"),
+        (
+            "without continuum memory, the same bytes: one level of 1330",
+            "projected-levels",
+            {"learner.levels": mnist_levels(1330)},
+        ),
+        ("the slow level of period 8", "projected-levels", {"learner.levels": mnist_levels(1000, 500, slower=8)}),
+        ("levels without their metric", "projected-levels", {"learner.metric": "false"}),
+        (
+            "the fast level's metric forgets 1 % a batch",
+            "projected-levels",
+            {"learner.levels": forgetting(mnist_levels(1000, 500))},
+        ),
+        ("no metric at all", "projected-levels", {**NO_METRIC, "learner.levels": levels(1000, 500, rate=0.1, ridges=(1.0, 1.0))}),
+        ("width: levels of 500 and 250", "projected-levels", {"learner.levels": mnist_levels(500, 250)}),
+        ("width: levels of 2000 and 1000", "projected-levels", {"learner.levels": mnist_levels(2000, 1000)}),
         ("frozen random features only, the same bytes: `random-features` of 2000", "random-features", {}),
         ("the same with values and rates of its own", "random-features", FROM_READINGS),
         ("frozen random features only, seven times the bytes: 6000", "random-features", {"learner.keys.width": "6000"}),

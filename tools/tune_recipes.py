@@ -28,7 +28,7 @@ from nlbench.tune import TUNING_SEEDS, Search, Trial, candidates, finish
 ROOT = Path(__file__).parents[1]
 BUDGET = 12
 TASKS = {"permuted-mnist": 5, "split-digits": 3, "permuted-digits": 3, "split-mnist": 3}
-LONG = {("hope", "permuted-digits"): 10}
+LONG = {("projected-levels", "permuted-digits"): 10}
 """Few tasks do not tell fixed features from learned levels, which fill up later."""
 
 RATES = ["0.01", "0.03", "0.1", "0.3"]
@@ -57,7 +57,8 @@ LEARNED_MNIST = {
     "learner.readout.ridge": ["15.0", "50.0"],
 }
 SPACES = {
-    "hope": EXACT,
+    "convolution-ridge": EXACT,
+    "projected-levels": LEARNED_DIGITS,
     "turned-features": {
         "learner.readout.ridge": ["3.0", "10.0", "30.0"],
         "learner.keys.smoothing": ["0.125", "0.25"],
@@ -79,8 +80,14 @@ SPACES = {
 }
 """Twelve points each. Periods must fit into a search's steps, so streams as short as the digits' have their own."""
 
-SPACES_ON = {("hope", "permuted-digits"): LEARNED_DIGITS, ("hope", "permuted-mnist"): LEARNED_MNIST}
-NOT_ON = {("turned-features", "permuted-mnist")}
+SPACES_ON = {("projected-levels", "permuted-mnist"): LEARNED_MNIST}
+NOT_ON = {
+    ("turned-features", "permuted-mnist"),
+    ("convolution-ridge", "permuted-digits"),
+    ("convolution-ridge", "permuted-mnist"),
+    ("projected-levels", "split-digits"),
+    ("projected-levels", "split-mnist"),
+}
 
 
 class Point(NamedTuple):
