@@ -100,7 +100,7 @@ class ProjectedConfig(Closed):
     metric: bool = True
     """False takes the metric from the hidden levels: plain gradient steps."""
     refresh: PositiveInt = 64
-    """Batches between two refreshes of what the metrics protect."""
+    """Batches between two refreshes of what the metrics protect and of an exact read-out; before the first, after 1, 2, 4, …"""
     share: PositiveInt = 1
     """Every how many batches the metrics of levels gather keys."""
 

@@ -74,5 +74,7 @@ class Schedule:
         return renews(step, self.refresh)
 
     def solves(self, step: int) -> bool:
-        """Return whether what is solved for is brought up to date after this step."""
-        return due(step, self.refresh)
+        """Return whether what is solved for is brought up to date after this step: when what is protected is, so that a stream of
+        a few steps is read too.
+        """
+        return renews(step, self.refresh)
