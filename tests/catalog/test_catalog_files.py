@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import fields, replace
 from functools import cache
 from itertools import product
@@ -9,6 +10,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
+from _pytest.mark import ParameterSet
 from small_streams import CPU, smaller
 
 from nlbench import Batch, Learner, catalog, sources
@@ -129,7 +131,13 @@ def representatives() -> list[str]:
     return sorted({what(name): name for name in shortest}.values())
 
 
-@pytest.mark.parametrize(("name", "model"), list(product(representatives(), MODELS)))
+def pairs() -> Iterator[ParameterSet]:
+    """Return every recipe on every representative; only those on the first digits are quick."""
+    for name, model in product(representatives(), MODELS):
+        yield pytest.param(name, model, marks=() if name in ("split-digits", "permuted-digits") else pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("name", "model"), list(pairs()))
 def test_a_recipe_is_built_on_a_stream_or_says_why_not_and_a_smaller_one_learns_its_first_batches(name: str, model: str) -> None:
     try:
         sizes = built(name, model, (0,))[1].memory_bytes()
