@@ -99,8 +99,19 @@ def check_all(
 
 
 def update_references(paths: Iterable[str | Path], against: str | Path | None = None) -> list[Update]:
-    """Return what became of each record as a new reference; the best reference is kept, not the last."""
-    return [gate.update(path, against=against) for path in _all_named(paths)]
+    """Return what became of each record as a new reference; the best reference is kept, not the last.
+
+    Raises RecordError, with nothing written, where one of them may not be a reference.
+    """
+    named, unfit = _all_named(paths), []
+    for path in named:
+        try:
+            gate.refuse_unfit(read_record(path))
+        except RecordError as error:
+            unfit.append(str(error))
+    if unfit:
+        raise RecordError("\n".join(unfit), "No reference was written." if len(named) > 1 else "")
+    return [gate.update(path, against=against) for path in named]
 
 
 def _all_named(paths: Iterable[str | Path]) -> list[Path]:

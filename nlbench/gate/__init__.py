@@ -2,7 +2,7 @@
 
 from nlbench.gate.judging import check, judge, judged
 from nlbench.gate.model import Finding, Judgement, Verdict, exit_status
-from nlbench.gate.reference import Update, default_reference, find_reference, update
+from nlbench.gate.reference import Update, default_reference, find_reference, refuse_unfit, update
 from nlbench.gate.reports import to_annotations, to_json, to_junit, to_markdown, to_text, write_reports
 from nlbench.gate.several import check_all
 
@@ -18,6 +18,7 @@ __all__ = [
     "find_reference",
     "judge",
     "judged",
+    "refuse_unfit",
     "to_annotations",
     "to_json",
     "to_junit",

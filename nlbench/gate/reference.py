@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -127,8 +126,7 @@ def update(path: Path | str, *, against: Path | str | None = None) -> Update:
     """
     against = _HERE if against is None else Path(against)
     record = read_record(path)
-    margins, _ = margins_of(record)
-    _refuse_unfit(record, margins, record.footer.check.min_seeds or USUAL)
+    refuse_unfit(record)
     present, _ = find_reference(record, against)
     if present is not None and (kept := _no_better(record, present)):
         return Update(str(present.path), False, kept)
@@ -140,8 +138,9 @@ def update(path: Path | str, *, against: Path | str | None = None) -> Update:
     return Update(str(written), True, "there was no reference." if present is None else _improvement(record, present))
 
 
-def _refuse_unfit(record: Record, margins: Mapping[str, float], min_seeds: int) -> None:
-    """Raise RecordError if the record may not become a reference."""
+def refuse_unfit(record: Record) -> None:
+    """Raise RecordError if the record may not become a reference, whatever reference there is."""
+    margins, min_seeds = margins_of(record)[0], record.footer.check.min_seeds or USUAL
     place = f"{record.path} cannot become a reference:"
     if not margins:
         raise RecordError(f"{place} its stream declares no margins.", "Add a [check] table to the stream's file and run it anew.")

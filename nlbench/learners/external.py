@@ -15,6 +15,7 @@ from nlbench import state
 from nlbench.batch import Batch, Batches, Learner, Problem, observes_batches
 from nlbench.errors import Blamed, NlbenchError
 from nlbench.learners.generators import GlobalGenerators
+from nlbench.specs.problems import near
 
 _WAY_OUT: Final = "No record was written. Mend the learner."
 _LEARNER: Final = "learner/"
@@ -36,11 +37,25 @@ class External(Learner):
                 raise NlbenchError(f"{place} must define the method {method}.", "See nlbench.Learner.")
         self._generators = GlobalGenerators(problem.seeds, problem.device)
         with self._generators, Blamed(f"{place}.__init__", self._file):
-            self.learner = kind(config, problem)
+            options = Options(config) if type(config) is dict else None
+            self.learner = kind(config if options is None else options, problem)
+        if options is not None:
+            self._check_read(options)
         self.backend = self.learner.backend
         self.takes_batches = bool(self._seeds) and observes_batches(self.learner)
         if hasattr(kind, "permute_inputs"):
             self.permute_inputs = partial(self._call, "permute_inputs")
+
+    def _check_read(self, options: Options) -> None:
+        """Refuse options that nobody looked at while the learner was made, unless it keeps them to look at later."""
+        kept = [name for name, value in vars(self.learner).items() if value is options]
+        for name in kept:
+            vars(self.learner)[name] = dict(options)
+        unread = [name for name in options.names() if name not in options.read]
+        if unread and not kept:
+            known = sorted(options.read)
+            rule = f"is no option that {self._place} reads{near(unread[0], known, all_else=True)}"
+            raise NlbenchError(f"learner.{unread[0]}: {rule}.", "Leave it out, or read it in __init__.")
 
     def observe(self, batch: Batch) -> Tensor:
         loss = self._learning("observe", batch)
@@ -133,6 +148,50 @@ class External(Learner):
         else:
             got = repr(value) if value is None or isinstance(value, float | int | str) else f"a {type(value).__name__}"
         return NlbenchError(f"{self._place}.{method} must return {rule}, got {got}.", _WAY_OUT)
+
+
+class Options(dict[str, Any]):
+    """A learner's options, which notes those that were looked for."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        super().__init__(options)
+        self.read: set[str] = set()
+
+    def names(self) -> list[str]:
+        """Return the options there are, without looking at any."""
+        return list(super().__iter__())
+
+    def __getitem__(self, name: str) -> Any:
+        self.read.add(name)
+        return super().__getitem__(name)
+
+    def __contains__(self, name: object) -> bool:
+        self.read.add(str(name))
+        return super().__contains__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.read.add(name)
+        return super().get(name, default)
+
+    def pop(self, name: str, *default: Any) -> Any:
+        self.read.add(name)
+        return super().pop(name, *default)
+
+    def __iter__(self) -> Iterator[str]:
+        self.read.update(self.names())
+        return super().__iter__()
+
+    def keys(self) -> Any:
+        self.read.update(self.names())
+        return super().keys()
+
+    def values(self) -> Any:
+        self.read.update(self.names())
+        return super().values()
+
+    def items(self) -> Any:
+        self.read.update(self.names())
+        return super().items()
 
 
 class _Data:

@@ -19,9 +19,8 @@ def problems(error: ValidationError, place: str, model: type[Closed], values: An
         table, path = _place(model, values, item["loc"])
         key = ".".join(path)
         if item["type"] == "extra_forbidden":
-            lines.append(
-                f"{place}: {key}: is not a known key{near(path[-1], list(table.model_fields))}, got {shown(item['input'])}"
-            )
+            meant = near(path[-1], list(table.model_fields), all_else=True)
+            lines.append(f"{place}: {key}: is not a known key{meant}, got {shown(item['input'])}")
         elif item["type"] == "kind_unknown":
             ctx = item["ctx"]
             lines.append(f"{place}: {key}.kind: {item['msg']}{near(ctx['kind'], ctx['names'])}, got {shown(ctx['kind'])}")
@@ -43,10 +42,11 @@ def problems(error: ValidationError, place: str, model: type[Closed], values: An
     return lines
 
 
-def near(name: str, known: Sequence[str]) -> str:
-    """Return " (did you mean …?)" with the known names nearest to one, or nothing where none is near."""
-    found = get_close_matches(name, known, n=2, cutoff=0.5)
-    return f" (did you mean {' or '.join(found)}?)" if found else ""
+def near(name: str, known: Sequence[str], *, all_else: bool = False) -> str:
+    """Return " (did you mean …?)" with the known names nearest to one; where none is near nothing, or with `all_else` all."""
+    if found := get_close_matches(name, known, n=2, cutoff=0.5):
+        return f" (did you mean {' or '.join(found)}?)"
+    return f" (known: {', '.join(known)})" if all_else and known else ""
 
 
 def shown(value: Any) -> str:

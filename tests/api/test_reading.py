@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gated_records import OLD, record
 
 import nlbench
 from nlbench import api
@@ -75,3 +76,12 @@ command("run", "--model", "mlp", "--stream", "split-digits", "--seeds", "2", "--
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_where_one_record_may_be_no_reference_none_is_written(tmp_path: Path, order: tuple[int, int]) -> None:
+    good, few = record(tmp_path / "a.parquet", OLD), record(tmp_path / "b.parquet", OLD[:2], model="other", fingerprint="other")
+    paths = [(good.path, few.path)[index] for index in order]
+    with pytest.raises(RecordError, match=r"(?s)b\.parquet cannot become a reference.*No reference was written"):
+        api.update_references(paths, tmp_path / "reference")
+    assert not (tmp_path / "reference").exists()

@@ -28,7 +28,7 @@ def test_show_takes_several_as_a_shells_star_gives_them(command: Command) -> Non
     done = command("show", *paths, "cms")
     assert done.code == 0
     assert done.out.count("mlp on split-digits (class-il)") == 2
-    assert "learner cms" in done.out
+    assert "# cms, a learner" in done.out
     listed = json.loads(command("show", *paths, "--format", "json").out)
     assert sorted(one["metadata"]["learner_spec"]["learner"]["rate"] for one in listed) == [0.1, 0.2]
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from small_streams import CPU
+from small_streams import CPU, problem_of, running, small_stream
+from torch import Tensor
 
 import nlbench
 from nlbench import Batch, NlbenchError, Problem
 from nlbench.learners.building import build
+from nlbench.learners.external import External
 from nlbench.specs import ExternalConfig
+from nlbench.state import left_out
 
 FILE = """
 import torch
@@ -225,3 +229,44 @@ def test_a_learner_of_one_seed_that_does_not_say_so_is_told() -> None:
     with pytest.raises(NlbenchError) as caught:
         present("NotMade")
     assert "single_seed" not in caught.value.hint
+
+
+class Reading(nlbench.Learner):
+    """Reads its rate as `how` does."""
+
+    def __init__(self, config: Any, problem: Problem) -> None:
+        self.rate = self.how(config)
+        self.bias = torch.zeros(len(problem.seeds), 1, problem.n_classes)
+
+    how = staticmethod(lambda config: config.get("rate", 0.1))
+
+    def observe(self, batch: Batch) -> Tensor:
+        return torch.zeros(len(self.bias))
+
+    def predict(self, inputs: Tensor, task: int | None) -> Tensor:
+        return self.bias.expand(-1, inputs.shape[1], -1)
+
+
+@pytest.mark.parametrize(
+    ("how", "refused"),
+    [
+        (lambda config: config.get("rate", 0.1), True),
+        (lambda config: config.pop("rate", 0.1), True),
+        (lambda config: dict(**config), False),
+        (lambda config: {**config}, False),
+        (lambda config: config, False),
+    ],
+)
+def test_an_option_that_nobody_reads_is_refused_with_the_nearest_that_is_read(how, refused, tmp_path):
+    kind = type("Reading", (Reading,), {"how": staticmethod(how)})
+    problem = problem_of(running(small_stream()))
+    External(kind, "./mine.py:Reading", {"rate": 0.2}, problem)
+    if refused:
+        with pytest.raises(
+            NlbenchError, match=r"learner\.rata: is no option that \./mine\.py:Reading reads \(did you mean rate\?\)"
+        ):
+            External(kind, "./mine.py:Reading", {"rata": 0.2}, problem)
+    else:
+        made = External(kind, "./mine.py:Reading", {"rata": 0.2}, problem)
+        assert type(made.learner.rate) is dict
+        assert not left_out(made.state_dict())
