@@ -27,15 +27,15 @@ from nlbench.specs import digest
 SIDE: Final = 28
 """Height and width of an image."""
 
-Drawn = tuple[str, str, int, bool]
-"""A font's file, a letter, the label, and whether it is for the test set."""
+Drawn = tuple[str, str, int]
+"""A font's file, a letter and the label."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Glyphs(Source):
     """White letters on black, each in a size, at a place and turned as its own draw says.
 
-    copies    images of one letter in one font
+    copies    images of one letter in one font, the last fifth of which are of the test set
     sizes     of a font, in pixels from least to most
     degrees   how far a letter is turned at most, either way
     """
@@ -53,7 +53,8 @@ class Glyphs(Source):
         fonts = self.contents(data)
         facts = {"checksum": self.checksum, "code": sha256(Path(__file__).read_bytes()).hexdigest()}
         made = kept(facts, lambda: self._images(fonts))
-        images, labels, test = (made[name] for name in ("images", "labels", "test"))
+        images, labels = made["images"], made["labels"]
+        test = np.arange(len(labels)) % self.copies >= self.copies - round(TEST_SHARE * self.copies)
         inputs = np.multiply(images, np.float32(1 / 255), dtype=np.float32)[:, None]
         return Arrays(inputs[~test], labels[~test], inputs[test], labels[test])
 
@@ -77,27 +78,20 @@ class Glyphs(Source):
         images = np.empty((n, SIDE, SIDE), np.uint8)
         pens: dict[tuple[str, int], Any] = {}
         for row in range(n):
-            file, letter, _, _ = drawn[row // self.copies]
+            file, letter, _ = drawn[row // self.copies]
             if (file, sizes[row]) not in pens:
                 pens[file, sizes[row]] = _pen(fonts[file], sizes[row])
             images[row] = _image(pens[file, sizes[row]], letter, places[row], angles[row])
-        labels = np.array([label for _, _, label, _ in drawn]).repeat(self.copies)
-        return {"images": images, "labels": labels, "test": self._tested(np.array([test for *_, test in drawn]))}
-
-    def _tested(self, letters: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return which images are the test set: those of letters that are held out, or the last fifth of each letter's."""
-        if letters.any():
-            return letters.repeat(self.copies)
-        last = np.arange(self.copies) >= self.copies - round(TEST_SHARE * self.copies)
-        return np.tile(last, len(letters))
+        labels = np.array([label for *_, label in drawn]).repeat(self.copies)
+        return {"images": images, "labels": labels}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scripts(Glyphs):
-    """The class is the script; a fixed fifth of each script's letters is seen in the test set alone.
+    """The class is the script.
 
-    scripts   each by the words that begin the names of its letters in Unicode
-    letters_each   letters of a script, drawn from those that all fonts have
+    scripts       each by the words that begin the names of its letters in Unicode
+    letters_each  letters of a script, drawn from those that all fonts have
     """
 
     scripts: tuple[str, ...]
@@ -108,9 +102,8 @@ class Scripts(Glyphs):
         for label, script in enumerate(self.scripts):
             own = sorted(letter for letter in held if unicodedata.name(letter, "").startswith(script))
             chosen = generator(FIXED, f"{self.name}/{script}").permutation(len(own))[: self.letters_each]
-            tested = round(TEST_SHARE * len(chosen))
-            for place, index in enumerate(chosen.tolist()):
-                yield from ((file, own[index], label, place < tested) for file in fonts)
+            for index in chosen.tolist():
+                yield from ((file, own[index], label) for file in fonts)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -122,7 +115,7 @@ class Fonts(Glyphs):
     def letters(self, fonts: Mapping[str, bytes]) -> Iterator[Drawn]:
         for place, file in enumerate(fonts):
             for index, letter in enumerate(self.alphabet):
-                yield file, letter, place * len(self.alphabet) + index, False
+                yield file, letter, place * len(self.alphabet) + index
 
 
 def _characters(font: bytes) -> set[str]:
@@ -180,21 +173,23 @@ _TEN: Final = _fonts(*(file[6:-4] for file in _SUMS))
 
 SCRIPTS: Final = Scripts(
     name="scripts",
-    title="Letters of ten scripts in two fonts, 28x28: the class is the script, test letters are others than training letters",
+    title="Twenty letters of each of ten scripts in two fonts, 28x28: the class is the script; a fifth is the test set",
     kind="image",
     input_shape=(1, SIDE, SIDE),
     n_classes=10,
     files=_TWO[0],
     folder="fonts",
     suppliers=_TWO[1],
-    mean=0.10313598454139741,
-    std=0.26452270606131484,
+    mean=0.10360350680335707,
+    std=0.26725375461360273,
     modality="images",
     origin=_ORIGIN,
     licence=_LICENCE,
-    copies=10,
+    copies=20,
+    sizes=(18, 22),
+    degrees=6.0,
     scripts=("LATIN", "GREEK", "CYRILLIC", "ARMENIAN", "HEBREW", "ARABIC", "GEORGIAN", "CANADIAN", "LAO", "TIFINAGH"),
-    letters_each=40,
+    letters_each=20,
 )
 
 FONTS: Final = Fonts(

@@ -18,7 +18,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 SMALL: dict[str, Glyphs] = {
-    "scripts": replace(SCRIPTS, copies=2, letters_each=10),
+    "scripts": replace(SCRIPTS, copies=5, letters_each=10),
     "fonts": replace(FONTS, copies=5, alphabet="ABC", n_classes=30),
 }
 
@@ -36,23 +36,25 @@ def test_letters_are_drawn_whole_and_the_same_each_time(source: Source, monkeypa
     assert not any(image.tobytes() in learned for image in arrays.test_inputs)
 
 
-def test_a_script_s_test_letters_are_others_than_its_training_letters() -> None:
+def test_a_script_s_letters_are_of_it_and_no_other_and_each_font_has_them_all() -> None:
     source = SMALL["scripts"]
     drawn = list(source.letters(source.contents()))
-    parts = {held: {(letter, label) for _, letter, label, test in drawn if test is held} for held in (False, True)}
-    assert not parts[False] & parts[True]
-    assert len(parts[True]) == 2 * source.n_classes
-    assert all(unicodedata.name(letter).startswith(SCRIPTS.scripts[label]) for letter, label in parts[True])
-    assert len({file for file, *_ in drawn}) == len(source.files)
+    assert all(unicodedata.name(letter).startswith(SCRIPTS.scripts[label]) for _, letter, label in drawn)
+    for label in range(source.n_classes):
+        each = [{letter for one, letter, own in drawn if (one, own) == (file, label)} for file in source.files]
+        assert len(each[0]) == 10
+        assert all(letters == each[0] for letters in each)
+    arrays = read(source)
+    assert (np.bincount(arrays.train_labels).tolist(), np.bincount(arrays.test_labels).tolist()) == ([80] * 10, [20] * 10)
 
 
 def test_a_task_of_fonts_is_one_font_and_its_labels_are_letters() -> None:
     source = SMALL["fonts"]
     drawn = list(source.letters(source.contents()))
-    assert [label for *_, label, _ in drawn] == list(range(30))
+    assert [label for *_, label in drawn] == list(range(30))
     for task, file in enumerate(source.files):
-        assert [(letter, label % 3) for one, letter, label, _ in drawn if one == file] == [("A", 0), ("B", 1), ("C", 2)]
-        assert {label // 3 for one, _, label, _ in drawn if one == file} == {task}
+        assert [(letter, label % 3) for one, letter, label in drawn if one == file] == [("A", 0), ("B", 1), ("C", 2)]
+        assert {label // 3 for one, _, label in drawn if one == file} == {task}
     arrays = read(source)
     assert (np.bincount(arrays.train_labels).tolist(), np.bincount(arrays.test_labels).tolist()) == ([4] * 30, [1] * 30)
 
