@@ -30,7 +30,7 @@ FAMILIES = {
 }
 """A package of learners -> its heading; those of no package are bounds, or nested learning."""
 
-NESTED = ("cms", "hope-blocks")
+NESTED = ("cms", "levels")
 
 INTRODUCTION = """# Methods
 

@@ -32,8 +32,10 @@ LONG = {("projected-levels", "permuted-digits"): 10}
 """Few tasks do not tell fixed features from learned levels, which fill up later."""
 
 RATES = ["0.01", "0.03", "0.1", "0.3"]
-LEVELS = {"learner.rate": RATES, "learner.periods": ["[1, 4, 16]", "[1, 8, 64]", "[1, 16, 128]"]}
-SHORT_LEVELS = {"learner.rate": RATES, "learner.periods": ["[1, 2, 4]", "[1, 3, 9]", "[1, 4, 16]"]}
+LOW_RATES = ["0.001", "0.01", "0.03", "0.1"]
+LEVELS = {"learner.rate": LOW_RATES, "learner.periods": ["[1, 4, 16]", "[1, 8, 64]", "[1, 16, 128]"]}
+SHORT_LEVELS = {"learner.rate": LOW_RATES, "learner.periods": ["[1, 2, 4]", "[1, 3, 9]", "[1, 4, 16]"]}
+BLOCKS = {"learner.optimizer.rate": RATES, "learner.network.periods": ["[1, 2, 4]", "[1, 4, 16]", "[1, 8, 64]"]}
 SGD = {"learner.optimizer.rate": RATES, "learner.optimizer.momentum": ["0.0", "0.5", "0.9"]}
 EXACT = {
     "learner.readout.ridge": ["3.0", "10.0", "30.0"],
@@ -69,7 +71,7 @@ SPACES = {
         "learner.keys.bias": ["0.1", "0.5"],
     },
     "delta-rule": {"learner.readout.rate": ["0.03", "0.1", "0.2", "0.5", "1.0", "1.5"], "learner.keys.bias": ["0.1", "0.5"]},
-    "hope-attention": LEVELS,
+    **dict.fromkeys(("hope-attention", "hope-paper", "hope-paper-stream"), BLOCKS),
     "cms": LEVELS,
     "cms-nested": LEVELS,
     "cms-headwise": LEVELS,
