@@ -124,7 +124,7 @@ def test_everyday_commands_parse():
 
     for line in [line for text in blocks("sh") for line in text.splitlines() if line.startswith("nlbench ")]:
         words = line.split("#")[0].split()
-        name = words[1] if words[1] not in ("data", "bench") else f"{words[1]} {words[2]}"
+        name = " ".join(words[1:3]) if words[1] in ("data", "bench") else words[1]
         help_text = CliRunner().invoke(app, [*name.split(), "--help"]).output
         assert all(word in help_text for word in words if word.startswith("--")), line
 
