@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nlbench.cli.options import Format
+from nlbench.cli.options import Format, one_of
 from nlbench.errors import NlbenchError
 
 
@@ -20,7 +20,7 @@ def check(
     ] = None,
     junit: Annotated[Path | None, typer.Option(help="Also write JUnit XML here.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Also append Markdown here, such as $GITHUB_STEP_SUMMARY.")] = None,
-    format: Annotated[Format, typer.Option(help="Output format.")] = Format.table,
+    format: Annotated[Format, typer.Option(help="Output format.", **one_of(Format, "format"))] = Format.table,
 ) -> None:
     """Judge records against their references: the gate on forgetting.
 

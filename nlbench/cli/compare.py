@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nlbench.cli.options import Baseline, Metrics, Records, WithReference
+from nlbench.cli.options import Baseline, Metrics, Records, WithReference, one_of
 
 
 class Format(StrEnum):
@@ -24,7 +24,7 @@ def compare(
     paths: Records,
     baseline: Baseline = None,
     metric: Metrics = None,
-    format: Annotated[Format, typer.Option(help="Output format.")] = Format.table,
+    format: Annotated[Format, typer.Option(help="Output format.", **one_of(Format, "format"))] = Format.table,
     with_reference: WithReference = False,
     columns: Annotated[
         str | None,

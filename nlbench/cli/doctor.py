@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from nlbench.cli.options import Device, Format, overrides
+from nlbench.cli.options import Device, Format, one_of, overrides
 from nlbench.errors import NlbenchError
 
 
@@ -15,7 +15,7 @@ def doctor(
     shape: Annotated[str, typer.Option(help="Of one sample, for a network that takes no other, such as 3,32,32.")] = "1,16,16",
     set_: Annotated[list[str] | None, typer.Option("--set", help="Override a value, e.g. learner.width=64.")] = None,
     device: Device = "auto",
-    format: Annotated[Format, typer.Option(help="Output format.")] = Format.table,
+    format: Annotated[Format, typer.Option(help="Output format.", **one_of(Format, "format"))] = Format.table,
 ) -> None:
     """Try whether learners keep the rules that every learner keeps, and say what to mend; seconds each, on a tiny made stream.
 

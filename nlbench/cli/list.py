@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from nlbench.cli.options import Results
+from nlbench.cli.options import Results, one_of
 
 
 class Kind(StrEnum):
@@ -23,7 +23,7 @@ class Kind(StrEnum):
 
 
 def list_(
-    what: Annotated[Kind, typer.Argument(help="What to list.")] = Kind.all,
+    what: Annotated[Kind, typer.Argument(help="What to list.", **one_of(Kind, "kind of list"))] = Kind.all,
     results: Results = Path("results"),
 ) -> None:
     """List models, streams, what they are made of, metrics or records."""

@@ -5,11 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from nlbench.errors import NlbenchError
+from nlbench.errors import NlbenchError, UnknownNameError
+
+
+def one_of(kinds: type[StrEnum], what: str) -> dict[str, Any]:
+    """Return how an option reads one of some kinds; any other is an UnknownNameError that names the nearest, or them all."""
+
+    def read(name: str) -> StrEnum:
+        if name not in {kind.value for kind in kinds}:
+            raise UnknownNameError(what, name, [kind.value for kind in kinds])
+        return kinds(name)
+
+    read.__name__ = "|".join(kind.value for kind in kinds)  # which help shows as the option's type
+    return {"parser": read}
 
 
 class Format(StrEnum):

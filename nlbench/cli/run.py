@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from nlbench.cli.options import Data, Device, Format, Precision, Results, Stream, Threads, overrides
+from nlbench.cli.options import Data, Device, Format, Precision, Results, Stream, Threads, one_of, overrides
 
 
 class Log(StrEnum):
@@ -37,7 +37,7 @@ def run(
     backend: Annotated[str, typer.Option(help="auto, reference, numba or triton: which implementation of the kernels.")] = "auto",
     threads: Threads = None,
     precision: Precision = "float32",
-    format: Annotated[Format, typer.Option(help="What to print when done.")] = Format.table,
+    format: Annotated[Format, typer.Option(help="What to print when done.", **one_of(Format, "format"))] = Format.table,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the resolved run and what it would cost; run nothing.")
     ] = False,
@@ -47,7 +47,9 @@ def run(
     ] = 60.0,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Leave if another process is at the same run.")] = False,
     save: Annotated[Path | None, typer.Option(help="Folder in which the learner is saved, for nlbench.load_learner.")] = None,
-    log: Annotated[Log | None, typer.Option(help="Also send every row there; each needs the extra of its name.")] = None,
+    log: Annotated[
+        Log | None, typer.Option(help="Also send every row there; each needs the extra of its name.", **one_of(Log, "logger"))
+    ] = None,
 ) -> None:
     """Run a learner on a stream and record what it keeps and what it forgets.
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from nlbench.cli.options import Data, Device, Format, Precision, Stream, overrides
+from nlbench.cli.options import Data, Device, Format, Precision, Stream, one_of, overrides
 
 
 def tune(
@@ -22,7 +22,7 @@ def tune(
     data: Data = None,
     device: Device = "auto",
     precision: Precision = "float32",
-    format: Annotated[Format, typer.Option(help="What to print when done.")] = Format.table,
+    format: Annotated[Format, typer.Option(help="What to print when done.", **one_of(Format, "format"))] = Format.table,
 ) -> None:
     """Search a recipe's values without touching a test set.
 

@@ -10,12 +10,14 @@ from rich.table import Table
 
 from nlbench.comparison import Comparison, tables
 from nlbench.display.console import escape, lay_out, line, note, out
+from nlbench.errors import UnknownNameError
 
 
 def comparison(result: Comparison, form: str, columns: Sequence[str] = ()) -> None:
     """Print a comparison: on a terminal no more columns than fit, or those named."""
     for remark in result.skipped:
         note(remark)
+    _refuse_unknown(result, columns)
     renderers = {"md": "to_markdown", "csv": "to_csv", "json": "to_json", "latex": "to_latex"}
     if form in renderers:
         sys.stdout.write(getattr(result, renderers[form])().rstrip("\n") + "\n")
@@ -32,6 +34,14 @@ def comparison(result: Comparison, form: str, columns: Sequence[str] = ()) -> No
     closing = [*(tables.ranking_text(metric, ranking) for metric, ranking in result.overall.items()), *result.mismatches]
     for text in closing:
         line(text)
+
+
+def _refuse_unknown(result: Comparison, columns: Sequence[str]) -> None:
+    """Raise UnknownNameError for a column that no table of the comparison has, those aside that tables have only at times."""
+    known = {*tables.LEAST, *(name for table in result.tables() for name in table.header)}
+    for name in columns:
+        if name not in known:
+            raise UnknownNameError("column", name, known)
 
 
 def _narrowed(table: tables.Table, columns: Sequence[str]) -> tables.Table:

@@ -54,6 +54,21 @@ def test_baseline_and_metrics_are_chosen(command: Command, two: None) -> None:
     )
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_a_column_that_no_table_has_is_refused_with_the_nearest(form: str, command: Command, two: None) -> None:
+    wrong = command("compare", "results", "--columns", "seeds,average_acuracy", "--format", form)
+    assert (wrong.code, wrong.out) == (2, "")
+    assert "unknown column 'average_acuracy'. Did you mean average_accuracy" in wrong.err
+    assert "Known: 95 % interval, average_accuracy, bytes" in command("compare", "results", "--columns", "zzz").err
+    assert command("compare", "results", "--columns", "p (Holm), terms").code == 0
+
+
+@pytest.mark.parametrize("arguments", [("compare", "results"), ("check", "results"), ("run", "-m", "mlp", "-s", "split-digits")])
+def test_a_format_that_is_none_names_the_nearest(arguments: tuple[str, ...], command: Command, two: None) -> None:
+    wrong = command(*arguments, "--format", "jsn")
+    assert (wrong.code, wrong.err) == (2, "nlbench: unknown format 'jsn'. Did you mean json?\n")
+
+
 def test_references_stand_beside_others_only_where_they_are_asked_for(command: Command, two: None, tmp_path: Path) -> None:
     learner(tmp_path / "results" / "reference", "cms", spread(0.5, 10))
     assert "cms" not in command("compare", "results").out

@@ -33,3 +33,10 @@ def test_list_shows_kinds_of_learners_networks_data_sets_and_streams_and_what_is
         (line,) = [line for line in lines if line.startswith(title)]
         assert line.removeprefix(title).strip() == ", ".join(catalog.extensions(group))
     assert "mine" in catalog.extensions("networks")
+
+
+def test_what_cannot_be_listed_names_the_nearest_or_all_that_can(command: Command) -> None:
+    wrong = command("list", "model")
+    assert (wrong.code, wrong.err) == (2, "nlbench: unknown kind of list 'model'. Did you mean models?\n")
+    known = "all, extensions, metrics, models, records, streams"
+    assert command("list", "foo").err == f"nlbench: unknown kind of list 'foo'. Known: {known}.\n"
