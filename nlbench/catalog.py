@@ -15,7 +15,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
@@ -293,8 +293,19 @@ def find(kind: Kind, name: str) -> Path:
         return path
     path = ROOT / FOLDERS[kind] / f"{name}.toml"
     if not path.is_file():
-        raise UnknownNameError(kind, name, names(kind))
+        raise unknown(kind, name)
     return path
+
+
+def unknown(kind: Kind, name: str, registered: Iterable[str] = ()) -> UnknownNameError:
+    """Return the error for a name of no model or stream: that it is one of the other kind, or the nearest and how one's own is
+    named.
+    """
+    other: Kind = "stream" if kind == "model" else "model"
+    if name in names(other):
+        return UnknownNameError(kind, name, (), f"It is a {other}: name it with --{other}.")
+    own = "./file.py:Class" if kind == "model" else "./file.toml"
+    return UnknownNameError(kind, name, [*names(kind), *registered], f"One of your own is named {own}.")
 
 
 def extensions(group: Group) -> list[str]:

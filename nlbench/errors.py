@@ -38,13 +38,13 @@ class SpecError(NlbenchError):
 
 
 class UnknownNameError(NlbenchError):
-    """A name that no table or folder holds."""
+    """A name that no table or folder holds; `else_` is what else may be meant, after the nearest of the known names."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], else_: str = "") -> None:
         known = sorted(known)
         near = get_close_matches(name, known, n=3, cutoff=0.5)
-        hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(known)}."
-        super().__init__(f"unknown {kind} {name!r}.", hint)
+        nearest = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(known)}." if known else ""
+        super().__init__(f"unknown {kind} {name!r}.", f"{nearest} {else_}".strip())
 
 
 class DataError(NlbenchError):

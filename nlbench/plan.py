@@ -364,7 +364,7 @@ def _recipe(model: Any, stream: DeclaredStream) -> tuple[str, dict[str, Any], st
     except UnknownNameError as error:
         registered = catalog.registered("learners")
         if model not in registered:
-            raise UnknownNameError("model", model, [*catalog.names("model"), *registered]) from error
+            raise catalog.unknown("model", model, registered) from error
         return name, {"learner": {"kind": model}}, model
     table = read_table(path)
     if lines := recipes.mistyped(table, {*catalog.names("stream"), stream.name}, str(path)):

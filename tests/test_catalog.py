@@ -38,6 +38,13 @@ def test_unknown_names_suggest_the_nearest_of_their_own_kind() -> None:
         catalog.find("model", "split-mnist")
 
 
+def test_a_name_of_the_other_kind_says_so_and_an_unknown_one_how_ones_own_is_named() -> None:
+    assert str(catalog.unknown("model", "split-mnist")) == "unknown model 'split-mnist'. It is a stream: name it with --stream."
+    assert str(catalog.unknown("stream", "mlp")) == "unknown stream 'mlp'. It is a model: name it with --model."
+    assert str(catalog.unknown("model", "mpl")).endswith("Did you mean mlp? One of your own is named ./file.py:Class.")
+    assert "mine, mir" in str(catalog.unknown("model", "#", ["mine"]))
+
+
 def test_a_learner_s_row_says_what_its_class_needs() -> None:
     for kind, row in catalog.LEARNERS.items():
         assert row.needs == needs(catalog.extension("learners", kind, isclass, "a class")) == catalog.needs(kind)

@@ -297,7 +297,7 @@ def test_the_role_of_a_recipe_is_recorded_and_no_part_of_what_it_is(tmp_path: Pa
     [
         ("learner.ratee", "0.1", r"^--set learner\.ratee: is not a known key \(did you mean rate\?\), got 0\.1$"),
         ("learner.rate", "fast", r"^--set learner\.rate: .*got 'fast'$"),
-        ("stream.tasks", "3", r"^--set stream\.tasks: must divide the 10 classes of digits, got 3$"),
+        ("stream.tasks", "3", r"^--set stream\.tasks: must divide the 10 classes of digits, got 3"),
         ("protocol.pases", "2", r"^--set protocol\.pases: is not a known key"),
     ],
 )

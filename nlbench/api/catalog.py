@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from nlbench import catalog, metrics, sources, specs
-from nlbench.errors import UnknownNameError
+from nlbench.errors import RecordError, UnknownNameError
 
 if TYPE_CHECKING:
     from nlbench.records import Record
@@ -106,12 +106,25 @@ def named(names: Iterable[str]) -> list[Declaration | Record]:
 
 def _named(name: str) -> Declaration | Record:
     if name.endswith(".parquet") or Path(name).is_dir():
-        from nlbench.records import read_record
-
-        return read_record(name)
+        return _record(name)
     path = _declared(name)
     table = specs.read_table(path)
     return Declaration(specs.validate_file(path), path.stem, path.read_text(encoding="utf-8").strip(), table, needed(table))
+
+
+def _record(name: str) -> Record:
+    """Return the record in a file, or the only one in a folder."""
+    from nlbench.records import read_record, record_files
+
+    files = record_files([name]) or record_files([name], references=True)
+    if len(files) == 1:
+        return read_record(files[0])
+    if not files:
+        raise RecordError(f"{name} is a folder without records.", "Name a record, or the folder of its run's --results.")
+    raise RecordError(
+        f"{name} is a folder of {len(files)} records.",
+        f"Name one, such as {files[0]}, or list them: nlbench list records --results {files[0].parent}",
+    )
 
 
 def _declared(name: str) -> Path:

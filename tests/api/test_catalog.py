@@ -11,7 +11,7 @@ from synthetic_records import make_record, matrix
 
 from nlbench import api, catalog
 from nlbench.api.catalog import Declaration
-from nlbench.errors import UnknownNameError
+from nlbench.errors import RecordError, UnknownNameError
 from nlbench.metrics import METRICS
 from nlbench.records import Record
 
@@ -60,6 +60,17 @@ def test_a_name_stands_for_a_stream_a_model_a_file_or_a_record(tmp_path: Path) -
     assert isinstance(record, Record)
     with pytest.raises(UnknownNameError, match="Did you mean split-digits"):
         api.named(["split-digit"])
+
+
+def test_a_folder_stands_for_its_only_record_and_otherwise_says_how_to_name_one(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match="is a folder without records"):
+        api.named([str(tmp_path)])
+    path = make_record(tmp_path / "reference" / "r.parquet", {0: matrix(0.6, 0.9)}).path
+    assert api.named([str(tmp_path)])[0].path == path
+    for name in ("a", "b"):
+        make_record(tmp_path / f"{name}.parquet", {0: matrix(0.6, 0.9)}, model=name)
+    with pytest.raises(RecordError, match=r"a folder of 2 records\. Name one, such as .*a\.parquet, or list them"):
+        api.named([str(tmp_path)])
 
 
 def test_a_list_without_records_imports_no_reader(tmp_path: Path) -> None:
