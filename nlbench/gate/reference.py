@@ -15,6 +15,7 @@ from nlbench.errors import RecordError
 from nlbench.gate.model import ROUNDING, Finding
 from nlbench.metrics import METRICS
 from nlbench.records import Record, read_record, read_records, record_files, rewrite_record, terms
+from nlbench.records.environment import changes
 from nlbench.records.facts import Difference, differences
 from nlbench.seeds import USUAL
 
@@ -153,8 +154,20 @@ def refuse_unfit(record: Record) -> None:
     nulls = [name for name in margins if None in record.metric(name).values()]
     if nulls:
         raise RecordError(f"{place} {nulls[0]} is null: {record.reason(nulls[0])}.")
+    again = "run it anew with --force, and update again."
+    if not all(run.environment.in_repository for run in record.runs):
+        raise RecordError(
+            f"{place} it was made in no repository: no commit says which code made it.", f"Put it into one, {again}"
+        )
     if not all(run.environment.clean for run in record.runs):
-        raise RecordError(f"{place} it was not made from a clean tree.", "Commit, run it anew with --force, and update again.")
+        raise RecordError(f"{place} it was not made from a clean tree.", f"{_to_commit(record.path.parent)}, {again}")
+
+
+def _to_commit(results: Path) -> str:
+    """Return what to do about a tree that was not clean: the files that differ now, the first three by name."""
+    changed = changes(results)
+    others = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+    return f"Commit or ignore what differs now ({', '.join(changed[:3])}{others})" if changed else "Commit"
 
 
 def _no_better(record: Record, present: Record) -> str:

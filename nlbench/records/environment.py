@@ -46,34 +46,65 @@ def source_state(checkout: Path, paths: Sequence[str] = _CODE) -> tuple[str | No
     Other files than the package's code and declarations change no result that the fingerprint does not see. The folder must be
     the top of the checkout: a package installed into a virtual environment inside somebody's repository is not that repository.
     """
-    return _state(checkout, paths) if (checkout / ".git").exists() else (None, None)
+    return _state(_status(checkout, paths)) if (checkout / ".git").exists() else (None, None)
+
+
+def changes(results: Path) -> list[str]:
+    """Return the files that differ now from the commits of the package's checkout and of the repository around the present
+    folder, as git names them; a folder with / at its end where git knows nothing in it.
+    """
+    project = _project(Path.cwd(), results)
+    places = [(_CHECKOUT, _CODE)] if (_CHECKOUT / ".git").exists() else []
+    return [
+        _changed(line)
+        for top, paths in [*places, *([project] if project else [])]
+        for line in _status(top, paths) or ()
+        if not line.startswith("#")
+    ]
 
 
 def project_state(folder: Path, results: Path) -> tuple[str | None, bool | None]:
     """Return the commit of the repository around a folder and whether anything in it but `results` and caches differs from it;
     (None, None) outside any, and in the package's own, which `source_state` answers for.
     """
+    project = _project(folder, results)
+    return _state(_status(*project)) if project else (None, None)
+
+
+def _project(folder: Path, results: Path) -> tuple[Path, Sequence[str]] | None:
     folder, results = folder.resolve(), results.resolve()
     top = next((place for place in (folder, *folder.parents) if (place / ".git").exists()), None)
     if top is None or top == _CHECKOUT:
-        return None, None
+        return None
     excluded = [":(exclude,glob)**/__pycache__/**", ":(exclude)results"]
     if results.is_relative_to(top) and results != top:
         excluded.append(f":(exclude){results.relative_to(top).as_posix()}")
-    return _state(top, (".", *excluded))
+    return top, (".", *excluded)
 
 
-def _state(top: Path, paths: Sequence[str]) -> tuple[str | None, bool | None]:
+def _status(top: Path, paths: Sequence[str]) -> list[str] | None:
+    """Return the lines of git's status, or None where it does not answer."""
     command = ["git", "status", "--porcelain=v2", "--branch", "--untracked-files=normal", "--", *paths]
     try:
         answer = subprocess.run(command, cwd=top, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.splitlines() if answer.returncode == 0 else None
+
+
+def _state(lines: Sequence[str] | None) -> tuple[str | None, bool | None]:
+    if lines is None:
         return None, None
-    if answer.returncode != 0:
-        return None, None
-    lines = answer.stdout.splitlines()
     commit = next((line.split()[2] for line in lines if line.startswith("# branch.oid ")), None)
     return (None if commit == "(initial)" else commit), any(not line.startswith("#") for line in lines)
+
+
+_FIELDS: Final = {"1": 8, "2": 9, "u": 10}
+"""Fields before the name in a line of git's status, version 2, by its first character; of what git does not track, one."""
+
+
+def _changed(line: str) -> str:
+    return line.split(" ", _FIELDS.get(line[0], 1))[-1].partition("\t")[0]
 
 
 def _versions() -> dict[str, str]:

@@ -65,8 +65,12 @@ class Environment(Said):
     @property
     def clean(self) -> bool:
         """Whether the code was a commit: the package's checkout, and the repository the run was started in."""
-        known = [dirty for dirty in (self.dirty, self.project.dirty) if dirty is not None]
-        return bool(known) and not any(known)
+        return self.in_repository and not (self.dirty or self.project.dirty)
+
+    @property
+    def in_repository(self) -> bool:
+        """Whether git answered for the code: there was a checkout of the package, or a repository that the run was started in."""
+        return self.dirty is not None or self.project.dirty is not None
 
 
 class Check(Said):

@@ -447,3 +447,11 @@ print(sorted({{"torch", "numba", "triton", "pandas", "scipy.stats"}} & set(sys.m
 """
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+def test_a_record_that_was_made_in_no_repository_is_named(tmp_path: Path) -> None:
+    known = {"commit": "0123", "dirty": False}
+    mine = learner(tmp_path, "mine", spread(0.5, 10), environment=known)
+    alone = learner(tmp_path, "alone", spread(0.5, 10), environment={"commit": None, "dirty": None})
+    notes = compare([mine, alone]).groups[0].notes
+    assert "no repository: no commit says which code made alone." in notes

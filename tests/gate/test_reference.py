@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from synthetic_records import make_record, matrix
 
 from nlbench import gate
 from nlbench.errors import RecordError
-from nlbench.records import Record, Row, read_record
+from nlbench.records import Record, Row, environment, read_record
 
 
 def test_missing_reference(tmp_path: Path, reference: Path) -> None:
@@ -128,7 +129,7 @@ def test_update_takes_over_margins_where_the_numbers_are_as_good(tmp_path: Path,
     ("final", "facts", "message"),
     [
         (OLD, {"environment": {"commit": "0123", "dirty": True}}, "clean tree"),
-        (OLD, {"environment": {"commit": None, "dirty": None}}, "clean tree"),
+        (OLD, {"environment": {"commit": None, "dirty": None}}, "no repository"),
         (OLD[:4], {}, "it has 4 seeds, a reference needs 5"),
         (OLD, {"check": {"average_accuracy": 0.02}}, "it has 5 seeds, a reference needs 10"),
         (OLD, {"check": {}}, "no margins"),
@@ -163,6 +164,31 @@ def test_update_asks_for_the_tree_in_which_the_run_was_made(tmp_path: Path, stat
     else:
         with pytest.raises(RecordError, match="clean tree"):
             gate.update(path, against=tmp_path / "reference")
+
+
+@pytest.mark.parametrize(
+    ("new", "said"),
+    [
+        ([], r"clean tree\. Commit, run it anew"),
+        (["a.py"], r"Commit or ignore what differs now \(a\.py\), run it anew"),
+        (
+            ["a.py", "b c.py", "c/d.py", "e.py", "f.py"],
+            r"Commit or ignore what differs now \(a\.py, b c\.py, c/ and 2 more\), run it anew",
+        ),
+    ],
+)
+def test_a_tree_that_was_not_clean_names_what_differs_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new: list[str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(environment, "_CHECKOUT", tmp_path / "nowhere")
+    subprocess.run(["git", "init", "-q"], check=True)
+    for file in map(Path, new):
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    path = record(tmp_path / "new" / "new.parquet", OLD, environment={"commit": "0123", "dirty": True}).path
+    with pytest.raises(RecordError, match=said):
+        gate.update(path, against=tmp_path / "reference")
 
 
 def test_update_is_not_fooled_by_the_few_seeds_in_common(tmp_path: Path, reference: Path) -> None:

@@ -75,3 +75,13 @@ def test_the_repository_around_a_run_is_asked_but_not_about_its_results(checkout
 
 def test_outside_any_repository_nothing_is_known(tmp_path: Path) -> None:
     assert environment.project_state(tmp_path, tmp_path / "results") == (None, None)
+
+
+def test_what_differs_is_named_whatever_became_of_it(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(checkout)
+    monkeypatch.setattr(environment, "_CHECKOUT", checkout / "nowhere")
+    assert environment.changes(Path("results")) == []
+    (checkout / "nlbench" / "a.py").write_text("a = 2\n")
+    git(checkout, "mv", "README.md", "read me.md")
+    (checkout / "new.py").touch()
+    assert sorted(environment.changes(Path("results"))) == ["new.py", "nlbench/a.py", "read me.md"]
