@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,15 @@ run, ended = nlbench.run, lambda moment: moment.samples == 500 and os.kill(os.ge
 nlbench.run = lambda *given, **options: run(*given, **{**options, "progress": ended})
 runpy.run_path("own_network.py", run_name="__main__")
 """
+
+
+@pytest.mark.skipif(find_spec("avalanche") is None, reason="needs avalanche-lib")
+def test_a_strategy_of_avalanche_remembers_by_replay(folder):
+    model = ("./avalanche_strategy.py:replay", "--seeds", "2", "--set", "protocol.boundaries=true")
+    ran = python(folder, *RUN, *model)
+    assert ran.returncode == 0, ran.stderr
+    assert float(re.search(r"average_accuracy +(\d\.\d+)", ran.stdout)[1]) > 0.6
+    assert float(re.search(r"samples (\d+) kB", ran.stdout)[1]) > 300  # the buffer is a view of whole tasks
 
 
 def test_prototypes_learn_all_seeds_at_once(folder):
