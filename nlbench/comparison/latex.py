@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Final
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from nlbench.comparison.tables import Table
 
 ARROWS: Final = {"higher": r" $\uparrow$", "lower": r" $\downarrow$"}
-
-
+_MINUS: Final = re.compile(r"(?<![\w.])-(?=\d)")
+"""The sign of a number, which LaTeX's text would set as a hyphen."""
 ALPHA: Final = 0.05
 
 
@@ -50,7 +51,7 @@ def table(shown: Table, bold: Collection[tuple[str, str]] = ()) -> str:
         return " & ".join(cells) + r" \\"
 
     def row(cells: Sequence[str]) -> str:
-        texts = [escaping.latex(cell) for cell in cells]
+        texts = [_MINUS.sub("$-$", escaping.latex(cell)) for cell in cells]
         marked = [(cells[0], column) in bold for column in shown.header]
         return line([rf"\textbf{{{text}}}" if is_bold else text for text, is_bold in zip(texts, marked, strict=True)])
 

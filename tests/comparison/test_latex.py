@@ -33,3 +33,9 @@ def test_headers_say_which_way_is_better_and_no_package_but_booktabs_is_needed(t
     assert r"average accuracy $\uparrow$" in text
     assert r"forgetting $\downarrow$" in text
     assert "blacklozenge" not in text
+
+
+def test_a_negative_number_has_a_minus_and_a_name_its_hyphen(tmp_path: Path) -> None:
+    text = compare([learner(tmp_path, "one-2", BEST), learner(tmp_path, "two", WORSE)], baseline="one-2").to_latex()
+    assert re.search(r"^two & average\\_accuracy & \$-\$0\.\d", text, re.M)
+    assert "one-2 &" in text
