@@ -59,7 +59,7 @@ def report(
     metrics: Sequence[str] | None = None,
     with_reference: bool = False,
 ) -> Report:
-    """Write one self-contained HTML page about records, and each figure as SVG and PNG into the folder `figures` if one is given.
+    """Write one self-contained HTML page about records, and each figure as SVG, PNG and PDF into a folder `figures`.
 
     What it takes else is what `compare` takes. Raises NlbenchError where a file cannot be written.
     """

@@ -13,7 +13,7 @@ from nlbench.cli.options import Baseline, Metrics, Records, WithReference
 def report(
     paths: Records,
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
-    figures: Annotated[Path | None, typer.Option(help="Also write each figure as SVG and PNG into this folder.")] = None,
+    figures: Annotated[Path | None, typer.Option(help="Also write each figure as SVG, PNG and PDF into this folder.")] = None,
     baseline: Baseline = None,
     metric: Metrics = None,
     with_reference: WithReference = False,

@@ -310,10 +310,14 @@ def _element(svg: str, attributes: str, name: str) -> str:
     return f'<svg {view[0]} xmlns:xlink="http://www.w3.org/1999/xlink" {attributes}>{body.strip()}'
 
 
+_UNDATED: Final = {"svg": ("Date",), "png": ("Software",), "pdf": ("CreationDate", "Creator", "Producer")}
+"""What each kind of file would say of when and with what it was drawn: left out, so that equal figures are equal files."""
+
+
 def export(
     path: Path, panels: Sequence[tuple[str, Draw, tuple[float, float]]], legend: Sequence[tuple[str, Line]], *, scale: bool
 ) -> list[Path]:
-    """Write all panels side by side as `path`.svg and `path`.png, with a legend or the heat maps' scale; return both paths."""
+    """Write all panels side by side as `path`.svg, .png and .pdf, with a legend or the heat maps' scale; return the paths."""
     columns = min(3, len(panels))
     rows = ceil(len(panels) / columns)
     width, height = panels[0][2]
@@ -330,12 +334,8 @@ def export(
         canvas.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
     if scale:
         canvas.colorbar(mpl.cm.ScalarMappable(cmap=HEAT), ax=list(grid), label="accuracy", fraction=0.03)
-    written = [path.with_name(f"{path.name}.{kind}") for kind in ("svg", "png")]
-    with mpl.rc_context({"svg.fonttype": "path"}):  # readable without the fonts
-        for file in written:
-            canvas.savefig(
-                file,
-                dpi=200 if file.suffix == ".png" else _PIXELS,
-                metadata={"Date": None} if file.suffix == ".svg" else {"Software": None},
-            )
-    return written
+    written = {path.with_name(f"{path.name}.{kind}"): undated for kind, undated in _UNDATED.items()}
+    with mpl.rc_context({"svg.fonttype": "path", "pdf.fonttype": 42}):  # readable without the fonts; TrueType, as journals ask
+        for file, undated in written.items():
+            canvas.savefig(file, dpi=200 if file.suffix == ".png" else _PIXELS, metadata=dict.fromkeys(undated))
+    return list(written)

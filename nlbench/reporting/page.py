@@ -30,7 +30,7 @@ _OF_EXECUTION: Final = frozenset({"created", "seeds", "backend", "device", "gpu"
 
 
 def report(comparison: Comparison, out: Path | str, *, folder: Path | str | None = None) -> list[Path]:
-    """Write the page to `out`, and its figures as SVG and PNG into `folder` if one is given; return every path written.
+    """Write the page to `out`, and its figures as SVG, PNG and PDF into `folder` if one is given; return every path written.
 
     What was skipped while reading stands at the end of the page. The same records give the same bytes. Cost: a second, and 0.1 s
     a record. Raises NlbenchError where a file cannot be written.

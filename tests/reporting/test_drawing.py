@@ -19,14 +19,18 @@ def test_ids_are_unique_and_references_resolve(page):
 def test_figures_as_files(written, records):
     names = [path.name for path in written[1:]]
     kinds = ("matrices", "forgetting", "stability-gap", "pareto")
-    expected = {f"split-digits.{kind}.{form}" for kind in kinds for form in ("svg", "png")}
+    expected = {f"split-digits.{kind}.{form}" for kind in kinds for form in ("svg", "png", "pdf")}
     assert expected <= set(names)
     assert not [name for name in names if name.startswith("permuted-digits.stability-gap")]
     for path in written[1:]:
         if path.suffix == ".svg":
             assert ElementTree.parse(path).getroot().tag == "{http://www.w3.org/2000/svg}svg"
-        else:
+        elif path.suffix == ".png":
             assert path.read_bytes().startswith(b"\x89PNG")
+        else:
+            data = path.read_bytes()
+            assert data.startswith(b"%PDF")
+            assert not [said for said in (b"CreationDate", b"Matplotlib", b"/Type3") if said in data]
 
 
 def test_colours_on_the_page_follow_its_mode(page):
