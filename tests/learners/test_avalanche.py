@@ -6,14 +6,19 @@ import importlib
 from functools import partial
 from importlib.util import find_spec
 
+import numpy as np
 import pytest
 import torch
 from small_streams import CPU, running, small_stream
+from torch.utils.data import TensorDataset
 
 import nlbench
 from nlbench import Batch, NlbenchError, Problem
+from nlbench.comparison.statistics import sign_flip_test
 from nlbench.learners import avalanche as adapter
 from nlbench.learners.avalanche import avalanche_strategy
+from nlbench.plan import resolve
+from nlbench.streams.building import build
 
 installed = pytest.mark.skipif(find_spec("avalanche") is None, reason="needs avalanche-lib")
 PROBLEM = Problem((6,), 6, (0,), "class-il", CPU, "auto", 15)
@@ -145,3 +150,71 @@ def test_to_predict_leaves_the_model_as_it_was():
 def test_a_strategy_keeps_the_rules_but_one_that_stores_samples_cannot_be_resumed(kind, broken):
     found = nlbench.check_learner(kind, device="cpu")
     assert [finding.check for finding in found.findings if finding.verdict == "broken"] == broken, str(found)
+
+
+def made(kind, seed, **options):
+    """Return a strategy of a two-layer network, drawn from the seed, on the digits."""
+    training = importlib.import_module("avalanche.training")
+    draws = torch.Generator().manual_seed(seed)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 10))
+    for parameter in model.parameters():
+        torch.nn.init.uniform_(parameter, -0.1, 0.1, generator=draws)
+    stored = {"mem_size": 200} if kind == "Replay" else {}
+    optimizer, criterion = torch.optim.SGD(model.parameters(), lr=0.1), torch.nn.CrossEntropyLoss()
+    return getattr(training, kind)(model=model, optimizer=optimizer, criterion=criterion, train_mb_size=16, **stored, **options)
+
+
+@avalanche_strategy
+def ordered_digits(config, problem):
+    strategy = made("Naive", problem.seeds[0])
+    strategy.train = partial(strategy.train, shuffle=False)
+    return strategy
+
+
+@avalanche_strategy
+def replayed_digits(config, problem):
+    return made("Replay", problem.seeds[0])
+
+
+def native(kind, seed, **options):
+    """Return the accuracies (5, 5) of Avalanche's own benchmark, loop and metric on the digits, each task in the seed's order."""
+    from avalanche.benchmarks import benchmark_from_datasets, with_classes_timeline, with_task_labels
+    from avalanche.benchmarks.utils import _make_taskaware_classification_dataset as dataset
+    from avalanche.evaluation.metrics import accuracy_metrics
+    from avalanche.training.plugins import EvaluationPlugin
+
+    ran = build(resolve("chance", "split-digits", seeds=[seed]).declared, (seed,), CPU)
+    tasks = [(ran.train(task), ran.test(task)) for task in range(1, 6)]
+    orders = [ran.presentation(f"{task}/0", len(train)) for task, (train, _) in enumerate(tasks, 1)]
+    shown = [next(train.batches(order, len(train))) for (train, _), order in zip(tasks, orders, strict=True)]
+    tested = [next(test.blocks(len(test))) for _, test in tasks]
+    train, test = (
+        [dataset(TensorDataset(x[0], y[0]), task_labels=0, targets=y[0].tolist()) for x, y in each] for each in (shown, tested)
+    )
+    digits = with_task_labels(with_classes_timeline(benchmark_from_datasets(train=train, test=test)))
+    strategy = made(kind, seed, evaluator=EvaluationPlugin(accuracy_metrics(experience=True), loggers=[]))
+    found = []
+    for experience in digits.streams["train"]:
+        strategy.train(experience, **options)
+        measured = strategy.eval(digits.streams["test"])
+        found.append([value for name, value in sorted(measured.items()) if "Top1_Acc_Exp" in name])
+    return np.array(found)
+
+
+@installed
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_digits_are_learned_as_avalanche_s_own_benchmark_and_loop_learn_them(tmp_path):
+    told = {"protocol.boundaries": "true", "protocol.output_space": "all"}
+
+    def ours(kind):
+        record = nlbench.run(kind, "split-digits", seeds=10, results=tmp_path, overrides=told, device="cpu").record
+        return np.stack([np.asarray(record.accuracy(seed))[1:] for seed in range(10)])
+
+    plain = np.stack([native("Naive", seed, shuffle=False) for seed in range(10)])
+    np.testing.assert_allclose(ours(ordered_digits), plain, atol=0.015)  # equal but for a sample of 70, by rounding
+    theirs = np.stack([native("Replay", seed) for seed in range(10)])
+    differences = (ours(replayed_digits) - theirs)[:, -1].mean(1)
+    assert theirs[:, -1].mean() > plain[:, -1].mean() + 0.3
+    assert sign_flip_test(differences) > 0.05
+    assert abs(differences.mean()) < 0.05
