@@ -37,7 +37,7 @@ class Slda(Analytic):
         centres = torch.baddbmm(self.means.sums.gather(1, own), earlier, features) / counts.clamp_min(1)[..., None]
         before = self.means.counts.sum(1, keepdim=True) + torch.arange(labels.shape[1], device=labels.device)
         weights = before / (before + 1)
-        self.ops.accumulate(self.scatter, weights.sqrt()[..., None] * (features - centres))
+        self.ops.accumulate(self.scatter, (weights.sqrt()[..., None] * (features - centres)).contiguous())
 
     def solve(self) -> Linear:
         n = self.means.counts.sum(1).clamp_min(1)[:, None, None]
