@@ -45,6 +45,9 @@ PRECISIONS: Final = ("float32", "bf16")
 FILE_BATCH: Final = 32
 """Samples in a batch of a stream that is named by its data file alone."""
 
+DISTURBED: Final = "nlbench.streams.disturbed:disturbed"
+"""The code of a stream that is disturbed, beside its kind's."""
+
 STREAM_TABLES: Final = ("stream", "protocol")
 RECIPE_TABLES: Final = ("learner", "batch", "presents")
 
@@ -117,13 +120,20 @@ class DeclaredStream:
         return stream_digest(self.spec.identity(), self.data)
 
     @property
+    def disturbed(self) -> bool:
+        """Whether its tasks are other than its kind makes them."""
+        said = self.spec.stream
+        return any(table is not None for table in (said.recurrence, said.imbalance, said.noise, said.blur))
+
+    @property
     def parts(self) -> list[Part]:
-        """The extensions that make it: its kind, and its data set unless that was given in Python."""
+        """The extensions that make it: its kind, its data set unless that was given in Python, and what disturbs its tasks."""
         source = getattr(self.spec.stream, "source", None)
         if isinstance(source, str) and is_data(source):
             source = "nlbench.sources.files:FileSource"
         cut: list[Part] = [("source", "sources", source)] if isinstance(source, str) else []
-        return [("stream", "streams", self.spec.stream.kind), *cut]
+        disturbed: list[Part] = [("disturbances", "streams", DISTURBED)] if self.disturbed else []
+        return [("stream", "streams", self.spec.stream.kind), *cut, *disturbed]
 
 
 @dataclass(frozen=True)

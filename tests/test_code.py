@@ -92,7 +92,7 @@ EVERYWHERE = {"learner", "protocol", "stream", "source"}
         ("kernels/metric_update/reference.py", "", "X = 1", {"learner"}),
         ("nested/rules.py", "", "X = 1", {"learner"}),
         ("streams/split.py", "", "X = 1", {"stream"}),
-        ("streams/config.py", 'Literal["natural", "seed"] = "natural"', 'Literal["natural", "seed"] = "seed"', {"stream"}),
+        ("streams/config.py", '] = "natural"', '] = "seed"', {"stream"}),
         ("sources/pixels.py", "brightest=16", "brightest=17", {"source"}),
         ("protocol/schedule.py", "WITHIN_SAMPLES: Final = 500", "WITHIN_SAMPLES: Final = 400", {"protocol"}),
         ("batch.py", "", "X = 1", {"learner", "protocol"}),
@@ -247,3 +247,8 @@ def test_a_module_that_is_imported_by_a_name_made_at_run_time_is_accounted_for()
         if importing.search(path.read_text(encoding="utf-8"))
     }
     assert found == accounted.keys()
+
+
+def test_what_disturbs_a_stream_is_part_of_it_and_of_no_other() -> None:
+    assert "disturbances" in nlbench.resolve("mlp", "blurred-permuted-digits-10", seeds=1).code.digests
+    assert "disturbances" not in nlbench.resolve("mlp", "permuted-digits", seeds=1).code.digests

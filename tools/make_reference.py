@@ -60,9 +60,9 @@ DRAWN_IN_FULL = ("mlp", "hope")
 
 HEAD = """# Reference records
 
-Ten seeds each, no task id at test, one pass unless the terms say otherwise; only `joint` sees old tasks again. Made by `python tools/make_reference.py`,
-which also made this page; the gate (`nlbench check`) judges new records against these. `±` is half of the 95 % Student-t
-interval over seeds; tests are paired by seed.
+Ten seeds each, no task id at test, one pass unless the terms say otherwise; only `joint` sees old tasks again. Made by
+`python tools/make_reference.py`, which also made this page; the gate (`nlbench check`) judges new records against these. `±` is
+half of the 95 % Student-t interval over seeds; tests are paired by seed.
 
 """
 

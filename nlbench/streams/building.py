@@ -37,7 +37,7 @@ def build(declared: DeclaredStream, seeds: Sequence[int], device: torch.device, 
             f"{declared.name}: protocol.augment = {list(changes)} changes images, got samples of {stream.input_shape}.",
             "Leave it out.",
         )
-    return disturbed(stream, declared)
+    return disturbed(stream, declared) if declared.disturbed else stream
 
 
 def _brings_no_class(stream: Stream) -> bool:
