@@ -20,5 +20,5 @@ def task(noise):
 stream = nlbench.stream_from_arrays("noisy-digits", [task(noise) for noise in (0.0, 0.3, 0.6)], scenario="domain-il", batch=16)
 
 if __name__ == "__main__":
-    records = [nlbench.run(model, stream, seeds=10, results="results/noisy-digits").path for model in ("mlp", "joint")]
+    records = [nlbench.run(model, stream, seeds=10, results="results/noisy-digits").path for model in ("mlp", "joint-one-pass")]
     print(nlbench.compare(records, baseline="mlp").to_markdown())

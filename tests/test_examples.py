@@ -113,8 +113,8 @@ def test_hope_in_four_forms_is_compared(folder):
 def test_arrays_become_a_stream_on_which_learners_are_compared(folder):
     ran = python(folder, "arrays.py")
     assert ran.returncode == 0, ran.stderr
-    rows = dict(re.findall(r"^\| (mlp|joint) \| 10 \| (\d\.\d+)", ran.stdout, flags=re.MULTILINE))
-    assert set(rows) == {"mlp", "joint"}
+    rows = dict(re.findall(r"^\| (mlp|joint-one-pass) \| 10 \| (\d\.\d+)", ran.stdout, flags=re.MULTILINE))
+    assert set(rows) == {"mlp", "joint-one-pass"}
     assert all(float(value) > 0.5 for value in rows.values())
 
 

@@ -131,8 +131,9 @@ def draw(path: Path) -> None:
     panels = [curves.panels[0], *(matrices[name] for name in DRAWN_IN_FULL)]
     with drawing.settings():
         shapes = [(panel.title, panel.draw, panel.size) for panel in panels]
-        _, bitmap = drawing.export(path.with_suffix(""), shapes, curves.legend, scale=False)
-    bitmap.unlink()
+        _, *others = drawing.export(path.with_suffix(""), shapes, curves.legend, scale=False)
+    for other in others:
+        other.unlink()
 
 
 def main() -> None:

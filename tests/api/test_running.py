@@ -229,4 +229,6 @@ def test_a_class_of_a_notebook_runs_and_an_older_definition_is_never_brought_bac
     assert lines[6].startswith("__main__:Mine holds a lock, which says nothing of what it does: the same call will run anew")
     assert lines[7] == "True 4"
     assert lines[8].startswith("unknown learner of this session 'Main'. Did you mean Mine")
-    assert lines[9].startswith("model: must be a name, a file or a class, got an object of Mine.")
+    assert lines[9].startswith(
+        "model: must be a name, a file, a class, a torch module or an estimator with partial_fit, got an object of Mine."
+    )
