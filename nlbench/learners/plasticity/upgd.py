@@ -15,8 +15,6 @@ Cost    a normal draw for each weight a step, and eight passes over the weights.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 
 from nlbench import seeds
@@ -29,7 +27,7 @@ from nlbench.networks.network import Tree
 class Upgd(Measured):
     """Draws are named by the step, and made on the host: nothing is captured."""
 
-    captured: ClassVar[bool] = False
+    captured = False
 
     def __init__(self, config: UpgdConfig, problem: Problem) -> None:
         self._decay, self._noise = config.decay, config.noise
