@@ -28,12 +28,13 @@ from nlbench.errors import NlbenchError
 from nlbench.plan import Plan
 from nlbench.records import Row
 from nlbench.runner import Checkpoint
+from nlbench.specs import read_table
 
 USERS = Path(__file__).parents[1] / "tests" / "runner" / "kept" / "learners.py"
 EXTERNAL = ("Pairs", "Means", "Buffered", "Scheduled", "Growing", "Reservoir")
 PERMUTED = ("mlp", "cms", "hope")
 SEEDS = 2
-OVERRIDES = {"protocol.passes": "2"}
+OVERRIDES = {"protocol.passes": "2", "protocol.boundaries": "true"}
 IN_ONE_RUN = 3
 """Kills after which a run may end."""
 EVERY = 0.05
@@ -42,7 +43,9 @@ EVERY = 0.05
 
 def cases() -> list[tuple[str, str]]:
     """Return the pairs of learner and stream."""
-    shipped = [(name, "split-digits") for name in catalog.names("model")]
+    kinds = {name: read_table(catalog.find("model", name))["learner"]["kind"] for name in catalog.names("model")}
+    streams = {True: "split-digits-task-il", False: "split-digits"}
+    shipped = [(name, streams["task" in catalog.needs(kind)]) for name, kind in kinds.items()]
     users = [(f"{USERS}:{name}", "split-digits") for name in EXTERNAL]
     return [*shipped, *((name, "permuted-digits") for name in PERMUTED), *users]
 
