@@ -24,7 +24,7 @@ Backend = Literal["auto", "reference", "numba", "triton"]
 _MODULES: Final[dict[Backend, str]] = {"reference": "reference", "numba": "_numba", "triton": "_triton"}
 _FASTEST_FIRST: Final[dict[str, tuple[Backend, ...]]] = {"cpu": ("numba",), "cuda": ("triton",)}
 _VERIFIED: Final[dict[Backend, tuple[str, ...]]] = {
-    "triton": ("batch_product", "memory_scan", "metric_update", "mlp_step", "self_referential_scan")
+    "triton": ("batch_product", "contexts", "memory_scan", "metric_update", "mlp_step", "self_referential_scan")
 }
 """Ops that "auto" may take on this backend: every check has passed on a CUDA device, and they are faster than torch there. Naming
 the backend runs any."""

@@ -2,7 +2,8 @@
 
 Numba looks only at the file a function is written in to tell whether its stored code is out of date. Kernels are made of
 functions of several files, so each version of those files gets a folder of its own. What is stored only saves time: where it is
-cut or cannot be written, functions are compiled again, and one line says so.
+cut or cannot be written, functions are compiled again, and one line says so. Processes that start at once wait for one of them to
+compile what all of them need.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from pickle import UnpicklingError
@@ -19,6 +20,7 @@ from tempfile import TemporaryFile
 from typing import Any, Final
 
 import numba
+from filelock import FileLock
 from numba.core.caching import FunctionCache
 from numba.core.runtime import rtsys
 
@@ -104,6 +106,27 @@ def stored(compilable: Any, function: Callable[..., Any]) -> Any:
 def compiled(function: Callable[..., Any], **options: Any) -> Any:
     """The function, compiled by Numba on first use: C division, no interpreter lock, stored on disk."""
     return stored(numba.njit(nogil=True, error_model="numpy", **options)(function), function)
+
+
+LONGEST_WAIT: Final = 300.0
+"""Seconds for which another process is let compile."""
+
+
+@contextmanager
+def by_one_process(function: Callable[..., Any]) -> Iterator[None]:
+    """Hold the sole right among processes to compile a function, where that can be had: the others will find its code stored."""
+    lock = FileLock(FOLDER / f"{function.__module__}.{function.__qualname__}.lock", timeout=LONGEST_WAIT)
+    held = False
+    if _usable():
+        with suppress(OSError), warnings.catch_warnings():  # one that waited too long, or finds no locks, compiles too
+            warnings.simplefilter("ignore", UserWarning)  # that the lock is a file where the file system has no locks
+            lock.acquire(poll_interval=0.02)
+            held = True
+    try:
+        yield
+    finally:
+        if held:
+            lock.release()
 
 
 def _folder() -> Path:

@@ -34,6 +34,8 @@ class Captured:
         places = tuple(each.data_ptr() for each in state)
         capture = self._captures[key]
         if capture is None or capture.places != places:
+            if not any(self._captures.values()):
+                gc.collect()  # learners that are gone make room; it takes a seventh of a second
             capture = self._captures[key] = _Capture(self._function, inputs, places)
         return capture.launch(inputs)
 
@@ -61,7 +63,6 @@ class _Capture:
 @contextmanager
 def _no_collection() -> Iterator[None]:
     """Collect nothing meanwhile: the graph of a learner that is gone, freed during a capture, would break it."""
-    gc.collect()
     running = gc.isenabled()
     gc.disable()
     try:

@@ -30,6 +30,7 @@ class Case:
     flops, bytes  floating-point operations of one forward pass, and what it must move, for the cases that are timed
     device        where it is timed: "cuda" for sizes that only a GPU finishes in time
     dtypes        those that plain torch keeps enough of, for an error beside its own to say anything
+    refused_by    backends that cannot run it, whatever the tensors
     """
 
     op: str
@@ -44,6 +45,7 @@ class Case:
     bytes: float = 0.0
     device: str = "cpu"
     dtypes: tuple[torch.dtype, ...] = (torch.float32, torch.bfloat16)
+    refused_by: tuple[Backend, ...] = ()
 
     @property
     def timed(self) -> bool:

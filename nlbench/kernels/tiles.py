@@ -11,13 +11,14 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import llvmlite.binding
+import numpy as np
 from llvmlite import ir
 from numba import extending, types
 from numba.core import cgutils
 from numba.core.ccallback import CFunc
 from numba.np.arrayobj import populate_array
 
-from nlbench.kernels.compilation import compiled, stored
+from nlbench.kernels.compilation import by_one_process, compiled, stored
 
 _FEATURES: Final = llvmlite.binding.get_host_cpu_features()
 VECTOR_BYTES: Final = 64 if _FEATURES.get("avx512f") else 32 if _FEATURES.get("avx") else 16
@@ -300,7 +301,8 @@ def _register(function: Callable[..., None], floats: int, integers: int) -> None
     for element in (types.float32, types.float64):
         kinds = (element,) * floats + (types.intp,) * integers
         pointer = stored(CFunc(function, (kinds, types.void), {}, {}), function)
-        pointer.compile()
+        with by_one_process(function):
+            pointer.compile()
         llvmlite.binding.add_symbol(f"nlbench{function.__name__}_{element}", pointer.address)
 
 
@@ -383,6 +385,30 @@ def solve_unit_lower_transposed(A, X):  # type: ignore[no-untyped-def]
                 factor = A[j, i]
                 for n in range(X.shape[1]):
                     X[i, n] -= factor * X[j, n]
+
+
+@kernel()
+def factor(A, roots):  # type: ignore[no-untyped-def]
+    """What lies below the diagonal of A (n, n), symmetric and positive, becomes that of the unit lower M with A = M D Mᵀ, and
+    roots (n) D^(-1/2). What lies above it is neither read nor kept.
+    """
+    size, one = A.shape[0], A.dtype.type(1)
+    panel = np.empty((size, TILE_ROWS), A.dtype)
+    for start in range(0, size, TILE_ROWS):
+        stop = min(start + TILE_ROWS, size)
+        for j in range(start):
+            for i in range(start, stop):
+                panel[j, i - start] = A[i, j] / (roots[j] * roots[j])
+        if start > 0:
+            gemm(-1.0, A[start:, :start], panel[:start, : stop - start], 1.0, A[start:, start:stop])
+        for j in range(start, stop):
+            pivot = A[j, j]
+            roots[j] = one / np.sqrt(pivot)
+            for i in range(j + 1, size):
+                value = A[i, j]
+                A[i, j] = value / pivot
+                for column in range(j + 1, min(i + 1, stop)):
+                    A[i, column] -= value * A[column, j]
 
 
 @kernel()

@@ -18,8 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nlbench.errors import NlbenchError, UnknownNameError
-from nlbench.kernels.backends import Backend
+from nlbench.kernels.backends import Backend, resolve
 from nlbench.kernels.memory_scan import Read, memory_scan
+from nlbench.kernels.self_referential_scan import Memories, self_referential_scan
 from nlbench.nested.associative import gelu_slope
 from nlbench.nested.layers import Draws, Linear, Seeds, Tree, unit
 
@@ -45,6 +46,9 @@ class SelfReferentialConfig:
     momentum     μ in [0, 1); 0 keeps no velocity
     target_clip  longest self-generated target; None: no clip
     adaptive_query  q from a memory too, instead of the fixed projection
+    self_modifying  False: keys, values and gates are made by their initial states alone, and a value is its own target: Titans,
+                    whose only memory is the main one; a bare matrix with "dot", retention to zero and exact reads is then the
+                    gated delta rule
     backend      the implementation of the scan that writes; only "reference" can be differentiated twice
     truncation   segments of C_o tokens that the outer gradient goes back through writes; None: all; 0: none, writes are constants
     """
@@ -63,6 +67,7 @@ class SelfReferentialConfig:
     normalize_values: bool = True
     target_clip: float | None = 1.0
     adaptive_query: bool = False
+    self_modifying: bool = True
     truncation: int | None = 4
     backend: Backend = "auto"
 
@@ -88,6 +93,11 @@ class SelfReferentialConfig:
     def names(self) -> tuple[str, ...]:
         """The memories, `memory` last."""
         return ("key", "value", *GATES, *(("query",) if self.adaptive_query else ()), "memory")
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """The memories that learn as they read, which a stream's state holds."""
+        return self.names if self.self_modifying else ("memory",)
 
     def residual(self, name: str) -> bool:
         """Whether the memory has an identity path."""
@@ -180,7 +190,8 @@ def learn(group: Group, tokens: Tokens, config: SelfReferentialConfig) -> tuple[
     """
     both = torch.cat([tokens.values, tokens.keys], -2)
     hidden = group.hidden(both)
-    errors = {name: _error(y, config) for name, y in group.answers(hidden, both, config).items()}
+    given = None if config.self_modifying else tokens.values
+    errors = {name: _error(y, given, config) for name, y in group.answers(hidden, both, config).items()}
     before = {name: value.chunk(2, -2)[1] for name, value in hidden.items()}
     slopes = errors
     if group.second:
@@ -197,9 +208,13 @@ def learn(group: Group, tokens: Tokens, config: SelfReferentialConfig) -> tuple[
     return group._replace(first=first, second=tuple(second)), answers
 
 
-def _error(y: Tensor, config: SelfReferentialConfig) -> Tensor:
-    """-∂L/∂y at the memory's own target v̂ = M(v), from y = M at the values and then at the keys: v̂ - M(k) or, for "dot", v̂."""
+def _error(y: Tensor, given: Tensor | None, config: SelfReferentialConfig) -> Tensor:
+    """-∂L/∂y at the given target v̂, or at the memory's own v̂ = M(v), from y = M at the values and then at the keys: v̂ - M(k) or,
+    for "dot", v̂.
+    """
     target, answer = y.chunk(2, -2)
+    if given is not None:
+        target = given
     if config.target_clip is not None:
         length = torch.linalg.vector_norm(target, dim=-1, keepdim=True)
         target = target * (config.target_clip / length.clamp_min(config.target_clip))
@@ -283,7 +298,7 @@ class SelfReferential(nn.Module):
     def initial_state(self, rows: int) -> Tree:
         """The state of `rows` fresh streams: all zeros, each tensor ((S,) rows, H, ·, ·)."""
         state: Tree = {}
-        for name in self.config.names:
+        for name in self.config.written:
             for index, matrix in enumerate(self.initial[name].parameters()):
                 lead = (matrix.shape[0], rows) if self.seed_axis else (rows,)
                 state[f"{name}.{index}"] = matrix.new_zeros(*lead, *matrix.shape[-3:])
@@ -299,6 +314,8 @@ class SelfReferential(nn.Module):
         config = self.config
         if not x.shape[-2]:
             return x, self.initial_state(x.shape[-3]) if state is None else state
+        if self._has_one_clock(x):
+            return self._scanned(x, state)
         tokens = self._heads(x)
         fixed = None if self.query is None else self._heads(self.query(x))
         memory, others = self._group(("memory",), state), self._group(config.names[:-1], state)
@@ -310,10 +327,50 @@ class SelfReferential(nn.Module):
             asked = self._ask(others, tokens[..., segment, :], None if fixed is None else fixed[..., segment, :])
             memory, answers = self._read_and_write(memory, asked)
             outputs.append(answers)
-            rate = config.rate_cap(config.outer_chunk) * asked.rate
-            others, _ = learn(others, asked._replace(rate=rate, queries=None), config)
-        y = torch.cat(outputs, -2).unflatten(1, (self.heads, -1)).movedim(1, 3).flatten(3)
-        return (y if self.seed_axis else y[0]), self._state(memory) | self._state(others)
+            if config.self_modifying:
+                rate = config.rate_cap(config.outer_chunk) * asked.rate
+                others, _ = learn(others, asked._replace(rate=rate, queries=None), config)
+        return self._tokens(torch.cat(outputs, -2)), self._state(memory) | self._state(others)
+
+    def _has_one_clock(self, x: Tensor) -> bool:
+        """Whether all memories are written at the same time and rate: then one program of a CPU learns them all."""
+        config = self.config
+        plain = config.form == "linear" and config.retention == "init" and not config.momentum and not config.adaptive_query
+        together = config.self_modifying and config.chunk == config.outer_chunk and config.read == "stale"
+        together = together and config.truncation != 0
+        return plain and together and resolve(self_referential_scan.__module__, config.backend, x) == "numba"
+
+    def _scanned(self, x: Tensor, state: Tree | None) -> tuple[Tensor, Tree]:
+        """`forward` by `self_referential_scan`."""
+        config, rows, names = self.config, x.shape[-3], self.config.names
+
+        def memories(matrices: list[Tensor]) -> Memories:
+            return Memories(*(each[:, :, 0] if name in GATES else each for name, each in zip(names, matrices, strict=True)))
+
+        learned = [self._batched(next(self.initial[name].parameters())).repeat_interleave(rows, 1) for name in names]
+        before = learned
+        if state is not None:
+            before = [home + self._programs(state[f"{name}.0"]) for name, home in zip(names, learned, strict=True)]
+        after, y = self_referential_scan(
+            self._heads(x),
+            unit(self._heads(cast(Linear, self.query)(x))),
+            memories(before),
+            *(bias.view(-1, self.heads).repeat_interleave(rows, 1) for bias in (self.rate_bias, self.retain_bias)),
+            chunk=config.chunk,
+            outer_chunk=config.chunk,
+            rate_max=config.rate_cap(config.chunk),
+            retain_min=config.retain_min,
+            objective=config.objective,
+            normalize_values=config.normalize_values,
+            initial=memories(learned),
+            target_clip=config.target_clip,
+            truncation=config.truncation,
+            backend=config.backend,
+        )
+        new: Tree = {}
+        for name, each, home in zip(names, after, learned, strict=True):
+            new[f"{name}.0"] = self._rows((each[:, :, None] if name in GATES else each) - home)
+        return self._tokens(y), new
 
     def _read_and_write(self, memory: Group, asked: Tokens) -> tuple[Group, Tensor]:
         """The main memory after a segment, and what it answered: read, then write, chunk by chunk."""
@@ -359,14 +416,30 @@ class SelfReferential(nn.Module):
         """((S,) B, L, D) -> (S, H B, L, d)."""
         return self._batched(x).unflatten(-1, (self.heads, self.width)).movedim(3, 1).flatten(1, 2)
 
+    def _tokens(self, y: Tensor) -> Tensor:
+        """(S, H B, L, d) -> ((S,) B, L, D)."""
+        y = y.unflatten(1, (self.heads, -1)).movedim(1, 3).flatten(3)
+        return y if self.seed_axis else y[0]
+
     def _batched(self, value: Tensor) -> Tensor:
         return value if self.seed_axis else value[None]
+
+    def _programs(self, value: Tensor) -> Tensor:
+        """((S,) B, H, ·, ·) -> (S, H B, ·, ·)."""
+        return self._batched(value).transpose(1, 2).flatten(1, 2)
+
+    def _rows(self, value: Tensor) -> Tensor:
+        """(S, H B, ·, ·) -> ((S,) B, H, ·, ·)."""
+        rows = value.unflatten(1, (self.heads, -1)).transpose(1, 2)
+        return rows if self.seed_axis else rows[0]
 
     def _group(self, names: tuple[str, ...], state: Tree | None) -> Group:
         """These memories of every row and head; a fresh stream's have no difference yet."""
 
+        held = {} if state is None or names[0] not in self.config.written else state
+
         def programs(name: str) -> Tensor | None:
-            return None if state is None else self._batched(state[name]).transpose(1, 2).flatten(1, 2)
+            return self._programs(held[name]) if held else None
 
         def matrix(name: str, index: int) -> Matrix:
             learned = self._batched(list(self.initial[name].parameters())[index])
@@ -386,8 +459,7 @@ class SelfReferential(nn.Module):
 
         def keep(name: str, value: Tensor | None) -> None:
             if value is not None:
-                rows = value.unflatten(1, (self.heads, -1)).transpose(1, 2)
-                state[name] = rows if self.seed_axis else rows[0]
+                state[name] = self._rows(value)
 
         for part, attribute in (("", "difference"), (".velocity", "velocity")):
             joined = getattr(group.first, attribute)

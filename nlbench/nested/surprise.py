@@ -113,7 +113,22 @@ class SurpriseObjective:
 
     def _objective(self, layer: nn.Module, inputs: Tensor, output: Tensor, surprise: Tensor) -> Tensor:
         """Return ½ Σ‖y + δ‖² of one layer, averaged over samples with reduction "mean"; one value per replica."""
-        _, y, delta, samples = as_rows(layer, cast(Tensor, layer.weight), inputs, output, surprise)
-        if self.reduction == "sum":
-            return 0.5 * (y + delta).square().sum((-2, -1))
-        return 0.5 * (y + samples * delta).square().sum((-2, -1)) / samples
+        return surprise_objective(cast(Tensor, layer.weight), inputs, output, surprise, layer=layer, reduction=self.reduction)
+
+
+def surprise_objective(
+    weight: Tensor,
+    inputs: Tensor,
+    output: Tensor,
+    surprise: Tensor,
+    *,
+    layer: nn.Module | None = None,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """Return ½ Σ‖y + δ‖² of one layer, averaged over samples with reduction "mean"; one value per replica, an axis of the weight
+    before its last two. `layer` is needed of a convolution.
+    """
+    _, y, delta, samples = as_rows(layer, weight, inputs, output, surprise)
+    if reduction == "sum":
+        return 0.5 * (y + delta).square().sum((-2, -1))
+    return 0.5 * (y + samples * delta).square().sum((-2, -1)) / samples

@@ -108,7 +108,7 @@ def test_an_unknown_backend_lists_the_known_ones() -> None:
 
 def test_every_op_has_a_reference_and_a_numba_backend() -> None:
     ops = {case.op for case in CASES}
-    assert len(ops) == 10
+    assert len(ops) == 12
     for op in ops:
         assert available_backends(op, torch.empty(0))[:2] == ("reference", "numba")
         assert implementation(f"nlbench.kernels.{op}", "reference", torch.empty(0)).__name__.endswith(".reference")

@@ -59,3 +59,11 @@ def test_what_needs_no_input_is_captured_by_the_places_of_its_state(events: list
 def test_off_a_gpu_every_call_runs_as_written() -> None:
     step = Captured(lambda each: each + 1)
     assert [float(step([], torch.tensor(float(i)))) for i in range(3)] == [1.0, 2.0, 3.0]
+
+
+def test_garbage_is_collected_before_the_first_capture_alone(events: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graphs.gc, "collect", lambda: events.append("collected"))
+    step = Captured(lambda *inputs: None)
+    for kind in ("one", "one", "other", "other"):
+        step([tensor_at(1)], tensor_at(9), kind=kind)
+    assert events == ["collected", "captured", "launched", "captured", "launched"]

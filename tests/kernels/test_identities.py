@@ -86,6 +86,7 @@ def test_chunks_equal_tokens_one_by_one(residual: str, read: str, with_momentum:
     assert_equal(run(reference), run(scan_tokens))
 
 
+@pytest.mark.slow  # it compiles the kernels once more, in float64; in float32 `test_backends_agree` judges gradients of all cases
 @pytest.mark.parametrize("residual", ["given", "minus_prediction", "self_generated"])
 @pytest.mark.parametrize(("read", "with_momentum"), [("stale", False), ("exact", True)])
 def test_the_hand_written_backward_is_autograds(residual: str, read: str, with_momentum: bool) -> None:
@@ -193,6 +194,26 @@ def test_one_solve_serves_all_memories(
                 **options,
                 **backend,
             )
+            return [*states, outputs]
+
+        return outputs_and_gradients(call, leaves, Draw(4))
+
+    assert_equal(run(self_referential_scan, backend="reference"), run(self_referential_loop))
+
+
+@pytest.mark.parametrize("to_initial", [False, True])
+@pytest.mark.parametrize("objective", ["l2", "dot"])
+def test_clipped_targets_are_those_of_the_token_loop(objective: str, to_initial: bool) -> None:
+    draw, width = Draw(5), 6
+    leaves = [draw.normal(SEEDS, HEADS, 21, width), draw.normal(SEEDS, HEADS, 21, width), *draw.memories(width)]
+    leaves += [draw.normal(SEEDS, HEADS), draw.normal(SEEDS, HEADS) + 3, *(draw.memories(width) if to_initial else [])]
+
+    def run(scan, **backend):
+        def call(leaves):
+            home = Memories(*leaves[9:]) if to_initial else None
+            given = leaves[0], leaves[1], Memories(*leaves[2:7]), *leaves[7:9]
+            options = {"chunk": 8, "outer_chunk": 8, "rate_max": 0.1, "objective": objective, "initial": home, "target_clip": 0.9}
+            states, outputs = scan(*given, **options, **backend)
             return [*states, outputs]
 
         return outputs_and_gradients(call, leaves, Draw(4))

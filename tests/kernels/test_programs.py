@@ -15,7 +15,7 @@ print(before, torch.get_num_threads())
 """
 
 
-@pytest.mark.parametrize("threads", ["1", "2"])
+@pytest.mark.parametrize("threads", [pytest.param("1", marks=pytest.mark.slow), "2"])
 def test_a_program_leaves_torch_its_number_of_threads(threads: str) -> None:
     environment = os.environ | {"OMP_NUM_THREADS": threads}
     result = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=True)

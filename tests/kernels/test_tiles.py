@@ -37,6 +37,11 @@ def solved_transposed(A, X):
 
 
 @numba.njit
+def factored(A, roots):
+    tiles.factor(A, roots)
+
+
+@numba.njit
 def sums(A, B, dots, rows):
     tiles.add_row_dots(A, B, dots)
     tiles.row_sums(A, rows)
@@ -87,6 +92,16 @@ def test_triangular_solves_use_what_lies_below_the_diagonal(size):
         found = X.copy()
         function(A, found)
         assert np.abs(matrix @ found - X).max() < 1e-9 * max(1, np.abs(found).max())
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 9, 31])
+def test_a_symmetric_matrix_is_factored_from_what_lies_below_its_diagonal(size):
+    A, roots = draw(size, size), np.full(size, np.nan)
+    exact = A @ A.T + np.eye(size)
+    found = np.where(np.tri(size, dtype=bool), exact, np.nan)
+    factored(found, roots)
+    lower = np.eye(size) + np.tril(found, -1)
+    assert np.abs((lower / roots**2) @ lower.T - exact).max() < 1e-11 * exact.max()
 
 
 def test_sums_of_rows_and_products():

@@ -20,6 +20,7 @@ def self_referential_loop(
     read: str = "stale",
     normalize_values: bool = True,
     initial: tuple[Tensor, ...] | None = None,
+    target_clip: float | None = None,
 ) -> tuple[tuple[Tensor, ...], Tensor]:
     """The memories are ordered keys, values, rate, retain, memory."""
 
@@ -49,6 +50,8 @@ def self_referential_loop(
         outputs.append(ask(frozen[4] if read == "stale" else states[4], q).squeeze(-1))
         for i, (state, home) in enumerate(zip(states, homes, strict=True)):
             r = ask(frozen[i], v)
+            if target_clip is not None:
+                r = r * (target_clip / r.norm(dim=-2, keepdim=True)).clamp_max(1.0)
             if objective == "l2":
                 r = r - ask(frozen[i], k)
             difference = state - home

@@ -5,83 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from token_loop import NAMES, TokenLoop, configured, draw, module
 
 from nlbench.kernels.self_referential_scan import Memories, self_referential_scan
-from nlbench.nested.self_referential import Group, Matrix, SelfReferential, SelfReferentialConfig, Tokens, learn
-
-REFERENCE = SelfReferentialConfig(form="linear", chunk=4, outer_chunk=8, truncation=None, backend="reference")
-NAMES = ("key", "value", "rate", "retain", "memory")
-
-
-def draw(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def module(config=REFERENCE, dim=8, heads=1, seeds=0) -> SelfReferential:
-    return SelfReferential(dim, heads, config, seeds=seeds).double()
-
-
-def configured(**changes) -> SelfReferentialConfig:
-    return replace(REFERENCE, **changes)
-
-
-class TokenLoop:
-    """One head, one stream, one token at a time: eq. 83-93 as they are resolved, with nothing shared with the package."""
-
-    def __init__(self, module: SelfReferential) -> None:
-        self.config = module.config
-        self.initial = {name: [p.detach()[0].clone() for p in module.initial[name]] for name in module.config.names}
-        self.now = {name: [m.clone() for m in matrices] for name, matrices in self.initial.items()}
-        self.start = {name: [m.clone() for m in matrices] for name, matrices in self.initial.items()}
-        self.velocity = {name: [0 * m for m in matrices] for name, matrices in self.initial.items()}
-        self.rate_bias, self.retain_bias = float(module.rate_bias.detach()), float(module.retain_bias.detach())
-        self.project = None if module.query is None else module.query.weight.detach()
-
-    def answer(self, name, matrices, z):
-        y = matrices[0] @ z if len(matrices) == 1 else matrices[1] @ F.gelu(matrices[0] @ z)
-        return y + z if name not in ("rate", "retain") and self.config.form != "matrix" else y
-
-    def step(self, t, x):
-        c = self.config
-        for name in self.now:
-            if t % (c.chunk if name == "memory" else c.outer_chunk) == 0:
-                self.start[name] = [m.clone() for m in self.now[name]]
-        k = self.answer("key", self.start["key"], x)
-        k = k / k.norm()
-        v = self.answer("value", self.start["value"], x)
-        v = v / v.norm() if c.normalize_values else v
-        share = torch.sigmoid(self.answer("rate", self.start["rate"], x) + self.rate_bias)
-        retain = c.retain_min + (1 - c.retain_min) * torch.sigmoid(
-            self.answer("retain", self.start["retain"], x) + self.retain_bias
-        )
-        q = self.answer("query", self.start["query"], x) if self.project is None else self.project @ x
-        q = q / q.norm()
-        y = self.answer("memory", self.start["memory"] if c.read == "stale" else self.now["memory"], q)
-        for name in self.now:
-            chunk = c.chunk if name == "memory" else c.outer_chunk
-            cap = c.rate_max if c.rate_max is not None else (1 - c.momentum) * (1.0 if c.objective == "dot" else 1 / chunk)
-            self.write(name, k, v, cap * share, retain)
-        return y
-
-    def write(self, name, k, v, rate, retain):
-        c = self.config
-        leaves = [m.clone().requires_grad_() for m in self.start[name]]
-        target = self.answer(name, self.start[name], v)
-        if c.target_clip is not None:
-            target = target * min(1.0, c.target_clip / float(target.norm()))
-        y = self.answer(name, leaves, k)
-        loss = 0.5 * (y - target).square().sum() if c.objective == "l2" else -(y * target).sum()
-        gradients = torch.autograd.grad(loss, leaves)
-        hidden = F.gelu(self.start[name][0] @ k)
-        inputs = [k, hidden / max(1.0, float(hidden.norm()))]
-        for i, (gradient, a) in enumerate(zip(gradients, inputs, strict=False)):
-            base = self.initial[name][i] if c.retention == "init" else 0 * self.initial[name][i]
-            decay = retain * torch.eye(len(a)).double() - rate * torch.outer(a, a)
-            self.velocity[name][i] = c.momentum * self.velocity[name][i] - rate * gradient
-            self.now[name][i] = base + (self.now[name][i] - base) @ decay + self.velocity[name][i]
-
-    def run(self, x):
-        return torch.stack([self.step(t, token) for t, token in enumerate(x)])
+from nlbench.kernels.self_referential_scan import _numba as kernel_scan
+from nlbench.nested.self_referential import Group, Matrix, SelfReferential, Tokens, learn
 
 
 def compare(config, tokens=21, tolerance=1e-12):
@@ -195,232 +123,25 @@ def test_agrees_with_the_fused_kernel_where_both_apply(objective, read):
     assert (state["key.0"].flatten(1, 2) - (final.keys - learned.keys)).abs().max() < 1e-10
 
 
-def write_then_read(block, x):
-    """Faulty: a chunk is written first and then read from the state at its end, as the printed index C⌈t/C⌉ says."""
-    outputs, state = [], block.initial_state(1)
-    for start in range(0, x.shape[1], block.config.chunk):
-        _, state = block(x[:, start : start + block.config.chunk], state)
-        outputs.append(block(x[:, start : start + block.config.chunk], state)[0])
-    return torch.cat(outputs, 1)
-
-
-def depends_on(read, block, x, target, source) -> float:
-    """How much the answer to token `target` changes when token `source` does."""
-    changed = x.clone()
-    changed[:, source] += 1.0
-    return float((read(block, changed) - read(block, x))[:, target].detach().abs().max())
-
-
-@pytest.mark.parametrize("form", ["linear", "mlp"])
-def test_stale_read_ignores_the_other_tokens_of_its_chunk(form):
-    block, x = module(configured(form=form, chunk=4, outer_chunk=4)), draw(1, 12, 8)
-
-    def right(block, x):
-        return block(x)[0]
-
-    assert max(depends_on(right, block, x, 7, source) for source in (4, 5, 6)) == 0.0
-    assert depends_on(right, block, x, 7, 3) > 1e-6, "and sees the chunk before"
-    assert depends_on(write_then_read, block, x, 7, 5) > 1e-6
-
-
-@pytest.mark.parametrize("read", ["stale", "exact"])
-def test_future_tokens_leave_past_outputs_unchanged(read):
-    block, x = module(configured(read=read)), draw(1, 24, 8)
-
-    def right(block, x):
-        return block(x)[0]
-
-    assert max(depends_on(right, block, x, target, 13) for target in range(13)) == 0.0
-    assert max(depends_on(write_then_read, block, x, target, 13) for target in range(13)) > 1e-6
-
-
-def batch_shared(block, x):
-    """Faulty: one state for the whole batch, written with the mean over its rows."""
-    state, outputs = block.initial_state(1), []
-    for start in range(0, x.shape[1], block.config.outer_chunk):
-        rows = [block(row[None, start : start + block.config.outer_chunk], state) for row in x]
-        outputs.append(torch.cat([y for y, _ in rows]))
-        state = {name: torch.stack([s[name] for _, s in rows]).mean(0) for name in state}
-    return torch.cat(outputs, 1)
-
-
-def test_rows_with_states_of_their_own_do_not_interact():
-    block, x = module(), draw(3, 24, 8)
-
-    def interacts(read) -> bool:
-        changed = x.clone()
-        changed[1] += 1.0
-        return not torch.equal(read(block, changed)[[0, 2]], read(block, x)[[0, 2]])
-
-    assert not interacts(lambda block, x: block(x)[0])
-    assert interacts(batch_shared)
-
-
-def test_heads_are_block_diagonal_memories():
-    block = module(configured(adaptive_query=True), dim=16, heads=2)
-    x = draw(1, 20, 16)
-    changed = x.clone()
-    changed[..., 8:] += 1.0
-    assert torch.equal(block(changed)[0][..., :8], block(x)[0][..., :8])
-
-
-def test_replicas_are_the_ordinary_modules_of_their_seeds():
-    config = configured(form="mlp", momentum=0.5)
-    many, x = module(config, heads=2, seeds=(3, 5)), draw(2, 3, 20, 8)
-    y, state = many(x)
-    for replica, seed in enumerate((3, 5)):
-        alone, own = module(config, heads=2, seeds=seed)(x[replica])
-        assert (y[replica] - alone).abs().max() < 1e-12
-        assert max((state[name][replica] - own[name]).abs().max() for name in own) < 1e-12
-
-
-def test_two_calls_at_a_segment_boundary_equal_one():
-    block, x = module(configured(form="mlp", momentum=0.5)), draw(2, 21, 8)
-    whole, end = block(x)
-    first, state = block(x[:, :16])
-    second, last = block(x[:, 16:], state)
-    assert (torch.cat([first, second], 1) - whole).abs().max() < 1e-13
-    assert max((end[name] - last[name]).abs().max() for name in end) < 1e-13
-
-
-def test_a_state_under_other_names_is_not_taken_for_a_fresh_stream():
-    block, x = module(), draw(1, 8, 8)
-    _, state = block(x)
-    with pytest.raises(KeyError):
-        block(x, {f"mixer.{name}": value for name, value in state.items()})
-    with pytest.raises(KeyError, match="velocity"):
-        module(configured(momentum=0.5))(x, state)
-
-
-def in_place(block, x):
-    """Faulty: inner updates go into the parameters that the outer loop learns."""
-    y, state = block(x)
-    with torch.no_grad():
-        for name in NAMES:
-            block.initial[name][0] += state[f"{name}.0"][0]
-    return y
-
-
-def test_frozen_evaluation_is_bit_identical_and_order_invariant():
-    def survives(read) -> bool:
-        block, x = module(), draw(4, 20, 8)
-        before = {name: value.clone() for name, value in block.state_dict().items()}
-        first, shuffled = read(block, x), read(block, x[[2, 0, 3, 1]])
-        same = all(torch.equal(value, before[name]) for name, value in block.state_dict().items())
-        return same and torch.equal(first[[2, 0, 3, 1]], shuffled)
-
-    assert survives(lambda block, x: block(x)[0])
-    assert not survives(in_place)
-
-
-def host_side_gates(block, x):
-    """Faulty: η and α become one Python number a call, so the outer gradient ends there."""
-    for bias in (block.rate_bias, block.retain_bias):
-        bias.requires_grad_(False)
-    for name in ("rate", "retain"):
-        block.initial[name].requires_grad_(False)
-    return block(x)[0]
-
-
-@pytest.mark.parametrize("form", ["linear", "mlp", "matrix"])
-@pytest.mark.parametrize("truncation", [1, 4, None])
-def test_outer_gradient_reaches_every_initial_state(form, truncation):
-    def untouched(read) -> list[str]:
-        block = module(configured(form=form, truncation=truncation))
-        read(block, draw(2, 24, 8)).square().sum().backward()
-        return [name for name, p in block.named_parameters() if p.grad is None or not p.grad.abs().max() > 1e-9]
-
-    assert untouched(lambda block, x: block(x)[0]) == []
-    assert untouched(host_side_gates) != []
-
-
-def test_full_outer_gradient_passes_gradcheck():
-    block = module(configured(form="mlp", chunk=1, outer_chunk=2, momentum=0.3), dim=4)
-    names = [name for name, _ in block.named_parameters()]
-
-    def run(x, *parameters):
-        return torch.func.functional_call(block, dict(zip(names, parameters, strict=True)), (x,))[0]
-
-    leaves = [p.detach().requires_grad_() for p in block.parameters()]
-    assert torch.autograd.gradcheck(run, (draw(1, 5, 4).requires_grad_(), *leaves), atol=1e-6, fast_mode=True)
-
-
-def test_truncation_is_where_the_gradient_through_writes_ends():
-    x = draw(1, 32, 8)
-
-    def reach(truncation) -> list[bool]:
-        leaf = x.clone().requires_grad_()
-        block = module(configured(chunk=4, outer_chunk=8, truncation=truncation))
-        block(leaf)[0][:, 24:].square().sum().backward()
-        return [bool(leaf.grad[:, start : start + 8].abs().max() > 1e-9) for start in range(0, 32, 8)]
-
-    assert reach(None) == [True, True, True, True]
-    assert reach(2) == [False, False, True, True]
-    assert reach(1) == [False, False, False, True]
-    outputs = [module(configured(truncation=n))(x)[0] for n in (None, 2, 0)]
-    assert torch.allclose(outputs[0], outputs[1], atol=1e-13)
-    assert torch.allclose(outputs[0], outputs[2], atol=1e-13)
-
-
-def test_first_order_gradient_reads_initial_plus_a_constant_difference():
-    block, x = module(configured(truncation=0)), draw(1, 24, 8)
-    y, _ = block(x)
-    (found,) = torch.autograd.grad(y.square().sum(), block.initial["memory"][0])
-    q = block.query(x)
-    q = q / q.norm(dim=-1, keepdim=True)
-    assert (found[0] - (2 * y[0]).T @ q[0]).abs().max() < 1e-10, "y = q + (M_0 + constant) q"
-    (gate,) = torch.autograd.grad(block(x)[0].sum(), block.initial["rate"][0], allow_unused=True)
-    assert gate is None or gate.abs().max() == 0
-
-
-def unbiased_gate(module):
-    """Faulty: α = σ(M_α(x)) without a bias is .5: the memory is gone in a few tokens."""
-    with torch.no_grad():
-        module.retain_bias.zero_()
-
-
-def forget_gate(module):
-    """Faulty: α read as the share to forget, 1 - σ(b)."""
-    with torch.no_grad():
-        module.retain_bias.neg_()
-
-
-@pytest.mark.parametrize(("fault", "alive"), [(None, True), (unbiased_gate, False), (forget_gate, False)])
-def test_half_life_is_live_and_true(fault, alive):
-    """A difference decays to one half in the half-life that the module states, and the default one spans a segment's scale."""
-    block = module(configured(form="mlp", rate_max=0.0))
-    if fault is not None:
-        fault(block)
-    x, state = draw(1, 1, 8), {name: torch.ones_like(value) for name, value in block.initial_state(1).items()}
-    with torch.no_grad():  # a constant gate, so that the half-life holds for the whole run
-        block.initial["retain"][1].zero_()
-        state["retain.1"].zero_()
-        life = float(block.half_life(x, state))
-        tokens = max(1, round(life))
-        _, after = block(x.expand(1, tokens, 8), state)
-    assert float(after["memory.0"].mean()) == pytest.approx(2 ** -(tokens / life), rel=1e-9)
-    assert (20 < life < 80) == alive
-
-
-def batch_mean_gates(block, x):
-    """Faulty: one η and one α for all tokens of all rows."""
-    return tuple(gate.mean().expand_as(gate) for gate in block.gates(x))
-
-
-def test_gates_are_bounded_and_belong_to_their_token():
-    block = module(configured(retain_min=0.25), dim=16, heads=2)
-    x = 100 * draw(3, 20, 16)
-
-    def per_token(gates) -> bool:
-        return all(float(gate.detach().std(-1).min()) > 0 for gate in gates)
-
-    rate, retain = block.gates(x)
-    assert rate.shape == retain.shape == (3, 2, 20)
-    for gate, low in ((rate, 0.0), (retain, 0.25)):
-        assert gate.min() >= low
-        assert gate.max() <= 1
-    assert per_token(block.gates(x / 100))
-    assert not per_token(batch_mean_gates(block, x / 100))
+@pytest.mark.parametrize(
+    ("objective", "truncation", "clip", "given", "seeds"),
+    [("l2", 4, 1.0, False, (0, 1)), ("l2", 2, 0.7, True, 3), ("dot", None, None, True, (0, 1)), ("dot", 1, 0.7, False, 3)],
+)
+def test_memories_of_one_clock_learn_in_one_program(objective, truncation, clip, given, seeds, monkeypatch):
+    config = configured(chunk=4, outer_chunk=4, objective=objective, truncation=truncation, target_clip=clip)
+    found, calls = [], []
+    monkeypatch.setattr(kernel_scan, "scan", lambda *each, scan=kernel_scan.scan: calls.append(each) or scan(*each))
+    for backend in ("reference", "numba"):
+        block = SelfReferential(16, 2, replace(config, backend=backend), seeds=seeds)
+        x = draw(*(() if seeds == 3 else (2,)), 3, 27, 16).float().requires_grad_()
+        state = {name: draw(*each.shape).float().mul(0.1) for name, each in block.initial_state(3).items()} if given else None
+        y, after = block(x, state)
+        left = [y, *(after[f"{name}.0"] for name in NAMES)]
+        weights = [draw(*each.shape, seed=1).float() for each in left]
+        found.append((*left, *torch.autograd.grad(left, [x, *block.parameters()], weights)))
+    assert len(calls) == 1
+    for plain, own in zip(*found, strict=True):
+        assert (plain - own).abs().max() < 2e-5 * plain.abs().max()
 
 
 def test_queries_and_keys_have_unit_length():
@@ -480,3 +201,41 @@ def test_dot_objective_learns_towards_its_target(sign, right):
     erased = start - 0.5 * (start @ k.mT) @ k
     gain = ((after.first.times(k) - k @ erased.mT) * target).sum()
     assert (float(gain) > 0) == right
+
+
+def test_without_self_modification_a_bare_matrix_with_exact_reads_is_the_gated_delta_rule():
+    config = configured(form="matrix", objective="dot", retention="zero", read="exact", self_modifying=False)
+    made, x = module(config), draw(1, 11, 8)
+    read, state = made(x)
+    initial = {name: made.initial[name][0].detach()[0] for name in NAMES}
+    memory = initial["memory"].clone()
+    for token, got in zip(x[0], read[0], strict=True):
+        k, v = (F.normalize(initial[name] @ token, dim=0) for name in ("key", "value"))
+        rate = torch.sigmoid(initial["rate"][0] @ token + made.rate_bias.detach())
+        retain = torch.sigmoid(initial["retain"][0] @ token + made.retain_bias.detach())
+        torch.testing.assert_close(got, memory @ F.normalize(made.query.weight.detach() @ token, dim=0))
+        memory = retain * memory + rate * torch.outer(v - memory @ k, k)
+    torch.testing.assert_close(initial["memory"] + state["memory.0"][0, 0], memory)
+    assert set(state) == set(made.initial_state(1)) == {"memory.0"}
+    again, _ = made(x, state)
+    assert not torch.equal(again, read)
+
+
+@pytest.mark.parametrize("form", ["linear", "mlp"])
+def test_without_self_modification_a_value_is_its_own_target(form):
+    made = module(configured(form=form, self_modifying=False, chunk=1, outer_chunk=1))
+    state = made(draw(1, 1, 8))[1]
+    loop = TokenLoop(made)
+    x = draw(1, 1, 8)[0, 0]
+    value = F.normalize(loop.answer("value", loop.initial["value"], x), dim=0)
+    key = F.normalize(loop.answer("key", loop.initial["key"], x), dim=0)
+    error = value - loop.answer("memory", loop.initial["memory"], key)
+    rate = torch.sigmoid(
+        loop.initial["rate"][-1] @ (x if form == "linear" else F.gelu(loop.initial["rate"][0] @ x)) + loop.rate_bias
+    )
+    last = loop.initial["memory"][-1]
+    inner = key if form == "linear" else F.gelu(loop.initial["memory"][0] @ key)
+    length = max(1.0, float(inner.norm()))
+    written = rate * torch.outer(error * length, inner / length)
+    torch.testing.assert_close(state[f"memory.{len(loop.initial['memory']) - 1}"][0, 0], written)
+    assert last.shape == written.shape

@@ -45,6 +45,7 @@ def test_every_memory_stays_within_a_twentyfold_of_its_initial_norm(form, chunk,
     assert alive_and_bounded(norm_ratios(form=form, chunk=chunk, outer_chunk=outer_chunk, objective=objective))
 
 
+@pytest.mark.slow
 def test_the_same_at_chunk_one():
     assert alive_and_bounded(norm_ratios(chunk=1, outer_chunk=64))
 

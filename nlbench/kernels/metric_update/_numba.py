@@ -265,7 +265,9 @@ def blocked_factor(L, diagonal, failed):  # type: ignore[no-untyped-def]
 
 @kernel()
 def raised_factor(gram, scale, ridge, rounding, raises, L, diagonal, failed):  # type: ignore[no-untyped-def]
-    """`blocked_factor` of ridge I + scale gram, its diagonal raised by `rounding` times its trace until there is one."""
+    """`blocked_factor` of ridge I + scale gram, its diagonal raised by `rounding` times its trace until there is one. What lies
+    above the diagonal of L means nothing, before and after, and beside its diagonal blocks is not touched.
+    """
     size, trace, raised = gram.shape[0], 0.0, 0.0
     for i in range(size):
         trace += ridge + scale * gram[i, i]
@@ -309,7 +311,7 @@ def inverses(p, gram, ridge, rounding, raises, out, failed):  # type: ignore[no-
 def solutions(p, gram, products, ridge, rounding, raises, out, failed):  # type: ignore[no-untyped-def]
     """One seed's (gram + ridge I)⁻¹ products, transposed."""
     size, answers = products.shape[1:]
-    L, diagonal, block = np.zeros((size, size)), np.empty((size, PANEL)), np.empty((PANEL, answers))
+    L, diagonal, block = np.empty((size, size)), np.empty((size, PANEL)), np.empty((PANEL, answers))
     raised_factor(gram[p], 1.0, ridge, rounding, raises, L, diagonal, failed[p])
     Y = np.empty((size, answers))
     copy(products[p], Y)

@@ -48,6 +48,8 @@ def self_referential_scan(
     read: Read = "stale",
     normalize_values: bool = True,
     initial: Memories | None = None,
+    target_clip: float | None = None,
+    truncation: int | None = None,
     backend: Backend | Bound = "auto",
 ) -> tuple[Memories, Tensor]:
     """The memories after `L ≥ 0` tokens, and the outputs `y_t = q_t + W_mem q_t` (S, H, L, d).
@@ -67,8 +69,11 @@ def self_referential_scan(
     outer_rate_max  rate_max of the other four, the same if not given
     read         "stale": y from the state at the chunk start; "exact": from the state of the token before
     initial      retention to these states: the recurrence runs on M - initial; None: retention to zero
+    target_clip  the longest target M_c(v) of a memory, > 0; None: no clip
+    truncation   segments of C_o tokens, ≥ 1, that gradients go back through what was written to M - initial; None: all
+                 Both only where all memories have one clock: one chunk and one rate, and stale reads. No kernel of a GPU has them
 
-    Differentiable in every tensor, through all writes.
+    Differentiable in every tensor, through all writes unless truncated.
 
     Source: Nested Learning (arXiv 2512.24695), eq. 83-93; causal chunk index, corrected sign in 92.
     """
@@ -90,9 +95,18 @@ def self_referential_scan(
             raise ValueError(f"self_referential_scan: {name} must be one of {', '.join(allowed)}, got {value!r}")
     if chunk < 1 or outer_chunk % chunk:
         raise ValueError(f"self_referential_scan: outer_chunk must be a multiple of chunk ≥ 1, got {outer_chunk} and {chunk}")
+    outer_rate_max = rate_max if outer_rate_max is None else outer_rate_max
+    limited = target_clip is not None or truncation is not None
+    if limited and (chunk != outer_chunk or rate_max != outer_rate_max or read != "stale"):
+        raise ValueError("self_referential_scan: target_clip and truncation need one chunk and one rate for all, and stale reads")
+    if (target_clip is not None and target_clip <= 0) or (truncation is not None and truncation < 1):
+        raise ValueError(
+            f"self_referential_scan: target_clip must be > 0 and truncation ≥ 1 or None, got {target_clip}, {truncation}"
+        )
     if not inputs.shape[2]:
         return memories, queries + queries @ memories.memory.mT
-    if backend == "auto" and inputs.is_cuda and (min(outer_chunk, inputs.shape[2]) > LONGEST_SEGMENT or inputs.shape[3] > WIDEST):
+    too_long = min(outer_chunk, inputs.shape[2]) > LONGEST_SEGMENT or inputs.shape[3] > WIDEST
+    if backend == "auto" and inputs.is_cuda and (limited or too_long):
         backend = "reference"
     scan = implementation(__name__, backend, inputs).scan
     return scan(
@@ -104,10 +118,12 @@ def self_referential_scan(
         chunk,
         outer_chunk,
         rate_max,
-        rate_max if outer_rate_max is None else outer_rate_max,
+        outer_rate_max,
         retain_min,
         objective,
         read,
         normalize_values,
         initial,
+        target_clip,
+        truncation,
     )

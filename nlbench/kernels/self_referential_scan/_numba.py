@@ -22,6 +22,7 @@ from nlbench.kernels.memory_scan._chunk import add_product, decay_products, deca
 from nlbench.kernels.memory_scan._numba import scan as scan_memory
 from nlbench.kernels.programs import Program, array, empty, optional, tensor
 from nlbench.kernels.self_referential_scan import Memories
+from nlbench.kernels.self_referential_scan._targets import add_clipped, doubled, targets, targets_backward
 from nlbench.kernels.self_referential_scan.memory import learn_and_read
 from nlbench.kernels.self_referential_scan.reference import TINY
 from nlbench.kernels.tiles import (
@@ -174,6 +175,8 @@ def forward(  # type: ignore[no-untyped-def]
     transpose(D[p], DT)
     transpose(base[p], baseT)
     raw, s = np.empty((size, 2 * d + 2), kind), new_segment(size, d, X)
+    clipped = limits[2] > 0
+    made, v = np.empty((size if clipped else 0, rows), kind), np.empty((size if clipped else 0, d), kind)
     for index in range((tokens + segment - 1) // segment):
         low, high = index * segment, min(index * segment + segment, tokens)
         n = high - low
@@ -189,6 +192,9 @@ def forward(  # type: ignore[no-untyped-def]
             gemm(1.0, Q[p, low:high], UT[:, 2 * d + 2 :], 0.0, outputs[p, low:high])
         prepare(k, probe, gates, limits, s)
         gemm(1.0, s.asked, both, 0.0, e)
+        if clipped:
+            targets(k, probe, UT, l2, v[:n], made[:n])
+            add_clipped(made[:n], limits[2], d, e)
         weighted_rows(s.eta, e, e)
         solve_unit_lower(s.system, e)
         gemm(1.0, s.scaled.T, e, s.decay[n, 0], DT)
@@ -210,6 +216,8 @@ class Reverse(NamedTuple):
     values: Any
     d_share: Any
     raw: Any
+    made: Any
+    lengths: Any
 
 
 @kernel()
@@ -229,6 +237,8 @@ def new_reverse(C, d, rows, like):  # type: ignore[no-untyped-def]
         np.empty((C, d), kind),
         np.empty((2, C), kind),
         np.empty((C, 2 * d + 2), kind),
+        np.empty((C, rows), kind),
+        np.empty(C, kind),
     )
 
 
@@ -280,17 +290,6 @@ def update_backward(K, probes, e, DT, both, limits, G, GT, s, r):  # type: ignor
         r.d_share[1, t] *= K.dtype.type(1) - limits[1]
 
 
-@kernel()
-def doubled(A, out):  # type: ignore[no-untyped-def]
-    """out = [A, A]."""
-    d = A.shape[1]
-    for t in range(A.shape[0]):
-        for i in range(d):
-            out[t, i] = A[t, i]
-        for i in range(d):
-            out[t, d + i] = A[t, i]
-
-
 @Program
 def backward(  # type: ignore[no-untyped-def]
     p,
@@ -302,6 +301,7 @@ def backward(  # type: ignore[no-untyped-def]
     shared,
     l2,
     normalize,
+    truncation,
     states,
     K,
     probes,
@@ -320,6 +320,7 @@ def backward(  # type: ignore[no-untyped-def]
 ):
     """One program's gradients, last segment first; D enters as dD of the end and leaves as that of the start.
 
+    truncation  segments after whose first none goes on to what was written before; 0: it goes through all
     d_keys, d_probes, d_share  what reaches the results from elsewhere; empty where nothing does
     """
     tokens, d = X.shape[1:]
@@ -343,6 +344,8 @@ def backward(  # type: ignore[no-untyped-def]
             for i in range(d):
                 U[v, i] = both[v, i] + both[v, d + i]
         update_backward(k, probe, E[p, low:high], states[p, index], both, limits, G, GT, s, r)
+        if limits[2] > 0:
+            targets_backward(k, probe, U, GT, limits, l2, G, s, r)
         if d_keys.shape[1] > 0:
             add(d_keys[p, low:high], r.d_k)
             add(d_probes[p, low:high], r.d_probes)
@@ -358,6 +361,8 @@ def backward(  # type: ignore[no-untyped-def]
         gemm(1.0, r.raw, U[: 2 * d + 2], 0.0, dX[p, low:high])
         doubled(X[p, low:high], r.doubled)
         gemm(1.0, r.raw.T, r.doubled, 1.0, G[: 2 * d + 2])
+        if truncation > 0 and index % truncation == 0:
+            fill_zero(G[:, :d])
     for v in range(rows):
         for i in range(d):
             D[p, v, i], d_base[p, v, i] = G[v, i], G[v, d + i]
@@ -365,7 +370,7 @@ def backward(  # type: ignore[no-untyped-def]
 
 class _Scan(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, inputs, queries, rate_bias, retain_bias, limits, segment, shared, l2, normalize, *states):  # type: ignore[no-untyped-def]
+    def forward(ctx, inputs, queries, rate_bias, retain_bias, limits, segment, shared, l2, normalize, truncation, *states):  # type: ignore[no-untyped-def]
         X, Q = array(inputs, 2), array(queries, 2)
         count, tokens, d = X.shape
         used = 5 if shared else 4
@@ -388,7 +393,7 @@ class _Scan(torch.autograd.Function):
         forward(count, X, Q, difference, base, bias, *options, *made, final, outputs)
         final += home
         ctx.saved, ctx.options, ctx.made, ctx.shape = (X, Q, base), options, made, inputs.shape[:2]
-        ctx.homed = homed
+        ctx.homed, ctx.truncation = homed, truncation
         found = [tensor(each, *ctx.shape, *each.shape[1:]) for each in (outputs, keys, probes, share)]
         found = [found[0], None, None, None] if shared else [None, *found[1:]]
         return *found, *apart(final, *ctx.shape)
@@ -401,12 +406,12 @@ class _Scan(torch.autograd.Function):
         D = side_by_side(d_states)
         d_end = D.copy()
         dX, dQ, d_base, d_bias = empty(X.shape, X), empty(given[3].shape, X), empty(base.shape, X), empty((len(X), 2), X)
-        backward(len(X), X, Q, base, *ctx.options, *ctx.made, *given, D, dX, dQ, d_base, d_bias)
+        backward(len(X), X, Q, base, *ctx.options, ctx.truncation, *ctx.made, *given, D, dX, dQ, d_base, d_bias)
         tokens, biases = (*ctx.shape, *X.shape[1:]), np.ascontiguousarray(d_bias.T)
         d_queries = tensor(dQ, *tokens) if d_outputs is not None else None
         homes = apart(d_end + d_base - D, *ctx.shape) if ctx.homed else ()
         found = tensor(dX, *tokens), d_queries, *(tensor(each, *ctx.shape) for each in biases)
-        return *found, *(None,) * 5, *apart(D, *ctx.shape), *homes
+        return *found, *(None,) * 6, *apart(D, *ctx.shape), *homes
 
 
 @lru_cache
@@ -444,10 +449,13 @@ def scan(
     read: str,
     normalize_values: bool,
     initial: Memories | None,
+    target_clip: float | None,
+    truncation: int | None,
 ) -> tuple[Memories, Tensor]:
     """Memories and outputs after all tokens; arguments as in `self_referential_scan`."""
     shared = chunk == outer_chunk and rate_max == outer_rate_max and read == "stale"
-    options = (outer_rate_max, retain_min), outer_chunk, shared, objective == "l2", normalize_values
+    limits = outer_rate_max, retain_min, target_clip or 0.0
+    options = limits, outer_chunk, shared, objective == "l2", normalize_values, truncation or 0
     used = 5 if shared else 4
     states = *memories[:used], *(initial or ())[:used]
     outputs, keys, probes, share, *states = _Scan.apply(inputs, queries, rate_bias, retain_bias, *options, *states)

@@ -118,12 +118,18 @@ def scan(
     read: str,
     normalize_values: bool,
     initial: Memories | None,
+    target_clip: float | None,
+    truncation: int | None,
 ) -> tuple[Memories, Tensor]:
     """Memories and outputs after all tokens; arguments as in `self_referential_scan`.
 
-    Raises `BackendError` for segments longer than one program solves for.
+    Raises `BackendError` for segments longer than one program solves for, for clipped targets and for truncated gradients.
     """
     tokens, d = inputs.shape[2:]
+    if target_clip is not None or truncation is not None:
+        raise BackendError(
+            "backend 'triton' cannot run self_referential_scan with target_clip or truncation.", "Use --backend reference."
+        )
     outer_chunk = max(1, min(outer_chunk, tokens))
     if outer_chunk > LONGEST_SEGMENT:
         raise BackendError(

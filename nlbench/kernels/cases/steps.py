@@ -1,4 +1,4 @@
-"""One table of inputs for every kernel op, edges and ragged sizes included. Tests and timings share it."""
+"""The steps of training: inputs of every op that learns from a batch."""
 
 from __future__ import annotations
 
@@ -16,52 +16,12 @@ from nlbench.kernels.block_step import BlockWeights, block_step
 from nlbench.kernels.chain_step import Chain, Linear, chain_step
 from nlbench.kernels.continuum_step import continuum_step
 from nlbench.kernels.judging import Case, Draw, Edit, Tensors
-from nlbench.kernels.memory_scan import memory_scan
 from nlbench.kernels.metric_update import accumulate, bounded, metric_step, metric_update, protecting, read_out
 from nlbench.kernels.mlp_logits import mlp_logits
 from nlbench.kernels.mlp_step import mlp_step
 from nlbench.kernels.newton_schulz import CUBIC, newton_schulz
-from nlbench.kernels.self_referential_scan import Memories, self_referential_scan
 
 SINGLE: Final = (torch.float32,)
-
-
-def _scan_inputs(draw: Draw, S: int, H: int, L: int, d: int, d_v: int = 0, extras: tuple[str, ...] = ()) -> Tensors:
-    tokens, d_v = (S, H, L), d_v or d
-    tensors = {
-        "memory": 0.3 * draw.normal(S, H, d_v, d),
-        "keys": draw.unit(*tokens, d),
-        "targets": draw.normal(*tokens, d_v),
-        "rate": draw.uniform(0.05, 0.95, *tokens),
-        "retain": draw.uniform(0.8, 1.0, *tokens),
-        "queries": draw.unit(*tokens, d),
-    }
-    if "momentum" in extras:
-        tensors |= {"momentum": draw.uniform(0.4, 0.9, *tokens), "velocity": 0.1 * draw.normal(S, H, d_v, d)}
-    if "values" in extras:
-        tensors["values"] = draw.unit(*tokens, d)
-    if "initial" in extras:
-        tensors["initial"] = 0.3 * draw.normal(S, H, d_v, d)
-    return tensors
-
-
-def _run_scan(tensors: Tensors, *, backend: Backend, **options: Any) -> Tensors:
-    found = memory_scan(**tensors, **options, backend=backend)  # type: ignore[arg-type]
-    return {name: each for name, each in found._asdict().items() if each is not None}
-
-
-def _edge_gates(tensors: Tensors) -> None:
-    tensors["retain"][..., 3], tensors["retain"][..., 7], tensors["retain"][..., 9] = 1e-30, 1.0, 0.0
-    tensors["rate"][..., 5], tensors["rate"][..., 6] = 0.0, 1.0
-
-
-def _keep_everything(tensors: Tensors) -> None:
-    tensors["retain"].fill_(1.0)
-
-
-def _identical_keys(tensors: Tensors) -> None:
-    tensors["keys"][:] = tensors["keys"][..., :1, :].clone()
-    tensors["rate"].clamp_max_(0.5)
 
 
 def _identical_metric_keys(tensors: Tensors) -> None:
@@ -70,42 +30,6 @@ def _identical_metric_keys(tensors: Tensors) -> None:
 
 def _zero_keys(tensors: Tensors) -> None:
     tensors["keys"].zero_()
-
-
-def _scan(name: str, *, edit: Edit | None = None, chunk: int = 16, sizes: Mapping[str, Any], **options: Any) -> Case:
-    return Case(
-        "memory_scan", name, _scan_inputs, _run_scan, sizes, {"chunk": chunk, "residual": "minus_prediction", **options}, edit
-    )
-
-
-_SMALL: Final = {"S": 2, "H": 2, "L": 50, "d": 20, "d_v": 12}
-_MOMENTUM: Final = {**_SMALL, "extras": ("momentum",)}
-_OWN: Final = {**_SMALL, "extras": ("values",)}
-_LONG_OWN: Final = {"S": 1, "H": 1, "L": 90, "d": 40, "extras": ("values", "momentum")}
-_HOME: Final = {**_SMALL, "extras": ("initial",)}
-
-
-def _self_inputs(draw: Draw, S: int, H: int, L: int, d: int, to_initial: bool = True) -> Tensors:
-    tensors = {"inputs": draw.normal(S, H, L, d), "queries": draw.unit(S, H, L, d)}
-    tensors |= {"rate_bias": draw.normal(S, H) - 2, "retain_bias": draw.normal(S, H) + 4}
-    for prefix in ("", "initial.") if to_initial else ("",):
-        for name in Memories._fields:
-            shape = (S, H, d) if name in ("rate", "retain") else (S, H, d, d)
-            tensors[prefix + name] = 0.2 * d**-0.5 * draw.normal(*shape)
-    return tensors
-
-
-def _run_self(tensors: Tensors, *, backend: Backend, **options: Any) -> Tensors:
-    memories = Memories(*(tensors[name] for name in Memories._fields))
-    home = Memories(*(tensors[f"initial.{name}"] for name in Memories._fields)) if "initial.keys" in tensors else None
-    given = (tensors["inputs"], tensors["queries"], memories, tensors["rate_bias"], tensors["retain_bias"])
-    states, outputs = self_referential_scan(*given, initial=home, **options, backend=backend)
-    return {**states._asdict(), "outputs": outputs}
-
-
-def _self(name: str, sizes: Mapping[str, Any], **options: Any) -> Case:
-    options = {"chunk": 8, "outer_chunk": 16, "rate_max": 1 / 16, **options}
-    return Case("self_referential_scan", name, _self_inputs, _run_self, sizes, options)
 
 
 def _mlp_inputs(draw: Draw, S: int, B: int, widths: tuple[int, ...], momentum: bool = False) -> Tensors:
@@ -349,37 +273,6 @@ def _block(name: str, sizes: Mapping[str, Any], **options: Any) -> Case:
     return Case("block_step", name, _block_inputs, _run_block, sizes, options)
 
 
-def _timed_scan(d: int, chunk: int) -> Case:
-    """8 programs of 4096 tokens; the work is that of the chunked form."""
-    sizes = {"S": 2, "H": 4, "L": 4096, "d": d}
-    case = _scan(f"8-programs-d{d}-chunk{chunk}", sizes=sizes, chunk=chunk)
-    return replace(case, flops=8 * 4096 * (4.0 * chunk * d + 2 * chunk**2 / 3 + 6 * d * d))
-
-
-def _gpu_scan(name: str, heads: int, d_v: int) -> Case:
-    """4 sequences of 4096 tokens with given targets, read token by token; work and traffic of the chunked form in bfloat16."""
-    d, chunk = 64, 64
-    sizes = {"S": 4, "H": heads, "L": 4096, "d": d, "d_v": d_v}
-    case = _scan(name, sizes=sizes, chunk=chunk, residual="given", read="exact")
-    chunks = 4 * heads * 4096 / chunk
-    flops = chunks * (2.0 * chunk**2 * (d + d_v) + 2 * chunk**3 / 3 + 8 * chunk * d * d_v)
-    return replace(case, flops=flops, bytes=chunks * (2.0 * chunk * (2 * d + 2 * d_v) + 8 * chunk + 2 * d * d_v), device="cuda")
-
-
-def _gpu_self() -> Case:
-    """16 sequences of 4096 tokens, 256 wide: 64 programs of one clock."""
-    d, tokens = 64, 64 * 4096
-    case = _self("64-programs-4096-d64", {"S": 16, "H": 4, "L": 4096, "d": d}, chunk=64, outer_chunk=64)
-    return replace(case, flops=tokens * (18.0 * d * d + 6 * d * 64 + 2 * 64**2 / 3), bytes=tokens * 10.0 * d, device="cuda")
-
-
-def _timed_self(heads: int, d: int) -> Case:
-    """4 rows of 256 tokens, with the five memories of every head; the work is that of one solve for all."""
-    case = _self(f"4x256-{heads}-heads-d{d}", {"S": 4, "H": heads, "L": 256, "d": d}, chunk=16, outer_chunk=16)
-    rows = 3 * d + 2
-    return replace(case, flops=4 * 256 * heads * (2.0 * 16 * (d + rows) + 2 * 16**2 / 3 + 2 * d * (3 * rows + 3 * d)))
-
-
 def _timed_mlp(name: str, seeds: int, batch: int, widths: tuple[int, ...]) -> Case:
     """One training step; its forward pass counts a third of the work."""
     case = _mlp(name, {"S": seeds, "B": batch, "widths": widths}, steps=1)
@@ -394,39 +287,7 @@ def _timed_chain(name: str, seeds: int, batch: int, widths: tuple[int, int, int,
     return replace(case, flops=2.0 * seeds * batch * (2 * K * D + 3 * (6 * D * H + D * V)))
 
 
-CASES: Final = (
-    _scan("given", sizes=_SMALL, residual="given"),
-    _scan("l2", sizes=_SMALL),
-    _scan("l2-exact-read", sizes=_SMALL, read="exact"),
-    _scan("own-targets", sizes=_OWN, residual="self_generated"),
-    _scan("own-targets-exact-read", sizes=_OWN, residual="self_generated", read="exact"),
-    _scan("to-initial", sizes=_HOME),
-    _scan("momentum", sizes=_MOMENTUM),
-    _scan("momentum-exact-read", sizes=_MOMENTUM, read="exact"),
-    _scan("edge-gates", sizes=_SMALL, edit=_edge_gates),
-    _scan("edge-gates-momentum", sizes=_MOMENTUM, edit=_edge_gates, read="exact"),
-    _scan("keep-everything", sizes=_SMALL, edit=_keep_everything, residual="given"),
-    _scan("identical-keys", sizes=_SMALL, edit=_identical_keys, residual="given", read="exact"),
-    _scan("zero-keys", sizes=_SMALL, edit=_zero_keys),
-    _scan("shorter-than-a-chunk", sizes={**_SMALL, "L": 11}),
-    _scan("token-by-token", sizes={**_SMALL, "L": 12}, chunk=1, read="exact"),
-    _scan("chunk-of-several-tiles", sizes={"S": 1, "H": 2, "L": 170, "d": 12}, chunk=100, read="exact"),
-    _scan("chunk-of-several-tiles-own", sizes=_LONG_OWN, chunk=80, residual="self_generated"),
-    _scan("d16", sizes={"S": 1, "H": 4, "L": 64, "d": 16}),
-    _scan("d64", sizes={"S": 1, "H": 2, "L": 128, "d": 64}, chunk=64),
-    _scan("d128", sizes={"S": 1, "H": 1, "L": 100, "d": 128}, chunk=64, read="exact"),
-    _self("two-clocks", {"S": 2, "H": 2, "L": 40, "d": 12}),
-    _self("two-clocks-exact-read", {"S": 2, "H": 2, "L": 40, "d": 12}, read="exact"),
-    _self("one-clock", {"S": 2, "H": 2, "L": 40, "d": 12}, chunk=16),
-    _self("two-rates", {"S": 2, "H": 1, "L": 40, "d": 12}, chunk=16, outer_rate_max=1 / 64),
-    _self("to-zero", {"S": 2, "H": 2, "L": 40, "d": 12, "to_initial": False}, retain_min=0.5),
-    _self("dot", {"S": 2, "H": 2, "L": 40, "d": 12}, objective="dot", read="exact"),
-    _self("free-values", {"S": 1, "H": 2, "L": 21, "d": 12}, normalize_values=False),
-    _self("ragged-segments-of-32", {"S": 1, "H": 2, "L": 70, "d": 20}, outer_chunk=32),
-    _self("shorter-than-a-chunk", {"S": 2, "H": 2, "L": 5, "d": 16}),
-    _self("token-by-token", {"S": 1, "H": 2, "L": 9, "d": 16}, chunk=1, outer_chunk=1),
-    _self("d64", {"S": 1, "H": 1, "L": 64, "d": 64}, chunk=16, outer_chunk=64),
-    _self("d64-one-clock", {"S": 1, "H": 2, "L": 150, "d": 64}, chunk=64, outer_chunk=64),
+STEPS: Final = (
     _logits("mnist", {"S": 2, "B": 100, "widths": (784, 64, 64, 10)}),
     _product("ragged", {"S": 2, "B": 37, "V": 45, "D": 70}),
     _product("several-shares", {"S": 1, "B": 20, "V": 900, "D": 5}),
@@ -462,12 +323,6 @@ CASES: Final = (
     _block("relu", {"S": 2, "N": 32, "D": 64, "H": 64}, activation="relu"),
     _block("silu-many-rows", {"S": 2, "N": 300, "D": 16, "H": 24}, activation="silu"),
     _block("one-row", {"S": 1, "N": 1, "D": 7, "H": 5}),
-    *(_timed_scan(d, chunk) for d in (16, 32, 64) for chunk in (16, 64)),
-    _gpu_scan("64-programs-4096-d64", heads=16, d_v=64),
-    _gpu_scan("16-programs-4096-five-memories", heads=4, d_v=320),
-    _gpu_self(),
-    _timed_self(heads=4, d=16),
-    _timed_self(heads=1, d=64),
     _timed_mlp("10-seeds-digits", 10, 32, (64, 128, 10)),
     _timed_mlp("1-seed-mnist", 1, 128, (784, 256, 256, 10)),
     _timed_mlp("10-seeds-mnist", 10, 128, (784, 256, 256, 10)),
