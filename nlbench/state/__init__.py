@@ -5,8 +5,21 @@ what refers to a tensor or a list goes on referring to it. What cannot be walked
 before its first batch. A class names in `made_anew` the attributes that hold nothing a resume needs.
 """
 
-from nlbench.state.collecting import STRUCTURE, collect, left_out, obstacles
-from nlbench.state.comparing import first_difference, same
-from nlbench.state.restoring import UnlikeError, restore
+from nlbench.state.collecting import STRUCTURE, collect, left_out, obstacle, obstacles
+from nlbench.state.comparing import as_bytes, digested, first_difference, same
+from nlbench.state.restoring import UnlikeError, put, restore
 
-__all__ = ["STRUCTURE", "UnlikeError", "collect", "first_difference", "left_out", "obstacles", "restore", "same"]
+__all__ = [
+    "STRUCTURE",
+    "UnlikeError",
+    "as_bytes",
+    "collect",
+    "digested",
+    "first_difference",
+    "left_out",
+    "obstacle",
+    "obstacles",
+    "put",
+    "restore",
+    "same",
+]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from hashlib import sha256
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
 from nlbench.state.collecting import STRUCTURE
+
+_WHOLE: Final = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def first_difference(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> str | None:
@@ -38,13 +41,38 @@ def _text(structure: Tensor) -> bytes:
     return bytes(structure.cpu().numpy())
 
 
+def digested(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state in which digests stand for all tensors but structures: small to keep, and compared as the whole is."""
+    return {name: value if _apart(name) is not None else _digest(value) for name, value in state.items()}
+
+
+def _digest(value: Tensor) -> Tensor:
+    content = sha256(f"{value.dtype} {tuple(value.shape)}".encode())
+    content.update(as_bytes(value).cpu().numpy().data)
+    return torch.frombuffer(bytearray(content.digest()), dtype=torch.uint8)
+
+
+def as_bytes(value: Tensor) -> Tensor:
+    """Return a tensor's numbers in order as bytes (uint8), where it lies."""
+    if not value.numel():
+        return torch.empty(0, dtype=torch.uint8, device=value.device)  # an empty row may have a step of 0, which no view has
+    row = value.detach().resolve_conj().resolve_neg().contiguous()
+    return row.as_strided((row.numel(),), (1,)).view(torch.uint8)  # one number is in order, whatever its step
+
+
 def same(first: Tensor, second: Tensor) -> bool:
     """Return whether two tensors are equal to the bit."""
     if (first.shape, first.dtype) != (second.shape, second.dtype):
         return False
     if first.is_floating_point() or first.is_complex():
-        first, second = (each.detach().contiguous().flatten().view(torch.uint8) for each in (first, second))
+        first, second = _bits(first), _bits(second)
     return torch.equal(first, second.to(first.device))
+
+
+def _bits(value: Tensor) -> Tensor:
+    """Return a tensor's numbers as whole ones of the same bits, where it lies: as bytes they compare a quarter as fast."""
+    whole = _WHOLE.get(value.dtype.itemsize)
+    return as_bytes(value) if whole is None else value.detach().resolve_conj().resolve_neg().view(whole)
 
 
 def _where(first: Any, second: Any, path: str) -> str:

@@ -6,37 +6,42 @@ such as the samples of a buffer, is made, of classes that are loaded already. No
 
 from __future__ import annotations
 
+import enum
 import json
-import sys
-import sysconfig
 import types
+import weakref
+from array import array
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from inspect import getattr_static
-from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nlbench.state import values
+from nlbench.state.arrays import Placed
 from nlbench.state.collecting import STRUCTURE
-
-_INSTALLED: Final = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
-_MADE_FROM: Final = ("torch.nn", "torch.optim", "nlbench")
-"""Installed packages whose classes are made where the fresh object has none yet; beside these, code that is not installed."""
+from nlbench.state.loaded import PURE, loaded, loaded_enumeration
+from nlbench.state.storages import TENSORS, Storages, once
 
 _MISSING: Final = object()
-_TENSORS: Final = {"tensor": Tensor, "parameter": nn.Parameter, "buffer": nn.Buffer}
-_FACTORIES: Final = {values.name_of(kind): kind for kind in (list, dict, set, tuple, int, float, str, bool)}
-"""What a defaultdict may make its values with, beside the user's own functions."""
-_PLACE: Final = 6
-"""Where in the node of a tensor stands its place in memory that it shares."""
-
-_STANDARD: Final[dict[str, type]] = {values.name_of(Counter): Counter}
+_STANDARD: Final[dict[str, type]] = {values.name_of(kind): kind for kind in (Counter, *values.BARE)}
 _BUILT_IN: Final[dict[str, type]] = {kind.__name__: kind for kind in values.CONTAINERS}
+
+
+class _Gone:
+    """What a dead weak reference referred to."""
+
+
+@runtime_checkable
+class Putting(Protocol):
+    """Named tensors that are elsewhere, and are put where they belong without a copy in between."""
+
+    def put(self, name: str, own: Tensor) -> None:
+        """Make a tensor the one under a name. Raises `KeyError`."""
 
 
 class UnlikeError(Exception):
@@ -60,143 +65,35 @@ def restore(fresh: object, tensors: Mapping[str, Tensor]) -> None:
         raise UnlikeError(f"what was saved is no {type(fresh).__qualname__}")
 
 
-class _Walk:
-    """One walk over the fresh object and the saved structure, side by side."""
+def put(own: Tensor, tensors: Mapping[str, Tensor], name: str) -> None:
+    """Make a tensor the one under a name, in place; without another of its size where that lies in a file."""
+    if isinstance(tensors, Putting):
+        tensors.put(name, own)
+    else:
+        own.copy_(tensors[name])
 
-    def __init__(self, tensors: Mapping[str, Tensor], root: Any) -> None:
-        self._saved = tensors
-        self._extents = _extents(root, tensors)
-        self._known: list[Any] = []  # by number, what stands for it now
-        self._taken: set[int] = set()  # parts of the fresh object that stand for something already
-        self._storages: dict[int, int] = {}  # of the fresh object, for which saved storage each stands
-        self._shared: dict[int, tuple[Tensor, int]] = {}  # by saved storage, its numbers in a row, and where the first view lies
-        self._held: list[object] = []
+
+class _Callables:
+    """What can be called, put back with what it holds; a walk."""
+
+    _known: list[Any]
 
     def value(self, node: Any, own: Any, path: str) -> Any:
-        """Return what stands for a node, `own` being what the fresh object has there."""
-        if node is None or isinstance(node, bool | int | str):
-            return node
-        kind = node[0]
-        if kind == "int":
-            return int(node[1], 16)
-        if kind in values.LEAVES:
-            return (
-                own
-                if values.leaf(own) == kind and values.LEAVES[kind].write(own) == node[1]
-                else values.LEAVES[kind].make(node[1])
-            )
-        if kind == "member":
-            kind_of = self._class(node[1], type(own), path)
-            return kind_of[node[2]] if isinstance(node[2], str) else kind_of(node[2])
-        if kind == "bound":
-            return self._bound(node, own, path)
-        if kind == "code":
-            return self._code(node, own, path)
-        if kind == "same":
-            return self._known[node[1]]
-        if kind == "empty":
-            return _MISSING
-        number = len(self._known)
-        self._known.append(_MISSING)
-        if id(own) in self._taken:
-            own = _MISSING
-        self._taken.add(id(own))
-        self._held.append(own)
-        made = getattr(self, f"_{kind}")(node, own, path, number)
-        self._known[number] = made
-        return made
+        """Return what stands for a node."""
+        raise NotImplementedError
 
     def _code(self, node: Any, own: Any, path: str) -> Any:
-        if own is _MISSING or not values.is_code(own) or values.name_of(own) != node[1]:
-            found = _FACTORIES.get(node[1], None) or self._loaded(node[1])
-            if found is None:
-                raise UnlikeError(f"{path}: holds the code {node[1]}, which a fresh one does not")
-            return found
-        return own
-
-    def _tensor(self, node: Any, own: Any, path: str, number: int) -> Tensor:
-        kind, (_, key, requires_grad, storage, device, grad, view, held, hooks) = _TENSORS[node[0]], node
-        saved = self._saved[key]
-        if self._fits(own, kind, saved, storage, view):
-            with torch.no_grad():
-                own.detach().copy_(saved)
-            found = own.requires_grad_(requires_grad) if own.is_leaf else own
-        else:
-            plain = self._made(saved, device, storage, view)
-            found = plain.requires_grad_(requires_grad) if kind is Tensor else kind(plain, requires_grad)
-        self._known[number] = found
-        gradient = self.value(grad, getattr(own, "grad", None) if found is own and own.is_leaf else None, f"{path}.grad")
-        if found.is_leaf:
-            found.grad = gradient
-        if len(found._backward_hooks or ()) + len(getattr(found, "_post_accumulate_grad_hooks", None) or ()) != hooks:
-            raise UnlikeError(f"{path}: has other hooks than a fresh one")
-        now = vars(own) if isinstance(own, Tensor) else {}
-        attributes = {name: self.value(each, now.get(name, _MISSING), f"{path}.{name}") for name, each in held.items()}
-        vars(found).clear()
-        vars(found).update(attributes)
-        return found
-
-    _parameter = _buffer = _tensor
-
-    def _fits(self, own: Any, kind: type, saved: Tensor, storage: int, view: Any) -> bool:
-        """Return whether a tensor of the fresh object may be written in place: of the same form, shared with nothing else, and
-        where it shares its memory, at the same place in it.
-        """
-        if (
-            not isinstance(own, Tensor)
-            or type(own) is not kind
-            or (own.shape, own.dtype, own.layout) != (saved.shape, saved.dtype, torch.strided)
-        ):
-            return False
-        if any(step == 0 < size - 1 for step, size in zip(own.stride(), own.shape, strict=True)):
-            return False
-        if self._storages.setdefault(own.untyped_storage()._cdata, storage) != storage:
-            return False
-        if view is None:
-            return True
-        offset, strides = view
-        if storage not in self._shared:
-            size = own.untyped_storage().nbytes() // own.element_size()
-            self._shared[storage] = (own.detach().as_strided((size,), (1,), 0), own.storage_offset() - offset)
-        row, start = self._shared[storage]
-        at_place = own.storage_offset() == start + offset and list(own.stride()) == strides
-        return at_place and row.untyped_storage()._cdata == own.untyped_storage()._cdata
-
-    def _made(self, saved: Tensor, device: str, storage: int, view: Any) -> Tensor:
-        """Return a tensor like a saved one, as a view of those it shared its memory with."""
-        if view is None:
-            return torch.empty_like(saved, device=device).copy_(saved)
-        offset, strides = view
-        if storage not in self._shared:
-            self._shared[storage] = (torch.empty(self._extents[storage], dtype=saved.dtype, device=device), 0)
-        row, start = self._shared[storage]
-        fits = start + offset >= 0 and start + offset + _span(saved.shape, strides) <= len(row)
-        if not fits or (row.dtype, row.device.type) != (saved.dtype, torch.device(device).type):
-            return torch.empty_like(saved, device=device).copy_(saved)
-        return row.as_strided(saved.shape, strides, start + offset).copy_(saved)
-
-    def _array(self, node: Any, own: Any, path: str, number: int) -> np.ndarray:
-        _, key, dtype, shape, writeable = node
-        saved = np.frombuffer(self._saved[key].cpu().contiguous().numpy().tobytes(), np.dtype(dtype)).reshape(shape)
-        if type(own) is np.ndarray and (own.shape, own.dtype.str) == (saved.shape, dtype) and own.flags.writeable and writeable:
-            own[...] = saved
+        if _is_like(node, own):
             return own
-        made = saved.copy()
-        made.flags.writeable = writeable
-        return made
-
-    def _generator(self, node: Any, own: Any, path: str, number: int) -> Any:
-        kind = values.GENERATORS[node[1]]
-        state = self.value(node[2], _MISSING, path)
-        if not isinstance(own, kind.kind):
-            return kind.make(state)
-        kind.put(own, state)
-        return own
+        found = PURE.get(node[1]) or loaded(node[1])
+        if found is None:
+            raise UnlikeError(f"{path}: holds the code {node[1]}, which a fresh one does not")
+        return found
 
     def _function(self, node: Any, own: Any, path: str, number: int) -> Any:
         _, name, cells, held = node
         if not isinstance(own, types.FunctionType) or values.name_of(own) != name or len(own.__closure__ or ()) != len(cells):
-            own = self._loaded(name)
+            own = loaded(name)
             if not isinstance(own, types.FunctionType) or own.__closure__:
                 raise UnlikeError(f"{path}: holds the function {name}, which a fresh one does not")
         self._known[number] = own
@@ -225,10 +122,153 @@ class _Walk:
         return method
 
     def _partial(self, node: Any, own: Any, path: str, number: int) -> Any:
-        now = (own.func, own.args, dict(own.keywords)) if isinstance(own, partial) else (_MISSING,) * 3
+        now = (own.func, own.args, dict(own.keywords)) if type(own) is partial else (_MISSING,) * 3
         parts = [self.value(each, part, f"{path}<partial>") for each, part in zip(node[1], now, strict=True)]
         same = all(part is before for part, before in zip(parts[:2], now[:2], strict=True)) and parts[2] == now[2]
         return own if same else partial(parts[0], *parts[1], **parts[2])
+
+    def _bound(self, node: Any, own: Any, path: str) -> Any:
+        """Return a method of a built-in object, such as `random.Random(0).random`."""
+        is_one = isinstance(own, types.BuiltinFunctionType | types.MethodWrapperType)
+        owner = self.value(node[2], own.__self__ if is_one else _MISSING, f"{path}<self>")
+        if is_one and own.__self__ is owner and own.__name__ == node[1]:
+            return own
+        found = getattr(owner, node[1]) if callable(getattr_static(type(owner), node[1])) else None  # and no property
+        if not isinstance(found, types.BuiltinFunctionType | types.MethodWrapperType):
+            raise UnlikeError(f"{path}: {node[1]} is no method of a {type(owner).__qualname__}")
+        return found
+
+
+class _Walk(_Callables):
+    """One walk over the fresh object and the saved structure, side by side."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], root: Any) -> None:
+        self._saved = tensors
+        self._storages = Storages(root)
+        self._arrays = Placed()
+        self._known: list[Any] = []  # by number, what stands for it now
+        self._taken: set[int] = set()  # parts of the fresh object that stand for something already
+        self._held: list[object] = []
+
+    def value(self, node: Any, own: Any, path: str) -> Any:
+        """Return what stands for a node, `own` being what the fresh object has there."""
+        if node is None or isinstance(node, bool | int | str):
+            return node
+        kind = node[0]
+        if kind == "int":
+            return int(node[1], 16)
+        if kind in values.LEAVES:
+            return (
+                own
+                if values.leaf(own) == kind and values.LEAVES[kind].write(own) == node[1]
+                else values.LEAVES[kind].make(node[1])
+            )
+        if kind == "member":
+            return self._member(node, own, path)
+        if kind == "bound":
+            return self._bound(node, own, path)
+        if kind == "weak":
+            return self._weak(node, own, path)
+        if kind == "code":
+            return self._code(node, own, path)
+        if kind == "same":
+            return self._known[node[1]]
+        if kind == "empty":
+            return _MISSING
+        number = len(self._known)
+        self._known.append(_MISSING)
+        if id(own) in self._taken:
+            own = _MISSING
+        self._taken.add(id(own))
+        self._held.append(own)
+        made = getattr(self, f"_{kind}")(node, own, path, number)
+        self._known[number] = made
+        return made
+
+    def _member(self, node: Any, own: Any, path: str) -> Any:
+        """Return a member of an enumeration, or of flags what several of them make together."""
+        near = values.name_of(type(own)) == node[1]
+        kind: Any = type(own) if near else loaded_enumeration(node[1])
+        if kind is None or not issubclass(kind, enum.Flag if isinstance(node[2], int) else enum.Enum):
+            raise UnlikeError(f"{path}: the enumeration {node[1]} is not known before the first batch")
+        return kind(node[2]) if isinstance(node[2], int) else kind[node[2]]
+
+    def _filled(self, node: Any, own: Any, path: str, number: int) -> Any:
+        """Return a member of an enumeration, and fill it with what it held."""
+        _, (_, *member), held = node
+        found = self._member(["member", *member], own, path)
+        self._known[number] = found
+        for name, each in held.items():
+            vars(found)[name] = self.value(each, vars(found).get(name, _MISSING), f"{path}.{name}")
+        return found
+
+    def _weak(self, node: Any, own: Any, path: str) -> Any:
+        """Return a weak reference to what stands for what the saved one referred to; what nothing else holds is gone after."""
+        is_one = type(own) is weakref.ref
+        target = self.value(node[1], own() if is_one else _MISSING, f"{path}<referred to>")
+        if is_one and own.__callback__ is None and own() is target:
+            return own
+        return weakref.ref(_Gone() if target is None else target)
+
+    def _tensor(self, node: Any, own: Any, path: str, number: int) -> Tensor:
+        kind, (_, key, requires_grad, storage, device, grad, view, held, hooks) = TENSORS[node[0]], node
+        saved = self._saved[key]
+        if self._storages.fits(own, kind, saved, storage, view):
+            with torch.no_grad():
+                once(own.detach()).copy_(saved)
+            found = own.requires_grad_(requires_grad) if own.is_leaf else own
+        else:
+            plain = self._storages.made(saved, device, storage, view)
+            found = plain.requires_grad_(requires_grad) if kind is Tensor else kind(plain, requires_grad)
+        self._known[number] = found
+        gradient = self.value(grad, getattr(own, "grad", None) if found is own and own.is_leaf else None, f"{path}.grad")
+        if found.is_leaf:
+            found.grad = gradient
+        if len(found._backward_hooks or ()) + len(getattr(found, "_post_accumulate_grad_hooks", None) or ()) != hooks:
+            raise UnlikeError(f"{path}: has other hooks than a fresh one")
+        now = vars(own) if isinstance(own, Tensor) else {}
+        attributes = {name: self.value(each, now.get(name, _MISSING), f"{path}.{name}") for name, each in held.items()}
+        vars(found).clear()
+        vars(found).update(attributes)
+        return found
+
+    _parameter = _buffer = _tensor
+
+    def _sparse(self, node: Any, own: Any, path: str, number: int) -> Tensor:
+        _, layout, nodes, shape, coalesced = node
+        kind = next(each for each in values.SPARSE if str(each) == layout)
+        return values.sparse_of(kind, self._values(nodes, (), path), shape, coalesced)
+
+    def _objects(self, node: Any, own: Any, path: str, number: int) -> np.ndarray:
+        found = (
+            own if type(own) is np.ndarray and own.dtype == object and list(own.shape) == node[1] else np.empty(node[1], object)
+        )
+        self._known[number] = found
+        for i, each in enumerate(self._values(node[2], list(found.flat), path)):
+            found.flat[i] = each
+        return found
+
+    def _numbers(self, node: Any, own: Any, path: str, number: int) -> array[Any]:
+        found: array[Any] = own if type(own) is array and own.typecode == node[1] else array(node[1])
+        del found[:]
+        found.frombytes(bytes.fromhex(node[2]))
+        return found
+
+    def _array(self, node: Any, own: Any, path: str, number: int) -> np.ndarray:
+        _, key, dtype, shape, axes, writeable, place = node
+        numbers = np.frombuffer(bytearray(self._saved[key].cpu().contiguous().numpy().tobytes()), values.dtype_of(dtype))
+        saved = numbers.reshape([shape[axis] for axis in axes]).transpose(np.argsort(axes))
+        found = self._arrays.put(own if writeable else None, saved, place)
+        found.flags.writeable = writeable
+        return found
+
+    def _generator(self, node: Any, own: Any, path: str, number: int) -> Any:
+        kind = values.GENERATORS[node[1]]
+        state = self.value(node[2], _MISSING, path)
+        if not isinstance(own, kind.kind):
+            return kind.make(state)
+        kind.put(own, state)
+        return own
 
     def _bytearray(self, node: Any, own: Any, path: str, number: int) -> bytearray:
         if not isinstance(own, bytearray):
@@ -245,7 +285,7 @@ class _Walk:
         return tuple.__new__(kind, items)
 
     def _frozenset(self, node: Any, own: Any, path: str, number: int) -> frozenset[Any]:
-        return frozenset(self._values(node[1], (), path))
+        return frozenset(self._items(node[1], own if isinstance(own, frozenset) else (), path))
 
     def _obstacle(self, node: Any, own: Any, path: str, number: int) -> Any:
         raise UnlikeError(f"{node[1]}, which cannot be saved")
@@ -253,9 +293,9 @@ class _Walk:
     def _object(self, node: Any, own: Any, path: str, number: int) -> Any:
         _, container, name, items, held = node
         base: Any = _BUILT_IN[container] if container else object
-        kind = base if name is None else object if name == "builtins:object" else self._class(name, type(own), path)
+        kind = base if name is None else self._class(name, type(own), path)
         if type(own) is not kind:
-            own = self._new(kind, base, path)
+            own = _new(kind, base, path)
         if base is deque and own.maxlen != items[0]:
             own = deque.__new__(kind)
             deque.__init__(own, (), items[0])
@@ -263,6 +303,8 @@ class _Walk:
         if container:
             self._refill(own, base, items, path)
         for attribute in values.attributes(own).keys() - held.keys():
+            if values.module_of(kind).startswith("nlbench."):
+                raise UnlikeError(f"{path}: lacks {attribute}, which a {kind.__qualname__} has")
             object.__delattr__(own, attribute)
         now = values.attributes(own)
         for attribute, each in held.items():
@@ -284,29 +326,12 @@ class _Walk:
             own[key] = self.value(node, own[key], f"{path}[{i}]")
         return own
 
-    def _bound(self, node: Any, own: Any, path: str) -> Any:
-        """Return a method of a built-in object, such as `random.Random(0).random`."""
-        is_one = isinstance(own, types.BuiltinFunctionType | types.MethodWrapperType)
-        owner = self.value(node[2], own.__self__ if is_one else _MISSING, f"{path}<self>")
-        return own if is_one and own.__self__ is owner and own.__name__ == node[1] else getattr(owner, node[1])
-
-    def _new(self, kind: type, base: Any, path: str) -> Any:
-        if kind is not base and not values.is_written_in_python(kind):
-            raise UnlikeError(f"{path}: a {kind.__qualname__} cannot be made")
-        made = base.__new__(kind)
-        if base in (deque, OrderedDict):
-            base.__init__(made)
-        anew = getattr(kind, "made_anew", ())
-        if anew:
-            raise UnlikeError(f"{path}: a {kind.__qualname__} that a fresh one does not have lacks {', '.join(anew)}")
-        return made
-
     def _refill(self, own: Any, base: Any, items: Any, path: str) -> None:
         if issubclass(base, dict):
             if base is defaultdict:
                 own.default_factory = self.value(items[2], own.default_factory or _MISSING, f"{path}<factory>")
             before = dict(dict.items(own))
-            keys = [self.value(key, self._like(key, before), f"{path}<key {i}>") for i, key in enumerate(items[0])]
+            keys = self._items(items[0], before, path)
             found = [
                 self.value(each, before.get(key, _MISSING), f"{path}[{key!r:.60}]")
                 for key, each in zip(keys, items[1], strict=True)
@@ -315,17 +340,20 @@ class _Walk:
             for key, each in zip(keys, found, strict=True):
                 base.__setitem__(own, key, each)
             return
-        nodes = items[1] if base is deque else items
-        found = self._values(nodes, () if base is set else list(base.__iter__(own)), path)
+        nodes, now = items[1] if base is deque else items, list(base.__iter__(own))
+        found = self._items(nodes, now, path) if base is set else self._values(nodes, now, path)
         base.clear(own)
         for each in found:
             base.add(own, each) if base is set else base.append(own, each)
 
-    def _like(self, node: Any, before: Mapping[Any, Any]) -> Any:
-        """Return the key of a fresh dict that may stand for a key that is no plain value: the first of its kind not yet taken."""
-        if not isinstance(node, list) or node[0] not in _TENSORS:
-            return _MISSING
-        return next((key for key in before if isinstance(key, Tensor) and id(key) not in self._taken), _MISSING)
+    def _items(self, nodes: Sequence[Any], own: Iterable[Any], path: str) -> list[Any]:
+        """Return keys of a dict or items of a set: for each stands the first alike of the fresh ones that is not taken."""
+        before = list(own)
+
+        def like(node: Any) -> Any:
+            return next((each for each in before if id(each) not in self._taken and _is_like(node, each)), _MISSING)
+
+        return [self.value(node, like(node), f"{path}<key {i}>") for i, node in enumerate(nodes)]
 
     def _values(self, nodes: Sequence[Any], own: Iterable[Any], path: str) -> list[Any]:
         now = list(own)
@@ -337,42 +365,31 @@ class _Walk:
             return near
         if name in _STANDARD:
             return _STANDARD[name]
-        found = self._loaded(name)
+        found = loaded(name)
         if not isinstance(found, type):
             raise UnlikeError(f"{path}: the class {name} is not known before the first batch")
         return found
 
-    def _loaded(self, name: str) -> Any:
-        """Return a class or function by the name of a module that is loaded, and that is the user's, torch's or ours; or None."""
-        place, _, qualified = name.partition(":")
-        modules = [module for key, module in list(sys.modules.items()) if module is not None and values.trimmed(key) == place]
-        for module in modules:
-            file = getattr(module, "__file__", None) or ""
-            if place.startswith(_MADE_FROM) or not Path(file).as_posix().startswith(_INSTALLED):
-                found: Any = module
-                for part in qualified.split("."):
-                    found = getattr(found, part, None)
-                if isinstance(found, type | types.FunctionType) and values.name_of(found) == name:
-                    return found
-        return None
+
+def _is_like(node: Any, own: Any) -> bool:
+    """Return whether what a fresh object has may stand for a node that is no plain value."""
+    kind = node[0] if isinstance(node, list) else None
+    if kind == "code":
+        return own is not _MISSING and values.is_code(own) and values.name_of(own) == node[1]
+    if kind == "function":
+        return isinstance(own, types.FunctionType) and values.name_of(own) == node[1]
+    if kind == "object":
+        return own is not _MISSING and values.name_of(type(own)) == node[2]
+    return kind in TENSORS and isinstance(own, Tensor)
 
 
-def _extents(root: Any, saved: Mapping[str, Tensor]) -> dict[int, int]:
-    """Return by storage that several tensors share how many numbers they span."""
-    found: dict[int, int] = {}
-    left = [root]
-    while left:
-        node = left.pop()
-        if isinstance(node, dict):
-            left += node.values()
-        elif isinstance(node, list):
-            left += node
-            if len(node) > _PLACE and isinstance(node[0], str) and node[0] in _TENSORS and node[_PLACE]:
-                offset, strides = node[_PLACE]
-                found[node[3]] = max(found.get(node[3], 0), offset + _span(saved[node[1]].shape, strides))
-    return found
-
-
-def _span(shape: Sequence[int], strides: Sequence[int]) -> int:
-    """Return how many numbers lie from a tensor's first to its last, both included."""
-    return 1 + sum((max(size, 1) - 1) * step for size, step in zip(shape, strides, strict=True))
+def _new(kind: type, base: Any, path: str) -> Any:
+    if kind not in (base, *values.BARE) and not values.is_written_in_python(kind):
+        raise UnlikeError(f"{path}: a {kind.__qualname__} cannot be made")
+    made = kind.__new__(kind) if kind in values.BARE else base.__new__(kind)
+    if base in (deque, OrderedDict):
+        base.__init__(made)
+    anew = getattr(kind, "made_anew", ())
+    if anew:
+        raise UnlikeError(f"{path}: a {kind.__qualname__} that a fresh one does not have lacks {', '.join(anew)}")
+    return made

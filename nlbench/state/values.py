@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import enum
 import fractions
 import logging
 import pathlib
@@ -11,9 +12,8 @@ import random
 import re
 import struct
 import types
-import weakref
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
@@ -23,6 +23,9 @@ import torch
 
 CONTAINERS: Final = (defaultdict, OrderedDict, dict, list, set, deque)
 """Built-in types whose items are followed and replaced in place, and whose subclasses written in Python are too."""
+
+BARE: Final = (object, types.SimpleNamespace)
+"""Built-in types that hold nothing but attributes."""
 
 _HEAP: Final = 1 << 9
 _NOT_MADE_BY_CALLING: Final = 1 << 7
@@ -41,11 +44,12 @@ LEAVES: Final[dict[str, Leaf]] = {
     "float": Leaf(float, float.hex, float.fromhex),
     "complex": Leaf(complex, lambda z: [z.real.hex(), z.imag.hex()], lambda parts: complex(*map(float.fromhex, parts))),
     "bytes": Leaf(bytes, bytes.hex, bytes.fromhex),
+    "slice": Leaf(slice, lambda s: [s.start, s.stop, s.step], lambda parts: slice(*parts)),
     "range": Leaf(range, lambda r: [r.start, r.stop, r.step], lambda parts: range(*parts)),
-    "dtype": Leaf(torch.dtype, lambda value: str(value).removeprefix("torch."), lambda name: getattr(torch, name)),
+    "dtype": Leaf(torch.dtype, lambda value: str(value).removeprefix("torch."), lambda name: _DTYPES[name]),
     "device": Leaf(torch.device, str, torch.device),
     "size": Leaf(torch.Size, list, torch.Size),
-    "path": Leaf(pathlib.PurePath, str, pathlib.Path),
+    "path": Leaf(pathlib.PurePath, lambda path: [type(path).__name__, str(path)], lambda parts: _PATHS[parts[0]](parts[1])),
     "decimal": Leaf(decimal.Decimal, str, decimal.Decimal),
     "fraction": Leaf(fractions.Fraction, str, fractions.Fraction),
     "datetime": Leaf(datetime.datetime, datetime.datetime.isoformat, datetime.datetime.fromisoformat),
@@ -60,18 +64,28 @@ LEAVES: Final[dict[str, Leaf]] = {
     ),
     "array-dtype": Leaf(np.dtype, lambda value: value.str, np.dtype),
 }
-"""By the name they are written under. The first whose type fits is taken: a NumPy number before a float, see `leaf`."""
+"""By the name they are written under."""
 
-_ORDER: Final = ("scalar", "datetime", *(name for name in LEAVES if name not in ("scalar", "datetime")))
+_DTYPES: Final[dict[str, torch.dtype]] = {name: value for name, value in vars(torch).items() if isinstance(value, torch.dtype)}
+_PATHS: Final[dict[str, type]] = {
+    kind.__name__: kind for kind in (type(pathlib.Path()), pathlib.PurePosixPath, pathlib.PureWindowsPath)
+}
+_NAMES: Final[dict[type, str]] = {each.kind: name for name, each in LEAVES.items()} | dict.fromkeys(_PATHS.values(), "path")
 
 
 def leaf(value: object) -> str | None:
-    """Return the name in `LEAVES` of a value that has one; a subclass written in Python has none."""
-    for name in _ORDER:
-        kind, own = LEAVES[name].kind, type(value)
-        if isinstance(value, kind) and (own is kind or not is_written_in_python(own) or own.__module__.startswith("pathlib")):
-            return name
-    return None
+    """Return the name in `LEAVES` of a value that has one: of the very type, as a subclass may hold more; none of a structured
+    number of NumPy, nor of a moment in a time zone that has rules.
+    """
+    kind = type(value)
+    if isinstance(value, np.generic | np.dtype):
+        structured = (value.dtype if isinstance(value, np.generic) else value).kind in "VO"
+        return None if structured else "scalar" if isinstance(value, np.generic) else "array-dtype"
+    if kind is datetime.datetime and type(value.tzinfo) not in (type(None), datetime.timezone):  # type: ignore[attr-defined]
+        return None
+    if isinstance(value, slice) and not all(part is None or type(part) is int for part in (value.start, value.stop, value.step)):
+        return None
+    return _NAMES.get(kind)
 
 
 class Generator(NamedTuple):
@@ -143,20 +157,25 @@ GENERATORS: Final[dict[str, Generator]] = {
 
 
 def generator(value: object) -> str | None:
-    """Return the name in `GENERATORS` of a value that is one."""
-    if isinstance(value, random.SystemRandom):
-        return None
-    return next((name for name, each in GENERATORS.items() if isinstance(value, each.kind)), None)
+    """Return the name in `GENERATORS` of a value that is one, of the very type or a kind of bits of NumPy's own."""
+    return next((name for name, each in GENERATORS.items() if type(value) is each.kind or _is_bits(value, each.kind)), None)
+
+
+def _is_bits(value: object, kind: type) -> bool:
+    return kind is np.random.BitGenerator and type(value) in np.random.BitGenerator.__subclasses__()
 
 
 _CODE: Final = (
+    type(np.mean),
     types.ModuleType,
     types.MethodDescriptorType,
     types.WrapperDescriptorType,
     types.EllipsisType,
     types.NotImplementedType,
     types.GenericAlias,
-    weakref.ReferenceType,
+    types.UnionType,
+    torch.layout,
+    torch.memory_format,
     re.Pattern,
     np.ufunc,
     logging.Logger,
@@ -165,9 +184,7 @@ _CODE: Final = (
 
 
 def is_code(value: object) -> bool:
-    """Return whether a value holds no state: a function of C, a class, a module, a logger, a weak reference to what is held
-    elsewhere.
-    """
+    """Return whether a value holds no state: a function of C, a class, a module, a logger."""
     if isinstance(value, types.BuiltinFunctionType):
         return value.__self__ is None or isinstance(value.__self__, types.ModuleType | type)
     return isinstance(value, _CODE) or type(value).__module__ == "typing"
@@ -177,11 +194,9 @@ def name_of(value: object) -> str:
     """Return the name that code goes by, the same in another process; of a class, that of its module in front."""
     if isinstance(value, logging.Logger | types.ModuleType):
         return getattr(value, "name", getattr(value, "__name__", ""))
-    if isinstance(value, weakref.ReferenceType):
-        return "weak reference"
     if isinstance(value, types.FunctionType) and "<" in value.__qualname__:  # others may have the same name
         return f"{module_of(value)}:{value.__qualname__}#{_digest(value.__code__)}"
-    if isinstance(value, type | types.FunctionType | types.BuiltinFunctionType):
+    if isinstance(value, type | types.FunctionType | types.BuiltinFunctionType | type(np.mean)):
         return f"{module_of(value)}:{value.__qualname__}"
     return getattr(value, "__qualname__", None) or getattr(value, "__name__", None) or repr(value)
 
@@ -189,6 +204,74 @@ def name_of(value: object) -> str:
 def _digest(code: types.CodeType) -> str:
     constants = [_digest(each) if isinstance(each, types.CodeType) else repr(each) for each in code.co_consts]
     return blake2b(repr((code.co_code, code.co_names, code.co_varnames, constants)).encode(), digest_size=4).hexdigest()
+
+
+def hashes_alike(value: object) -> bool:
+    """Return whether a value has the same hash in every process."""
+    if type(value) in (tuple, frozenset):
+        return all(map(hashes_alike, value))  # type: ignore[call-overload]
+    return isinstance(value, int | float | complex | np.number) and not isinstance(value, enum.Enum)
+
+
+def rank(value: object) -> str | None:
+    """Return a text by which unchangeable values are ordered in every process alike; None for others."""
+    if type(value) in (tuple, frozenset):
+        parts = [rank(each) for each in value]  # type: ignore[attr-defined]
+        return None if None in parts else repr(parts if type(value) is tuple else sorted(map(str, parts)))
+    if isinstance(value, enum.Enum):
+        return f"{name_of(type(value))} {value.name or value.value}"
+    if value is None or isinstance(value, bool | int | str) or leaf(value):
+        return f"{type(value).__name__} {value!r}"
+    return name_of(value) if is_code(value) else None
+
+
+def held_by_member(value: enum.Enum) -> dict[str, Any]:
+    """Return what a member of an enumeration holds beside a name and an unchangeable value."""
+    return {
+        name: held
+        for name, held in vars(value).items()
+        if (name == "_value_" and rank(held) is None) or not (name.startswith("_") and name.endswith("_"))
+    }
+
+
+def dtype_text(dtype: np.dtype) -> Any:
+    """Return a dtype as JSON, from which `dtype_of` makes it again; None where that is another."""
+    text = dtype.descr if dtype.names else dtype.str
+    try:
+        return text if not dtype.hasobject and dtype_of(text) == dtype else None
+    except (TypeError, ValueError):
+        return None
+
+
+def dtype_of(text: Any) -> np.dtype:
+    """Return the dtype of what `dtype_text` wrote: a name, or [name, dtype, shape] by field."""
+    if isinstance(text, str):
+        return np.dtype(text)
+    return np.dtype([(name, dtype_of(kind), *map(tuple, shape)) for name, kind, *shape in text])
+
+
+SPARSE: Final = {
+    torch.sparse_coo: ("_indices", "_values"),
+    torch.sparse_csr: ("crow_indices", "col_indices", "values"),
+    torch.sparse_csc: ("ccol_indices", "row_indices", "values"),
+    torch.sparse_bsr: ("crow_indices", "col_indices", "values"),
+    torch.sparse_bsc: ("ccol_indices", "row_indices", "values"),
+}
+"""By layout, the methods that return the parts of a sparse tensor."""
+
+
+def sparse_parts(value: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return the tensors that a sparse one is made of."""
+    return {name: getattr(value, name)() for name in SPARSE[value.layout]}
+
+
+def sparse_of(layout: torch.layout, parts: Sequence[torch.Tensor], shape: Sequence[int], coalesced: bool | None) -> torch.Tensor:
+    """Return the sparse tensor of its parts."""
+    if layout is torch.sparse_coo:
+        indices, numbers = parts
+        return torch.sparse_coo_tensor(indices, numbers, tuple(shape), is_coalesced=coalesced, check_invariants=True)
+    compressed, plain, numbers = parts
+    return torch.sparse_compressed_tensor(compressed, plain, numbers, tuple(shape), layout=layout, check_invariants=True)
 
 
 def module_of(value: Any) -> str:
@@ -234,8 +317,10 @@ def container_of(value: object) -> type | None:
     return next((kind for kind in CONTAINERS if isinstance(value, kind)), None)
 
 
-def attributes(value: object) -> dict[str, Any]:
-    """Return what an object keeps in attributes, its slots included, without those its class says are made anew."""
+def attributes(value: object, *, made_anew: bool = False) -> dict[str, Any]:
+    """Return what an object keeps in attributes, its slots included, without those its class says are made anew unless
+    `made_anew`.
+    """
     found = dict(vars(value)) if hasattr(value, "__dict__") else {}
     for base in type(value).__mro__:
         slots = vars(base).get("__slots__", ())
@@ -243,5 +328,5 @@ def attributes(value: object) -> dict[str, Any]:
             name = f"_{base.__name__.lstrip('_')}{slot}" if slot.startswith("__") and not slot.endswith("__") else slot
             if name not in ("__dict__", "__weakref__") and hasattr(value, name):
                 found[name] = getattr(value, name)
-    anew = getattr(type(value), "made_anew", ())
+    anew = () if made_anew else getattr(type(value), "made_anew", ())
     return {name: held for name, held in found.items() if name not in anew}

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from nlbench.state import collect, first_difference
+from nlbench.state import collect, first_difference, same
 
 
 class Holder:
@@ -58,3 +58,21 @@ def test_of_states_that_are_one_the_owner_is_named():
     before, after = ({f"1/learner/{name}": value for name, value in taken(own).items()} for own in (first, second))
     assert first_difference(before, before) is None
     assert first_difference(before, after) == "1/learner/count"
+
+
+WHOLE = (torch.bool, torch.int64)
+BROKEN = (torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128)
+
+
+@pytest.mark.parametrize("dtype", [*WHOLE, *BROKEN])
+def test_tensors_are_the_same_where_all_their_bits_are(dtype: torch.dtype) -> None:
+    value = torch.arange(12).remainder(5).to(dtype).view(4, 3)
+    for one in (value, value.T, value[:0], value[0, 0], value[:1].expand(4, 3)):
+        assert same(one, one.clone())
+    other = value.clone()
+    other[3, 2] = ~other[3, 2] if dtype == torch.bool else other[3, 2] + 1
+    assert not same(value, other)
+    if dtype in BROKEN:
+        assert not same(torch.zeros(2, dtype=dtype), -torch.zeros(2, dtype=dtype))
+        unknown = torch.full((2,), float("nan"), dtype=dtype)
+        assert same(unknown, unknown.clone())
