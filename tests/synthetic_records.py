@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nlbench.records import Record, Row, read_record, write_record
-from nlbench.records.schema import METADATA_KEY
+from nlbench.records.schema import METADATA_KEY, SCHEMA
 from nlbench.records.seal import EMPTY, KEY, sealed
 
 
@@ -104,3 +105,22 @@ def reforged(path: Path, target: Path, *, text: str | None = None, change: Calla
     file = pq.ParquetFile(path)
     groups = [change(file.read_row_group(group)) for group in range(file.num_row_groups)]
     return forge(target, groups, file.metadata.metadata[METADATA_KEY] if text is None else text)
+
+
+def rows_of(matrices: dict[int, np.ndarray]) -> list[Row]:
+    """Return all rows of the given accuracy matrices, one a seed."""
+    return [row for seed, R in matrices.items() for row in [*accuracy_rows(seed, R), *whole_rows(seed, R.shape[1])]]
+
+
+def tampered(path: Path, target: Path, *, value: float | None = None, metric: str = "", **facts: object) -> Path:
+    """Copy a record with one stored value or some metadata changed, keeping everything else."""
+    footer = {**json.loads(pq.ParquetFile(path).metadata.metadata[b"nlbench"]), **facts}
+
+    def planted(table: pa.Table) -> pa.Table:
+        rows = table.to_pylist()
+        at = next((row for row in rows if row["metric"] == metric), None)
+        if at is not None:
+            at["value"] = value
+        return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+    return reforged(path, target, text=json.dumps(footer), change=planted)

@@ -16,6 +16,8 @@ from nlbench.records import arrays
 NONE: Final = -1  # stands for null in the integer columns, all of which are non-negative
 _INTEGERS: Final = ("seed", "after_task", "on_task", "samples_seen", "n")
 _SHARES: Final = ("accuracy", "accuracy_within", "chance", "prequential_accuracy")
+_COUNTED: Final = ("accuracy", "accuracy_within")
+"""What is a number of right samples out of `n`."""
 _PLACED: Final = {
     "accuracy": ("seed", "after_task", "on_task"),
     "accuracy_within": ("seed", "after_task", "on_task", "samples_seen"),
@@ -96,7 +98,7 @@ class Columns:
         value, n = self.value[shares], self.n[shares]
         if ((value < 0) | (value > 1)).any():
             raise RecordError(f"{place}: an accuracy lies outside [0, 1].")
-        if (n == 0).any():
+        if (n == 0).any() or (self.n[self.of_metrics(_COUNTED)] == NONE).any():
             raise RecordError(f"{place}: an accuracy is of no samples.")
         counted = (n != NONE) & ~np.isnan(value)
         value, n = value[counted], n[counted]
@@ -111,15 +113,19 @@ class Columns:
     def _starting(self, prefix: str) -> list[str]:
         return [name for name in self.names if name.startswith(prefix)]
 
-    def check_keys(self, place: str) -> None:
-        """Refuse, naming `place`, two values for one (run, seed, metric, after_task, on_task, samples_seen)."""
-        keys = np.stack([getattr(self, name) for name in _KEY], axis=1)
-        _, index, counts = np.unique(keys, axis=0, return_index=True, return_counts=True)
-        if (counts > 1).any():
-            row = index[counts > 1][0]
-            where = {name: int(getattr(self, name)[row]) for name in ("seed", "after_task", "on_task", "samples_seen")}
-            named = ", ".join(f"{name} {value}" for name, value in where.items() if value != NONE)
-            raise RecordError(f"{place}: two values for {self.names[self.metric[row]]} ({named}).")
+    def check_keys(self, place: str, *, of_seeds: bool = False) -> None:
+        """Refuse, naming `place`, two values for one (run, seed, metric, after_task, on_task, samples_seen); `of_seeds` looks
+        only at rows of a seed, which is of one run, where that column was not read.
+        """
+        keys = np.stack([getattr(self, name) for name in _KEY])
+        keys = keys[:, self.seed != NONE] if of_seeds else keys
+        keys = keys[:, np.lexsort(keys)]
+        again = np.flatnonzero((keys[:, 1:] == keys[:, :-1]).all(0))
+        if again.size:
+            where = dict(zip(_KEY, keys[:, again[0]].tolist(), strict=True))
+            metric = self.names[where.pop("metric")]
+            named = ", ".join(f"{name} {value}" for name, value in where.items() if value != NONE and name != "run")
+            raise RecordError(f"{place}: two values for {metric} ({named}).")
 
 
 def accuracies(columns: Columns, seeds: Sequence[int], n_tasks: int) -> np.ma.MaskedArray:
@@ -139,8 +145,12 @@ def within(columns: Columns, seed: int) -> Within | None:
     return Within(columns.after_task[rows], columns.on_task[rows], columns.samples_seen[rows], columns.value[rows])
 
 
-def derive(columns: Columns, seeds: Sequence[int], n_tasks: int, *, conflict: bool = False) -> dict[int, dict[str, Value]]:
-    """Return every metric of every seed that needs no other record; conflict: whether tasks contradict each other."""
+def derive(
+    columns: Columns, seeds: Sequence[int], n_tasks: int, *, conflict: bool = False, shared: bool = False
+) -> dict[int, dict[str, Value]]:
+    """Return every metric of every seed that needs no other record; conflict: whether tasks contradict each other; shared:
+    whether they ask for the same labels.
+    """
     matrices = accuracies(columns, seeds, n_tasks)
     rows = columns.where("prequential_accuracy")
     rows = rows[(columns.on_task[rows] != NONE) & ~np.isnan(columns.value[rows])]
@@ -148,7 +158,7 @@ def derive(columns: Columns, seeds: Sequence[int], n_tasks: int, *, conflict: bo
     for index, seed in enumerate(seeds):
         of_seed = rows[columns.seed[rows] == seed]
         prequential = (columns.value[of_seed], columns.n[of_seed]) if of_seed.size else None
-        derived[seed] = compute(matrices[index], within(columns, seed), prequential, conflict=conflict)
+        derived[seed] = compute(matrices[index], within(columns, seed), prequential, conflict=conflict, shared=shared)
     return derived
 
 

@@ -21,6 +21,7 @@ from nlbench.records.columns import Columns
 from nlbench.records.footer import Footer, NotARecordError, check_columns, parse
 from nlbench.records.schema import CONSTANT, METADATA_KEY, SCHEMA, SEALED_SINCE, belongs_first, check_finite
 from nlbench.records.seal import is_sealed
+from nlbench.records.storage import NO_FILE, storage
 
 _TEXTS: Final = tuple(field.name for field in SCHEMA if field.type == pa.string())
 
@@ -37,13 +38,16 @@ class Content:
     @classmethod
     def of(cls, path: Path) -> Content:
         """Return the bytes of a file. Raises NotARecordError where there are none or too many, RecordError where they changed."""
-        if not path.is_file():
-            raise NotARecordError(f"{path} is a folder, not a record." if path.is_dir() else f"{path} does not exist.")
         try:
-            with path.open("rb") as file:
+            with storage(path).open(path) as file:
                 data = file.read(limits.MOST_BYTES + 1)
         except OSError as error:
-            raise NotARecordError(f"{path} cannot be read: {error.strerror or 'it is damaged'}.") from error
+            raise NotARecordError(f"{path} {_why(error, path)}.") from error
+        return cls.of_bytes(data, path)
+
+    @classmethod
+    def of_bytes(cls, data: bytes, path: Path) -> Content:
+        """Return what was read from a file. Raises as `of`."""
         limits.check_size(len(data), path)
         if not (len(data) > 12 and data[:4] == data[-4:] == b"PAR1"):
             raise NotARecordError(f"{path} is not a Parquet file, or it was cut short.")
@@ -109,6 +113,7 @@ class Content:
                 if not belongs_first(name, known.keys() | METRICS.keys()):
                     raise NotARecordError(f"{self.path}: rows of {name} must not lie in row group 0.")
         columns.check(footer.seeds, footer.n_tasks, str(self.path))
+        columns.check_keys(str(self.path), of_seeds=True)
 
     def _check_texts(self, table: pa.Table, names: Sequence[str]) -> None:
         """Refuse a null, a text that is no name, and more text than memory is taken for."""
@@ -154,3 +159,12 @@ def _distinct(table: pa.Table, name: str) -> list[str]:
         used = {value for chunk in column.chunks for value in pc.unique(chunk).dictionary.to_pylist()}
         return sorted(used)
     return sorted(pc.unique(column).to_pylist())
+
+
+def _why(error: OSError, path: Path) -> str:
+    """Return why a file is not there, or cannot be read."""
+    if isinstance(error, IsADirectoryError) or (isinstance(error, FileNotFoundError) and path.is_dir()):
+        return "is a folder, not a record"
+    if isinstance(error, FileNotFoundError):
+        return "does not exist"
+    return NO_FILE if error.strerror == NO_FILE else f"cannot be read: {error.strerror or 'it is damaged'}"

@@ -4,29 +4,37 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import cache, lru_cache
 from importlib import metadata
 from pathlib import Path
+from time import monotonic
 from typing import Final
 
 from nlbench.records.footer import Environment, Project
 
 PACKAGES: Final = ("nlbench", "torch", "triton", "numba", "numpy", "scipy", "pyarrow", "pandas", "pydantic", "safetensors")
+_VERSION: Final = re.compile(r"^Version: *(\S+)", re.MULTILINE)
+"""Found at once, where a parser of mail reads all that a package says of itself."""
 _CHECKOUT: Final = Path(__file__).resolve().parents[2]
 _CODE: Final = ("nlbench", "tasks", "baselines")
+ANSWER_HOLDS: Final = 5.0
+"""Seconds for which git's answer is taken for the present one: many short runs ask once."""
 
 
-def describe(results: Path) -> Environment:
-    """Return the machine and the software.
+def describe(results: Path, own: Iterable[Path] = ()) -> Environment:
+    """Return the machine and the software; `own` are the files of a user's own that the run was made of.
 
     The GPU is described by who drives it. `commit` and `dirty` are null outside a checkout of the package; `project` has those of
-    the repository around the present folder, where learners and streams of one's own lie, `results` left out. Cost: a few
-    milliseconds.
+    the repositories around these files, or else around the present folder, `results` left out; where one of the files is in none,
+    it is dirty and of no commit. Cost: a few milliseconds, most of them git's, which is not asked again for some seconds.
     """
-    commit, dirty = source_state(_CHECKOUT)
-    project, project_dirty = project_state(Path.cwd(), results)
+    files = tuple(sorted({path.resolve() for path in own}))
+    tick = int(monotonic() // ANSWER_HOLDS)
+    (commit, dirty), (project, project_dirty) = _repositories(Path.cwd(), results, files, tick)
     return Environment(
         packages=_versions(),
         python=platform.python_version(),
@@ -71,9 +79,26 @@ def project_state(folder: Path, results: Path) -> tuple[str | None, bool | None]
     return _state(_status(*project)) if project else (None, None)
 
 
+def _own_state(files: Sequence[Path], results: Path) -> tuple[str | None, bool | None]:
+    """Return the commit of files of a user's own and whether they or their repository differ from it; (None, True) where no
+    commit has one of them.
+    """
+    states = []
+    for folder in dict.fromkeys(file.parent for file in files):
+        top, here = _top(folder), [str(file) for file in files if file.parent == folder]
+        if top is None or len(_git(top, "ls-files", "--", *here) or ()) < len(here):
+            return None, True
+        states.append(_state(_status(top, here)) if top == _CHECKOUT else project_state(folder, results))
+    return states[0][0], any(dirty for _, dirty in states)
+
+
+def _top(folder: Path) -> Path | None:
+    return next((place for place in (folder, *folder.parents) if (place / ".git").exists()), None)
+
+
 def _project(folder: Path, results: Path) -> tuple[Path, Sequence[str]] | None:
     folder, results = folder.resolve(), results.resolve()
-    top = next((place for place in (folder, *folder.parents) if (place / ".git").exists()), None)
+    top = _top(folder)
     if top is None or top == _CHECKOUT:
         return None
     excluded = [":(exclude,glob)**/__pycache__/**", ":(exclude)results"]
@@ -84,9 +109,13 @@ def _project(folder: Path, results: Path) -> tuple[Path, Sequence[str]] | None:
 
 def _status(top: Path, paths: Sequence[str]) -> list[str] | None:
     """Return the lines of git's status, or None where it does not answer."""
-    command = ["git", "status", "--porcelain=v2", "--branch", "--untracked-files=normal", "--", *paths]
+    return _git(top, "status", "--porcelain=v2", "--branch", "--untracked-files=normal", "--", *paths)
+
+
+def _git(top: Path, *arguments: str) -> list[str] | None:
+    """Return the lines that git answers, or None where it does not."""
     try:
-        answer = subprocess.run(command, cwd=top, capture_output=True, text=True, timeout=10, check=False)
+        answer = subprocess.run(["git", *arguments], cwd=top, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout.splitlines() if answer.returncode == 0 else None
@@ -107,16 +136,30 @@ def _changed(line: str) -> str:
     return line.split(" ", _FIELDS.get(line[0], 1))[-1].partition("\t")[0]
 
 
+@lru_cache(maxsize=8)
+def _repositories(
+    folder: Path, results: Path, files: Sequence[Path], tick: int
+) -> tuple[tuple[str | None, bool | None], tuple[str | None, bool | None]]:
+    """Return what git says of the package's checkout and of the repository around files, or else a folder, for as long as a
+    `tick` lasts.
+    """
+    return source_state(_CHECKOUT), _own_state(files, results) if files else project_state(folder, results)
+
+
+@cache
 def _versions() -> dict[str, str]:
     versions = {}
     for name in PACKAGES:
         try:
-            versions[name] = metadata.version(name)
+            package = metadata.distribution(name)
         except metadata.PackageNotFoundError:
             continue
+        said = _VERSION.search(package.read_text("METADATA") or "")
+        versions[name] = said[1] if said else package.version
     return versions
 
 
+@cache
 def _cpu_model() -> str:
     """Return the processor's name; `platform.processor()` is empty or only the architecture on most Linux systems."""
     if sys.platform == "linux":

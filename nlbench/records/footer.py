@@ -26,6 +26,8 @@ def _fit(name: str) -> str:
 
 
 Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME), AfterValidator(_fit)]
+When = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$")]
+"""In UTC to the second, so that the order of texts is that of time."""
 Facts = Annotated[dict[str, Any], Field(default_factory=dict)]
 Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], Field(min_length=1)]
 
@@ -43,7 +45,9 @@ class Said(Closed, extra="allow"):
 
 
 class Project(Said):
-    """The repository around the folder that a run was started in; null outside any."""
+    """The repository around the files of a user's own that a run was made of, or else around the folder that it was started in;
+    null outside any. Dirty and of no commit: no commit has one of the files.
+    """
 
     commit: str | None = None
     dirty: bool | None = None
@@ -69,8 +73,11 @@ class Environment(Said):
 
     @property
     def in_repository(self) -> bool:
-        """Whether git answered for the code: there was a checkout of the package, or a repository that the run was started in."""
-        return self.dirty is not None or self.project.dirty is not None
+        """Whether git answered for the code: there was a checkout of the package, or a repository that the run was started in;
+        and a commit has every file of a user's own that it was made of.
+        """
+        answered = self.dirty is not None or self.project.dirty is not None
+        return answered and not (self.project.dirty and self.project.commit is None)
 
 
 class Check(Said):
@@ -91,14 +98,21 @@ class Resume(Said):
     task: int
     passes: int
     batches: int
-    created: Name
+    created: When
+
+
+class Diverged(Said):
+    """A seed that an execution left out, because it diverged: where, and what was seen."""
+
+    seed: int
+    why: Name
 
 
 class Execution(Said):
     """What one execution says: its seeds and what it ran on."""
 
     run: Name
-    created: Name  # UTC
+    created: When
     seeds: Seeds
     backend: Name | None = None
     device: Name | None = None
@@ -108,6 +122,10 @@ class Execution(Said):
     resumes: list[Resume] = Field(default_factory=list)
     not_kept: Name | None = None
     """Why it kept no checkpoint, and so could not have been resumed."""
+    diverged: list[Diverged] = Field(default_factory=list)
+    """Seeds that began with these and are in no record: those that are, are not all there were."""
+    class_orders: dict[Name, list[int]] = Field(default_factory=dict)
+    """In which order classes were dealt out, by seed, or by "all"; nothing where none were, or as the data set numbers them."""
 
 
 class Footer(Execution):
@@ -124,7 +142,7 @@ class Footer(Execution):
     protocol_version: int
     stream_digest: Name
     learner_digest: Name | None = None
-    role: Name | None = None  # of the recipe: "naive" or "joint"; of protocol 1 never said
+    role: Name | None = None  # of the recipe: "naive", "joint" or "reset"; of protocol 1 never said
     source_digest: Name | None = None  # of protocol 1: one digest of all the code
     code: dict[Name, Name] = Field(default_factory=dict)  # digests by part
     terms: Facts
@@ -143,6 +161,16 @@ class Footer(Execution):
         """What the learner is, such as `mlp` or `package.module:Class`; empty where that is not said."""
         learner = self.learner_spec.get("learner")
         return str(learner.get("kind", "")) if isinstance(learner, dict) else ""
+
+    @property
+    def lost(self) -> dict[int, str]:
+        """Why seeds that were run are not among the record's, by seed: they diverged."""
+        return {each.seed: each.why for run in self.runs for each in run.diverged if each.seed not in self.seeds}
+
+    @property
+    def shared(self) -> bool:
+        """Whether all tasks ask for the same labels."""
+        return self.scenario == "domain-il"
 
     @model_validator(mode="after")
     def _seeds_agree(self) -> Footer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,19 +10,19 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 
-from nlbench.errors import RecordError, UnknownNameError
-from nlbench.metrics import METRICS, OF_THE_PAST, NotMeasuredError, Value, Within, measure
+from nlbench.errors import RecordError
+from nlbench.metrics import Within
 from nlbench.records import arrays, terms
-from nlbench.records.columns import NONE, Columns, accuracies, derive, null_metrics, within
+from nlbench.records.columns import NONE, Columns, accuracies, within
 from nlbench.records.content import Content
 from nlbench.records.footer import Execution, Footer
 from nlbench.records.schema import CONFUSION, Row
+from nlbench.records.scores import Scores
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MOST_CLASSES: Final = 2000  # of a confusion matrix, which is read as a whole
-AGREEMENT: Final = 1e-9  # largest allowed difference between a stored metric and its recomputation
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +89,13 @@ class Record:
         return self.footer.scenario
 
     @property
+    def class_order(self) -> str:
+        """In which order classes were dealt out, in words; empty where none were, or as the data set numbers them."""
+        seed, order = next((item for run in self.runs for item in run.class_orders.items()), ("", []))
+        whose = f" of seed {seed}" if seed != "all" else ""
+        return f"class order{whose}: {', '.join(map(str, order))}" if order else ""
+
+    @property
     def fingerprint(self) -> str:
         """What decides the numbers, hashed."""
         return self.footer.fingerprint
@@ -141,34 +147,20 @@ class Record:
         Also takes `bytes.<kind>`; there the value after the last task counts. `chance` is that of average accuracy. Raises
         `UnknownNameError` for what is neither a metric nor in the record.
         """
-        if name not in METRICS and name not in self._whole and not name.startswith(("bytes.", "chance")):
-            raise UnknownNameError("metric", name, {*METRICS, *self._whole})
-        found: dict[int, float | None] = dict(self._whole.get(name, {}))
-        if name in METRICS and METRICS[name].needs != "references":
-            if not self._is_stored(name):
-                found = self._computed(name)
-            elif METRICS[name].needs == "accuracy" and len(found) < len(self.seeds):  # a stored null is looked at again
-                found = {**self._of_matrix[name], **found}
-        return {seed: found.get(seed) for seed in self.seeds}
+        return self._scores.of(name)
 
     def measured(self, name: str) -> dict[int, float]:
         """Return the whole-stream value of a metric for each seed that has one."""
         return {seed: value for seed, value in self.metric(name).items() if value is not None}
 
-    @cached_property
+    @property
     def metric_versions(self) -> dict[str, int]:
         """The version of each metric that the file knows."""
-        said = self.footer.metric_versions
-        if isinstance(said, int):
-            return {name: said for name in METRICS if name in self._whole or name in self.footer.null_metrics}
-        return said
+        return self._scores.versions
 
     def reason(self, name: str) -> str:
         """Return why a metric is null for the first seed where it is; empty if it has a value for each."""
-        if name not in METRICS or METRICS[name].needs == "references" or None not in self.metric(name).values():
-            return ""
-        nulls = self.footer.null_metrics if self._is_stored(name) else null_metrics(self._derived)
-        return nulls.get(name, "")
+        return self._scores.reason(name)
 
     def bytes(self) -> dict[str, float]:
         """Return the bytes of each kind after the last task, per seed, the mean over seeds."""
@@ -224,70 +216,21 @@ class Record:
 
     def verify(self) -> None:
         """Compare the stored metrics of the matrix with their recomputation; raise RecordError where they disagree."""
-        for name, values in self._of_matrix.items():
-            self._agree(name, values)
+        self._scores.verify_matrix()
 
     def verify_all(self) -> None:
         """Check all rows, and compare every stored metric with its recomputation; raise RecordError where they disagree."""
         self._all.check(self.seeds, self.n_tasks, str(self.path))
         self._all.check_keys(str(self.path))
-        for name, metric in METRICS.items():
-            if metric.needs != "references" and self._is_stored(name):
-                self._agree(name, {seed: values[name].value for seed, values in self._derived.items()})
-
-    def _agree(self, name: str, expected: Mapping[int, float | None]) -> None:
-        """Refuse what is stored and differs, if it is of the same version; a null is no value that could."""
-        if not self._is_stored(name):
-            return
-        for seed, found in self._whole.get(name, {}).items():
-            value = expected[seed]
-            if value is None or abs(found - value) > AGREEMENT:
-                raise RecordError(f"{self.path}: {name} of seed {seed} is stored as {found}, its accuracies give {value}.")
-
-    def _is_stored(self, name: str) -> bool:
-        """Whether the file holds the metric as it is defined today."""
-        return self.metric_versions.get(name) == METRICS[name].version
-
-    def _computed(self, name: str) -> dict[int, float | None]:
-        if METRICS[name].needs == "accuracy":
-            return self._of_matrix[name]
-        return {seed: values[name].value for seed, values in self._derived.items()}
+        self._scores.verify()
 
     @cached_property
-    def _of_matrix(self) -> dict[str, dict[int, float | None]]:
-        """Every metric of the matrix alone, by seed."""
-        computed: dict[str, dict[int, float | None]] = {}
-        for name, metric in METRICS.items():
-            if metric.needs == "accuracy":
-                if self.footer.conflict and name in OF_THE_PAST:
-                    computed[name] = dict.fromkeys(self.seeds)
-                    continue
-                try:
-                    computed[name] = dict(zip(self.seeds, metric.function(self.accuracies).tolist(), strict=True))
-                except NotMeasuredError:
-                    computed[name] = {seed: measure(metric, (self.accuracy(seed),)).value for seed in self.seeds}
-        return computed
-
-    @cached_property
-    def _whole(self) -> dict[str, dict[int, float]]:
-        """The whole-stream values of row group 0 by metric and seed; of several times, the last."""
-        first = self.first
-        rows = np.flatnonzero((first.on_task == NONE) & (first.seed != NONE) & ~np.isnan(first.value))
-        rows = rows[np.argsort(first.after_task[rows], kind="stable")]
-        whole: dict[str, dict[int, float]] = {}
-        for code, seed, value in zip(
-            first.metric[rows].tolist(), first.seed[rows].tolist(), first.value[rows].tolist(), strict=True
-        ):
-            whole.setdefault(first.names[code], {})[seed] = value
-        return whole
+    def _scores(self) -> Scores:
+        return Scores(str(self.path), self.footer, self.first, self.accuracies, lambda: self._all)
 
     @cached_property
     def _all(self) -> Columns:
         return Columns.of(self.table, str(self.path))
-
-    @cached_property
-    def _derived(self) -> dict[int, dict[str, Value]]:
-        return derive(self._all, self.seeds, self.n_tasks, conflict=self.footer.conflict)
 
     def _index(self, seed: int) -> int:
         if seed not in self.seeds:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,13 +18,13 @@ import pyarrow.parquet as pq
 
 from nlbench.errors import NotFiniteError, RecordError
 from nlbench.metrics import METRICS, versions
+from nlbench.places import place
 from nlbench.records import arrays, seal
 from nlbench.records.agreement import check_digests
 from nlbench.records.columns import NONE, Columns, derive, null_metrics
 from nlbench.records.content import Content
 from nlbench.records.files import REFERENCE_FOLDER, record_files
-from nlbench.records.footer import IDENTITY, Footer, NotARecordError, of_execution
-from nlbench.records.lock import locked
+from nlbench.records.footer import IDENTITY, Diverged, Footer, NotARecordError, of_execution
 from nlbench.records.record import Record
 from nlbench.records.schema import (
     CONSTANT,
@@ -35,6 +35,7 @@ from nlbench.records.schema import (
     belongs_first,
     check_finite,
 )
+from nlbench.records.storage import Change, storage
 
 _METRIC_NAMES: Final = frozenset(METRICS)
 
@@ -46,9 +47,13 @@ def write_record(path: Path | str, *, rows: Iterable[Row], metadata: Mapping[str
     Raises RecordError where a key repeats, metadata is incomplete or the disk refuses; NotFiniteError on NaN or infinity. What
     stood at the path is replaced.
     """
-    path = Path(path)
+    path = place(path)
+    return replace_file(path, _executed(path, rows, metadata))
+
+
+def _executed(path: Path, rows: Iterable[Row], metadata: Mapping[str, Any]) -> bytes:
     footer = _stamped(metadata, path)
-    return _write(path, _table(rows, footer), footer)
+    return _packed(path, _table(rows, footer), footer)
 
 
 def extend_record(record: Record, *, rows: Iterable[Row], metadata: Mapping[str, Any]) -> Path:
@@ -57,6 +62,10 @@ def extend_record(record: Record, *, rows: Iterable[Row], metadata: Mapping[str,
     The identity (fingerprint, specs, data) must be the same; what belongs to one execution (backend, seconds, versions) is kept
     for each under `runs`, and the newest stands at the top. Raises RecordError if a seed is already there.
     """
+    return replace_file(record.path, _extended(record, rows, metadata))
+
+
+def _extended(record: Record, rows: Iterable[Row], metadata: Mapping[str, Any]) -> bytes:
     old, new = record.footer, _stamped(metadata, record.path)
     said = IDENTITY & old.model_fields_set & new.model_fields_set
     differing = sorted(key for key in said if getattr(old, key) != getattr(new, key))
@@ -66,7 +75,7 @@ def extend_record(record: Record, *, rows: Iterable[Row], metadata: Mapping[str,
     if repeated:
         raise RecordError(f"{record.path}: seed {repeated[0]} is already recorded.")
     merged = new.model_copy(update={"seeds": sorted([*old.seeds, *new.seeds]), "runs": [*old.runs, *new.runs]})
-    return _write(record.path, pa.concat_tables([_without_derived(record.table), _table(rows, new)]), merged)
+    return _packed(record.path, pa.concat_tables([_without_derived(record.table), _table(rows, new)]), merged)
 
 
 def add_execution(path: Path, *, rows: Sequence[Row], metadata: Mapping[str, Any], replace: bool = False) -> tuple[int, ...]:
@@ -74,23 +83,49 @@ def add_execution(path: Path, *, rows: Sequence[Row], metadata: Mapping[str, Any
 
     Runs that end at once wait for each other. Of a seed that another run recorded meanwhile, what stands there is kept.
     """
-    with locked(path):
-        if replace or not path.exists():
-            write_record(path, rows=rows, metadata=metadata)
-            return tuple(sorted(metadata["seeds"]))
-        record = read_record(path)
-        added = tuple(seed for seed in sorted(metadata["seeds"]) if seed not in record.seeds)
-        if added:
-            own = [row for row in rows if row.seed is None or row.seed in added]
-            extend_record(record, rows=own, metadata={**metadata, "seeds": list(added)})
-        return added
+    added: tuple[int, ...] = ()
+
+    def change(found: bytes | None) -> bytes | None:
+        nonlocal added
+        added = tuple(sorted(metadata["seeds"]))
+        if replace or found is None:
+            return _executed(path, rows, metadata)
+        record = _whole(Content.of_bytes(found, path))
+        added = tuple(seed for seed in added if seed not in record.seeds)
+        own = [row for row in rows if row.seed is None or row.seed in added]
+        return _extended(record, own, {**metadata, "seeds": list(added)}) if added else None
+
+    update_file(path, change)
+    return added
+
+
+def note_diverged(path: Path, diverged: Mapping[int, str]) -> None:
+    """Say in the record at a path, if there is one, which seeds are in it nowhere because they diverged, and why; what it says
+    already stays.
+    """
+
+    def change(found: bytes | None) -> bytes | None:
+        if found is None:
+            return None
+        record = _whole(Content.of_bytes(found, path))
+        footer = record.footer
+        unsaid = [Diverged(seed=seed, why=why) for seed, why in diverged.items() if seed not in {*footer.seeds, *footer.lost}]
+        if not unsaid:
+            return None
+        newest = footer.runs[-1]
+        told = newest.model_copy(update={"diverged": [*newest.diverged, *unsaid]})
+        said = footer.model_copy(update={"runs": [*footer.runs[:-1], told]})
+        return _packed(path, _without_derived(record.table), said)
+
+    if diverged and storage(path).exists(path):
+        update_file(path, change)
 
 
 def rewrite_record(record: Record, path: Path | str) -> Path:
     """Write a record that was read to `path`, in today's schema and with today's metrics; return the path."""
-    path = Path(path)
+    path = place(path)
     today = {"schema_version": SCHEMA_VERSION, "metric_versions": versions()}
-    return _write(path, _without_derived(record.table), record.footer.model_copy(update=today))
+    return replace_file(path, _packed(path, _without_derived(record.table), record.footer.model_copy(update=today)))
 
 
 def read_record(path: Path | str) -> Record:
@@ -99,9 +134,7 @@ def read_record(path: Path | str) -> Record:
     Raises RecordError in one line that names the path: missing, a folder, not Parquet, cut short, not ours, of a future schema,
     contradictory.
     """
-    record = _open(Path(path))
-    record.verify_all()
-    return record
+    return _whole(Content.of(place(path)))
 
 
 def read_records(paths: Iterable[Path | str], *, with_reference: bool = False) -> tuple[list[Record], list[str]]:
@@ -116,7 +149,7 @@ def read_records(paths: Iterable[Path | str], *, with_reference: bool = False) -
     refused: list[RecordError | NotFiniteError] = []
     for path in record_files(paths, references=True):
         try:
-            records.append(_open(path))
+            records.append(_open(Content.of(path)))
         except (RecordError, NotFiniteError) as refusal:
             refused.append(refusal)
     notes = [f"skipped {refusal}" for refusal in refused]
@@ -158,14 +191,14 @@ def _without_derived(table: pa.Table) -> pa.Table:
     return table.filter(arrays.mask(~derived)).select(SCHEMA.names)
 
 
-def _write(path: Path, table: pa.Table, footer: Footer) -> Path:
+def _packed(path: Path, table: pa.Table, footer: Footer) -> bytes:
     check_finite(table, str(path))
     check_digests(footer, path)
     columns = Columns.of(table, str(path))
     columns.check(footer.seeds, footer.n_tasks, str(path))
     columns.check_keys(str(path))
     run_of = {seed: execution.run for execution in footer.runs for seed in execution.seeds}
-    derived = derive(columns, footer.seeds, footer.n_tasks, conflict=footer.conflict)
+    derived = derive(columns, footer.seeds, footer.n_tasks, conflict=footer.conflict, shared=footer.shared)
     rows = [
         (run_of[seed], Row(seed, footer.n_tasks, None, None, name, value.value))
         for seed, values in derived.items()
@@ -176,7 +209,7 @@ def _write(path: Path, table: pa.Table, footer: Footer) -> Path:
     footer = footer.model_copy(update={"null_metrics": null_metrics(derived)})
     columns = Columns.of(table)
     first = columns.of_metrics([name for name in columns.names if belongs_first(name, _METRIC_NAMES)])
-    return replace_file(path, _parquet([table.filter(arrays.mask(first)), table.filter(arrays.mask(~first))], footer))
+    return _parquet([table.filter(arrays.mask(first)), table.filter(arrays.mask(~first))], footer)
 
 
 def _parquet(groups: Sequence[pa.Table], footer: Footer) -> bytes:
@@ -190,30 +223,42 @@ def _parquet(groups: Sequence[pa.Table], footer: Footer) -> bytes:
     return seal.sealed(sink.getvalue().to_pybytes())
 
 
-def replace_file(path: Path, content: bytes) -> Path:
-    """Put the content at the path so that a reader sees the old file or the whole new one, also after a power cut."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(temporary, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise RecordError(f"cannot write {path}: {error.strerror}.", "Choose another folder with --results.") from error
+def replace_file(path: Path, *parts: bytes | memoryview, sync: bool = True) -> Path:
+    """Put the parts, in order, at the path so that a reader sees the old file or the whole new one.
+
+    With `sync` that holds after a power cut too.
+    """
+    with _writing(path):
+        storage(path).replace(path, *parts, sync=sync)
     return path
 
 
-def _open(path: Path) -> Record:
+def update_file(path: Path, change: Change) -> None:
+    """Put what `change` makes of the file at a path there, as one step among all writers."""
+    with _writing(path):
+        storage(path).update(path, change)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RecordError(f"cannot write {path}: {error.strerror}.", "Choose another folder with --results.") from error
+
+
+def _open(content: Content) -> Record:
     """Return the record with row group 0 read and its matrix metrics checked."""
-    content = Content.of(path)
     record = Record((content,), *content.begin())
-    check_digests(record.footer, path)
+    check_digests(record.footer, content.path)
     record.verify()
+    return record
+
+
+def _whole(content: Content) -> Record:
+    """Return the record with all its rows read and checked."""
+    record = _open(content)
+    record.verify_all()
     return record
 
 

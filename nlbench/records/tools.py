@@ -14,11 +14,13 @@ import pyarrow.parquet as pq
 from nlbench import escaping
 from nlbench.errors import RecordError
 from nlbench.metrics import versions
+from nlbench.places import place
 from nlbench.records import arrays
 from nlbench.records.facts import Difference, differences
 from nlbench.records.files import REFERENCE_FOLDER, record_files
 from nlbench.records.record import Record
 from nlbench.records.schema import SCHEMA_VERSION
+from nlbench.records.storage import storage
 from nlbench.records.store import read_record, read_records, replace_file, rewrite_record
 
 _BOOKKEEPING: Final = frozenset(
@@ -37,7 +39,7 @@ def diff(first: Record, second: Record) -> list[Difference]:
 
 def export(records: Iterable[Record], path: Path | str) -> Path:
     """Write all rows of the records to one `.csv`, `.jsonl` or `.parquet` file, atomically, and return its path."""
-    path = Path(path)
+    path = place(path)
     if path.suffix not in EXPORTS:
         raise RecordError(f"{path}: export knows {', '.join(EXPORTS)}, not {path.suffix or 'a name without ending'!r}.")
     table = pa.concat_tables([record.table for record in records])
@@ -69,13 +71,14 @@ def superseded(records: Sequence[Record]) -> list[Record]:
     """Return the records whose very declaration a newer record measured with other code, data or protocol."""
     newest: dict[str, Record] = {}
     for record in records:
-        held = newest.setdefault(_declaration(record), record)
+        held = newest.setdefault(declaration(record), record)
         if record.footer.created > held.footer.created:
-            newest[_declaration(record)] = record
-    return [record for record in records if newest[_declaration(record)] is not record]
+            newest[declaration(record)] = record
+    return [record for record in records if newest[declaration(record)] is not record]
 
 
-def _declaration(record: Record) -> str:
+def declaration(record: Record) -> str:
+    """Return what tells a learner on a stream from others, whatever code, data and protocol measured it."""
     said = record.footer
     return json.dumps(
         [said.model, said.stream, said.scenario, said.stream_spec, said.learner_spec, said.precision], sort_keys=True
@@ -88,7 +91,7 @@ def prune(folder: Path | str, *, delete: bool = False) -> dict[Path, str]:
     They are superseded records, what killed writers left, and checkpoints: of runs that were killed, which the same command
     would resume, or that are still going on. References are never among them.
     """
-    folder = Path(folder)
+    folder = place(folder)
     if not folder.is_dir():
         raise RecordError(f"{folder}: is not a folder.", "Name the folder of records with --results.")
     records = read_records([folder])[0] if record_files([folder]) else []
@@ -99,7 +102,7 @@ def prune(folder: Path | str, *, delete: bool = False) -> dict[Path, str]:
     files |= dict.fromkeys(sorted(folder.glob(".checkpoints/*.checkpoint")), "checkpoint")
     if delete:
         for path in files:
-            path.unlink(missing_ok=True)
+            storage(path).delete(path)
     return files
 
 

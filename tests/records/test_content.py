@@ -56,13 +56,20 @@ def refused(path: Path) -> str:
 
 
 def rows(count: int, **columns: Any) -> pa.Table:
-    """Return that many equal rows of a record."""
+    """Return that many rows of a record: cells of two tasks, or one cell over and over if they are more than there are."""
     row: dict[str, Any] = {"run": "run-1", "model": "mlp", "stream": "split-digits", "stream_digest": "digest-of-stream"}
     row |= {"scenario": "class-il"}
     row |= {"seed": 0, "after_task": 0, "on_task": 1, "samples_seen": None, "metric": "accuracy", "value": 0.5, "n": 2, **columns}
-    return pa.table(
+    found = pa.table(
         {name: pa.repeat(pa.scalar(row[name], SCHEMA.field(name).type), count) for name in SCHEMA.names}, schema=SCHEMA
     )
+    if count > 6:
+        return found
+    cells = {"after_task": [i // 2 for i in range(count)], "on_task": [i % 2 + 1 for i in range(count)]}
+    for name, values in cells.items():
+        place = SCHEMA.get_field_index(name)
+        found = found.set_column(place, SCHEMA.field(name), pa.array(values, SCHEMA.field(name).type))
+    return found
 
 
 def footer(tmp_path: Path, **changed: Any) -> str:
@@ -76,8 +83,8 @@ def footer(tmp_path: Path, **changed: Any) -> str:
         (100_000, {}, {"n_tasks": 100_000}, r"seeds × (n_tasks + 1) × n_tasks: must be at most"),
         (2**21 + 1, {}, {}, "rows: must be at most 2,097,152"),
         (10, {}, {"note": "x" * 2**21}, "its metadata in bytes: must be at most"),
-        (10, {"model": "m" * 2_000_000}, {}, "column model: must have 1 to 200 characters"),
-        (10, {"model": "m" * 2_000_000}, {"model": "m" * 1_000_000}, "model: must have at most 200 characters"),
+        (6, {"model": "m" * 2_000_000}, {}, "column model: must have 1 to 200 characters"),
+        (6, {"model": "m" * 2_000_000}, {"model": "m" * 1_000_000}, "model: must have at most 200 characters"),
         (1, {"metric": "x" * (2**28 + 1)}, {}, "its decompressed size in bytes: must be at most"),
     ],
 )
@@ -123,6 +130,8 @@ def test_a_null_where_there_may_be_none(tmp_path: Path, column: str) -> None:
         ({"seed": -1}, "seed is negative"),
         ({"n": -5}, "n is negative"),
         ({"n": 0}, "of no samples"),
+        ({"value": 0.123, "n": None}, "of no samples"),
+        ({"after_task": 0, "on_task": 1}, "two values for accuracy (seed "),
         ({"value": 0.123, "n": 7}, "no number of right samples out of its n"),
         ({"metric": "bytes.state", "value": -1.0, "on_task": None, "n": None}, r"bytes\.\* is negative"),
         ({"metric": "seconds.train", "value": -1.0, "on_task": None, "n": None}, r"seconds\.\* is negative"),

@@ -85,3 +85,25 @@ def test_what_differs_is_named_whatever_became_of_it(checkout: Path, monkeypatch
     git(checkout, "mv", "README.md", "read me.md")
     (checkout / "new.py").touch()
     assert sorted(environment.changes(Path("results"))) == ["new.py", "nlbench/a.py", "read me.md"]
+
+
+@pytest.mark.parametrize("where", ["in a commit", "changed", "untracked", "ignored", "in no repository"])
+def test_files_of_a_user_s_own_are_of_their_own_repository_whatever_lies_around_the_run(
+    checkout: Path, where: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("own") if where == "in no repository" else checkout / "mine"
+    folder.mkdir(exist_ok=True)
+    (folder / "mine.py").write_text("a = 1\n")
+    commit = git(checkout, "rev-parse", "HEAD")
+    if where == "ignored":
+        (checkout / ".git" / "info" / "exclude").write_text("mine\n")
+    if where in ("in a commit", "changed"):
+        git(checkout, "add", ".")
+        git(checkout, "commit", "-q", "-m", "mine")
+        commit = git(checkout, "rev-parse", "HEAD")
+    if where == "changed":
+        (folder / "mine.py").write_text("a = 2\n")
+    found = environment.describe(Path("results"), [folder / "mine.py"])
+    known = where in ("in a commit", "changed")
+    assert (found.project.commit, found.project.dirty) == ((commit, where == "changed") if known else (None, True))
+    assert (found.in_repository, found.clean and not found.dirty) == (known, where == "in a commit" and not found.dirty)

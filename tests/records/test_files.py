@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from nlbench.records import record_files
+import pytest
+
+from nlbench import NlbenchError
+from nlbench.records import read_records, record_files
 
 
 def test_record_files_are_named_by_paths_folders_and_patterns(tmp_path: Path) -> None:
@@ -32,3 +36,20 @@ def test_references_below_a_folder_count_only_where_they_are_asked_for(tmp_path:
     for given in (tmp_path / "results", tmp_path / "res*"):
         assert [path.name for path in record_files([given])] == ["a.parquet"]
         assert [path.name for path in record_files([given], references=True)] == ["a.parquet", "b.parquet"]
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b"])
+def test_what_no_file_can_be_called_is_one_line(name: str) -> None:
+    with pytest.raises(NlbenchError, match=r"cannot be looked for: (File name too long|embedded null byte)"):
+        record_files([name])
+
+
+def test_links_that_lead_nowhere_and_what_is_no_file_are_named_and_skipped(tmp_path: Path) -> None:
+    os.symlink("loop.parquet", tmp_path / "loop.parquet")
+    os.symlink("/dev/zero", tmp_path / "zero.parquet")
+    os.mkfifo(tmp_path / "pipe.parquet")
+    assert len(record_files([tmp_path])) == 3
+    with pytest.raises(NlbenchError) as refused:
+        read_records([tmp_path])
+    for name in ("loop", "zero", "pipe"):
+        assert f"skipped {tmp_path / name}.parquet is no file." in str(refused.value)

@@ -57,6 +57,8 @@ def test_metadata_that_is_no_table(tmp_path: Path, text: str) -> None:
         ({"fingerprint": None}, "fingerprint: must be a valid string"),
         ({"stream_digest": [1]}, "stream_digest: must be a valid string, got [1]"),
         ({"created": None}, "created: must be a valid string"),
+        ({"created": "zzzz"}, "created: "),
+        ({"created": "2026-06-01T00:00:00"}, "created: "),
         ({"null_metrics": [1]}, "null_metrics: must be a valid dictionary"),
         ({"runs": None}, "runs: must be a valid list"),
         ({"runs": []}, "runs: "),
