@@ -46,6 +46,17 @@ class Problem:
         """Numbers in one flattened sample."""
         return int(torch.Size(self.input_shape).numel())
 
+    def written(self) -> dict[str, Any]:
+        """Return what is the same on every machine as JSON has it; `read` makes the problem of it again."""
+        return {name: getattr(self, name) for name in self.__slots__ if name not in ("device", "backend")}
+
+    @classmethod
+    def read(cls, written: Mapping[str, Any], device: torch.device, backend: str) -> Problem:
+        """Return the problem of what `written` returned, on this machine; other keys are let be."""
+        said = {name: written[name] for name in cls.__slots__ if name not in ("device", "backend")}
+        shape, seeds = (tuple(map(int, said.pop(name))) for name in ("input_shape", "seeds"))
+        return cls(input_shape=shape, seeds=seeds, device=device, backend=backend, **said)
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -99,7 +110,7 @@ class Learner:
     open files that hold nothing a resume needs, is no part of it.
     Optional, found by name: `permute_inputs(order)`, where `order` is (S, n_inputs), replaces every tensor's input axis by
     `tensor[..., order]` (first-layer weights, momenta, input statistics), exactly; the harness then permutes the learner
-    instead of every image.
+    instead of every image, where a learner of somebody else's is told of boundaries, which that would show it.
     """
 
     single_seed: ClassVar[bool] = False
@@ -170,7 +181,7 @@ class Learner:
         The default takes every tensor to have the seed axis first. What bills itself, as a buffer its samples, is counted so.
         """
         held = [value for name, value in state.collect(self).items() if name != state.STRUCTURE]
-        own = sum(value.nbytes // (len(value) if value.ndim and not self.single_seed else 1) for value in held)
+        own = sum(value.nbytes // (max(len(value), 1) if value.ndim and not self.single_seed else 1) for value in held)
         apart = billed_apart(self)
         return {"parameters": own - sum(apart.values()), **apart}
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from signal import SIGINT
-from traceback import extract_tb
+from traceback import TracebackException, extract_tb
 from types import TracebackType
 
 
@@ -60,7 +60,13 @@ class BackendError(NlbenchError):
 
 
 class NotFiniteError(NlbenchError):
-    """A loss or a logit became NaN or infinite while learning."""
+    """A loss or a logit became NaN or infinite while learning; `diverged` says of each such seed where and what, as far as it is
+    known.
+    """
+
+    def __init__(self, message: str, hint: str = "", diverged: Mapping[int, str] | None = None) -> None:
+        super().__init__(message, hint)
+        self.diverged = dict(diverged or {})
 
 
 class RunningError(NlbenchError):
@@ -100,7 +106,7 @@ class Blamed:
             return
         lines = [frame.lineno for frame in extract_tb(trace) if frame.filename == self.file]
         line = f" ({Path(self.file).name}, line {lines[-1]})" if lines else ""
-        raised = " ".join(f"{kind.__name__}: {error}".split()).removesuffix(":")
+        raised = " ".join(f"{kind.__name__}: {TracebackException(kind, error, None)}".split()).removesuffix(":")
         raise NlbenchError(
             f"{self.place} raised {raised}{line}.", f"{self.remark} Mend it; --debug shows the traceback.".strip()
         ) from error

@@ -7,6 +7,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final, TypedDict
@@ -32,7 +34,7 @@ from nlbench.specs import (
     stream_spec,
 )
 from nlbench.specs.identity import fingerprint, stream_digest
-from nlbench.specs.reading import Reading
+from nlbench.specs.reading import reading
 
 # History of PROTOCOL_VERSION (raise it when the same declaration would be presented, measured or identified differently):
 #   1  the first.
@@ -48,7 +50,7 @@ FILE_BATCH: Final = 32
 DISTURBED: Final = "nlbench.streams.disturbed:disturbed"
 """The code of a stream that is disturbed, beside its kind's."""
 
-STREAM_TABLES: Final = ("stream", "protocol")
+STREAM_TABLES: Final = ("stream", "protocol", "check")
 RECIPE_TABLES: Final = ("learner", "batch", "presents")
 
 
@@ -58,6 +60,7 @@ class Machine:
 
     threads           None: a share of the cores, see `nlbench.runner.cores`
     checkpoint_every  seconds between checkpoints within a task; 0: there are none within tasks
+    checkpoint_gap    seconds between two checkpoints at least, at task boundaries too: short runs of many keep none
     wait              whether to wait for another process that is at the same run
     save              folder in which the learner is saved when it has run
     """
@@ -67,6 +70,7 @@ class Machine:
     data: Path | None = None
     threads: int | None = None
     checkpoint_every: float = 60.0
+    checkpoint_gap: float = 0.0
     wait: bool = True
     save: Path | None = None
 
@@ -164,12 +168,16 @@ class Plan:
         """Samples in a training batch: the recipe's, or else the stream's."""
         return self.learner.batch or self.stream.protocol.batch
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """What decides the numbers: protocol, stream and data, terms, measurement, learner, the code that the run can reach,
         precision. Not seeds, backend, device or versions.
         """
         return fingerprint(self._facts)
+
+    def of_seeds(self, seeds: tuple[int, ...]) -> Plan:
+        """Return the plan of these seeds alone."""
+        return self if seeds == self.seeds else replace(self, seeds=seeds)
 
     @property
     def parts(self) -> list[Part]:
@@ -251,7 +259,7 @@ def resolve(
     """Return the plan that names and overrides decide; `stream` is a name, a file, or the stream itself where it was made in
     Python.
 
-    Override keys start with `stream.`, `protocol.`, `learner.`, `batch` or `presents`. Raises `SpecError` or
+    Override keys start with `stream.`, `protocol.`, `check.`, `learner.`, `batch` or `presents`. Raises `SpecError` or
     `UnknownNameError`.
     """
     if precision not in PRECISIONS:
@@ -267,16 +275,15 @@ def resolve(
         declared = _stream(stream, overrides)
         name, table, where = _recipe(model, declared)
         learner, notes = _learner(table, where, name, declared, overrides)
-        if learner.passes and "protocol.passes" not in overrides:
-            declared = _presented(declared, learner.passes)
+        declared, told = _presented(declared, learner, overrides)
     except SpecError as error:
         raise SpecError([_blamed(problem, overrides) for problem in error.problems]) from None
     for what, named in (("model", name), ("stream", declared.name)):
         if rule := name_fault(named):
             raise NlbenchError(f"{what} {printable(named)!r}: a name {rule}.", "Rename its file.")
-    plan = Plan(name, learner, declared, tuple(seeds), precision, notes)
+    plan = Plan(name, learner, declared, tuple(seeds), precision, (*notes, *told))
     code = Code.of(plan.parts)
-    return replace(plan, code=code, notes=(*notes, *code.remarks))
+    return replace(plan, code=code, notes=(*plan.notes, *code.remarks))
 
 
 def _blamed(problem: str, overrides: Mapping[str, str]) -> str:
@@ -290,33 +297,53 @@ def _stream(stream: str | DeclaredStream, overrides: Mapping[str, str]) -> Decla
         table = stream.spec.model_dump(mode="python", exclude_none=True)
         spec = stream_spec(apply_overrides(table, overrides, STREAM_TABLES), f"stream {stream.name}")
         return replace(stream, spec=spec)
-    if is_data(stream):
-        name, table = Path(stream).name.partition(".")[0] or Path(stream).resolve().name, _of_file(stream, overrides)
+    if is_data(stream) or ":" in stream:
+        _, _, named = stream.rpartition(":")
+        name = (Path(named).name.partition(".")[0] if is_data(stream) else named) or Path(stream).resolve().name
+        table = _of_source(stream, overrides)
         spec = stream_spec(apply_overrides(table, overrides, STREAM_TABLES), f"stream {stream}")
         return DeclaredStream(name, spec, spec.stream.found)
-    path = catalog.find("stream", stream)
+    name, _, version = (stream, "", "") if "/" in stream or stream.endswith(".toml") else stream.partition("@")
+    path = catalog.find("stream", name)
     spec = stream_spec(apply_overrides(read_table(path), overrides, STREAM_TABLES), str(path))
+    if version not in ("", str(spec.version)):
+        hint = f"Name {name}@{spec.version}, or install the nlbench that has the other."
+        raise NlbenchError(f"{printable(stream)}: this version of nlbench has {name}@{spec.version}.", hint)
     return DeclaredStream(path.stem, spec, spec.stream.found)
 
 
-def _of_file(name: str, overrides: Mapping[str, str]) -> dict[str, Any]:
-    """Return the declaration of a data file that is named as a stream: its own tasks where it says them, otherwise its classes,
-    dealt out to `stream.tasks`.
+_CUTS: Final = ("stream.tasks", "stream.sizes")
+"""Either says how a file's classes are dealt out to tasks."""
+
+
+def _of_source(name: str, overrides: Mapping[str, str]) -> dict[str, Any]:
+    """Return the declaration of a data file, or of a function of arrays, that is named as a stream: its own tasks where it says
+    them, otherwise its classes, dealt out to `stream.tasks`.
     """
     read = {key: value for key, value in overrides.items() if key.startswith("stream.read.")}
-    reading = apply_overrides({}, read, ("stream",)).get("stream", {}).get("read")
-    source = sources.find(name, None if reading is None else Reading(**reading))
+    said = apply_overrides({}, read, ("stream",)).get("stream", {}).get("read")
+    source = sources.find(name, None if said is None else reading(said, name))
     own = getattr(source, "n_tasks", 1)
-    if own == 1 and not {"stream.tasks", "stream.sizes"} & set(overrides):
-        raise SpecError([f"{name}: says no tasks: deal out its {source.n_classes} classes with --set stream.tasks=N"])
+    if own == 1 and not set(_CUTS) & set(overrides):
+        mistyped = "".join(f", not {key}" for key in overrides if get_close_matches(key, _CUTS, cutoff=0.8))
+        told = f"{name}: says no tasks: deal out its {source.n_classes} classes with --set stream.tasks=N{mistyped}"
+        raise SpecError([told])
     cut: dict[str, Any] = {"kind": "arrays", "tasks": own} if own > 1 else {"kind": "split"}
     return {"title": Path(name).name, "stream": {**cut, "source": name}, "protocol": {"batch": FILE_BATCH}}
 
 
-def _presented(stream: DeclaredStream, passes: int) -> DeclaredStream:
-    """Return the stream as a recipe has it presented: how often is of the terms, and no part of what a stream is."""
-    protocol = stream.spec.protocol.model_copy(update={"passes": passes})
-    return replace(stream, spec=stream.spec.model_copy(update={"protocol": protocol}))
+def _presented(
+    stream: DeclaredStream, learner: LearnerSpec, overrides: Mapping[str, str]
+) -> tuple[DeclaredStream, tuple[str, ...]]:
+    """Return the stream as a recipe has it presented, and what there is to say of it. How often, and whether the learner is told
+    that a task ended, is of the terms, and no part of what a stream is.
+    """
+    said = {name: getattr(learner, name) for name in ("passes", "boundaries") if f"protocol.{name}" not in overrides}
+    before = stream.spec.protocol
+    protocol = before.model_copy(update={name: value for name, value in said.items() if value is not None})
+    told = (f"{learner.name} is told when a task ends, as its recipe says: boundaries are a term, shown beside every number.",)
+    presented = replace(stream, spec=stream.spec.model_copy(update={"protocol": protocol}))
+    return presented, told if protocol.boundaries and not before.boundaries else ()
 
 
 def stream_from_arrays(

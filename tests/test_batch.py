@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
 import torch
@@ -108,6 +109,9 @@ def test_a_learner_with_a_torch_optimizer_resumes_bit_equal(kind) -> None:
 def test_bytes_are_counted_per_seed() -> None:
     one = 4 * 4 + 2 * 4 + 2 * 8
     assert Small(1).memory_bytes() == Small(3).memory_bytes() == One().memory_bytes() == {"parameters": one}
+    nothing = Small(3)
+    nothing.layers.append(torch.zeros(0, 2))
+    assert nothing.memory_bytes() == {"parameters": one}
 
 
 def test_unwritten_methods_say_so_and_optional_ones_do_nothing() -> None:
@@ -153,3 +157,10 @@ def test_who_defines_what_is_called_at_boundaries_needs_them_unless_it_says_othe
     assert [needs(kind) for kind in (Plain, Ending, Content, Says)] == [(), ("boundaries",), (), ("boundaries",)]
     with pytest.raises(UnknownNameError, match=r"unknown need of Mistyped 'boundary'\. Did you mean boundaries"):
         needs(Mistyped)
+
+
+def test_a_problem_is_written_and_read_on_another_machine():
+    problem = Problem((1, 8, 8), 10, (3, 7), "class-il", CPU, "numba", 5, "bf16", "image")
+    written = json.loads(json.dumps({**problem.written(), "model": "mlp"}))
+    assert Problem.read(written, CPU, "reference") == dataclasses.replace(problem, backend="reference")
+    assert set(problem.written()) == {field.name for field in dataclasses.fields(Problem)} - {"device", "backend"}

@@ -5,7 +5,7 @@ import inspect
 import pytest
 
 from nlbench import errors
-from nlbench.errors import NlbenchError, SpecError, UnknownNameError
+from nlbench.errors import Blamed, NlbenchError, SpecError, UnknownNameError
 
 FOUND = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, Exception)]
 KINDS = [kind for kind in FOUND if not issubclass(kind, Warning)]
@@ -37,3 +37,16 @@ def test_unknown_name_suggests_the_nearest_and_nothing_far_away() -> None:
     assert (
         str(UnknownNameError("stream", "zzz", known)) == "unknown stream 'zzz'. Known: permuted-mnist, split-digits, split-mnist."
     )
+
+
+def test_whatever_somebody_else_s_code_raises_is_told_in_a_line() -> None:
+    class SilentError(Exception):
+        def __str__(self) -> str:
+            raise ValueError("in str")
+
+    with pytest.raises(NlbenchError, match=r"^it raised SilentError: <exception str\(\) failed>\. Mend it"), Blamed("it"):
+        raise SilentError
+    with pytest.raises(NlbenchError, match=r"^it raised ValueError: a b\."), Blamed("it"):
+        raise ValueError("a\nb")
+    with pytest.raises(NlbenchError, match=r"^it raised GeneratorExit\."), Blamed("it"):
+        raise GeneratorExit

@@ -64,6 +64,18 @@ def test_passes_of_a_recipe_are_of_the_terms_and_the_command_line_has_the_last_w
     assert made.fingerprint == resolved(str(path), "split-digits", protocol__passes="5").fingerprint
 
 
+def test_a_recipe_has_its_learner_told_of_boundaries_as_a_term_and_a_note_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('boundaries = true\n[learner]\nkind = "lwf"\n[on."permuted-digits"]\nboundaries = false\n')
+    made, asked = resolved(str(path)), resolved(str(path), protocol__boundaries="true")
+    assert made.describe()["terms"]["boundaries"] is True
+    assert made.notes == ("mine is told when a task ends, as its recipe says: boundaries are a term, shown beside every number.",)
+    assert (made.declared.digest, made.fingerprint) == (resolved().declared.digest, asked.fingerprint)
+    assert asked.notes == resolved("mlp").notes == ()
+    for other in (resolved(str(path), "permuted-digits"), resolved(str(path), protocol__boundaries="false")):
+        assert (other.stream.protocol.boundaries, other.notes) == (False, ())
+
+
 @pytest.mark.parametrize("what", ["stream", "model"])
 def test_a_name_that_no_record_may_hold_is_refused_before_anything_runs(what: str, tmp_path: Path) -> None:
     file = tmp_path / "a\x1b[31m.toml"
@@ -151,8 +163,8 @@ def test_the_precision_is_float32_or_one_that_is_known() -> None:
 
 def test_overrides_must_name_a_table_that_exists_and_all_wrong_ones_are_told() -> None:
     with pytest.raises(SpecError) as caught:
-        resolved(lerner__rate="1", check__forgetting="1", protocol__passes="2")
-    assert [problem.split(":")[0] for problem in caught.value.problems] == ["--set lerner.rate", "--set check.forgetting"]
+        resolved(lerner__rate="1", chek__forgetting="1", protocol__passes="2")
+    assert [problem.split(":")[0] for problem in caught.value.problems] == ["--set lerner.rate", "--set chek.forgetting"]
     assert "protocol.<key>" in caught.value.problems[0]
     with pytest.raises(SpecError, match=r"--set learner\.rat: is not a known key \(did you mean rate\?\), got 1"):
         resolved(learner__rat="1")
@@ -288,7 +300,7 @@ def test_the_role_of_a_recipe_is_recorded_and_no_part_of_what_it_is(tmp_path: Pa
         prints.add(resolved(str(path)).fingerprint)
     assert len(prints) == 1
     path.write_text('role = "bound"\n[learner]\nkind = "mlp"\n')
-    with pytest.raises(SpecError, match=r"r\.toml: role: must be 'naive' or 'joint', got 'bound'"):
+    with pytest.raises(SpecError, match=r"r\.toml: role: must be 'naive', 'joint' or 'reset', got 'bound'"):
         resolved(str(path))
 
 

@@ -5,28 +5,26 @@ Shapes: S seeds, N samples of a block, C logits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from math import isfinite
 from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
 
-from nlbench import seeds as draws
 from nlbench.batch import Batch, Learner
 from nlbench.errors import NlbenchError, NotFiniteError
 from nlbench.protocol.details import Details
+from nlbench.protocol.measured import BLOCK, Part, Whole
 from nlbench.protocol.mixing import Probe, mixed
 from nlbench.protocol.order import PixelOrder
-from nlbench.protocol.schedule import WITHIN_SAMPLES, WITHIN_SHARE, probed
-from nlbench.state import first_difference
-from nlbench.streams.stream import Samples, Stream
+from nlbench.protocol.schedule import probed
+from nlbench.state import digested, first_difference
+from nlbench.streams.stream import Stream
 
-BLOCK: Final = 2000
-"""Test samples predicted in one call, at most."""
-
-Block = tuple[Tensor, Tensor]
-"""Inputs (1 or S, N, *input_shape) and labels (1 or S, N)."""
+COPIED: Final = 2**26
+"""Bytes of which a copy is kept while a learner predicts, at most."""
 
 
 class Count(NamedTuple):
@@ -53,15 +51,14 @@ class Evaluation:
         self._told = stream.scenario == "task-il"
         self.mixes = False  # whether blocks do, since the last boundary
         self.answered = 0  # test samples predicted so far
-        self._choices: dict[int, Tensor] = {}
-        self._subsamples: dict[int, Block] = {}
+        self._whole, self._part = Whole(stream, order), Part(stream, order)
         self.details = Details(stream)
 
     def whole(self, tasks: Sequence[int], tasks_seen: int) -> list[Count]:
         """Return the counts on whole test sets after `tasks_seen` tasks."""
         first = self._learner.outside and not self._told and tasks_seen == 0
         self.mixes = first
-        counts = self._measured(tasks, tasks_seen, self._seen, lambda task: self._test(task).blocks(BLOCK), None)
+        counts = self._measured(tasks, tasks_seen, self._whole, self.details)
         self.mixes = self.mixes and not first
         return counts
 
@@ -69,11 +66,7 @@ class Evaluation:
         """Return the counts on each task's fixed subsample; the task being learned is among the `tasks_seen`."""
         if not tasks:
             return []
-
-        def seen(task: int) -> Samples:
-            return self._seen(task).part(self._chosen(task))
-
-        return self._measured(tasks, tasks_seen, seen, lambda task: [self._subsample(task)], WITHIN_SHARE)
+        return self._measured(tasks, tasks_seen, self._part, None)
 
     def foreseen(self, batch: Batch) -> Tensor:
         """Return (S,) counts: samples of a training batch that are right before it is learned."""
@@ -82,47 +75,31 @@ class Evaluation:
         self._finite.foreseen(logits, batch.classes)
         return _right(logits, batch.labels, batch.classes)
 
-    def _measured(
-        self,
-        tasks: Sequence[int],
-        tasks_seen: int,
-        samples: Callable[[int], Samples],
-        blocks: Callable[[int], Iterable[Block]],
-        share: int | None,
-    ) -> list[Count]:
-        """Return the counts of tasks that are measured at one point, of `samples` as the task shows them, which are fed in
-        `blocks`; in mixed ones where the learner's rows depend on their block. It may change nothing meanwhile, of which within
-        tasks only one from outside the package is suspected.
+    def _measured(self, tasks: Sequence[int], tasks_seen: int, sets: Whole, details: Details | None) -> list[Count]:
+        """Return the counts of tasks that are measured at one point, of these `sets`; in mixed blocks where the learner's rows
+        depend on their block. It may change nothing meanwhile, of which within tasks only one from outside the package is
+        suspected.
         """
-        details = self.details if share is None else None
-        watched = share is None or self._learner.outside
+        watched = sets is self._whole or self._learner.outside
         if watched:
             self._order.show(0)
         with unchanged(self._learner) if watched else nullcontext(lambda: None) as check:
             if not self.mixes:
-                sizes = {} if self._told else {task: len(samples(task)) for task in tasks}
-                probe = Probe(sizes, probed(list(sizes.values()), share)[0])
-                found = self._counts(tasks, tasks_seen, samples, blocks, probe, details)
+                sizes = {} if self._told else {task: sets.size(task) for task in tasks}
+                probe = Probe(sizes, probed(list(sizes.values()), sets.share)[0])
+                found = self._counts(tasks, tasks_seen, sets, probe, details)
                 if watched or sizes:
                     self._order.show(0)
                 check()  # nothing is kept of what it is now asked again
                 competing = self._stream.competing(tasks_seen, 1)
-                others = {task: samples(task) for task in self._beside(tasks, tasks_seen)} if len(sizes) == 1 else {}
-                self.mixes = not probe.independent(lambda inputs: self._answers(inputs, None, competing), others)
+                others = self._beside(tasks, tasks_seen) if len(sizes) == 1 else []
+                self.mixes = not probe.independent(lambda inputs: self._answers(inputs, None, competing), others, sets.shown)
             if self.mixes:
-                found = self._mixed_counts(tasks, tasks_seen, samples, details)
+                found = self._mixed_counts(tasks, tasks_seen, sets, details)
                 self._order.show(0)
         return found
 
-    def _counts(
-        self,
-        tasks: Sequence[int],
-        tasks_seen: int,
-        samples: Callable[[int], Samples],
-        blocks: Callable[[int], Iterable[Block]],
-        probe: Probe,
-        details: Details | None,
-    ) -> list[Count]:
+    def _counts(self, tasks: Sequence[int], tasks_seen: int, sets: Whole, probe: Probe, details: Details | None) -> list[Count]:
         """Return the counts of tasks that are measured at one point, from blocks of one task each."""
         found = []
         if details is not None:
@@ -131,31 +108,29 @@ class Evaluation:
             classes = self._stream.competing(tasks_seen, task)
             self._order.show(task)
             right, n = self._none(), 0
-            for inputs, labels in blocks(task):
+            for inputs, labels in sets.fed(task):
                 logits = self._answers(inputs, task, classes)
+                if drawn := probe.drawn(task, n, labels.shape[1]):
+                    probe.keep(self._order.shown(inputs[:, drawn], task), logits[:, drawn])
                 right += _right(logits, labels, classes)
                 if details is not None:
                     details.take(task, logits, labels, classes)
-                probe.keep(task, samples, n, logits)
                 n += labels.shape[1]
             found.append(Count(task, right, n))
         return found
 
-    def _beside(self, tasks: Sequence[int], tasks_seen: int) -> set[int]:
+    def _beside(self, tasks: Sequence[int], tasks_seen: int) -> list[int]:
         """Return the other tasks that those measured are put among: all that were seen, or a second one where there is none."""
         others = set(range(1, tasks_seen + 1)) - set(tasks)
         if len(tasks) == 1 and not others:
             others = {1, min(2, self._stream.n_tasks)} - set(tasks)
-        return others if tasks else set()
+        return sorted(others) if tasks else []
 
-    def _mixed_counts(
-        self, tasks: Sequence[int], tasks_seen: int, samples_of: Callable[[int], Samples], details: Details | None
-    ) -> list[Count]:
+    def _mixed_counts(self, tasks: Sequence[int], tasks_seen: int, sets: Whole, details: Details | None) -> list[Count]:
         """Return the counts of tasks whose samples stand in blocks among each other and those `beside` them: rows of this learner
         depend on their block.
         """
-        around = {*tasks} | self._beside(tasks, tasks_seen)
-        samples = {task: samples_of(task) for task in sorted(around)}
+        samples = {task: sets.shown(task) for task in sorted({*tasks, *self._beside(tasks, tasks_seen)})}
         right = {task: self._none() for task in samples}
         classes = self._stream.competing(tasks_seen, 1)  # the same for all, where no task is told
         self._order.show(0)
@@ -180,6 +155,8 @@ class Evaluation:
 
     def _predicted(self, inputs: Tensor, told: int | None) -> Tensor:
         """Return the learner's logits (S, N, C); refuse others, which would be broadcast, and images written to."""
+        if self._learner.outside:
+            inputs = inputs.clone()  # what is written past torch's count reaches no other block
         version = inputs._version
         logits = self._learner.predict(inputs, told)
         wanted = (len(self._stream.seeds), inputs.shape[1], self._stream.n_classes)
@@ -188,27 +165,6 @@ class Evaluation:
         if inputs._version != version:
             raise _broken(self._learner, "must not write to its inputs")
         return logits
-
-    def _test(self, task: int) -> Samples:
-        """Return a task's test set as it is fed."""
-        return self._order.samples(self._stream.test(task), task)
-
-    def _seen(self, task: int) -> Samples:
-        """Return a task's test set as the task shows it, whatever order the learner can stand in."""
-        return self._stream.ordered(self._stream.test(task), task)
-
-    def _chosen(self, task: int) -> Tensor:
-        """Return which samples of a task's test set are its fixed subsample, the same for all seeds."""
-        if task not in self._choices:
-            chosen = draws.permutation((draws.FIXED,), f"evaluation/{task}", len(self._stream.test(task)))[:, :WITHIN_SAMPLES]
-            self._choices[task] = torch.from_numpy(chosen).to(self._stream.device)
-        return self._choices[task]
-
-    def _subsample(self, task: int) -> Block:
-        """Return the fixed subsample of a task's test set, drawn once."""
-        if task not in self._subsamples:
-            self._subsamples[task] = self._test(task).take(self._chosen(task))
-        return self._subsamples[task]
 
 
 _LOWER: Final = "Lower the learner's rate, or scale its inputs."
@@ -262,12 +218,13 @@ class Finiteness:
         """Raise `NotFiniteError` where logits (S, N, C) are not finite, for the task's first loss that is not if there is one;
         `classes` (C,) compete.
         """
+        if isfinite(logits.sum()):  # what is not finite has no finite sum
+            return
         faults = _faults(logits, classes)
         if faults.any():
             self._check_losses()
-            index = int(faults.nonzero()[0])
             observed = sum(len(losses) if losses.ndim == 2 else 1 for losses in self._losses)
-            raise self._error(index, observed, *_FAULTS[int(faults[index])])
+            raise self._error([(observed, index, *_FAULTS[int(faults[index])]) for (index,) in faults.nonzero().tolist()])
 
     def end(self) -> None:
         """Raise `NotFiniteError` for the first loss of the task that is not finite, and then for the first foreseen logit."""
@@ -275,8 +232,7 @@ class Finiteness:
         if self._foreseen:
             faults = self.held()["foreseen"]
             if faults.any():
-                step, index = (int(part) for part in faults.nonzero()[0])
-                raise self._error(index, step, *_FAULTS[int(faults[step, index])])
+                raise self._error([(step, index, *_FAULTS[int(faults[step, index])]) for step, index in _first(faults != 0)])
 
     def _check_losses(self) -> None:
         if not self._losses:
@@ -284,23 +240,32 @@ class Finiteness:
         losses = self.held()["losses"]
         bad = ~torch.isfinite(losses)
         if bad.any():
-            step, index = (int(part) for part in bad.nonzero()[0])
-            raise self._error(index, step + 1, f"the loss is {losses[step, index].item()}", _LOWER)
+            found = [(step + 1, index, f"the loss is {losses[step, index].item()}", _LOWER) for step, index in _first(bad)]
+            raise self._error(found)
 
-    def _error(self, index: int, step: int, what: str, way_out: str) -> NotFiniteError:
-        place = f"task {self.task}, step {step}" if self.task else "before the first task"
-        return NotFiniteError(f"seed {self._seeds[index]}, {place}: {what}.", f"No record was written. {way_out}")
+    def _error(self, found: Sequence[tuple[int, int, str, str]]) -> NotFiniteError:
+        """Return the error for seeds that diverged, the first of them first: (step, index, what was seen, the way out)."""
+        told = {
+            self._seeds[index]: f"{f'task {self.task}, step {step}' if self.task else 'before the first task'}: {what}"
+            for step, index, what, _ in found
+        }
+        seed, first = next(iter(told.items()))
+        return NotFiniteError(f"seed {seed}, {first}.", f"No record was written. {found[0][3]}", told)
 
 
 @contextmanager
 def unchanged(learner: Learner) -> Iterator[Callable[[], None]]:
     """Raise `NlbenchError`, naming what differs, if what is watched of the learner is not the same afterwards, bit for bit; what
-    is given does so at once.
+    is given does so at once. Copies are kept of what is small, and on a GPU, where they stay; of what is large digests, which
+    take three times as long and no room.
     """
-    before = copied(learner.everything())
+    held = learner.everything()
+    apart = any(value.is_cuda for value in held.values()) or sum(value.nbytes for value in held.values()) <= COPIED
+    look = learner.everything if apart else lambda: digested(learner.everything())
+    before = copied(held if apart else digested(held))
 
     def check() -> None:
-        changed = first_difference(before, learner.everything())
+        changed = first_difference(before, look())
         if changed is not None:
             raise _broken(learner, f"must change nothing, but changed {changed}")
 
@@ -318,6 +283,11 @@ def _faults(logits: Tensor, classes: Tensor) -> Tensor:
     none = ~(logits.masked_fill(~classes, -torch.inf).amax(-1) > -torch.inf)
     wrong = ~(logits.amax(-1) < torch.inf)  # of NaN too
     return torch.where(wrong.any(1), 1, torch.where(none.any(1), 2, 0)).to(torch.uint8)
+
+
+def _first(bad: Tensor) -> list[tuple[int, int]]:
+    """Return (step, index) of the first step at which each seed is bad, of (K, S); the earliest first."""
+    return sorted((int(bad[:, index].int().argmax()), index) for (index,) in bad.any(0).nonzero().tolist())
 
 
 def _right(logits: Tensor, labels: Tensor, classes: Tensor) -> Tensor:

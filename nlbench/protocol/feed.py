@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -30,6 +32,9 @@ def problem_of(stream: Stream, *, steps: int, backend: str, precision: str = "fl
         precision=precision,
         sample=stream.sample,
     )
+
+
+_Shown = TypeVar("_Shown", Batch, Batches)
 
 
 class Feed:
@@ -89,7 +94,7 @@ class Feed:
         stretches = self._schedule.stretches(start, 1)
         batches = samples.batches(order[:, left], size, changed.part(left) if changed is not None else None)
         for stretch, (inputs, labels) in zip(stretches, batches, strict=True):
-            yield stretch, Batch(inputs, labels, *revealed)
+            yield stretch, self._apart(Batch(inputs, labels, *revealed))
 
     def _many(
         self, samples: Samples, order: Tensor, start: Position, classes: Tensor, told: int | None
@@ -97,10 +102,25 @@ class Feed:
         rows, labels = samples.presented(order)
         for stretch in self._schedule.stretches(start, AT_ONCE):
             part = slice(stretch.first, stretch.last)
-            yield stretch, Batches(samples.inputs, rows[:, part], labels[:, part], self._schedule.batch, classes, told)
+            inputs, shown = samples.inputs, rows[:, part]
+            if self._learner.outside:
+                present, shown = shown.unique(return_inverse=True)
+                inputs = inputs[present]
+            yield stretch, self._apart(Batches(inputs, shown, labels[:, part], self._schedule.batch, classes, told))
+
+    def _apart(self, shown: _Shown) -> _Shown:
+        """Return what is shown, for somebody else's learner without the memory around it: there lie the labels to come."""
+        if not self._learner.outside:
+            return shown
+        return replace(shown, inputs=_alone(shown.inputs), labels=_alone(shown.labels), classes=shown.classes.clone())
 
     def _revealed(self, task: int) -> tuple[Tensor, int | None]:
         """Return what training batches of a task reveal: the competing logits, and the task's number in task-il."""
         if self._stream.scenario == "task-il" and self._schedule.cumulative:
             return torch.ones(self._stream.n_classes, dtype=torch.bool, device=self._stream.device), None
         return self._stream.competing(task, task), task if self._stream.scenario == "task-il" else None
+
+
+def _alone(value: Tensor) -> Tensor:
+    """Return a tensor that shows all of its memory: itself, or a copy."""
+    return value if value.untyped_storage().nbytes() == value.nbytes else value.clone()

@@ -46,7 +46,8 @@ class Meeting:
         self.learner = learner
         self.stream = stream
         self.schedule = schedule
-        self.order = PixelOrder(learner, stream, mixed=schedule.cumulative or stream.mixes_tasks)
+        tells = learner.outside and not stream.spec.protocol.boundaries  # a learner that moves is told that a task began
+        self.order = PixelOrder(learner, stream, mixed=schedule.cumulative or stream.mixes_tasks or tells)
         self.finite = Finiteness(stream.seeds)
         self.feed = Feed(stream, schedule, learner, self.order)
         self.evaluation = Evaluation(learner, stream, self.order, self.finite)

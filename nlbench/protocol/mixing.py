@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
-from secrets import SystemRandom
+from random import Random, SystemRandom
 from typing import Final, NamedTuple
 
 import torch
@@ -25,7 +25,8 @@ AGREEMENT: Final = 1e-3
 """Two readings of one row agree within this share of the seed's largest finite logit: rounding is less, a vote is more."""
 
 
-_RANDOM: Final = SystemRandom()
+_RANDOM: Final = Random(SystemRandom().getrandbits(256))
+"""Begun with the system's own randomness, and drawn from by nothing else: what it draws next nobody can foresee."""
 
 
 class Part(NamedTuple):
@@ -76,33 +77,33 @@ class Probe:
         """`sizes` are those of the tasks measured, of which `count` samples are drawn, or all if there are fewer."""
         order = _RANDOM.sample(sorted(sizes), len(sizes))
         turns = islice((task for turn in range(count) for task in order if turn < sizes[task]), count)
-        self._places = {task: torch.tensor(_RANDOM.sample(range(sizes[task]), n)) for task, n in Counter(turns).items()}
-        self._inputs: list[Tensor] = []
+        self._places = {task: _RANDOM.sample(range(sizes[task]), n) for task, n in Counter(turns).items()}
+        self._asked: list[Tensor] = []
         self._alone: list[Tensor] = []
 
-    def keep(self, task: int, samples: Callable[[int], Samples], first: int, logits: Tensor) -> None:
-        """Keep what was answered, (S, N, C), to those drawn of a task's block that begins at sample `first`."""
-        places = self._places.get(task, torch.zeros(0))
-        here = places[(places >= first) & (places < first + logits.shape[1])]
-        if len(here):
-            here = here.to(logits.device)
-            self._inputs.append(samples(task).take(here[None])[0])
-            self._alone.append(logits[:, here - first])
+    def drawn(self, task: int, first: int, size: int) -> list[int]:
+        """Return where those drawn stand in a task's block of so many samples that begins at sample `first`."""
+        return [place - first for place in self._places.get(task, ()) if first <= place < first + size]
 
-    def independent(self, predict: Callable[[Tensor], Tensor], others: Mapping[int, Samples]) -> bool:
+    def keep(self, asked: Tensor, alone: Tensor) -> None:
+        """Keep some of those drawn as their task shows them, (1 or S, n, *input_shape), and what was answered to them."""
+        self._asked.append(asked)
+        self._alone.append(alone)
+
+    def independent(self, predict: Callable[[Tensor], Tensor], others: Sequence[int], shown: Callable[[int], Samples]) -> bool:
         """Return whether the answers are the same among other tasks' samples: among each other, or if all are of one task among
         twice as many of one of the `others`, so that its own task is no majority. Cost: one block of `probed` samples.
         """
         if not self._alone or (len(self._places) == 1 and not others):
             return True
-        alone, inputs = torch.cat(self._alone, 1), list(self._inputs)
+        alone, inputs = torch.cat(self._alone, 1), list(self._asked)
         if len(self._places) == 1:
-            filler = others[_RANDOM.choice(sorted(others))]
+            filler = shown(_RANDOM.choice(others))
             chosen = _RANDOM.choices(range(len(filler)), k=FILLERS * alone.shape[1])
             inputs.append(filler.take(torch.tensor(chosen, device=alone.device)[None])[0])
-        shown = together(inputs)
-        order = torch.tensor(_RANDOM.sample(range(shown.shape[1]), shown.shape[1]), device=shown.device)
-        logits = predict(shown[:, order])
+        block = together(inputs)
+        order = torch.tensor(_RANDOM.sample(range(block.shape[1]), block.shape[1]), device=block.device)
+        logits = predict(block[:, order])
         return agree(logits[:, order.argsort()[: alone.shape[1]]], alone)
 
 

@@ -1,25 +1,21 @@
 """What an interrupted run leaves: one file, from which the same plan goes on.
 
-The file is a line that names the format, the SHA-256 of the rest, and the rest: tensors as safetensors, each as its bytes, so
-that no dtype is missing. One of them is JSON: what the others are, and where the run stood. It is read once, as a whole, and
-looked into only if the sum is right.
+The file is a line that names the format, the SHA-256 of the rest, and the rest: tensors, packed. One of them is JSON: what the
+others are, and where the run stood. It is opened once, as it is at one moment, and looked into only if the sum is right.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, BinaryIO, Final, NamedTuple
 
 import numpy as np
-import torch
 from pydantic import Field, ValidationError
-from safetensors import SafetensorError
-from safetensors.numpy import save as saved_arrays
-from safetensors.torch import load as load_tensors
 from torch import Tensor
 
 from nlbench.errors import RecordError
@@ -28,16 +24,18 @@ from nlbench.plan import Plan
 from nlbench.protocol import Position, Progress
 from nlbench.records import Row
 from nlbench.records.footer import Name, Resume
+from nlbench.records.storage import storage
 from nlbench.records.store import replace_file
+from nlbench.runner.packing import Packed, Size, Stored, content, form_of, packed
 from nlbench.specs.model import Closed
 
 FORMAT: Final = b"nlbench checkpoint 2\n"
 _SUM: Final = 32
+_AT_ONCE: Final = 2**18
+"""Bytes summed up at once."""
 _FACTS: Final = "facts"
 _LEARNER: Final = "learner/"
 _LOOP: Final = "loop/"
-
-Size = Annotated[int, Field(ge=0)]
 
 
 class _Facts(Closed):
@@ -52,7 +50,7 @@ class _Facts(Closed):
     mixes: bool
     resumes: list[Resume]
     tensors: list[tuple[str, str, list[Size], list[Size]]]
-    """Of each its name, its dtype, its shape, and its axes as they lie in memory."""
+    """Of each its name and its form."""
     rows: list[Row]
 
 
@@ -63,7 +61,7 @@ class Saved(NamedTuple):
     threads          on how many, as other numbers round otherwise
     resumes          where the run was resumed so far, for its record
     rows             all that was measured so far
-    state            the learner's
+    state            the learner's; of an open file, each tensor read whenever it is asked for
     """
 
     device: str
@@ -72,7 +70,7 @@ class Saved(NamedTuple):
     progress: Progress
     resumes: list[dict[str, Any]]
     rows: list[Row]
-    state: dict[str, Tensor]
+    state: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ class Checkpoint:
             **{f"{_LEARNER}{name}": value for name, value in saved.state.items()},
             **{f"{_LOOP}{name}": value for name, value in saved.progress.held.items()},
         }
-        packed = {str(number): _bytes(value) for number, value in enumerate(tensors.values())}
+        arrays = {str(number): content(value) for number, value in enumerate(tensors.values())}
         facts = {
             "run": self.run,
             "device": saved.device,
@@ -103,45 +101,64 @@ class Checkpoint:
             "seconds": saved.progress.seconds,
             "mixes": saved.progress.mixes,
             "resumes": saved.resumes,
-            "tensors": [[name, *_form(value)] for name, value in tensors.items()],
+            "tensors": [[name, *form_of(value)] for name, value in tensors.items()],
         }
         text = f'{json.dumps(facts)[:-1]}, "rows": {rows or json.dumps(saved.rows)}}}'.encode()
-        rest = saved_arrays({**packed, _FACTS: np.frombuffer(text, np.uint8)})
-        replace_file(self.path, b"".join((FORMAT, sha256(rest).digest(), rest)))
+        rest = packed({**arrays, _FACTS: np.frombuffer(text, np.uint8)})
+        total = sha256()
+        for part in rest:
+            total.update(part)
+        replace_file(self.path, FORMAT, total.digest(), *rest)
 
     def load(self) -> Saved | None:
         """Return what the file holds; None if there is none. Raises `RecordError` for a file that is not what was saved."""
+        with self.opened() as saved:
+            try:
+                return None if saved is None else saved._replace(state=dict(saved.state))
+            except (OSError, RuntimeError) as error:  # of a shape that no tensor has
+                raise self.refused(f"cannot be read: {printable(str(error))}") from None
+
+    @contextmanager
+    def opened(self) -> Iterator[Saved | None]:
+        """Give what `load` returns, the state still in the file."""
         try:
-            content = self.path.read_bytes()
+            file = storage(self.path).open(self.path)
         except FileNotFoundError:
-            return None
+            yield None
+            return
         except OSError as error:
             raise self.refused(f"cannot be read: {error.strerror}") from None
-        if not content.startswith(FORMAT):
-            raise self.refused("cannot be read: it is none of this version")
-        rest = memoryview(content)[len(FORMAT) + _SUM :]
-        if sha256(rest).digest() != content[len(FORMAT) : len(FORMAT) + _SUM]:
-            raise self.refused("cannot be read: it was damaged or cut short")
+        with file:
+            yield self._read(file)
+
+    def _read(self, file: BinaryIO) -> Saved:
         try:
-            packed = load_tensors(bytes(rest))
-            facts = _Facts.model_validate_json(bytes(packed[_FACTS].numpy()))
-            tensors = {name: _of_bytes(packed[str(i)], *form) for i, (name, *form) in enumerate(facts.tensors)}  # type: ignore[arg-type]
+            if file.read(len(FORMAT)) != FORMAT:
+                raise self.refused("cannot be read: it is none of this version")
+            if not _has_sum(file, file.read(_SUM)):
+                raise self.refused("cannot be read: it was damaged or cut short")
+            rest = Packed(file)
+            facts = _Facts.model_validate_json(rest.read(_FACTS))
+            stored = Stored(rest, {name: (str(i), tuple(form)) for i, (name, *form) in enumerate(facts.tensors)})  # type: ignore[misc]
+            held = dict(stored.under(_LOOP))
+        except OSError as error:
+            raise self.refused(f"cannot be read: {error.strerror}") from None
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             place = ".".join(map(str, first["loc"]))
             raise self.refused(f"cannot be read: {printable(place)}: {printable(first['msg'])}") from None
-        except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
-            raise self.refused(f"cannot be read: {type(error).__name__}: {printable(str(error))}") from None
+        except (LookupError, ValueError) as error:
+            raise self.refused(f"cannot be read: {printable(str(error))}") from None
         if facts.run != self.run:
             raise self.refused("is that of another run")
-        progress = Progress(facts.position, facts.seconds, facts.mixes, _under(_LOOP, tensors))
+        progress = Progress(facts.position, facts.seconds, facts.mixes, held)
         resumes = [each.model_dump() for each in facts.resumes]
-        return Saved(facts.device, facts.backend, facts.threads, progress, resumes, facts.rows, _under(_LEARNER, tensors))
+        return Saved(facts.device, facts.backend, facts.threads, progress, resumes, facts.rows, stored.under(_LEARNER))
 
     def delete(self) -> None:
         """Remove the file. Raises `RecordError` where it cannot be."""
         try:
-            self.path.unlink(missing_ok=True)
+            storage(self.path).delete(self.path)
         except OSError as error:
             raise RecordError(f"{self.path}: the checkpoint cannot be removed: {error.strerror}.", "Delete it.") from error
 
@@ -155,25 +172,10 @@ def text(rows: Sequence[Row]) -> str:
     return json.dumps(rows)[1:-1]
 
 
-def _form(value: Tensor) -> tuple[str, list[int], list[int]]:
-    """Return what a tensor's bytes do not say: its dtype, its shape, and its axes from the widest step in memory to the
-    narrowest, in which order they are written: products of another layout are rounded otherwise.
-    """
-    steps = value.stride()
-    axes = sorted(range(value.ndim), key=lambda axis: -steps[axis])
-    return str(value.dtype).removeprefix("torch."), list(value.shape), axes
-
-
-def _bytes(value: Tensor) -> np.ndarray:
-    _, _, axes = _form(value)
-    plain = value.detach().resolve_conj().resolve_neg().permute(axes).contiguous().cpu()
-    return plain.reshape(-1).view(torch.uint8).numpy()
-
-
-def _of_bytes(content: Tensor, dtype: str, shape: Sequence[int], axes: Sequence[int]) -> Tensor:
-    back = [axes.index(axis) for axis in range(len(axes))]
-    return content.view(getattr(torch, dtype)).reshape([shape[axis] for axis in axes]).permute(back)
-
-
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+def _has_sum(file: BinaryIO, expected: bytes) -> bool:
+    """Return whether a file has this sum from where it stands to its end; it is left there."""
+    start, total = file.tell(), sha256()
+    while part := file.read(_AT_ONCE):
+        total.update(part)
+    file.seek(start)
+    return total.digest() == expected

@@ -12,10 +12,11 @@ import torch
 from nlbench.batch import Learner
 from nlbench.errors import InterruptedRunError, NlbenchError, RecordError
 from nlbench.escaping import LONGEST_NAME, printable
+from nlbench.plan import Machine
 from nlbench.protocol import START, Meeting, Position
 from nlbench.records import Row
 from nlbench.runner.checkpoint import Checkpoint, Saved, text
-from nlbench.runner.proving import difference
+from nlbench.runner.proving import difference, let_go
 from nlbench.state import UnlikeError, first_difference, left_out
 
 LONGEST_SHARE: Final = 20
@@ -25,13 +26,19 @@ LONGEST_SHARE: Final = 20
 class Kept:
     """The rows of a run so far, and its checkpoint.
 
-    It is saved at every task boundary but the first and the last, and within tasks every so many seconds. What the learner
+    It is saved at every task boundary but the first and the last, and within tasks every so many seconds, unless the last time is
+    hardly past. What the learner
     holds and cannot be saved, and a checkpoint that does not give back what was saved, are told once: the run goes on, and
     `not_kept` says why it has none.
     """
 
     def __init__(
-        self, meeting: Meeting, checkpoint: Checkpoint, every: float, built: Callable[[], Learner], tell: Callable[[str], None]
+        self,
+        meeting: Meeting,
+        checkpoint: Checkpoint,
+        machine: Machine,
+        built: Callable[[], Learner],
+        tell: Callable[[str], None],
     ) -> None:
         self.rows: list[Row] = []
         self.resumes: list[dict[str, Any]] = []
@@ -40,7 +47,8 @@ class Kept:
         """On how many the run goes on, or began before it was resumed."""
         self._meeting = meeting
         self._checkpoint = checkpoint
-        self._every = every
+        self._every = machine.checkpoint_every
+        self._gap = machine.checkpoint_gap
         self._built = built
         self._tell = tell
         self._texts: list[str] = []
@@ -49,6 +57,10 @@ class Kept:
         self._cost = 0.0  # seconds, of the last one
         self._unproven = {"within", "boundary"}
         self._failed = False
+
+    def refrain(self, why: str) -> None:
+        """Keep no checkpoint from now on."""
+        self.not_kept = printable(why)[:LONGEST_NAME]
 
     def resume(self) -> list[Row]:
         """Go on from the checkpoint, if there is one, and return the rows that were measured before.
@@ -85,7 +97,8 @@ class Kept:
     def save_if_due(self) -> None:
         """Save at a boundary, or if the last time is long enough ago."""
         waited = monotonic() - self._saved_at
-        if self._at_boundary() or (self._every and waited >= max(self._every, LONGEST_SHARE * self._cost)):
+        due = self._at_boundary() or (self._every and waited >= max(self._every, LONGEST_SHARE * self._cost))
+        if due and waited >= self._gap:
             self.save()
 
     def interrupted(self, number: int) -> InterruptedRunError:
@@ -131,10 +144,10 @@ class Kept:
             return
         self._unproven.discard(kind)
         try:
-            saved = self._checkpoint.load()
-            assert saved is not None
-            different = difference(self._meeting.learner, self._built(), saved.state, self._meeting.stream)
-        except (UnlikeError, NlbenchError) as error:
+            with let_go(), self._checkpoint.opened() as saved:
+                assert saved is not None
+                different = difference(self._meeting.learner, self._built(), saved.state, self._meeting.stream)
+        except (UnlikeError, NlbenchError, OSError) as error:
             self._give_up(f"no learner could be made from its checkpoint: {error}")
         except torch.OutOfMemoryError:
             self._tell("there is no memory for a second learner: that the checkpoint gives back the first is not proven")
@@ -143,7 +156,7 @@ class Kept:
                 self._give_up(f"a learner made from its checkpoint differs in {different}")
 
     def _give_up(self, why: str) -> None:
-        self.not_kept = printable(why)[:LONGEST_NAME]
+        self.refrain(why)
         self._checkpoint.delete()
         self._tell(f"{self.not_kept}. The run goes on and keeps no checkpoint: if it is interrupted, it starts anew.")
 

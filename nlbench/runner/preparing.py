@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, get_args
 
 import torch
 
-from nlbench.batch import Learner, needs
+from nlbench.batch import Learner, Problem, needs
 from nlbench.errors import BackendError, NlbenchError, UnknownNameError
 from nlbench.kernels.backends import Backend
 from nlbench.kernels.threads import single_torch_thread, torch_threads
@@ -50,8 +50,13 @@ def build_learner(plan: Plan, stream: Stream, backend: str) -> Learner:
     if backend not in get_args(Backend):
         raise UnknownNameError("backend", backend, get_args(Backend))
     _check_needs(plan)
+    return build(plan.learner.learner, problem(plan, stream, backend))
+
+
+def problem(plan: Plan, stream: Stream, backend: str) -> Problem:
+    """Return what the learner of a plan is told before the stream starts."""
     steps = Schedule.of(stream, plan.batch, plan.learner.presents).steps_to_last_row
-    return build(plan.learner.learner, problem_of(stream, steps=steps, backend=backend, precision=plan.precision))
+    return problem_of(stream, steps=steps, backend=backend, precision=plan.precision)
 
 
 def _check_needs(plan: Plan) -> None:
@@ -59,7 +64,8 @@ def _check_needs(plan: Plan) -> None:
     if "boundaries" in needed and not plan.stream.protocol.boundaries:
         raise NlbenchError(
             f"{plan.model} needs to be told when a task ends, and {plan.stream_name} does not tell.",
-            "Let it with --set protocol.boundaries=true. A learner that can do without says needs = () in its class.",
+            "Let it with --set protocol.boundaries=true, or boundaries = true in its recipe. "
+            "A learner that can do without says needs = () in its class.",
         )
     if "task" in needed and plan.stream.stream.scenario != "task-il":
         raise NlbenchError(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 from torch import Tensor
@@ -36,6 +40,29 @@ def difference(learner: Learner, fresh: Learner, saved: Mapping[str, Tensor], st
     inputs, _ = next(iter(stream.test(1).blocks(PREDICTED)))
     task = 1 if stream.scenario == "task-il" else None
     return None if same(learner.predict(inputs, task), fresh.predict(inputs, task)) else "its predictions"
+
+
+@contextmanager
+def let_go() -> Iterator[None]:
+    """Free at the end what was made meanwhile and nothing else holds, though its parts hold each other, as a learner's do: it
+    would lie beside the next. What was there before is not looked at, which would take longer than a small run's proof; but what
+    was freed of it is no more of this process, neither while this lasts nor after.
+    """
+    _give_back()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.collect()
+        gc.unfreeze()
+        _give_back()
+
+
+def _give_back() -> None:
+    """Let the system have what the C library keeps of freed memory, up to 64 MiB and holes; other than glibc has no such call."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 def _others(learner: Learner) -> list[Learner]:

@@ -24,7 +24,7 @@ from nlbench.errors import NlbenchError, RecordError
 from nlbench.learners.building import build
 from nlbench.plan import Machine, Plan
 from nlbench.records.store import replace_file
-from nlbench.runner.preparing import torch_device
+from nlbench.runner.preparing import problem, torch_device
 from nlbench.specs import learner_spec
 from nlbench.state import UnlikeError, left_out
 
@@ -87,13 +87,7 @@ def save(plan: Plan, meeting: Meeting, folder: Path) -> Path:
         "stream": plan.stream_name,
         "fingerprint": plan.fingerprint,
         "learner": _table(plan.learner.learner.model_dump(mode="json")),
-        "seeds": list(plan.seeds),
-        "input_shape": list(meeting.stream.input_shape),
-        "n_classes": meeting.stream.n_classes,
-        "scenario": meeting.stream.scenario,
-        "sample": meeting.stream.sample,
-        "steps": meeting.schedule.steps_to_last_row,
-        "precision": plan.precision,
+        **problem(plan, meeting.stream, meeting.learner.backend).written(),
     }
     plain = {name: value.detach().contiguous().clone() for name, value in state.items()}
     path = _path(plan, folder)
@@ -112,24 +106,14 @@ def load(path: Path, using: Sequence[object], machine: Machine, seed: int | None
     seeds = tuple(map(int, facts["seeds"]))
     if seed is not None and seed not in seeds:
         raise NlbenchError(f"{path}: holds no seed {seed}.", f"It holds {', '.join(map(str, seeds))}.")
-    problem = Problem(
-        input_shape=tuple(map(int, facts["input_shape"])),
-        n_classes=int(facts["n_classes"]),
-        seeds=seeds,
-        scenario=str(facts["scenario"]),
-        device=torch_device(machine.device),
-        backend=machine.backend,
-        steps=int(facts["steps"]),
-        precision=str(facts["precision"]),
-        sample=facts["sample"],
-    )
+    told = Problem.read(facts, torch_device(machine.device), machine.backend)
     with torch.no_grad():
-        learner = build(spec.learner, problem)
+        learner = build(spec.learner, told)
         try:
             learner.load_state_dict(state)
         except UnlikeError as error:
             raise RecordError(f"{path}: does not fit the learner that it names: {error}", "Its code has changed since.") from None
-    return Trained(spec.name, str(facts["stream"]), seeds, learner, problem, seed)
+    return Trained(spec.name, str(facts["stream"]), seeds, learner, told, seed)
 
 
 def find(folder: Path, plan: Plan, seed: int) -> Path:

@@ -88,9 +88,9 @@ class Single(Anew):
         ("Cache", "SEEN"),
         ("OfClass", "class Fine/shared"),
         ("OfDefault", "class OfDefault/keep"),
-        ("Anew", "made anew/seen"),
+        ("Anew", "learner/seen"),
         ("Hidden", "learner/last"),
-        ("Single", "0/made anew/seen"),
+        ("Single", "0/learner/seen"),
     ],
 )
 @pytest.mark.parametrize("evaluate", ["full", "within"])

@@ -12,7 +12,8 @@ from torch import Tensor
 from nlbench import Batch, Learner
 from nlbench import seeds as draws
 from nlbench.errors import NlbenchError, NotFiniteError
-from nlbench.protocol.evaluation import BLOCK, Evaluation, Finiteness, unchanged
+from nlbench.protocol.evaluation import COPIED, Evaluation, Finiteness, unchanged
+from nlbench.protocol.measured import BLOCK
 from nlbench.protocol.order import PixelOrder
 from nlbench.protocol.schedule import PROBED
 from nlbench.streams.stream import Stream
@@ -51,15 +52,6 @@ def test_counts_are_of_whole_test_sets_in_blocks_and_of_fixed_subsamples() -> No
     assert [(count.task, count.n) for count in within] == [(1, 500), (2, 20)]
     chosen = torch.from_numpy(draws.permutation([draws.FIXED], "evaluation/1", 2 * BLOCK + 3)[0, :500])
     assert within[0].right.tolist() == [int((labels[chosen] == 0).sum()), int((labels[chosen] == 1).sum())]
-
-
-def test_a_subsample_is_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = running(small_stream(), [4, 9])
-    evaluation, drawn, permutation = evaluation_of(stream, Answering({}, problem_of(stream))), [], draws.permutation
-    monkeypatch.setattr(draws, "permutation", lambda seeds, name, n: drawn.append(name) or permutation(seeds, name, n))
-    for _ in range(3):
-        evaluation.within([1, 3], tasks_seen=3)
-    assert drawn == ["evaluation/1", "evaluation/3"]
 
 
 class Fixed(Spy):
@@ -119,8 +111,9 @@ def test_the_first_loss_that_is_not_finite_is_named_however_many_came_at_once(ba
         finite.begin(2)
         for part in losses.split(cut):
             finite.observed(part[0] if cut == 1 else part)
-        with pytest.raises(NotFiniteError, match=rf"seed 9, task 2, step 5: the loss is {bad}"):
+        with pytest.raises(NotFiniteError, match=rf"seed 9, task 2, step 5: the loss is {bad}") as caught:
             finite.end()
+        assert caught.value.diverged == {seed: f"task 2, step {step}: the loss is {bad}" for seed, step in ((9, 5), (4, 6))}
         with pytest.raises(NotFiniteError, match=rf"seed 9, task 2, step 5: the loss is {bad}"):
             finite.check(torch.full((2, 3, 4), float("nan")), EVERY)
         finite.check(torch.zeros(2, 3, 4), EVERY)  # what is finite reads nothing else
@@ -233,8 +226,10 @@ class Holding(Learner):
         vars(self).update(tensors)
 
 
+@pytest.mark.parametrize("copied", [0, COPIED])
 @pytest.mark.parametrize("change", ["one bit", "NaN for a number", "another shape"])
-def test_what_changes_while_it_should_not_is_named(change: str) -> None:
+def test_what_changes_while_it_should_not_is_named(change: str, copied: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nlbench.protocol.evaluation.COPIED", copied)
     learner = Holding(kept=torch.tensor([1.0, float("nan")]), counted=torch.tensor([3]), other=torch.zeros(2))
     with unchanged(learner):
         learner.kept = learner.kept.clone()  # equal values, NaN included, are the same

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from _pytest.mark import ParameterSet
+from quick_cases import RECIPES, quick_if, recipes, sampled
 from small_streams import (
     bytes_digest,
     declared_stream,
@@ -35,16 +39,16 @@ from nlbench.protocol import mixing
 from nlbench.runner import prepare
 from nlbench.sources import Source, idx
 
-RECIPES = catalog.names("model")
 NEEDS_IMAGES = ("convolution-ridge",)
 """What is refused where pixels are permuted."""
 
 
-def pairs(*streams: str) -> list[tuple[str, str]]:
-    """Return every recipe on every stream that it can learn."""
-    return [
-        (recipe, stream) for stream in streams for recipe in RECIPES if recipe not in NEEDS_IMAGES or "permuted" not in stream
-    ]
+def pairs(*streams: str) -> Iterator[ParameterSet]:
+    """Return every recipe on every stream that it can learn: quick are the sampled ones on split-digits, and three elsewhere."""
+    for stream, recipe in product(streams, RECIPES):
+        if recipe not in NEEDS_IMAGES or "permuted" not in stream:
+            quick = sampled() if stream == "split-digits" else {"mlp", "hope", "projected-levels"}
+            yield quick_if(recipe in quick, recipe, stream)
 
 
 FULL_SIZE = ("mlp", "cms", "joint-one-pass", "chance")
@@ -136,7 +140,7 @@ def test_how_much_is_evaluated_never_changes_what_is_learned(recipe: str, stream
         assert torch.equal(value, states[1][name]), name
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", recipes(sampled()))
 def test_predicting_twice_gives_the_same_and_draws_nothing(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
     told = 1 if "task" in catalog.needs(resolve(recipe, "split-digits", seeds=(0,)).learner.learner.kind) else None
     name = "split-digits-task-il" if told else "split-digits"
@@ -206,7 +210,7 @@ def test_a_run_draws_orders_and_the_fixed_subsamples_and_nothing_else(monkeypatc
 # one seed among others
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", recipes({*sampled(), *FULL_SIZE}))
 def test_a_seed_scores_the_same_alone_as_among_ten_on_digits(recipe: str) -> None:
     overrides = {} if recipe in FULL_SIZE else smaller(recipe, "split-digits")
     (_, among), (_, alone) = (run_recipe(recipe, "split-digits", seeds, **overrides) for seeds in (tuple(range(10)), (3,)))

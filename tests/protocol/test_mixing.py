@@ -59,10 +59,16 @@ def asked_of(sizes, count, others=(), size=7):
     probe = Probe(sizes, count)
     for task, n in sizes.items():
         for first in range(0, n, size):
-            probe.keep(task, lambda task: samples(sizes[task], task), first, torch.zeros(1, min(size, n - first), 2))
+            drawn = probe.drawn(task, first, min(size, n - first))
+            if drawn:
+                probe.keep(samples(n, task).inputs[None, first:][:, drawn], torch.zeros(1, len(drawn), 2))
     asked = []
-    around = {task: samples(30, task) for task in others}
-    assert probe.independent(lambda inputs: asked.append(inputs) or torch.zeros(1, inputs.shape[1], 2), around)
+
+    def predict(inputs):
+        asked.append(inputs)
+        return torch.zeros(1, inputs.shape[1], 2)
+
+    assert probe.independent(predict, others, lambda task: samples(30, task))
     found = {}
     for value in asked[0].flatten().long().tolist() if asked else ():
         found.setdefault(value // 1000, []).append(value % 1000)
@@ -183,7 +189,7 @@ def test_voting_where_one_task_is_measured_or_only_within_tasks_gains_nothing(ki
         return sum(found) / len(found)
 
     honest, voted = mean(Honest), mean(kind)
-    monkeypatch.setattr(Probe, "independent", lambda self, predict, others: True)
+    monkeypatch.setattr(Probe, "independent", lambda self, predict, others, shown: True)
     unwatched = mean(kind)
     assert unwatched > honest + 0.1
     assert voted - honest < 0.15 * (unwatched - honest)  # what a vote among other tasks' samples happens to hit
@@ -202,7 +208,7 @@ def test_voting_over_a_block_gains_nothing(scenario):
 
 
 def test_without_mixing_it_would_gain(monkeypatch):
-    monkeypatch.setattr(Probe, "independent", lambda self, predict, others: True)
+    monkeypatch.setattr(Probe, "independent", lambda self, predict, others, shown: True)
     assert accuracy(Voting)[0] > accuracy(Honest)[0] + 0.1
 
 
@@ -224,3 +230,22 @@ def test_an_independent_learner_costs_one_block_more_a_boundary():
     learner = Counting({}, problem_of(stream))
     rows_of(learner, stream)
     assert len(calls) == 3 * (2 + 1)
+
+
+class Marking(Voting):
+    """Writes into its inputs, where torch does not count it, which task it takes the block to be of; so marked, a row says so."""
+
+    outside = True
+
+    def predict(self, inputs: Tensor, task: int | None) -> Tensor:
+        logits = super().predict(inputs, task)
+        marked = inputs[0, :, 0] > 100
+        logits[:, marked] = torch.nn.functional.one_hot(inputs[0, marked, 0].long() - 200, 6).float()
+        inputs.numpy()[..., 0] = 200 + logits[:1].argmax(-1)
+        return logits
+
+
+def test_a_mark_on_a_row_is_gone_when_it_is_asked_again():
+    honest, marked = (accuracy(kind, evaluate_every=20) for kind in (Honest, Marking))
+    assert marked[0] < honest[0]
+    assert marked[1] < honest[1]

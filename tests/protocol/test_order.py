@@ -128,3 +128,13 @@ def test_permuting_the_learner_equals_permuting_every_image(kind: str, monkeypat
         assert torch.allclose(value, gathered.state_dict()[name], atol=1e-9)
     accuracy = values(rows, "accuracy")
     assert min(accuracy[task, task] for task in (1, 2, 3)) > 0.3
+
+
+@pytest.mark.parametrize("moves", [True, False])
+def test_what_is_fed_of_a_task_is_shown_as_the_task_shows_it(stream: Stream, moves: bool) -> None:
+    order = PixelOrder(Linear(stream) if moves else Learner({}, None), stream, mixed=False)  # type: ignore[arg-type]
+    for task in (1, 3):
+        permuted, _ = next(stream.ordered(stream.test(task), task).blocks(20))
+        fed = blocks(stream, order, task)
+        assert len(fed) == (1 if moves else 2)
+        assert torch.equal(order.shown(fed, task), permuted)

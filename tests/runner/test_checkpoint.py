@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import threading
+import tracemalloc
+import weakref
 from contextlib import nullcontext
 from dataclasses import replace
 from hashlib import sha256
@@ -210,6 +212,7 @@ TENSORS = {
     "float8": torch.randn(4).to(torch.float8_e4m3fn),
     "scalar": torch.tensor(-0.0),
     "empty": torch.zeros(0, 3, dtype=torch.float64),
+    "empty of NumPy's": torch.from_numpy(np.array([])),
     "turned": torch.randn(3, 4, 5).permute(2, 0, 1),
     "expanded": torch.randn(3, 1).expand(3, 4),
     "sliced": torch.randn(6, 6)[1::2, ::3],
@@ -253,7 +256,7 @@ def test_a_half_written_checkpoint_beside_the_last_whole_one_is_ignored(tmp_path
 
 
 def test_on_a_full_disk_the_run_goes_on_says_so_once_and_leaves_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(path: Path, content: bytes) -> None:
+    def full(path: Path, *parts: bytes) -> None:
         raise RecordError(f"cannot write {path}: No space left on device.", "Choose another folder with --results.")
 
     monkeypatch.setattr(checkpoints, "replace_file", full)
@@ -272,3 +275,19 @@ def test_results_that_cannot_be_written_are_one_line_before_any_work(tmp_path: P
         RecordError, match=r"file/results: results cannot be written: Not a directory\. Name another folder with --results\."
     ):
         nlbench.run("mlp", "split-digits", seeds=1, results=tmp_path / "file" / "results")
+
+
+def test_a_checkpoint_takes_no_second_copy_of_what_the_learner_holds(tmp_path: Path) -> None:
+    """Neither where it is written nor where it is read: bytes beside the tensors are few, and these are read one by one."""
+    state = {"weights": torch.zeros(2_000_000), "bias": torch.ones(3)}
+    checkpoint = Checkpoint(tmp_path / "x", "run")
+    tracemalloc.start()
+    checkpoint.save(Saved("cpu", "reference", 1, Progress(Position(1), 0.0, False, {}), [], [], state))
+    with checkpoint.opened() as saved:
+        assert saved is not None
+        first, second = (weakref.ref(saved.state["weights"]) for _ in range(2))
+        assert first() is second() is None
+        assert {name: value.sum().item() for name, value in saved.state.items()} == {"weights": 0.0, "bias": 3.0}
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < state["weights"].nbytes / 4

@@ -14,7 +14,7 @@ from nlbench.runner import cores
 def machine_of_eight(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
-    monkeypatch.setattr(cores.joblib, "cpu_count", lambda: 8)
+    monkeypatch.setattr("joblib.cpu_count", lambda: 8)
     monkeypatch.setattr(cache, "folder", lambda: tmp_path / "cache")
 
 
@@ -29,7 +29,7 @@ def test_each_further_run_takes_a_smaller_share_and_a_run_that_ended_gives_its_p
 
 
 def test_a_share_is_never_less_than_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cores.joblib, "cpu_count", lambda: 1)
+    monkeypatch.setattr("joblib.cpu_count", lambda: 1)
     with cores.share(), cores.share() as second:
         assert second == 1
 
@@ -41,7 +41,7 @@ def test_what_is_asked_for_is_taken_and_what_the_environment_says_else(monkeypat
 
 
 def test_a_container_s_limit_counts_where_it_is_lower(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cores.joblib, "cpu_count", lambda: 3)
+    monkeypatch.setattr("joblib.cpu_count", lambda: 3)
     with cores.share() as alone:
         assert alone == 3
 

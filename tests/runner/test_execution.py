@@ -23,6 +23,7 @@ from nlbench.plan import PROTOCOL_VERSION, Machine
 from nlbench.protocol import evaluate_stream
 from nlbench.records import Row
 from nlbench.runner import execute
+from nlbench.seeds import permutation
 
 CPU = Machine(device="cpu")
 
@@ -109,6 +110,16 @@ def test_force_runs_anew_and_keeps_only_the_seeds_asked_for(tmp_path: Path) -> N
     nlbench.run("mlp", "split-digits", seeds=3, results=tmp_path)
     forced = nlbench.run("mlp", "split-digits", seeds="1,", results=tmp_path, force=True)
     assert forced.seeds_run == forced.record.seeds == (1,)
+
+
+def test_a_record_names_the_seeds_that_were_left_out_as_they_diverged(tmp_path: Path) -> None:
+    plan, machine = nlbench.resolve("mlp", small_stream(), seeds="1,2"), Machine(device="cpu")
+    for _ in runner.execute(plan, tmp_path, machine, diverged={0: "task 1, step 3: the loss is nan"}, tell=print):
+        pass
+    footer = nlbench.load(tmp_path)[0].footer
+    assert (footer.seeds, footer.lost) == ([1, 2], {0: "task 1, step 3: the loss is nan"})
+    run = nlbench.run("mlp", small_stream(), seeds=3, results=tmp_path)  # where it does not
+    assert run.record.footer.lost == {}
 
 
 def test_what_is_not_finite_leaves_no_record(tmp_path: Path) -> None:
@@ -245,6 +256,7 @@ def test_backends_agree_on_digits_within_a_sample_a_cell(tmp_path: Path) -> None
     assert abs(fast[:, -1].mean() - plain[:, -1].mean()) <= 0.002
 
 
+@pytest.mark.slow
 @pytest.mark.mnist
 def test_on_mnist_backends_are_as_far_from_exact_products_as_each_other() -> None:
     """472 steps of plain fine-tuning multiply rounding: measured, each backend is up to 4 of 2000 samples from float64."""
@@ -277,3 +289,26 @@ def test_a_stream_of_arrays_runs_through_the_same_door(tmp_path: Path) -> None:
     plan = nlbench.resolve("mlp", declared, seeds=2)
     rows = untimed(list(execute(plan, tmp_path / "again", CPU, tell=print)))
     assert [row for row in rows if row.metric == "accuracy"] == done.record.values("accuracy")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("order", "said"),
+    [
+        ("natural", ""),
+        ("[9,8,7,6,5,4,3,2,1,0]", "class order: 9, 8, 7, 6, 5, 4, 3, 2, 1, 0"),
+        ("seed", "class order of seed 3: "),
+    ],
+)
+def test_a_record_and_a_comparison_say_in_which_order_classes_came(order: str, said: str, tmp_path: Path) -> None:
+    overrides = {"stream.class_order": order}
+    if order == "seed":
+        overrides |= {"stream.train_quota": "130", "stream.test_quota": "30"}
+    record = nlbench.run("mlp", "split-digits", seeds=[3, 4], results=tmp_path, device="cpu", overrides=overrides).record
+    drawn = {str(seed): permutation((seed,), "class-order", 10)[0].tolist() for seed in (3, 4)}
+    assert record.footer.runs[0].class_orders == (drawn if order == "seed" else {"all": [*range(9, -1, -1)]} if said else {})
+    if order == "seed":
+        said += ", ".join(map(str, drawn["3"]))
+    assert record.class_order == said
+    (group,) = nlbench.compare([record]).groups
+    assert (f"{said}." in group.notes) == bool(said)

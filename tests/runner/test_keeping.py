@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from quick_cases import quick_if
 from small_streams import rows_by_seed, small_stream
 
 import nlbench
-from nlbench.errors import InterruptedRunError
+from nlbench.errors import InterruptedRunError, Remark
 from nlbench.plan import Machine
 from nlbench.protocol import Position
 from nlbench.runner import Checkpoint, keeping
 from nlbench.runner.keeping import place
+from nlbench.stopping import SIGNALS
 
 LEARNERS = Path(__file__).parent / "kept" / "learners.py"
-KEPT = ("Pairs", "Means", "Buffered", "Scheduled", "Growing", "Reservoir")
+KEPT = ("Pairs", "Means", "Buffered", "Scheduled", "Growing", "Reservoir", "Odd")
 STREAM = small_stream(evaluate_every=16, passes=2, boundaries=True)  # three tasks of two passes of five batches
 
 
@@ -24,7 +31,18 @@ def run(name: str, results: Path, told: list[str] | None = None, **machine: floa
     return nlbench.api.carry_out(plan, results, Machine(device="cpu", **machine), tell=(told if told is not None else []).append)
 
 
-@pytest.mark.parametrize("name", KEPT)
+@pytest.fixture
+def heeded() -> Iterator[None]:
+    """Signals as in the foreground: a shell has what it starts in the background ignore some."""
+    plain = {signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.signal(number, plain.get(number, signal.SIG_DFL)) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("heeded")
+@pytest.mark.parametrize("name", [quick_if(name in ("Buffered", "Scheduled", "Growing", "Odd"), name) for name in KEPT])
 def test_stopped_within_and_between_tasks_is_as_if_never_stopped(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +130,41 @@ def test_what_cannot_be_saved_is_told_before_the_first_batch(tmp_path: Path, mon
     assert told[0].startswith("the learner holds what cannot be saved: log")
 
 
+LOCK = threading.Lock()
+
+
+class Locked(nlbench.Learner):
+    """Holds what no other process could tell from its like."""
+
+    single_seed = True
+    needs = ()
+
+    def __init__(self, config: object, problem: nlbench.Problem) -> None:
+        self.classes, self.count = problem.n_classes, 0
+
+    def observe(self, batch: nlbench.Batch) -> torch.Tensor:
+        with LOCK:
+            self.count += 1
+        if self.count == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return torch.zeros(())
+
+    def predict(self, inputs: torch.Tensor, task: int | None) -> torch.Tensor:
+        return torch.zeros(len(inputs), self.classes)
+
+
+@pytest.mark.usefixtures("heeded")
+def test_a_run_of_code_that_is_not_identified_keeps_nothing_and_says_so(tmp_path: Path) -> None:
+    with (
+        pytest.warns(Remark, match="the same call will run anew, and this run, if it is killed, is not resumed"),
+        pytest.raises(
+            InterruptedRunError, match=r"interrupted in task 1 .*\. It starts anew: .*:Locked holds a lock, which says"
+        ),
+    ):
+        nlbench.run(Locked, STREAM, seeds=1, results=tmp_path, checkpoint_every=1e-9)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
 def test_a_run_that_was_interrupted_leaves_its_checkpoint_and_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NLBENCH_STOP", "4 SIGTERM")
     with pytest.raises(InterruptedRunError):
@@ -133,3 +186,16 @@ def test_a_run_that_was_interrupted_leaves_its_checkpoint_and_no_lock(tmp_path: 
 )
 def test_where_a_run_stands_in_words(position: Position, text: str) -> None:
     assert place(position) == text
+
+
+def test_a_run_that_ends_within_the_gap_keeps_no_checkpoint_and_an_interrupted_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved, save = [], keeping.Kept.save
+    monkeypatch.setattr(keeping.Kept, "save", lambda kept: saved.append(kept._meeting.position) or save(kept))
+    run("Pairs", tmp_path / "a", checkpoint_gap=3600.0)
+    assert saved == []
+    monkeypatch.setenv("NLBENCH_STOP", "4 SIGTERM")
+    with pytest.raises(InterruptedRunError, match="It is kept"):
+        run("Pairs", tmp_path / "b", checkpoint_gap=3600.0)
+    assert len(saved) == 1

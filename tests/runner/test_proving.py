@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import sys
+import weakref
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from small_streams import mlp, rows_of, running, small_stream
 
-from nlbench.runner.proving import difference
+import nlbench
+from nlbench.batch import Learner
+from nlbench.runner import keeping
+from nlbench.runner.proving import difference, let_go
 from nlbench.state import UnlikeError, collect
 
 
@@ -21,6 +31,67 @@ def test_equal_and_different_learners() -> None:
     del saved["biases[1]"]
     with pytest.raises(UnlikeError, match=r"biases\[1\]"):
         difference(learner, mlp(stream, momentum=0.9), saved, stream)
+
+
+class Tied:
+    """What holds itself, as a learner does that keeps a method of its own."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_what_was_made_for_a_proof_is_let_go_at_once_though_it_holds_itself() -> None:
+    gc.disable()
+    try:
+        with let_go():
+            made, kept = weakref.ref(Tied()), Tied()
+            assert made() is not None
+        assert made() is None
+        assert kept.itself is kept
+        assert gc.get_freeze_count() == 0
+    finally:
+        gc.enable()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the C library of Linux keeps what was freed")
+def test_what_was_freed_is_given_back_before_a_proof_and_after() -> None:
+    """Of two large tensors the first raises what the C library keeps, the second is kept."""
+
+    def held() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def freed() -> int:
+        for _ in range(2):
+            made = torch.ones(5_000_000)
+            del made
+        return held()
+
+    with let_go():  # much that is free already would be given back without being asked for
+        pass
+    before = freed()
+    with let_go():
+        assert held() < before - 15_000_000
+        before = freed()
+    assert held() < before - 15_000_000
+
+
+def test_a_run_is_left_with_one_learner_when_its_checkpoints_are_proven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh: list[weakref.ref[Learner]] = []
+
+    def noted(learner: Learner, made: Learner, *others: Any) -> str | None:
+        assert all(each() is None for each in fresh)
+        fresh.append(weakref.ref(made))
+        return difference(learner, made, *others)
+
+    monkeypatch.setattr(keeping, "difference", noted)
+    monkeypatch.setattr(keeping, "LONGEST_SHARE", 0)
+    gc.disable()
+    try:
+        nlbench.run("random-features", "split-digits", seeds=1, results=tmp_path, device="cpu", checkpoint_every=1e-9)
+    finally:
+        gc.enable()
+    assert len(fresh) == 2
+    assert all(each() is None for each in fresh)
 
 
 def test_what_the_state_does_not_show_shows_in_predictions() -> None:

@@ -4,6 +4,7 @@ task of step N ends if N is followed by "end".
 
 from __future__ import annotations
 
+import enum
 import os
 import random
 import signal
@@ -171,6 +172,38 @@ class Reservoir(Stopped):
         self.descend(torch.stack([each for each, _ in chosen]), torch.stack([label for _, label in chosen]))
 
 
+class Phase(enum.IntFlag):
+    """What was seen."""
+
+    FIRST = 1
+    LAST = 2
+
+
+class Odd(Stopped):
+    """Flags, built-in functions as keys and values, an expanded tensor, views of arrays, a set whose order differs by process."""
+
+    def __init__(self, config, problem):
+        super().__init__(config, problem)
+        self.phase, self.phases = Phase(0), {Phase.FIRST: 0}
+        self.summed, self.best, self.pick = {max: 0.0, torch.sum: 0.0}, {}, None
+        self.scale = torch.ones(1)
+        self.scales = self.scale.expand(8)
+        self.ring = np.zeros((4, 8))
+        self.newest = self.ring[0]
+        self.names = {("seen", Phase.FIRST)}
+
+    def learn(self, x, y):
+        for function in self.summed:
+            self.summed[function] += float(function(x.flatten() if function is max else x))
+        self.phase ^= Phase.FIRST | Phase.LAST if self.count % 3 else Phase.LAST
+        self.phases[self.phase] = self.phases.get(self.phase, 0) + 1
+        self.scale *= 0.99
+        self.ring[self.count % 4] = x[:, :1].mean().item()
+        self.best[len], self.pick = self.count, torch.tanh if self.count % 2 else torch.sigmoid
+        self.names.add(("seen", self.phase))
+        self.descend(self.pick(x) * self.scales[0] + float(self.newest.sum()) + len(self.names) + int(self.phase), y)
+
+
 class Ending(Stopped):
     """Ends the process as if all were well."""
 
@@ -219,4 +252,4 @@ class Late(Stopped):
         super().end_task()
 
 
-KEPT = (Pairs, Means, Buffered, Scheduled, Growing, Reservoir)
+KEPT = (Pairs, Means, Buffered, Scheduled, Growing, Reservoir, Odd)

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 import nlbench
+from nlbench import stopping
 from nlbench.errors import NlbenchError
 from nlbench.records import Row
-from nlbench.runner import stopping
-from nlbench.runner.stopping import SIGNALS, Stopping, exits_told
+from nlbench.stopping import SIGNALS, Stopping, exits_told
 
-LEARNERS = Path(__file__).parent / "kept" / "learners.py"
+LEARNERS = Path(__file__).parent / "runner" / "kept" / "learners.py"
 STEPS_OF_FIRST_TASK = 18
 
 
@@ -88,7 +88,7 @@ def ended(results: Path, learner: str, *more: str, stop: str = "") -> tuple[int,
     return done.returncode, done.stderr.splitlines()[-1]
 
 
-@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129)])
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), pytest.param("SIGHUP", 129, marks=pytest.mark.slow)])
 def test_the_command_ends_with_the_code_of_the_signal_and_says_how_to_go_on(name: str, code: int, tmp_path: Path) -> None:
     said = "nlbench: interrupted in task 2 after 2 batches. It is kept; the same command resumes it."
     assert ended(tmp_path, "Pairs", stop=f"{STEPS_OF_FIRST_TASK + 2} {name}") == (code, said)
