@@ -1,109 +1,124 @@
-"""The memory of one seed in plain float64 NumPy, equation by equation as docs/hope.md has them."""
+"""`hope` of one seed in plain float64 NumPy, written from docs/hope.md alone: all of it but the learned levels."""
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy.special import logsumexp
+from scipy.special import expit, logsumexp
+
+from nlbench import seeds
 
 Array = NDArray[np.float64]
+RIDGE, CONTEXTS, RATE, DECAY, HAZARD, OPENING, WARM_UP, FLOOR = 10.0, 64, 2.0, 0.93, 0.05, 10.0, 32, -276.0
 
-RIDGE, CONTEXTS, PRIOR_SAMPLES, DECAY, HAZARD, OPENING, WARM_UP = 10.0, 64, 16.0, 0.93, 0.05, 10.0, 32
-DOUBT, TOLERANCE, FLOOR, KNOWN = 10.0, 0.25, -276.0, 4
+
+class Keys:
+    """Slow keys of small images, one layer of filters, or of vectors."""
+
+    def __init__(self, seed: int, shape: tuple[int, ...]) -> None:
+        def drawn(name: str, *own: int) -> Array:
+            return seeds.normal((seed,), f"init/keys.{name}", own)[0].astype(float)
+
+        self.image, scale = len(shape) > 1, np.prod(shape) ** (2 / 3)
+        if self.image:
+            self.side = next(k for k in (3, 4, 5) if (min(shape[-2:]) - k + 1) % 3 == 0)
+            self.W = drawn("last", round(43 * scale / 9), 1, self.side, self.side).reshape(-1, self.side**2) / self.side
+        else:
+            width = round(75 * scale)
+            self.W, self.b = drawn("weight", width, shape[0]) / np.sqrt(shape[0]), drawn("bias", width) / 2
+
+    def patches(self, images: Array) -> Array:
+        """(images, rows, columns, numbers of a patch)"""
+        windows = sliding_window_view(images.reshape(-1, *images.shape[-2:]), (self.side, self.side), (1, 2))
+        return windows.reshape(*windows.shape[:3], -1)
+
+    def fit(self, images: Array) -> None:
+        C = np.cov(self.patches(images).reshape(-1, self.side**2).T, bias=True)
+        values, vectors = np.linalg.eigh(C + 0.01 * np.diag(C).mean() * np.eye(len(C)))
+        self.W = self.W @ (vectors * values**-0.5) @ vectors.T
+
+    def __call__(self, inputs: Array) -> Array:
+        if self.image:
+            maps = np.maximum(self.patches(inputs) @ self.W.T, 0)
+            rows, columns = np.array(maps.shape[1:3]) // 3
+            h = maps.reshape(-1, 3, rows, 3, columns, len(self.W)).mean((2, 4)).transpose(0, 3, 1, 2).reshape(len(maps), -1)
+        else:
+            h = np.maximum(inputs @ self.W.T + self.b, 0)
+        return np.hstack([h / np.sqrt((h**2).mean(1, keepdims=True) + 1e-24), np.ones((len(h), 1))])
 
 
 class OneSeed:
-    """Gram A, sums B[g, c], counts n[g, c], belief b[g] and doubts psi[g]."""
+    """Gram A, sums B[g, c], counts n[g, c], belief b[g] and doubts psi[g] of the contexts there are."""
 
     def __init__(self, width: int, classes: int) -> None:
-        self.A, self.B, self.n = np.zeros((width, width)), np.zeros((CONTEXTS, classes, width)), np.zeros((CONTEXTS, classes))
-        self.b, self.psi = np.zeros(CONTEXTS), np.zeros(CONTEXTS)
-        self.used, self.samples, self.dimension, self.due = 0, 0, 4.0, WARM_UP
+        self.A, self.B, self.n = np.zeros((width, width)), np.zeros((0, classes, width)), np.zeros((0, classes))
+        self.b, self.psi, self.samples, self.dimension, self.due = np.zeros(0), np.zeros(0), 0, 4.0, WARM_UP
 
-    def freedom(self) -> float:
-        return float(self.n.sum() - (self.n > 0).sum())
-
-    def scatter(self) -> Array:
-        live = self.n > 0
-        return self.A - (self.B[live] / self.n[live][:, None]).T @ self.B[live]
-
-    def variances(self) -> tuple[Array, Array]:
-        total = np.maximum(np.diag(self.A) / self.n.sum() - (self.B.sum((0, 1)) / self.n.sum()) ** 2, 0)
-        within = np.maximum(np.diag(self.scatter()), 0)
-        sigma = (within + PRIOR_SAMPLES * total) / max(self.freedom() + PRIOR_SAMPLES, 1)
-        return sigma + 0.1 * sigma.mean() + 1e-9, total
-
-    def measure(self) -> None:
-        free, scale = max(self.freedom(), 1), self.variances()[0] ** -0.5
-        R = self.scatter() / free * np.outer(scale, scale)
-        squares = max((R**2).sum() - np.trace(R) ** 2 / free, np.trace(R) ** 2 / len(R))
-        self.dimension = float(np.clip(np.trace(R) ** 2 / squares, 1, len(R)))
+    def surprises(self) -> tuple[Array, Array, float]:
+        """S, the means of values and the degrees of freedom."""
+        means = self.B / np.maximum(self.n, 1e-300)[..., None]
+        return self.A - np.tensordot(means, self.B, ((0, 1), (0, 1))), means, self.n.sum() - (self.n > 0).sum()
 
     def ratios(self, x: Array) -> Array:
-        sigma, total = self.variances()
-        mean, beta = self.B.sum((0, 1)) / self.n.sum(), max((total / sigma).mean() - 1, 0.05)
-        r, found = 1 / beta, np.full((len(x), self.used, self.n.shape[1]), -np.inf)
+        """Log likelihood ratios (tokens, contexts, classes) of values to a new one; 0 where nothing was written."""
+        S, _, dof = self.surprises()
+        N, m, n = self.n.sum(), self.B.sum((0, 1)) / self.n.sum(), self.n[..., None]
+        total = np.diag(self.A) / N - m**2
+        within = (np.diag(S) + 16 * total) / max(dof + 16, 1)
+        within += 0.1 * within.mean() + 1e-9
+        if self.samples + len(x) >= self.due:
+            self.due = self.samples + len(x) + max(64, (self.samples + len(x)) // 8)
+            R = S / max(dof, 1) / np.sqrt(np.outer(within, within))
+            trace = np.trace(R) ** 2
+            self.dimension = float(np.clip(trace / max((R**2).sum() - trace / max(dof, 1), trace / len(R)), 1, len(R)))
+        beta = max((total / within).mean() - 1, 0.05)
+        centres, f = (self.B + m / beta) / (n + 1 / beta), 1 + 1 / (self.n + 1 / beta)
+        known = ((x[:, None, None] - centres) ** 2 / within).mean(3) / f + np.log(f)
+        new = ((x - m) ** 2 / within).mean(1) / (1 + beta) + np.log(1 + beta)
+        return np.where(self.n > 0, self.dimension / 2 * (new[:, None, None] - known), 0)
 
-        def distance(centre: Array, factor: float) -> Array:
-            return np.asarray(((x - centre) ** 2 / sigma).mean(1) / factor + math.log(factor))
+    def open(self) -> int:
+        self.B, self.n = (np.concatenate([own, np.zeros((1, *own.shape[1:]))]) for own in (self.B, self.n))
+        self.b, self.psi = np.append(self.b, 0), np.append(self.psi, 0)
+        return len(self.b) - 1
 
-        for g, c in np.argwhere(self.n[: self.used] > 0):
-            n = self.n[g, c]
-            known = distance((self.B[g, c] + r * mean) / (n + r), 1 + 1 / (n + r))
-            found[:, g, c] = 0.5 * self.dimension * (distance(mean, 1 + beta) - known)
-        return found
-
-    def assign(self, x: Array, y: NDArray[np.int64]) -> int:
-        if self.used == 0:
-            self.used = 1
-            return 0
-        now = self.samples + len(y)
-        if now >= self.due:
-            self.measure()
-            self.due = now + max(64, now // 8)
+    def assign(self, x: Array, y: NDArray[np.int64]) -> tuple[int, Array, Array]:
+        """The context, how likely it held each label, and that a token is of the label's value and of no new one."""
+        nothing, t, used = np.zeros(len(y)), np.arange(len(y)), len(self.b)
+        if used == 0:
+            return self.open(), nothing, nothing
         found = self.ratios(x)
-        own = found[np.arange(len(y)), :, y]
-        prior = (1 - HAZARD) * self.b[: self.used] + HAZARD / (self.used + 1)
-        evidence = np.where(np.isinf(own), 0.0, own).sum(0) + np.log(prior + 1e-30)
-        best = int(evidence.argmax())
-        room = self.used < CONTEXTS and self.n.sum() >= WARM_UP and self.freedom() >= WARM_UP / 2
-        if room and math.log(HAZARD / (self.used + 1)) > evidence[best] + OPENING:
-            self.used += 1
-            return self.used - 1
-        self.doubt(found, y, best)
-        return best
+        evidence = found[t, :, y].sum(0) + np.log((1 - HAZARD) * self.b + HAZARD / (used + 1))
+        a, enough = int(evidence.argmax()), self.n.sum() >= WARM_UP and self.n.sum() - (self.n > 0).sum() >= WARM_UP / 2
+        if enough and used < CONTEXTS and np.log(HAZARD / (used + 1)) > evidence[a] + OPENING:
+            return self.open(), nothing, nothing
+        found = np.where(self.n > 0, found, -np.inf)
+        self.doubt(found[self.n[a, y] >= 4], y[self.n[a, y] >= 4], a)
+        return a, np.exp(found[t, a, y] - logsumexp(found[:, a], axis=1)), expit(found[t, a, y])
 
-    def doubt(self, found: Array, y: NDArray[np.int64], chosen: int) -> None:
-        known = np.flatnonzero(self.n[chosen][y] >= KNOWN)
-        for g in range(self.used):
-            claimed = []
-            for t in known:
-                wrong = np.delete(found[t, g], y[t])
-                below = logsumexp([*found[t, g], *found[t, chosen], 0.0])
-                claimed.append(math.exp(logsumexp(wrong) - below))
-            if claimed:
-                loss = DOUBT * len(known) * max(float(np.mean(claimed)) - TOLERANCE, 0)
-                self.psi[g] = max(self.psi[g] - loss, FLOOR)
-        self.psi[chosen] = 0
+    def doubt(self, found: Array, y: NDArray[np.int64], a: int) -> None:
+        if len(y):
+            others = np.where(np.arange(self.n.shape[1]) == y[:, None], -np.inf, found.swapaxes(0, 1))
+            own = np.logaddexp(0, logsumexp(found[:, a], axis=1))
+            claims = np.exp(logsumexp(others, axis=2) - np.logaddexp(own, logsumexp(found, axis=2).T)).mean(1)
+            self.psi = np.maximum(self.psi - 10 * len(y) * np.maximum(claims - 0.25, 0), FLOOR)
+        self.psi[a] = 0
 
-    def write(self, x: Array, y: NDArray[np.int64], chosen: int, w: Array) -> None:
-        for key, label, weight in zip(x, y, w, strict=True):
-            self.A += weight * np.outer(key, key)
-            self.B[chosen, label] += weight * key
-            self.n[chosen, label] += weight
-        share, kept = np.eye(CONTEXTS)[chosen], DECAY ** len(y) if self.samples else 0.0
-        self.b = kept * self.b + (1 - kept) * share
+    def write(self, x: Array, y: NDArray[np.int64], a: int, w: Array) -> None:
+        self.A += (x.T * w) @ x
+        np.add.at(self.B[a], y, x * w[:, None])
+        np.add.at(self.n[a], y, w)
+        kept = DECAY ** len(y) if self.samples else 0
+        self.b = kept * self.b + (1 - kept) * np.eye(len(self.b))[a]
         self.samples += len(y)
 
     def read(self, x: Array) -> Array:
-        """What every class reads; far below all others where no context knows it."""
-        inverse, classes = np.linalg.inv(self.scatter() + RIDGE * np.eye(len(self.A))), self.n.shape[1]
-        found = np.full((len(x), self.used, classes), -1e9)
-        for g, c in np.argwhere(self.n[: self.used] > 0):
-            mean = self.B[g, c] / self.n[g, c]
-            M = self.n.sum() * inverse @ mean
-            knows = self.n[: self.used, c] > 0
-            found[:, g, c] = x @ M - 0.5 * mean @ M + self.psi[g] - self.psi[: self.used][knows].max()
-        return np.asarray(found.max(1))
+        """What every class reads; far below all others where no context has seen it, and nothing before the first chunk."""
+        if self.samples == 0:
+            return np.zeros((len(x), self.n.shape[1]))
+        S, means, _ = self.surprises()
+        M = self.n.sum() * np.linalg.solve(S + RIDGE * np.eye(len(S)), means.reshape(-1, len(S)).T).T.reshape(means.shape)
+        prior = np.where(self.n > 0, self.psi[:, None], -np.inf)
+        z = np.tensordot(x, M, (1, 2)) - (means * M).sum(2) / 2 + prior - np.maximum(prior.max(0), FLOOR)
+        return np.nan_to_num(z.max(1), neginf=-1e9)

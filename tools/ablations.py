@@ -10,13 +10,12 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
 import nlbench
+from nlbench import api
 from nlbench.plan import Plan
 from nlbench.records import Record, read_record
 
@@ -183,20 +182,15 @@ def resolved(model: str, stream: str, changes: dict[str, str]) -> Plan:
     return nlbench.resolve(model, stream, seeds=SEEDS[stream], overrides=changes)
 
 
-def made(model: str, stream: str, changes: dict[str, str], device: str) -> None:
-    """Run a row and record it."""
-    nlbench.run(model, stream, seeds=SEEDS[stream], overrides=changes, results=RESULTS, device=device)
-
-
 def run(streams: list[str], processes: int, device: str) -> None:
-    """Run the rows of some streams; raise the first error when all have ended."""
-    rows = [(label, stream, model, changes) for stream in streams for label, model, changes in ABLATIONS[stream] if changes]
-    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-        runs = {pool.submit(made, model, stream, changes, device): (stream, label) for label, stream, model, changes in rows}
-        for count, future in enumerate(as_completed(runs), 1):
-            sys.stderr.write(f"{count}/{len(rows)} {': '.join(runs[future])} {future.exception() or ''}\n")
-    for future in runs:
-        future.result()
+    """Run the rows of some streams; exit with the errors of those that failed when all have ended."""
+    plans = [resolved(model, stream, changes) for stream in streams for _, model, changes in ABLATIONS[stream] if changes]
+    engine, failed = api.engine("local", workers=processes, device=device), []
+    for count, outcome in enumerate(api.sweep(plans, RESULTS, engine=engine, device=device), 1):
+        sys.stderr.write(f"{count}/{len(plans)} {outcome.plan.model} on {outcome.plan.stream_name}: {outcome.state}\n")
+        failed += [outcome.error] if outcome.state == "failed" else []
+    if failed:
+        sys.exit("\n".join(failed))
 
 
 def recorded(stream: str) -> list[str]:

@@ -17,7 +17,7 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 class HopeConfig(Closed):
     """Slow keys by filters of their own, and a memory that makes its own values, metric and rates; one setting for all streams.
 
-    Switches: `filters`, `metric`, `contexts` (1), `doubt` (0), `levels`, `rates`.
+    Switches: `filters`, `metric`, `contexts` (1), `doubt` (0), `levels`, `rates` (0).
     """
 
     kind: Literal["hope"]
@@ -46,5 +46,5 @@ class HopeConfig(Closed):
     """The deepest doubt: twelve orders of magnitude, ten times."""
     levels: bool = True
     """Whether levels are learned below the values of contexts, where `sizes.has_levels` says so."""
-    rates: bool = True
-    """Whether a token's rate is 1 and the probability that its label lacked."""
+    rates: NotNegative = 2.0
+    """A token counts 1, and this times (1 - p) q more: p how likely its label was held, q that it is of the label's value."""

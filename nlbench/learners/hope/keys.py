@@ -25,10 +25,10 @@ from nlbench.learners.hope.config import HopeConfig
 
 FIRST_FILTERS: Final = 32
 FIRST_KERNEL: Final = 5
-SMOOTHING: Final = 0.25
-"""Power p of a first layer, whose maps another reads: what varies together is read together."""
-WHITENING: Final = -0.5
-"""Power p of the layer that is read: what varies little is read as loudly as what varies much."""
+ALONE: Final = (-0.5,)
+"""Power p of the only layer, which whitens: what varies little is read as loudly as what varies much."""
+ONE_ABOVE: Final = (0.25, -0.25)
+"""Powers of two: the first smooths, as another reads its maps, and the one that is read whitens by half."""
 BIAS: Final = 0.5
 """Standard deviation of the biases of random features, in theirs."""
 LEAST_VARIANCE: Final = 0.01
@@ -106,12 +106,11 @@ class Filters(Keys):
     def fit(self, inputs: Tensor) -> None:
         if not self._own:
             return
-        powers: Sequence[float] = (WHITENING,) if len(self.tensors) == 1 else (SMOOTHING, 0.0)
+        powers: Sequence[float] = ALONE if len(self.tensors) == 1 else ONE_ABOVE
         for seed, own in enumerate(inputs):
             maps = self._images(own)
             for filters, power in zip(self.tensors, powers, strict=True):
-                if power:
-                    filters[seed] = in_metric(filters[seed], maps, power)
+                filters[seed] = in_metric(filters[seed], maps, power)
                 maps = F.avg_pool2d(F.conv2d(maps, filters[seed]).relu_(), 2)
 
     def _images(self, inputs: Tensor) -> Tensor:

@@ -18,24 +18,34 @@ import torch
 from torch import Tensor
 
 from nlbench.batch import Batch, Batches, Learner, Problem
-from nlbench.kernels import bind, metric_update
+from nlbench.kernels import bind, contexts, metric_update
+from nlbench.kernels.graphs import Captured
 from nlbench.learners.hope import keys, sizes
 from nlbench.learners.hope.config import HopeConfig
 from nlbench.learners.hope.levels import Levels
-from nlbench.learners.hope.memory import Memory, Reading, read, values
+from nlbench.learners.hope.memory import Memory, Reading, values
+from nlbench.learners.projected.chain import Told
+from nlbench.learners.projected.schedule import AT_ONCE
+from nlbench.learners.trial import try_on_gpu
 
-SOONEST: Final = 128
-"""Samples between two times that rates look at what is solved for; an eighth of all so far where that is more."""
-LEAST: Final = -27.6
-"""Logarithm of the probability of a label never seen: what costs a bounded loss."""
+LEAST: Final = 1e-12
+"""Probability of a label never seen: what costs a bounded loss."""
 LEVELS: Final = "levels."
 """What names of the levels' state begin with."""
 
 
 class Hope(Learner):
-    """Keys, the memory, perhaps levels; `_solved` is what rates and losses are read from, `_latest` what tests are."""
+    """Keys, the memory, perhaps levels; `_latest` is what was read last, and of how many samples."""
 
-    made_anew: ClassVar[tuple[str, ...]] = ("takes_batches", "backend", "levels", "permute_inputs", "_latest")
+    made_anew: ClassVar[tuple[str, ...]] = (
+        "takes_batches",
+        "backend",
+        "levels",
+        "permute_inputs",
+        "_latest",
+        "_captured",
+        "_at_once",
+    )
     takes_batches = True
 
     def __init__(self, config: HopeConfig, problem: Problem) -> None:
@@ -43,51 +53,80 @@ class Hope(Learner):
         self.keys = keys.of_problem(config, problem)
         like = torch.zeros(len(problem.seeds), device=problem.device)
         op = bind(metric_update, problem.backend, like)
-        self.backend = op.backend
-        self.memory = Memory(config, self.keys.width, problem.n_classes, like, op)
-        op.load(exact=True, protects=False)
-        self._solved: Reading | None = None
-        self._next_solution = SOONEST
+        own = op.beside(contexts, like)
+        self.memory = Memory(config, self.keys.width, problem.n_classes, like, own)
+        own.load()
         self._latest: tuple[int, Reading] | None = None
         learned = config.levels and sizes.has_levels(keys.kind_of(problem), problem.n_inputs, problem.scenario)
-        self.levels = Levels(problem, config.contexts, self.backend) if learned else None
+        self.levels = Levels(problem, config.contexts, op.backend) if learned else None
+        self.backend = op.backend if learned else own.backend
         if isinstance(self.keys, keys.RandomFeatures):
             self.permute_inputs = self._permute_inputs
+        self._captured, self._at_once = Captured(self._learn), AT_ONCE if problem.device.type == "cuda" else 1
+        try_on_gpu(self, problem)
 
     def observe(self, batch: Batch) -> Tensor:
-        return self._learn(batch.inputs.flatten(2), batch.labels, batch.classes)
+        return self._observe(batch.inputs.flatten(2)[:, None], batch.labels[:, None], batch.classes)[0]
 
     def observe_batches(self, batches: Batches) -> Tensor:
-        images, losses = batches.inputs.flatten(1), []
-        for rows, labels in zip(batches.rows.split(batches.size, 1), batches.labels.split(batches.size, 1), strict=True):
-            inputs = images.index_select(0, rows.flatten()).view(*rows.shape, -1)
-            losses.append(self._learn(inputs, labels, batches.classes))
-        return torch.stack(losses)
+        images, rows, losses, start = batches.inputs.flatten(1), batches.rows, [], 0
+        while start < rows.shape[1]:
+            self._prepare(min(batches.size, rows.shape[1] - start))
+            chunks = self._together((rows.shape[1] - start) // batches.size, batches.size)
+            own = slice(start, start + chunks * batches.size)
+            shown = rows[:, own].unflatten(1, (chunks, -1))
+            inputs = images.index_select(0, shown.flatten()).view(*shown.shape, -1)
+            losses.append(self._observe(inputs, batches.labels[:, own].unflatten(1, (chunks, -1)), batches.classes))
+            start = own.stop
+        return torch.cat(losses)
+
+    def _prepare(self, tokens: int) -> None:
+        """Before a chunk of so many tokens: bring up to date what the host decides upon."""
+        self.memory.prepare(tokens)
+        if self.levels:
+            self.levels.settle()
+
+    def _together(self, most: int, size: int) -> int:
+        """Return how many of the `most` next chunks of so many tokens to learn in one call, between which nothing falls due."""
+        most = max(1, min(most, self.memory.undisturbed(size), self._at_once))
+        return self.levels.together(most) if self.levels else 1 << (most.bit_length() - 1)
+
+    def _observe(self, inputs: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
+        """Learn n chunks, inputs (S, n, B, D_in) and labels (S, n, B); return their losses (n, S)."""
+        memory, levels, chunks = self.memory, self.levels, labels.shape[1]
+        self._prepare(labels.shape[2])
+        if memory.samples == 0:
+            self.keys.fit(inputs[:, 0])
+        held = [*self.keys.tensors, *memory.tensors(), *(levels.tensors() if levels else ())]
+        kind = memory.samples == 0, levels.kind(chunks) if levels else ()
+        losses = self._captured(held, inputs, labels, classes, kind=kind)
+        memory.samples += labels[0].numel()
+        if levels:
+            levels.advance(chunks)
+        return losses
 
     def _learn(self, inputs: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
-        """Read, then write, one chunk of inputs (S, B, D_in) and labels (S, B); return the loss (S,) before."""
-        if self.memory.samples == 0:
-            self.keys.fit(inputs)
-        chunk = self.keys(inputs)
-        chosen = self.memory.assign(chunk, labels)
-        solved = self._solved
-        logs = read(chunk, solved, self._classes) if solved else chunk.new_zeros(*labels.shape, self._classes)
-        logs = logs.masked_fill(~classes, -torch.inf).log_softmax(2).gather(2, labels[..., None])[..., 0].clamp_min(LEAST)
-        rates = 2.0 - logs.exp() if self._config.rates and solved else torch.ones_like(logs)
-        self.memory.write(chunk, labels, chosen, rates)
-        if self.memory.samples >= self._next_solution:
-            self._solved = self.memory.solve()
-            self._next_solution = self.memory.samples + max(SOONEST, self.memory.samples // 8)
-        return self.levels.learn(inputs, labels, classes, chosen) if self.levels else -logs.mean(1)
+        """Expect, then write, chunk after chunk; return the losses (n, S) before each."""
+        made, chosen, expected, rates = self.keys(inputs.flatten(1, 2)), [], [], []
+        for i, chunk in enumerate(made.split(labels.shape[2], 1)):
+            own = self.memory.assign(chunk, labels[:, i])
+            rates.append(1.0 + self._config.rates * (1.0 - own.expected) * own.plausible)
+            self.memory.write(chunk, labels[:, i], own.chosen, rates[-1])
+            chosen.append(own.chosen)
+            expected.append(own.expected)
+        self.memory.gather(torch.cat(rates, 1).sqrt()[..., None] * made)
+        if self.levels:
+            return self.levels.learn(inputs.flatten(1, 2), Told(labels, classes, contexts=torch.stack(chosen, 1)))
+        return -torch.stack(expected).clamp_min(LEAST).log().mean(2)
 
     def predict(self, inputs: Tensor, task: int | None) -> Tensor:
         """What is read is solved for now, from every pair so far, if that was not done yet."""
         if self.memory.samples == 0:
-            return inputs.new_zeros(len(self.memory.used), inputs.shape[1], self._classes)
+            return inputs.new_zeros(len(self.memory.dimension), inputs.shape[1], self._classes)
         if self._latest is None or self._latest[0] != self.memory.samples:
             self._latest = self.memory.samples, self.memory.solve()
         latest, found = self._latest[1], []
-        for seed in range(len(self.memory.used)):
+        for seed in range(len(self.memory.dimension)):
             reading, shown = Reading(*(part[seed : seed + 1] for part in latest)), inputs[min(seed, len(inputs) - 1)].flatten(1)
             made = self.keys.of_seed(seed, shown)
             own = values(made[None], reading, self._classes)
@@ -106,27 +145,27 @@ class Hope(Learner):
         return {**super().state_dict(), **{f"{LEVELS}{name}": value for name, value in levels.items()}}
 
     def load_state_dict(self, saved: Mapping[str, Tensor]) -> None:
-        super().load_state_dict({name: value for name, value in saved.items() if not name.startswith(LEVELS)})
+        super().load_state_dict({name: saved[name] for name in saved if not name.startswith(LEVELS)})
         if self.levels:
-            self.levels.restore({name.removeprefix(LEVELS): value for name, value in saved.items() if name.startswith(LEVELS)})
+            self.levels.restore({name.removeprefix(LEVELS): saved[name] for name in saved if name.startswith(LEVELS)})
         self._latest = None
 
     def memory_bytes(self) -> dict[str, int]:
         """Of contexts, those there are."""
-        memory, seeds = self.memory, len(self.memory.used)
-        values = int(memory.used.sum()) * self._classes
+        memory, seeds, used = self.memory, len(self.memory.dimension), int(self.memory.values.used.sum())
+        values = used * self._classes
         numbers = (
             memory.gram.numel()
-            + memory.squares.numel()
+            + memory.values.squares.numel()
             + sum(rows.numel() for rows in memory.pending)
-            + values * (2 * memory.gram.shape[-1] + 4)
+            + values * (2 * self.keys.width + 4)
         )
-        kinds = self.levels.sizes(int(memory.used.sum()) / seeds) if self.levels else {}
+        kinds = self.levels.sizes(used / seeds) if self.levels else {}
         kinds["parameters"] = kinds.get("parameters", 0) + sum(tensor.nbytes for tensor in self.keys.tensors)
-        kinds["memory"] = kinds.get("memory", 0) + numbers * memory.gram.element_size()
+        kinds["memory"] = kinds.get("memory", 0) + numbers * memory.dimension.element_size()
         return {kind: int(size) // seeds for kind, size in kinds.items()}
 
     def diagnostics(self) -> dict[str, Tensor]:
         """The contexts found, and the ridge that reading took."""
-        found = {"contexts": self.memory.used.to(self.memory.gram.dtype)}
+        found = {"contexts": self.memory.values.used.to(self.memory.dimension.dtype)}
         return found | ({"ridge": self._latest[1].ridge} if self._latest else {})

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from nlbench.batch import Problem
 from nlbench.kernels import Backend
+from nlbench.kernels.contexts import NEVER
 from nlbench.learners.hope import sizes
-from nlbench.learners.hope.likelihood import NEVER
 from nlbench.learners.projected.chain import Chain, Told
 from nlbench.learners.projected.config import ProjectedConfig, ProjectedLevel, Readout
 from nlbench.learners.projected.continuum import Continuum
@@ -30,7 +30,7 @@ from nlbench.learners.projected.schedule import Schedule
 RATE: Final = 0.6
 RIDGES: Final = (5000.0, 1500.0, 250.0)
 """λ of the slow level, the fast one and the read-out."""
-REFRESH: Final = 128
+REFRESH: Final = 256
 """Chunks between two refreshes of what is protected."""
 SHARE: Final = 4
 """Every how many chunks grams gather keys."""
@@ -54,14 +54,30 @@ class Levels:
         self._chain = Chain(self._continuum, self._schedule)
         self.permute_inputs = self._continuum.permute
 
-    def learn(self, inputs: Tensor, labels: Tensor, classes: Tensor, chosen: Tensor) -> Tensor:
-        """Learn one chunk of inputs (S, B, D_in) and labels (S, B) of contexts (S,); return the loss (S,) before."""
+    def together(self, most: int) -> int:
+        """Return how many of the `most` chunks to come may be learned in one call: `settle` before and `advance` after it."""
+        return self._schedule.together(self._steps, most) if self._continuum.many_at_once else 1
+
+    def settle(self) -> None:
+        """Before chunks: let what was gathered follow inputs that were reordered."""
         self._continuum.settle()
-        told = Told(labels[:, None], classes, contexts=chosen[:, None])
-        loss = self._chain.learn(with_constant(inputs), told, self._steps)[0]
-        self._steps += 1
+
+    def learn(self, inputs: Tensor, told: Told) -> Tensor:
+        """Learn n chunks of inputs (S, n B, D_in); return their losses (n, S), each before its step."""
+        return self._chain.learn(with_constant(inputs), told, self._steps)
+
+    def advance(self, chunks: int) -> None:
+        """After so many chunks: bring up to date what is protected, if that is due."""
+        self._steps += chunks
         self._continuum.refresh(protects=self._schedule.protects(self._steps), solves=False)
-        return loss
+
+    def kind(self, chunks: int) -> tuple[bool, ...]:
+        """Return all that falls due with the next chunks."""
+        return self._schedule.kind(self._steps, chunks)
+
+    def tensors(self) -> list[Tensor]:
+        """Return what chunks read and change in place."""
+        return [*self._continuum.tensors().values(), *self._continuum.parts()]
 
     def read(self, seed: int, inputs: Tensor, of_contexts: Tensor) -> Tensor:
         """Return the log shares (1, N, C) that one seed reads of inputs (N, D_in), given those of contexts (N, K), K <= G."""

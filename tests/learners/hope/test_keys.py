@@ -26,14 +26,14 @@ def inputs(shape, seeds=2):
 @pytest.mark.parametrize(
     ("shape", "sample", "width"),
     [
-        ((8, 8), "image", 57 * 9),
-        ((1, 8, 8), None, 57 * 9),
-        ((28, 28), "image", 302 * 9),
-        ((3, 32, 32), "image", 333 * 9),
-        ((8, 8), "vector", 896),
-        ((64,), None, 896),
-        ((256,), "features", 3000),
-        ((4, 90), None, 56 * 360 ** (2 / 3)),
+        ((8, 8), "image", 76 * 9),
+        ((1, 8, 8), None, 76 * 9),
+        ((28, 28), "image", 406 * 9),
+        ((3, 32, 32), "image", 444 * 9),
+        ((8, 8), "vector", 1200),
+        ((64,), None, 1200),
+        ((256,), "features", 4000),
+        ((4, 90), None, 75 * 360 ** (2 / 3)),
     ],
 )
 def test_what_a_stream_declares_decides_how_its_samples_are_read(shape, sample, width):

@@ -5,14 +5,15 @@ import torch
 from small_streams import CPU
 
 from nlbench import Batch, Problem
+from nlbench.batch import Batches
 from nlbench.learners.hope.config import HopeConfig
 from nlbench.learners.hope.learner import Hope
 
 S, B, C, N = 2, 16, 3, 300
 
 
-def learner(seeds=(0, 1), n=N, scenario="domain-il", **table):
-    problem = Problem((n,), C, seeds, scenario, CPU, "auto", 100, sample="vector")
+def learner(seeds=(0, 1), n=N, scenario="domain-il", backend="auto", **table):
+    problem = Problem((n,), C, seeds, scenario, CPU, backend, 100, sample="vector")
     return Hope(HopeConfig.model_validate({"kind": "hope", **table}), problem)
 
 
@@ -51,7 +52,7 @@ def test_levels_are_learned_where_vectors_are_long_and_tasks_share_labels():
 
 
 def test_every_world_gets_a_context_and_all_are_read_without_being_told_which(ready):
-    assert ready.memory.used.tolist() == [3, 3]
+    assert ready.memory.values.used.tolist() == [3, 3]
     assert min(accuracy(ready, world) for world in range(3)) > 0.9
 
 
@@ -81,6 +82,30 @@ def test_bytes_count_the_contexts_found_and_no_others(ready):
     found = ready.memory_bytes()
     assert found["parameters"] == 4 * (weights + 500 * (N + 1))
     pending, values = sum(rows.numel() for rows in ready.memory.pending) // S, 3 * C
-    memory = 501**2 + 501 + pending + values * (2 * 501 + 4)
+    gram = ready.memory.gram.numel() // S
+    assert gram < 0.54 * 501**2
+    memory = gram + 501 + pending + values * (2 * 501 + 4)
     store = 3 * C * (narrow + 1) * 4 + 8 + 64  # whose are the present weights, and which contexts were turned to
     assert found["memory"] == pytest.approx(4 * (grams + memory) + store, abs=8)
+
+
+@pytest.mark.parametrize("levels", [True, False])
+def test_chunks_learned_in_one_call_as_on_a_gpu_decide_and_read_alike(levels):
+    """Ragged: the last chunk of each world is half as long."""
+    one, many = (learner(backend="reference", levels=levels, width=None if levels else 100) for _ in range(2))
+    many._at_once, calls = 8, []
+    learn = many._learn
+    many._captured = lambda held, *inputs, kind: calls.append(inputs[1].shape[1]) or learn(*inputs)
+    for world in range(3):
+        shown = [batch(40 * world + step, world) for step in range(23)]
+        shown.append(batch(40 * world + 23, world, size=B // 2))
+        inputs = torch.cat([each.inputs.flatten(0, 1) for each in shown])
+        starts = torch.tensor([0, *(each.labels.numel() for each in shown)]).cumsum(0)[:-1]
+        rows = [torch.arange(each.labels.numel()).view(S, -1) + start for each, start in zip(shown, starts, strict=True)]
+        labels = torch.cat([each.labels for each in shown], 1)
+        losses = many.observe_batches(Batches(inputs, torch.cat(rows, 1), labels, B, shown[0].classes, None))
+        torch.testing.assert_close(losses, torch.stack([one.observe(each) for each in shown]), rtol=1e-3, atol=1e-4)
+    assert {1, 2, 4} <= set(calls)
+    assert torch.equal(one.memory.values.used, many.memory.values.used)
+    tests = batch(99, 1).inputs
+    torch.testing.assert_close(many.predict(tests, None), one.predict(tests, None), rtol=1e-3, atol=1e-2)

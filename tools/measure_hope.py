@@ -1,0 +1,348 @@
+"""Measure `hope`, its parts taken away and its rivals, and write the tables of docs/hope.md: `python tools/measure_hope.py`.
+
+Every row is recorded in `--results`, a few seeds a folder, and is not made twice; rivals may stand in `results/reference` too.
+`--streams` and `--rows` choose some, `--processes` run at a time, the first rows first, and after `--seconds` none is begun.
+`--table` runs nothing. A cell of rows that were not run is left empty; rows whose seeds are fewer than asked for say how many.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+import nlbench
+from nlbench.comparison import statistics
+from nlbench.plan import Plan
+from nlbench.records import Record, read_records
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "hope.md"
+RESULTS, REFERENCE = ROOT / "results" / "hope", ROOT / "results" / "reference"
+LEAST_GAIN, MOST_COST = 0.001, 0.002
+"""A part must gain the one on two streams, and its interval must exclude the other as a cost on all."""
+
+
+class Setting(NamedTuple):
+    """A stream, its seeds, the aims (accuracy, forgetting), the samples that fit into hope's bytes, and what is said of it
+    beyond its file."""
+
+    stream: str
+    seeds: int
+    aims: tuple[float | None, float | None] = (None, None)
+    capacity: int = 0
+    changes: Mapping[str, str] = {}
+
+
+class Row(NamedTuple):
+    """A recipe with the values that differ from it."""
+
+    model: str
+    changes: Mapping[str, str] = {}
+
+
+SETTINGS = {
+    "split-digits": Setting("split-digits", 20, (0.993, 0.002), 4_500),
+    "permuted-digits": Setting("permuted-digits", 20, (0.974, 0.008), 16_000),
+    "split-digits, domain-il": Setting("split-digits-domain-il", 20, (0.995, 0.003), 4_500),
+    "rotated-digits": Setting("rotated-digits", 20, (0.979, 0.006), 4_900),
+    "relabelled-digits": Setting("relabelled-digits", 20, (0.94, None), 4_900),
+    "permuted-digits, blurred 10 %": Setting("blurred-permuted-digits-10", 20, capacity=16_000),
+    "permuted-digits, blurred 30 %": Setting("blurred-permuted-digits-30", 20, capacity=16_000),
+    "permuted-digits, blurred 50 %": Setting("blurred-permuted-digits-50", 20, capacity=16_000),
+    "permuted-digits, 50 tasks": Setting("permuted-digits-50", 20, (0.92, None), 16_000),
+    "permuted-digits, 100 tasks": Setting("permuted-digits-50", 20, (None, None), 16_000, {"stream.tasks": "100"}),
+    "split-mnist": Setting("split-mnist", 10, (0.990, 0.0055), 9_500),
+    "split-mnist, domain-il": Setting("split-mnist", 10, (0.992, 0.005), 9_500, {"stream.scenario": '"domain-il"'}),
+    "split-fashion": Setting("split-fashion", 10, (0.900, 0.055), 9_500),
+    "relabelled-mnist": Setting("relabelled-mnist", 10, (0.96, None), 9_500),
+    "permuted-mnist": Setting("permuted-mnist", 10, (0.975, 0.002), 7_400),
+    "permuted-mnist, 20 tasks": Setting("permuted-mnist-20", 10, (0.967, 0.003), 7_400),
+    "20 Newsgroups": Setting("split-newsgroups-wordllama", 10, capacity=33_000),
+    "R52": Setting("split-r52-wordllama", 10, capacity=33_000),
+}
+FULL = "hope"
+PARTS = {
+    "filters": {"learner.filters": "false"},
+    "metric": {"learner.metric": '"keys"'},
+    "contexts": {"learner.contexts": "1"},
+    "doubt": {"learner.doubt": "0.0"},
+    "rates": {"learner.rates": "0.0"},
+    "levels": {"learner.levels": "false", "learner.width": "2500"},
+}
+"""Each switch off, at equal bytes: where levels go, fixed features take their room."""
+LEVELLED = ("permuted-mnist", "permuted-mnist, 20 tasks")
+ONE_WORLD = {"learner.contexts": "1", "learner.rates": "0.0", "learner.levels": "false"}
+RIVALS = {
+    "SLDA, hope's keys": Row("hope", ONE_WORLD),
+    "RanPAC's ridge, hope's keys": Row("hope", {**ONE_WORLD, "learner.metric": '"keys"'}),
+    "SLDA": Row("slda"),
+    "RanPAC": Row("ranpac"),
+    "OWM": Row("owm"),
+    "GPM": Row("gpm"),
+    "EWC": Row("ewc"),
+    "ER, 500 samples": Row("er", {"learner.capacity": "500"}),
+    "ER, equal bytes": Row("er"),
+    "random-features": Row("random-features"),
+    "convolution-ridge": Row("convolution-ridge"),
+    "projected-levels": Row("projected-levels"),
+}
+
+
+def rows(name: str) -> dict[str, Row]:
+    """Return the rows of a setting by label: hope, each of its parts that is there taken away, and its rivals."""
+    setting = SETTINGS[name]
+    image = sample_of(setting.stream) == "image"
+    found = {FULL: Row("hope")}
+    for part, changes in PARTS.items():
+        if (part != "filters" or image) and (part != "levels" or name in LEVELLED):
+            found[f"without {part}"] = Row("hope", changes)
+    for label, row in RIVALS.items():
+        changes = dict(row.changes)
+        if label == "ER, equal bytes":
+            changes["learner.capacity"] = str(setting.capacity)
+        if row.model == "hope" and name in LEVELLED:
+            changes["learner.width"] = PARTS["levels"]["learner.width"]
+        if label != "convolution-ridge" or image:
+            found[label] = Row(row.model, changes)
+    return found
+
+
+@cache
+def sample_of(stream: str) -> str | None:
+    """Return what a sample of a stream is, an image or a vector, as its learner is told."""
+    spec = nlbench.resolve("hope", stream, seeds=1).declared
+    shape = () if spec.source is None else spec.source.input_shape
+    return "image" if len(shape) > 1 and spec.spec.stream.kind != "permuted" else "vector"
+
+
+def resolved(name: str, row: Row, seeds: Iterable[int] = (0,)) -> Plan:
+    """Return the plan of a row."""
+    setting = SETTINGS[name]
+    return nlbench.resolve(row.model, setting.stream, seeds=tuple(seeds), overrides={**setting.changes, **row.changes})
+
+
+def made(name: str, label: str, seeds: range, results: Path, device: str) -> None:
+    """Run some seeds of a row and record them."""
+    setting, row = SETTINGS[name], rows(name)[label]
+    folder = results / f"{seeds.start}-{seeds.stop - 1}"
+    overrides = {**setting.changes, **row.changes}
+    nlbench.run(row.model, setting.stream, seeds=seeds, overrides=overrides, results=folder, device=device, threads=1)
+
+
+def due(names: Iterable[str], labels: list[str] | None, results: Path, at_once: int) -> Iterator[tuple[str, str, range]]:
+    """Yield what is not recorded yet: the first seeds before others, hope on all streams before its parts, and rivals last."""
+    rows_of = {name: rows(name) for name in names}
+    every = dict.fromkeys(label for those in rows_of.values() for label in those if labels is None or label in labels)
+    for start in range(0, max(SETTINGS[name].seeds for name in rows_of), at_once):
+        for label in every:
+            for name in (name for name, those in rows_of.items() if label in those):
+                seeds = range(start, min(start + at_once, SETTINGS[name].seeds))
+                folder = results / f"{seeds.start}-{seeds.stop - 1}"
+                if seeds and not resolved(name, rows_of[name][label]).record_path(folder).exists():
+                    yield name, label, seeds
+
+
+def run(jobs: list[tuple[str, str, range]], results: Path, processes: int, device: str, seconds: float) -> None:
+    """Run jobs, and begin none after so many seconds; say what fails and go on."""
+    began, waiting, running = time.monotonic(), list(reversed(jobs)), dict[Future[None], tuple[str, str, range]]()
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        while running or (waiting and time.monotonic() - began < seconds):
+            while waiting and len(running) < processes and time.monotonic() - began < seconds:
+                job = waiting.pop()
+                running[pool.submit(made, *job, results, device)] = job
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                name, label, seeds = running.pop(future)
+                sys.stderr.write(f"{time.monotonic() - began:5.0f} s {name}: {label}, {seeds}: {future.exception() or 'made'}\n")
+
+
+class Known:
+    """Records by what their rows are, whatever code made them: of several the one of most seeds, the newest of equals. Of rivals,
+    those of the reference count too.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        rivals = (path for path in REFERENCE.glob("*.parquet") if not path.name.startswith(f"{FULL}."))
+        paths = sorted([*folder.rglob("*.parquet"), *rivals])
+        records = read_records(paths, with_reference=True)[0] if paths else []
+        order = sorted(records, key=lambda record: (len(record.seeds), record.footer.created))
+        self._records = {
+            (record.model, record.stream_digest, record.footer.learner_digest, record.terms["batch"]): record for record in order
+        }
+
+    def __call__(self, name: str, row: Row) -> Record | None:
+        plan = resolved(name, row)
+        return self._records.get((plan.model, plan.declared.digest, plan.learner.digest, plan.batch))
+
+
+METRICS = ("average_accuracy", "prequential_accuracy")
+
+
+def values(record: Record, metric: str = "accuracy") -> dict[int, float]:
+    """Return a metric by seed, or nothing; "accuracy" is the prequential one where tasks contradict each other."""
+    names = METRICS if metric == "accuracy" else (metric,)
+    for name in names:
+        found = {seed: value for seed, value in record.metric(name).items() if value is not None}
+        if found:
+            return found
+    return {}
+
+
+def differences(first: Record, second: Record) -> np.ndarray:
+    """Return the accuracies of the first less those of the second on their common seeds."""
+    one, other = values(first), values(second)
+    return np.array([one[seed] - other[seed] for seed in sorted(one.keys() & other.keys())])
+
+
+def compared(full: Record, others: Mapping[str, Record]) -> dict[str, tuple[statistics.Interval, float]]:
+    """Return for each of the others how much more accurate the full learner is, paired by seed, and Holm's p within them."""
+    found = {label: differences(full, other) for label, other in others.items()}
+    found = {label: each for label, each in found.items() if len(each) > 1}
+    adjusted = statistics.holm(np.array([statistics.sign_flip_test(each) for each in found.values()])) if found else []
+    return {label: (statistics.mean_interval(each), float(p)) for (label, each), p in zip(found.items(), adjusted, strict=True)}
+
+
+def number(value: float, sign: str = "") -> str:
+    """Return a share in four decimals without its zero."""
+    return f"{value:{sign}.4f}".replace("0.", ".", 1)
+
+
+def interval(found: dict[int, float]) -> str:
+    """Return the mean, plus or minus half of its 95 % interval."""
+    if not found:
+        return "–"
+    own = statistics.mean_interval(np.array(list(found.values())))
+    half = "" if np.isnan(own.high) else f" ± {number(own.high - own.mean)}"
+    return number(own.mean) + half
+
+
+def megabytes(record: Record) -> str:
+    """Return what the learner held at the end, a seed."""
+    return f"{sum(record.bytes().values()) / 1e6:.1f}"
+
+
+def contexts(record: Record) -> str:
+    """Return how many contexts the seeds had at the end, from the fewest to the most."""
+    frame = record.to_pandas()
+    at_end = frame[(frame["metric"] == "contexts") & (frame["after_task"] == record.n_tasks)]
+    least, most = int(at_end["value"].min()), int(at_end["value"].max())
+    return str(least) if least == most else f"{least} to {most}"
+
+
+def gain(found: tuple[statistics.Interval, float] | None) -> str:
+    """Return the cell of a difference: bold where it is significant, `neutral` where no seed differs."""
+    if found is None:
+        return ""
+    own, p = found
+    if own.sd == 0 and own.mean == 0:
+        return "neutral"
+    text = f"{number(own.mean, '+')} ± {number(own.high - own.mean)}"
+    return f"**{text}**" if p <= 0.05 else text
+
+
+def reached(known: Known) -> list[str]:
+    """Return the table of what hope reaches, beside the aims."""
+    found = ["| stream | seeds | aim | accuracy | forgetting | contexts | MB |", "|---|---|---|---|---|---|---|"]
+    for name, setting in SETTINGS.items():
+        aim = " / ".join("–" if each is None else number(each) for each in setting.aims)
+        record = known(name, rows(name)[FULL])
+        if record is None:
+            continue
+        cells = (interval(values(record)), interval(values(record, "forgetting")), contexts(record), megabytes(record))
+        found.append(f"| {name} | {len(record.seeds)} | {aim} | {' | '.join(cells)} |")
+    return found
+
+
+def earned(known: Known) -> list[str]:
+    """Return the table of what each part gains, and whether it stays."""
+    found = [f"| stream | seeds | {' | '.join(PARTS)} |", "|---|---|" + "---|" * len(PARTS)]
+    gains = {part: list[statistics.Interval]() for part in PARTS}
+    for name in SETTINGS:
+        full = known(name, Row("hope"))
+        if full is None:
+            continue
+        those = {part: known(name, row) for part in PARTS if (row := rows(name).get(f"without {part}"))}
+        results = compared(full, {part: record for part, record in those.items() if record is not None})
+        if not results:
+            continue
+        for part, (own, _) in results.items():
+            gains[part].append(own)
+        cells = [gain(results.get(part)) if part in those else "not there" for part in PARTS]
+        found.append(f"| {name} | {max(own.n for own, _ in results.values())} | {' | '.join(cells)} |")
+    return [*found, f"| **earns its place** | | {' | '.join(verdict(each) for each in gains.values())} |"]
+
+
+def verdict(gains: list[statistics.Interval]) -> str:
+    """Return whether a part gains on two streams and costs on none."""
+    if not gains:
+        return "not measured"
+    wins = sum(own.mean >= LEAST_GAIN and own.low > 0 for own in gains)
+    costs = sum(own.low < -MOST_COST for own in gains)
+    return f"{'yes' if wins >= 2 and not costs else 'no'}: gains on {wins}, a cost not excluded on {costs} of {len(gains)}"
+
+
+def beside(known: Known) -> list[str]:
+    """Return the table of rivals: by how much hope is more accurate."""
+    found = ["| stream | rival | accuracy | forgetting | MB | hope's gain | |", "|---|---|---|---|---|---|---|"]
+    for name in SETTINGS:
+        full = known(name, Row("hope"))
+        those = {label: known(name, rows(name)[label]) for label in RIVALS if label in rows(name)}
+        there = {label: record for label, record in those.items() if record is not None}
+        if full is None:
+            continue
+        results = compared(full, there)
+        for label in sorted(results, key=lambda label: results[label][0].mean):
+            record, (own, p) = there[label], results[label]
+            few = statistics.smallest_p(own.n) * len(results) > 0.05
+            outcome = "too few seeds" if few else "tie" if p > 0.05 else "wins" if own.mean > 0 else "loses"
+            cells = (interval(values(record)), interval(values(record, "forgetting")), megabytes(record), gain(results[label]))
+            found.append(f"| {name} | {label} | {' | '.join(cells)} | {outcome} |")
+    return found
+
+
+TABLES = {"reached": reached, "parts": earned, "rivals": beside}
+
+
+def write(name: str, lines: list[str]) -> None:
+    """Put the lines between the page's marks of this name."""
+    table = "\n".join([f"<!-- {name} -->", *lines, f"<!-- /{name} -->"])
+    page = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(re.sub(rf"<!-- {name} -->.*<!-- /{name} -->", lambda _: table, page, flags=re.DOTALL), encoding="utf-8")
+
+
+def main() -> None:
+    """Run what is missing and write the tables."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--streams", nargs="*", default=list(SETTINGS), choices=SETTINGS)
+    options.add_argument("--rows", nargs="*")
+    options.add_argument("--results", type=Path, default=RESULTS)
+    options.add_argument("--processes", type=int, default=1)
+    options.add_argument("--at-once", type=int, default=5, help="seeds that a process runs at once: on a GPU, all")
+    options.add_argument("--device", default="cpu")
+    options.add_argument("--seconds", type=float, default=float("inf"))
+    options.add_argument("--table", action="store_true")
+    chosen = options.parse_args()
+    if not chosen.table:
+        run(
+            list(due(chosen.streams, chosen.rows, chosen.results, chosen.at_once)),
+            chosen.results,
+            chosen.processes,
+            chosen.device,
+            chosen.seconds,
+        )
+    known = Known(chosen.results)
+    for name, table in TABLES.items():
+        write(name, table(known))
+
+
+if __name__ == "__main__":
+    main()
