@@ -19,45 +19,61 @@ class AtOnce:
     """What n chunks, of keys (S, N, D) and directions of as many, do to each other through one memory.
 
     parts  which tokens are of each chunk
-    moves  what each chunk has it step by so far, (S, B, V)
+    moves  what the chunks so far have it step by, (S, N, V); None before the first
     """
 
     def __init__(
-        self, memory: Memory, keys: Tensor, directions: Directions, size: int, branches: Branches, numbers: tuple[int, int]
+        self,
+        memory: Memory,
+        keys: Tensor,
+        directions: Directions,
+        size: int,
+        branches: Branches,
+        numbers: tuple[int, int],
+        *,
+        below: bool,
     ) -> None:
-        """Chunks are of `size` tokens; branches of these numbers make what is done to later keys, and to what is below."""
-        self._memory, self._branches, self._numbers = memory, branches, numbers
+        """Chunks are of `size` tokens; branches of these numbers make what is done to later keys, and to what is below, if that
+        is asked for.
+        """
+        self._memory, self._branches, self._numbers, self._below = memory, branches, numbers, below
         self._along = directions.numbers
         self.parts = [slice(start, start + size) for start in range(0, keys.shape[1], size)]
-        self.moves: list[Tensor] = []
-        self._effects: list[list[Tensor]] = []
+        self.moves: Tensor | None = None
+        self._effects: list[Tensor] = []
         with branches.branch(numbers[0]):
-            self._overlaps = [
-                [memory.inner(keys[:, own], self._along[:, past]) for past in self.parts[:i]] for i, own in enumerate(self.parts)
-            ]
+            self._overlaps = [memory.inner(keys[:, own], self._along[:, : own.start]) for own in self.parts[1:]]
 
     def corrected(self, number: int, answers: Tensor) -> Tensor:
         """Return what a chunk reads, given what it would read before the first, (S, B, V), which is changed in place."""
-        for products, move in zip(self._overlaps[number], self.moves, strict=True):
+        if self.moves is not None:
             self._branches.wait(self._numbers[0])
-            answers.baddbmm_(products, move, alpha=-self._memory.writing.rate)
+            past = self.moves[:, : self.parts[number].start]
+            answers.baddbmm_(self._overlaps[number - 1], past, alpha=-self._memory.writing.rate)
         return answers
 
     def add(self, number: int, errors: Tensor) -> None:
         """Take in the errors (S, B, V) of what a chunk read, by which the memory steps before the next."""
         own = self.parts[number]
-        with self._branches.branch(self._numbers[1]):
-            self._effects.append([errors @ move.mT for move in self.moves])
+        if self._below and self.moves is not None:
+            with self._branches.branch(self._numbers[1]):
+                self._effects.append(errors @ self.moves[:, : own.start].mT)
         with self._branches.branch(self._numbers[0]):
-            self.moves.append(self._memory.moves(errors, self._along[:, own], own.stop - own.start))
+            made = self._memory.moves(errors, self._along[:, own], own.stop - own.start)
+            if len(self.parts) == 1:
+                self.moves = made
+                return
+            if self.moves is None:
+                self.moves = made.new_empty(*self._along.shape[:2], made.shape[2])
+            self.moves[:, own] = made
+        self._branches.keep(made)
 
     def correct_below(self, below: Tensor) -> None:
         """Bring what the errors of all chunks are below, (S, N, D), as by the memory before the first, to what they are."""
         self._branches.wait(self._numbers[1])
-        for own, effects in zip(self.parts, self._effects, strict=False):
-            for past, effect in zip(self.parts, effects, strict=False):
-                below[:, own].baddbmm_(effect, self._along[:, past], alpha=-self._memory.writing.rate)
+        for own, effect in zip(self.parts[1:], self._effects, strict=True):
+            below[:, own].baddbmm_(effect, self._along[:, : own.start], alpha=-self._memory.writing.rate)
 
     def held(self) -> list[Tensor]:
         """Return what branches may still read."""
-        return [*self.moves, *(each for some in (*self._effects, *self._overlaps) for each in some)]
+        return [*([] if self.moves is None else [self.moves]), *self._effects, *self._overlaps]

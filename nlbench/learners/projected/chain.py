@@ -76,10 +76,8 @@ class Chain:
         (chunks, size), fast, last = told.labels.shape[1:], self._fast, self._last
         keys, directions, answers = self._read(first, towards, blanks)
         steps = fast < last or self._readout.steps
-        numbers = fast, len(self._memories) + fast
-        through = AtOnce(
-            self._memories[fast], keys[-1], directions[fast], size if steps else chunks * size, self._branches, numbers
-        )
+        numbers, each = (fast, len(self._memories) + fast), size if steps else chunks * size
+        through = AtOnce(self._memories[fast], keys[-1], directions[fast], each, self._branches, numbers, below=fast > 0)
         losses, errors, reading = list[Tensor](), list[Tensor](), None
         read: list[list[Tensor]] = [[] for _ in self._memories[fast + 1 :]]
         for number, own in enumerate(through.parts):
@@ -164,10 +162,10 @@ class Chain:
             if i > 0:
                 below = memory.below(above)
             with self._branches.branch(i, above):
-                moves = through.moves if i == fast else [memory.moves(above, directions[i].numbers, size)]
-                if moves:
+                moves = through.moves if i == fast else memory.moves(above, directions[i].numbers, size)
+                if moves is not None:
                     falls = {"ends": self._schedule.steps(i, now), "gathers": self._schedule.gathers(now)}
-                    memory.step(keys[i], directions[i], joined(moves), chunks=above.shape[1] // size, **falls)
+                    memory.step(keys[i], directions[i], moves, chunks=above.shape[1] // size, **falls)
             if i == fast > 0:
                 through.correct_below(below)
             if i > 0:

@@ -100,9 +100,18 @@ class ProjectedConfig(Closed):
     metric: bool = True
     """False takes the metric from the hidden levels: plain gradient steps."""
     refresh: PositiveInt = 64
-    """Batches between two refreshes of what the metrics protect and of an exact read-out; before the first, after 1, 2, 4, …"""
+    """Batches between two refreshes of what the metrics protect and of what an exact read-out learns by; before the first, after
+    1, 2, 4, … Of one that learns by no reading, these go on doubling. What it is asked, it answers by all it has seen."""
     share: PositiveInt = 1
     """Every how many batches the metrics of levels gather keys."""
+
+    @property
+    def by_readings(self) -> bool:
+        """Whether what is written depends on what is read: always but where labels alone are, and no level below is told errors;
+        then a reading makes no more than the loss that is told.
+        """
+        own = self.readout
+        return own.rule != "exact" or bool(self.levels) or own.slack > 0 or own.surprise > 0
 
     @model_serializer(mode="wrap")
     def _without_what_is_off(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nlbench.kernels import contexts as contexts_op
 from nlbench.learners.projected.config import ProjectedConfig
 from nlbench.learners.projected.memory import Ops
 from nlbench.learners.projected.readout import Protected
@@ -30,21 +31,17 @@ class ContextValues(Protected):
         if not (config.readout.rule == "protected" and config.levels and config.levels[-1].period == 1):
             raise ValueError('context values need a read-out of rule "protected" above a level of period 1')
         super().__init__(config, weights, ops)
-        seeds = len(weights)
+        seeds, self._contexts = len(weights), ops.steps.beside(contexts_op, weights)
         self.store = self.memory.weights[:, None].repeat(1, contexts, 1, 1)
         self.present = torch.zeros(seeds, dtype=torch.int64, device=weights.device)
         self.used = torch.zeros(seeds, contexts, dtype=torch.bool, device=weights.device)
 
     def turn_to(self, contexts: Tensor) -> None:
         """Leave the present context's weights, and take up those of contexts (S,); the host waits for nothing."""
-        left, taken = (_rows(each, self.store) for each in (self.present, contexts))
-        self.store.scatter_(1, left, self.memory.weights[:, None])
-        self.memory.weights.copy_(self.store.gather(1, taken)[:, 0])
-        self.present.copy_(contexts)
-        self.used.scatter_(1, contexts[:, None], True)
-        self.memory.renew()
+        self._contexts.turn(self.store, self.memory.weights, self.present, self.used, contexts)
+        self.memory.renew_weights()
 
-    def rows(self, seed: int) -> Tensor:
+    def rows(self, seed: int, owed: Tensor | None) -> Tensor:
         """Return the weights (1, K C, D) of the K contexts that a seed has turned to, in order."""
         own = self.store[seed].clone()
         own[self.present[seed]] = self.memory.weights[seed]
@@ -66,8 +63,3 @@ class ContextValues(Protected):
 
     def tensors(self) -> dict[str, Tensor]:
         return {"store": self.store, "present": self.present, "used": self.used}
-
-
-def _rows(contexts: Tensor, store: Tensor) -> Tensor:
-    """Return an index (S, 1, C, D) of one context a seed."""
-    return contexts[:, None, None, None].expand(-1, 1, *store.shape[2:])

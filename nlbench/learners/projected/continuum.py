@@ -20,6 +20,7 @@ from nlbench.learners.projected.memory import Memory, Ops, Writing
 from nlbench.learners.projected.order import OwedOrder
 from nlbench.learners.projected.protection import Protection
 from nlbench.learners.projected.readout import RULES
+from nlbench.state import put
 
 
 class Continuum:
@@ -59,7 +60,8 @@ class Continuum:
         """Return what one seed's read-out answers (1, N, C) to keys (N, D) of the first memory; nothing is written. Of contexts,
         `belief` (N, G) is each sample's log share of each; all alike where it is None.
         """
-        own = [*(level.weights[seed : seed + 1] for level in self.levels), self.readout.rows(seed)]
+        rows = self.readout.rows(seed, None if self.levels else self._order.unsettled)
+        own = [*(level.weights[seed : seed + 1] for level in self.levels), rows]
         weights, biases = [each[..., :-1] for each in own], [each[..., -1] for each in own]
         return self.readout.scores(seed, self._logits.mlp_logits(weights, biases, keys[None]), belief)
 
@@ -88,7 +90,8 @@ class Continuum:
         self._order.move(order)
 
     def settle(self) -> None:
-        """Let what was gathered follow the order that is owed."""
+        """Before a write: let what was gathered follow the order that is owed."""
+        self.readout.outdate()
         order = self._order.settle()
         if order is not None:
             self.memories[0].follow(order)
@@ -111,8 +114,9 @@ class Continuum:
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Take over another's state, in place."""
         for name, own in self.tensors().items():
-            own.copy_(state[name])
+            put(own, state, name)
         self._order.restore(state["owed"])
+        self.readout.outdate()
         for memory in self.memories:
             memory.renew()
 

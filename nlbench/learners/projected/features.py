@@ -111,8 +111,8 @@ class RandomFeatures(Features):
         n, seeds, device = problem.n_inputs, len(problem.seeds), problem.device
         gathered = n if config.warm_up else 0
         self.tensors = [
-            _normal(problem, "weight", (config.width, n)) * n**-0.5,
-            _normal(problem, "bias", (config.width,)) * config.bias,
+            _normal(problem, "weight", (config.width, n)).mul_(n**-0.5),
+            _normal(problem, "bias", (config.width,)).mul_(config.bias),
             _gumbel(problem, "centre", (config.width, gathered)),
             torch.zeros(seeds, gathered, device=device),
             torch.zeros(seeds, gathered, gathered, device=device),

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from itertools import groupby
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -31,6 +32,9 @@ from nlbench.learners.projected.schedule import Schedule
 from nlbench.learners.projected.self_reference import Fading, SelfReferences
 from nlbench.learners.trial import try_on_gpu
 from nlbench.nested.clocks import check_all_fire
+
+PREDICTED_AT_ONCE: Final = 500
+"""Samples, on a CPU: features take far more room than the samples."""
 
 
 class Projected(Learner):
@@ -94,10 +98,15 @@ class Projected(Learner):
         """Seed by seed: what lies between two memories stays in the cache."""
         readings = []
         for seed in range(self._seeds):
-            read = self.features.of_seed(seed, inputs[min(seed, len(inputs) - 1)].flatten(1))
-            read = self.self_references.of_seed(seed, read) if self.self_references else read
-            readings.append(self.continuum.answers(seed, read))
+            own = inputs[min(seed, len(inputs) - 1)].flatten(1)
+            parts = own.split(PREDICTED_AT_ONCE) if own.device.type == "cpu" else [own]
+            readings.append(torch.cat([self._read(seed, part) for part in parts], 1))
         return torch.cat(readings)
+
+    def _read(self, seed: int, inputs: Tensor) -> Tensor:
+        """Return what one seed answers (1, N, C) to inputs (N, D_in)."""
+        read = self.features.of_seed(seed, inputs)
+        return self.continuum.answers(seed, self.self_references.of_seed(seed, read) if self.self_references else read)
 
     def _forget(self) -> None:
         """Drop all that was gathered: the features changed, and what was gathered of the old ones says nothing of the new."""
@@ -124,7 +133,7 @@ class Projected(Learner):
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         self.step = int(state["step"])
         for name, tensors in self._lists().items():
-            tensors[:] = [state[f"{name}.{i}"].to(own.device).clone() for i, own in enumerate(tensors)]
+            tensors[:] = [_became(own, state[f"{name}.{i}"]) for i, own in enumerate(tensors)]
         self.continuum.restore(state)
 
     def memory_bytes(self) -> dict[str, int]:
@@ -144,3 +153,8 @@ class Projected(Learner):
             if projections:
                 found[f"level.{period}.plasticity"] = torch.cat(projections, 1).mean(1)
         return found
+
+
+def _became(own: Tensor, saved: Tensor) -> Tensor:
+    """Return a tensor that has become a saved one, which may have another shape."""
+    return own.copy_(saved) if own.shape == saved.shape else saved.to(own.device).clone()

@@ -170,9 +170,13 @@ class Memory:
         """Return its state by name."""
         return {"weights": self.weights, "gram": self.gram, "projection": self.projection, "pending": self.pending}
 
+    def renew_weights(self) -> None:
+        """Take in that the weights were changed by others."""
+        self._factor.renew()
+
     def renew(self) -> None:
         """Take in that its tensors were changed by others."""
-        self._factor.renew()
+        self.renew_weights()
         self._projecting.renew()
 
     def parts(self) -> list[Tensor]:

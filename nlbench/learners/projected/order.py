@@ -24,20 +24,28 @@ class OwedOrder:
         self._unsettled = True
 
     def restore(self, owed: Tensor) -> None:
-        """Take over what another owed."""
+        """Take over what another owed: nothing where its inputs are in place, as those of keys that are no inputs always are."""
         self.owed = owed.to(self.owed.device).clone()
-        self._unsettled = True
+        self._unsettled = not torch.equal(self.owed, self._home())
+
+    @property
+    def unsettled(self) -> Tensor | None:
+        """The order (S, n) to follow, which may be that in which all is; None where nothing moved."""
+        return self.owed if self._unsettled else None
 
     def settle(self) -> Tensor | None:
         """Return the order (S, n) to follow now, or None where all is in place; nothing is owed afterwards."""
         if not self._unsettled:
             return None
         self._unsettled = False
-        order, home = self.owed, torch.arange(self.owed.shape[1], device=self.owed.device).expand_as(self.owed)
+        order, home = self.owed, self._home()
         if torch.equal(order, home):
             return None
         self.owed = home.clone()
         return order
+
+    def _home(self) -> Tensor:
+        return torch.arange(self.owed.shape[1], device=self.owed.device).expand_as(self.owed)
 
 
 def permuted_square(matrix: Tensor, order: Tensor) -> Tensor:

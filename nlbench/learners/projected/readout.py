@@ -82,8 +82,8 @@ class ReadOut:
         """Read and write in these contexts (S,) from here on."""
         raise NotImplementedError
 
-    def rows(self, seed: int) -> Tensor:
-        """Return the weights (1, V, D) by which one seed is read."""
+    def rows(self, seed: int, owed: Tensor | None) -> Tensor:
+        """Return the weights (1, V, D) by which one seed is read; `owed` (S, D - 1) is the order that what was gathered owes."""
         return self.memory.weights[seed : seed + 1]
 
     def scores(self, seed: int, answers: Tensor, belief: Tensor | None) -> Tensor:
@@ -92,6 +92,9 @@ class ReadOut:
 
     def refresh(self) -> None:
         """Bring up to date what is solved for."""
+
+    def outdate(self) -> None:
+        """Take in that more is about to be written."""
 
     def fade(self, left: Tensor) -> None:
         """Keep the share `left` (S, 1, 1) of all that was gathered."""
@@ -112,7 +115,8 @@ class ReadOut:
 class Exact(ReadOut):
     """The least-squares memory of every pair so far, in the metric of all keys.
 
-    `products` (S, D, C) is Σ k vᵀ.
+    `products` (S, D, C) is Σ k vᵀ. What is asked is answered by what all pairs so far give, solved for when it is first asked
+    after a write; the memory's weights, by which it learns, are those of the last refresh, so that asking changes nothing.
     """
 
     gathers = True
@@ -120,6 +124,7 @@ class Exact(ReadOut):
     def __init__(self, config: ProjectedConfig, weights: Tensor, ops: Ops) -> None:
         super().__init__(config, weights, ops)
         self.products = weights.new_zeros(weights.shape[0], weights.shape[2], weights.shape[1])
+        self._solved: Tensor | None = None
 
     def write(self, keys: Tensor, directions: Directions, reading: Reading, size: int, *, gathers: bool) -> None:
         assert reading.pairs
@@ -131,8 +136,18 @@ class Exact(ReadOut):
         self._op.accumulate(self.memory.gram, rates.sqrt() * keys, retain=retain**chunks)
         self.products.mul_(retain**chunks).baddbmm_(keys.mT, rates * values)
 
+    def rows(self, seed: int, owed: Tensor | None) -> Tensor:
+        if self._solved is None:
+            self._solved = self._op.least_squares(self.memory.gram, self.products, self._config.ridge)
+        own = self._solved[seed : seed + 1]
+        return own if owed is None else own.gather(2, with_last(owed[seed : seed + 1])[:, None].expand_as(own))
+
     def refresh(self) -> None:
-        self.memory.weights.copy_(self._op.least_squares(self.memory.gram, self.products, self._config.ridge))
+        self._solved = self._op.least_squares(self.memory.gram, self.products, self._config.ridge)
+        self.memory.weights.copy_(self._solved)
+
+    def outdate(self) -> None:
+        self._solved = None
 
     def fade(self, left: Tensor) -> None:
         super().fade(left)

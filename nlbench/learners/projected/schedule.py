@@ -20,18 +20,20 @@ class Schedule:
     refresh  chunks between two refreshes of what is protected, and of what is solved for
     share    every how many chunks keys are gathered
     warm_up  chunks after which features may change
+    by_readings  whether what is learned depends on what is read by what is solved for
     """
 
     periods: tuple[int, ...]
     refresh: int
     share: int
     warm_up: int = 0
+    by_readings: bool = True
 
     @classmethod
     def of(cls, config: ProjectedConfig) -> Schedule:
         """Return that of a configuration."""
         warm_up = config.keys.warm_up if config.keys.kind == "random" else 0
-        return cls((*(level.period for level in config.levels), 1), config.refresh, config.share, warm_up)
+        return cls((*(level.period for level in config.levels), 1), config.refresh, config.share, warm_up, config.by_readings)
 
     @cached_property
     def fast(self) -> int:
@@ -74,7 +76,7 @@ class Schedule:
         return renews(step, self.refresh)
 
     def solves(self, step: int) -> bool:
-        """Return whether what is solved for is brought up to date after this step: when what is protected is, so that a stream of
-        a few steps is read too.
+        """Return whether what is read by, where that is solved for, is brought up to date after this step: when what is protected
+        is, or where nothing is learned by it, at steps 1, 2, 4, … on and on.
         """
-        return renews(step, self.refresh)
+        return renews(step, self.refresh if self.by_readings else step + 1)

@@ -24,7 +24,7 @@ def test_later_chunks_read_what_earlier_ones_wrote_and_so_does_what_is_below(bou
     steps = bind(metric_update, "reference", weights)
     ops = Ops(steps, steps.beside(batch_product, weights))
     memory = Memory(weights.clone(), Writing(0.2, 1.0, bound=bound), ops, gathers=False, protects=False, first=False, hidden=True)
-    through = AtOnce(memory, keys, memory.directions(keys), B, Branches(2, weights.device), (0, 1))
+    through = AtOnce(memory, keys, memory.directions(keys), B, Branches(2, weights.device), (0, 1), below=True)
     answers, found, below = memory.answers(keys), [], []
     for number, own in enumerate(through.parts):
         found.append(through.corrected(number, answers[:, own]).clone())
@@ -41,7 +41,7 @@ def test_later_chunks_read_what_earlier_ones_wrote_and_so_does_what_is_below(bou
         move = error.mT @ keys[:, own]
         now = now - 0.2 * move * (bound / move.flatten(1).norm(dim=1)).clamp_max(1.0)[:, None, None]
     torch.testing.assert_close(product, torch.cat(below, 1))
-    memory.step(keys, memory.directions(keys), torch.cat(through.moves, 1), chunks=CHUNKS, ends=True, gathers=False)
+    memory.step(keys, memory.directions(keys), through.moves, chunks=CHUNKS, ends=True, gathers=False)
     torch.testing.assert_close(memory.weights, now)
 
 
@@ -52,7 +52,7 @@ def test_one_chunk_is_read_as_it_is_and_what_branches_read_is_held() -> None:
     memory = Memory(weights, Writing(0.2, 1.0), ops, gathers=False, protects=False, first=False, hidden=True)
 
     def through(size: int) -> AtOnce:
-        return AtOnce(memory, keys, memory.directions(keys), size, Branches(2, weights.device), (0, 1))
+        return AtOnce(memory, keys, memory.directions(keys), size, Branches(2, weights.device), (0, 1), below=True)
 
     whole, halves = through(2 * B), through(B)
     answers = memory.answers(keys)
@@ -60,4 +60,4 @@ def test_one_chunk_is_read_as_it_is_and_what_branches_read_is_held() -> None:
     assert whole.held() == []
     for number in (0, 1):
         halves.add(number, drawn(S, B, V))
-    assert len(halves.held()) == 2 + 1 + 1  # moves, an effect, an overlap
+    assert len(halves.held()) == 1 + 1 + 1  # moves, an effect, an overlap

@@ -123,7 +123,7 @@ def test_levels_and_the_chunks_own_context_step_in_the_metric_of_all_keys(backen
             np.testing.assert_allclose(level.weights[seed].numpy(), expected, atol=3e-5, rtol=1e-4)
         used = sorted(set(CONTEXTS[seed].tolist()))
         np.testing.assert_allclose(
-            made.readout.rows(seed)[0].numpy(), np.concatenate([plain.values[each] for each in used]), atol=3e-5, rtol=1e-4
+            made.readout.rows(seed, None)[0].numpy(), np.concatenate([plain.values[each] for each in used]), atol=3e-5, rtol=1e-4
         )
         np.testing.assert_allclose(made.losses[:, seed].numpy(), plain.losses, atol=1e-4)
         for belief in (np.zeros((6, G)), np.linspace(0.0, -9.0, 6 * G).reshape(6, G)):
@@ -133,7 +133,7 @@ def test_levels_and_the_chunks_own_context_step_in_the_metric_of_all_keys(backen
 
 def test_a_seed_alone_learns_what_it_learns_beside_another() -> None:
     both, alone = Taught(1, "reference"), Taught(1, "reference", (1,))
-    torch.testing.assert_close(alone.readout.rows(0), both.readout.rows(1), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(alone.readout.rows(0, None), both.readout.rows(1, None), atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(alone.losses[:, 0], both.losses[:, 1], atol=1e-6, rtol=1e-5)
 
 
@@ -155,14 +155,14 @@ def test_contexts_change_within_chunks_that_are_learned_at_once() -> None:
 
 def test_what_is_left_is_as_it_was_and_what_was_never_turned_to_is_not_read() -> None:
     made = Taught(1, "reference").readout
-    before = made.rows(0).clone()
+    before = made.rows(0, None).clone()
     made.turn_to(torch.tensor([2, 2]))
-    assert torch.equal(made.rows(0), before)
-    assert made.rows(0).shape[1] == G * C
+    assert torch.equal(made.rows(0, None), before)
+    assert made.rows(0, None).shape[1] == G * C
     fresh = continuum()[0].readout
-    assert fresh.rows(0).shape[1] == C
+    assert fresh.rows(0, None).shape[1] == C
     fresh.turn_to(torch.tensor([1, 2]))
-    assert fresh.rows(1).shape[1] == C
+    assert fresh.rows(1, None).shape[1] == C
 
 
 def test_without_a_belief_contexts_are_alike() -> None:

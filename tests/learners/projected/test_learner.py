@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -34,7 +36,7 @@ from nlbench import Batch, Batches, NlbenchError, Problem
 from nlbench.kernels.metric_update import least_squares, own_rates
 from nlbench.learners.projected.config import ProjectedConfig
 from nlbench.learners.projected.learner import Projected
-from nlbench.learners.projected.readout import own_values
+from nlbench.learners.projected.readout import Exact, own_values
 from nlbench.learners.trial import observe_made
 from nlbench.nested.rules import dgd
 
@@ -202,6 +204,67 @@ def test_the_metric_keeps_old_readings_where_plain_steps_lose_them() -> None:
     assert drift() < drift(**plain) / 5
 
 
+LATE: dict[str, Any] = {**EXACT, "refresh": 16}
+SURPRISED: dict[str, Any] = {**LATE, "readout": {"rule": "exact", "ridge": 1.0, "slack": 0.5, "surprise": 2.0}}
+RIDGES = pytest.mark.parametrize(
+    "table",
+    [LATE, SURPRISED, {**WARM, "refresh": 16}, {**IMAGES, "refresh": 16}, {"readout": {"rule": "exact"}, "refresh": 16}],
+    ids=["plain", "surprised", "warm", "images", "bare"],
+)
+
+
+@RIDGES
+def test_an_exact_read_out_answers_by_all_it_has_seen_between_two_refreshes(
+    table: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After 13 chunks, of which 5 follow a refresh; the two calls of an evaluation are answered by one solution."""
+    made = taught(table, steps=13)
+    readout = made.continuum.readout
+    assert isinstance(readout, Exact)
+    solve = Mock(side_effect=readout._op.least_squares)
+    monkeypatch.setattr(readout._op, "least_squares", solve)
+    shown = batch(50).inputs
+    found = [made.predict(shown, None) for _ in range(2)]
+    weights = least_squares(readout.memory.gram, readout.products, table["readout"].get("ridge", 10.0))
+    keys = F.pad(made.features.of_chunks(shown.flatten(2)[:, None]), (0, 1), value=1.0)
+    for each in found:
+        torch.testing.assert_close(each, keys @ weights.mT, atol=1e-4, rtol=1e-4)
+    assert solve.call_count == 1
+
+
+@RIDGES
+def test_where_nothing_is_learned_by_a_reading_it_is_solved_for_seldom_and_nothing_learned_is_another(
+    table: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 40 batches six are followed by a solution, eleven where every fifth is; only what the loss is read by differs."""
+    seldom, often = learner({**table, "refresh": 5}), learner({**table, "refresh": 5})
+    often.schedule = replace(often.schedule, by_readings=True)
+    counts = []
+    for made in (seldom, often):
+        solve = Mock(side_effect=made.continuum.readout._op.least_squares)
+        monkeypatch.setattr(made.continuum.readout._op, "least_squares", solve)
+        for step in range(40):
+            made.observe(batch(step))
+        counts.append(solve.call_count)
+    assert counts == ([6, 11] if table is not SURPRISED else [11, 11])
+    found = often.state_dict()
+    differ = [name for name, value in seldom.state_dict().items() if not torch.equal(value, found[name])]
+    assert differ == ([] if table is SURPRISED else ["memory0.weights"])
+    assert torch.equal(seldom.predict(batch(50).inputs, None), often.predict(batch(50).inputs, None))
+
+
+@RIDGES
+def test_asking_changes_nothing_of_what_is_learned(table: dict[str, Any]) -> None:
+    asked, left = learner(table), learner(table)
+    for step in range(13):
+        losses = asked.observe(batch(step)), left.observe(batch(step))
+        assert torch.equal(*losses)
+        asked.predict(batch(50).inputs, None)
+    found = left.state_dict()
+    assert all(torch.equal(value, found[name]) for name, value in asked.state_dict().items())
+    assert torch.equal(asked.predict(batch(50).inputs, None), left.predict(batch(50).inputs, None))
+
+
 def test_what_a_token_is_written_with_reaches_an_exact_read_out() -> None:
     table = {**EXACT, "readout": {"rule": "exact", "ridge": 1.0, "slack": 0.5, "surprise": 2.0}}
     made, shown = taught(table, steps=3), batch(3)
@@ -311,6 +374,7 @@ def test_backends_learn_the_same_to_rounding(table: dict[str, Any]) -> None:
 def test_a_restored_learner_continues_bit_for_bit(table: dict[str, Any]) -> None:
     made, restored = taught(table, steps=2), learner(table)
     restored.load_state_dict({name: value.clone() for name, value in made.state_dict().items()})
+    torch.testing.assert_close(restored.predict(batch(50).inputs, None), made.predict(batch(50).inputs, None), atol=0, rtol=0)
     for step in range(2, 9):
         torch.testing.assert_close(restored.observe(batch(step)), made.observe(batch(step)), atol=0, rtol=0)
     assert all(torch.equal(value, restored.state_dict()[name]) for name, value in made.state_dict().items())
@@ -326,8 +390,16 @@ def test_predicting_changes_nothing(table: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "table",
-    [EXACT, LEVELS, WARM, DGD, WARM_SELF, {"readout": {"rule": "exact"}, "refresh": 1}],
-    ids=["exact", "levels", "warm", "dgd", "warm-self", "bare"],
+    [
+        EXACT,
+        LEVELS,
+        WARM,
+        DGD,
+        WARM_SELF,
+        {"readout": {"rule": "exact"}, "refresh": 1},
+        {"readout": {"rule": "exact"}, "refresh": 5},
+    ],
+    ids=["exact", "levels", "warm", "dgd", "warm-self", "bare", "bare-late"],
 )
 def test_permuting_the_learner_is_permuting_the_images(table: dict[str, Any]) -> None:
     """To and fro between observations, as a harness does that evaluates tasks of other orders in between."""
@@ -347,6 +419,12 @@ def test_permuting_the_learner_is_permuting_the_images(table: dict[str, Any]) ->
         permuted.permute_inputs(order)
     probe = torch.randn(S, 9, *SHAPE, generator=draw)
     torch.testing.assert_close(permuted.predict(probe, None), shown_images.predict(probe, None), atol=1e-4, rtol=1e-4)
+
+
+def test_many_rows_are_answered_in_parts_as_each_part_alone() -> None:
+    made, shown = taught(EXACT), torch.randn(1, 1100, *SHAPE, generator=torch.Generator().manual_seed(4))
+    parts = [made.predict(part, None) for part in shown.split(300, 1)]
+    torch.testing.assert_close(made.predict(shown, None), torch.cat(parts, 1), atol=1e-6, rtol=1e-5)
 
 
 def test_what_reads_pixels_as_they_lie_keeps_them_in_place() -> None:

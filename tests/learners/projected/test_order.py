@@ -30,7 +30,10 @@ def test_what_follows_late_ends_where_what_followed_at_once_is() -> None:
     assert torch.equal(late.gather(1, found), now)
     assert not torch.equal(late, now)
     assert made.settle() is None
+    assert made.unsettled is None
     made.move(order(3))
+    assert made.unsettled is not None
+    assert torch.equal(made.unsettled, order(3))
     again = made.settle()
     assert again is not None
     assert torch.equal(again, order(3))
@@ -51,6 +54,12 @@ def test_another_takes_over_what_is_owed() -> None:
     assert settled[0] is not None
     assert settled[1] is not None
     assert torch.equal(*settled)
+
+
+def test_of_what_was_in_place_nothing_is_owed() -> None:
+    made = owed()
+    made.restore(owed().owed)
+    assert made.unsettled is None
 
 
 def test_the_device_is_asked_only_after_a_move(monkeypatch: pytest.MonkeyPatch) -> None:

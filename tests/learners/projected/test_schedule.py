@@ -78,5 +78,7 @@ def test_what_is_protected_doubles_its_steps_until_the_first_refresh() -> None:
     schedule = Schedule((2, 1), refresh=12, share=3)
     assert [step for step in range(30) if schedule.protects(step)] == [1, 2, 4, 8, 12, 24]
     assert [step for step in range(30) if schedule.solves(step)] == [1, 2, 4, 8, 12, 24]
+    untold = Schedule((1,), refresh=12, share=1, by_readings=False)
+    assert [step for step in range(70) if untold.solves(step)] == [1, 2, 4, 8, 16, 32, 64]
     assert [step for step in range(7) if schedule.steps(0, step)] == [2, 4, 6]
     assert [step for step in range(7) if schedule.gathers(step)] == [3, 6]
