@@ -21,8 +21,9 @@ from torch import Tensor
 
 from nlbench.batch import Batch, Problem
 from nlbench.learners.buffer import Buffer
-from nlbench.learners.projections.config import GpmConfig
+from nlbench.learners.projections.config import SpanConfig
 from nlbench.learners.projections.projection import Projecting, projected
+from nlbench.learners.projections.spanning import span
 from nlbench.networks.network import Tree
 
 
@@ -31,7 +32,7 @@ class Gpm(Projecting):
 
     needs: ClassVar[tuple[str, ...]] = ("boundaries",)
 
-    def __init__(self, config: GpmConfig, problem: Problem) -> None:
+    def __init__(self, config: SpanConfig, problem: Problem) -> None:
         self._config = config
         self._problem = problem
         self.ended = 0
@@ -52,38 +53,28 @@ class Gpm(Projecting):
         return found
 
     def after_step(self, batch: Batch) -> None:
-        self.kept.add(batch.inputs.expand(len(batch.labels), *batch.inputs.shape[1:]), batch.labels)
+        self.kept.add(batch.inputs, batch.labels)
         self.task = batch.task
 
     @torch.no_grad()
     def end_task(self) -> None:
-        count = min(self.kept.added, self.kept.capacity)
-        inputs = self.kept.at(self.kept.filled.int().topk(count, 1).indices)["inputs"]
         with self._repeated():
-            self.logits(inputs, self.task, training=False, taps=self.note)
+            self.logits(self.samples()["inputs"], self.task, training=False, taps=self.note)
         thresholds = [*self._config.thresholds, *[self._config.thresholds[-1]] * len(self.seen)]
         for (layer, rows), threshold in zip(self.seen.items(), thresholds, strict=False):
-            span(self.matrices[layer], rows.flatten(1, -2), threshold)
+            self.span(layer, rows.flatten(1, -2), threshold)
         self.seen = {}
         self.ended += 1
         self.kept = self._empty()
 
+    def samples(self) -> Tree:
+        """Return the kept samples of the present task: inputs (S, N, …) and labels (S, N)."""
+        count = min(self.kept.added, self.kept.capacity)
+        return self.kept.at(self.kept.filled.int().topk(count, 1).indices)
+
+    def span(self, layer: str, rows: Tensor, threshold: float) -> None:
+        """Take up what a layer saw of the task that ended, rows (S, N, D)."""
+        span(self.matrices[layer], rows, threshold)
+
     def _empty(self) -> Buffer:
         return Buffer(self._config.samples, self._problem, name=f"present-task/{self.ended}")
-
-
-def span(known: Tensor, rows: Tensor, threshold: float) -> None:
-    """Add to known, (S, D, D) M Mᵀ, in place, the fewest directions with which it spans the share `threshold` of rows (S, N, D).
-
-    In float64. Cost: of a singular value decomposition of min(N, D) by D.
-    """
-    rows = rows.double()
-    if rows.shape[1] > rows.shape[2]:
-        rows = torch.linalg.qr(rows, mode="r").R
-    total = rows.square().sum((1, 2))
-    left = rows - rows @ known.double()
-    values, directions = torch.linalg.svd(left, full_matrices=False)[1:]
-    energies = values.square()
-    spanned_before = total[:, None] - energies.sum(1, keepdim=True) + energies.cumsum(1) - energies
-    taken = directions * (spanned_before < threshold * total[:, None])[..., None]
-    known.add_((taken.mT @ taken).to(known.dtype))

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from nlbench.batch import Batch, Problem
 from nlbench.errors import NlbenchError
-from nlbench.learners.config import GradientConfig
 from nlbench.learners.gradient import GradientLearner, cross_entropy
+from nlbench.learners.gradient_config import GradientConfig
 from nlbench.networks.network import Tree, require_taps
 
 
@@ -60,14 +60,18 @@ class Projecting(GradientLearner):
 
     def note(self, layer: str, inputs: Tensor, outputs: Tensor) -> Tensor:
         """Note what a layer sees, and let its outputs go on; `taps` of a network."""
-        self.seen[layer] = met(inputs, outputs, self.parameters[f"{layer}.weight"], bias=f"{layer}.bias" in self.parameters)
+        with torch.no_grad():
+            self.seen[layer] = self.met(layer, inputs, outputs)
         return outputs
+
+    def met(self, layer: str, inputs: Tensor, outputs: Tensor) -> Tensor:
+        """Return inputs as the layer's [W b] meets them."""
+        return met(inputs, outputs, self.parameters[f"{layer}.weight"], bias=f"{layer}.bias" in self.parameters)
 
     def held(self) -> list[Tensor]:
         return [*super().held(), *self.matrices.values()]
 
 
-@torch.no_grad()
 def met(inputs: Tensor, outputs: Tensor, weight: Tensor, *, bias: bool) -> Tensor:
     """Return inputs as the weight (S, O, …) meets them, with a 1 for a bias: (S, B, D), or (S, B, P, D) of a convolution.
 
@@ -81,11 +85,25 @@ def met(inputs: Tensor, outputs: Tensor, weight: Tensor, *, bias: bool) -> Tenso
     return torch.cat([x, x.new_ones(*x.shape[:-1], 1)], -1) if bias else x
 
 
+def joint(tree: Tree, layer: str) -> Tensor:
+    """Return a layer's [W b], or the gradients of it, (S, O, D)."""
+    weight, bias = tree[f"{layer}.weight"], tree.get(f"{layer}.bias")
+    return weight.flatten(2) if bias is None else torch.cat([weight.flatten(2), bias[..., None]], -1)
+
+
+def parted(values: Tensor, tree: Tree, layer: str) -> Tree:
+    """Return values (S, O, D) under the names and in the shapes that the layer's parts have in the tree."""
+    weight = tree[f"{layer}.weight"]
+    if f"{layer}.bias" not in tree:
+        return {f"{layer}.weight": values.view_as(weight)}
+    return {f"{layer}.weight": values[..., :-1].reshape(weight.shape), f"{layer}.bias": values[..., -1]}
+
+
 def projected(gradients: Tree, layer: str, projector: Tensor) -> Tree:
     """Return the gradients of a layer's [W b] times a projector (S, D, D)."""
-    weight, bias = gradients[f"{layer}.weight"], gradients.get(f"{layer}.bias")
-    joint = weight.flatten(2) if bias is None else torch.cat([weight.flatten(2), bias[..., None]], -1)
-    joint = joint @ projector
-    if bias is None:
-        return {f"{layer}.weight": joint.view_as(weight)}
-    return {f"{layer}.weight": joint[..., :-1].reshape(weight.shape), f"{layer}.bias": joint[..., -1]}
+    return parted(joint(gradients, layer) @ projector, gradients, layer)
+
+
+def grown(tree: Tree, name: str, more: Tensor) -> Tensor:
+    """Return a tensor of the tree, if it is there, with `more` behind it along the axis of tasks."""
+    return torch.cat([tree[name], more], 1) if name in tree else more

@@ -5,22 +5,9 @@ from functools import partial
 import numpy as np
 import torch
 from method_contract import a_seed_alone_is_as_among_others, it_resumes_bit_equal_within_a_task, nothing_is_as_naive
-from numpy_mlp import SEEDS, TASKS, Array, agree, answers, batches, gradient, learned, learner, shown, weights
-
-from nlbench.learners.projections.gpm import span
+from numpy_mlp import SEEDS, TASKS, Array, agree, answers, basis, batches, gradient, learned, learner, shown, weights
 
 RATE, THRESHOLDS = 0.2, (0.8, 0.95)
-
-
-def basis(known: Array, rows: Array, threshold: float) -> Array:
-    """Return M (D, k) with the fewest directions more that span the share `threshold` of rows (n, D)."""
-    R = rows.T
-    left = R - known @ known.T @ R
-    u, sigma, _ = np.linalg.svd(left, full_matrices=False)
-    k = 0
-    while np.square(known.T @ R).sum() + np.square(sigma[:k]).sum() < threshold * np.square(R).sum():
-        k += 1
-    return np.hstack([known, u[:, :k]])
 
 
 def with_one(x: Array) -> Array:
@@ -68,18 +55,6 @@ def test_what_is_spanned_whole_is_answered_as_before() -> None:
     torch.testing.assert_close(made.predict(x, None), before, rtol=1e-4, atol=1e-4)
     assert not torch.allclose(made.parameters["layer0.weight"], start, atol=1e-3)
     assert matrices["layer0"].diagonal(dim1=1, dim2=2).sum(1).round().tolist() == [3.0] * len(SEEDS)  # a plane, and the bias
-
-
-def test_a_basis_is_of_more_inputs_than_numbers_too_and_grows_to_the_share() -> None:
-    draw = torch.Generator().manual_seed(0)
-    for n in (4, 40):
-        rows = torch.randn(2, n, 6, generator=draw, dtype=torch.float64) * torch.arange(1, 7)
-        known = torch.zeros(2, 6, 6, dtype=torch.float64)
-        span(known, rows[:, : n // 2], 0.7)
-        span(known, rows, 0.9)
-        for s in range(2):
-            M = basis(basis(np.zeros((6, 0)), rows[s, : n // 2].numpy(), 0.7), rows[s].numpy(), 0.9)
-            np.testing.assert_allclose(known[s], M @ M.T, atol=1e-9)
 
 
 def test_a_threshold_that_nothing_reaches_is_naive() -> None:
