@@ -1,0 +1,54 @@
+"""A variational autoencoder of all seeds at once, which generates what looks like the samples it has learned.
+
+Source: Kingma & Welling 2014 (arXiv 1312.6114), eq. 10, with a decoder that is normal about its answer.
+
+    L(x) = |x - g(z)|² / (2 variance) + 1/2 Σ_i (μ_i² + σ_i² - 1 - log σ_i²),   z = μ + σ ε,  (μ, log σ²) = f(x),  ε ~ N(0, I)
+
+Shapes: S seeds, B samples, D numbers in one, Z in a code.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from nlbench.batch import Problem
+from nlbench.networks import initial, layers
+from nlbench.networks.network import Tree
+
+
+class Autoencoder:
+    """Fully connected layers with ReLU and their mirror, `generator.encoder0`, …, `generator.decoder0`, …; it keeps no tensor."""
+
+    def __init__(self, hidden: tuple[int, ...], latent: int, variance: float) -> None:
+        self._hidden, self.latent, self._variance = hidden, latent, variance
+
+    def initial(self, problem: Problem) -> Tree:
+        """Return the first parameters, {name: (S, …)}."""
+        n, (least, *_) = problem.n_inputs, reversed(self._hidden)
+        encoder = [*pairwise((n, *self._hidden)), (least, 2 * self.latent)]
+        decoder = pairwise((self.latent, *reversed(self._hidden), n))
+        found: Tree = {}
+        for part, sizes in (("encoder", encoder), ("decoder", decoder)):
+            for i, (d_in, d_out) in enumerate(sizes):
+                found |= initial.linear(problem.seeds, f"generator.{part}{i}", d_in, d_out)
+        return {name: value.to(problem.device) for name, value in found.items()}
+
+    def generated(self, parameters: Tree, codes: Tensor) -> Tensor:
+        """Return samples (S, B, D) of codes (S, B, Z)."""
+        return self._through(parameters, "decoder", codes)
+
+    def losses(self, parameters: Tree, samples: Tensor, noise: Tensor) -> Tensor:
+        """Return L of each sample, (S, B), of samples (S, B, D) and ε (S, B, Z)."""
+        means, logs = self._through(parameters, "encoder", samples).split(self.latent, 2)
+        codes = means + (logs / 2).exp() * noise
+        distances = (samples - self.generated(parameters, codes)).square().sum(2)
+        return distances / (2 * self._variance) + (means.square() + logs.exp() - 1 - logs).sum(2) / 2
+
+    def _through(self, parameters: Tree, part: str, x: Tensor) -> Tensor:
+        last = len(self._hidden)
+        for i in range(last):
+            x = torch.relu(layers.linear(parameters, f"generator.{part}{i}", x))
+        return layers.linear(parameters, f"generator.{part}{last}", x)
