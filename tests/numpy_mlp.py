@@ -100,6 +100,17 @@ def agree(made: GradientLearner, seed: int, p: Weights, tolerance: float = 2e-5)
         np.testing.assert_allclose(found[name], value, rtol=1e-3, atol=tolerance, err_msg=name)
 
 
+def basis(known: Array, rows: Array, threshold: float) -> Array:
+    """Return M (D, k) with the fewest directions more that span the share `threshold` of rows (n, D)."""
+    R = rows.T
+    left = R - known @ known.T @ R
+    u, sigma, _ = np.linalg.svd(left, full_matrices=False)
+    k = 0
+    while np.square(known.T @ R).sum() + np.square(sigma[:k]).sum() < threshold * np.square(R).sum():
+        k += 1
+    return np.hstack([known, u[:, :k]])
+
+
 def started(kind: str, **config: Any) -> Any:
     """Return a learner of a head a task before its first step, with the heads of all tasks."""
     made = learner(kind, scenario="task-il", head="task", **config)

@@ -92,11 +92,10 @@ def cms(stream: Stream) -> Cms:
 
 
 def smaller(recipe: str, stream: str) -> dict[str, str]:
-    """Return overrides that make a recipe small, quick enough in its periods for a short stream, and told what it needs."""
+    """Return overrides that make a recipe small, quick enough in its periods for a short stream, and told the task if need be."""
     recipe_of = resolve(recipe, stream, seeds=(0,)).learner
     needed = catalog.needs(recipe_of.learner.kind)
     return {
-        **({"protocol.boundaries": "true"} if "boundaries" in needed else {}),
         **({"stream.scenario": "task-il"} if "task" in needed else {}),
         **({"protocol.passes": "1"} if recipe_of.passes else {}),
         **_smaller(recipe_of.learner),
@@ -107,13 +106,22 @@ def _smaller(config: Any) -> dict[str, str]:
     """Return overrides that make a learner small."""
     if config.kind == "mlp":
         return {"learner.hidden": "[32]"}
+    if config.kind == "in-context":
+        return {"learner.window": "20"}
     if hasattr(config, "network") and config.network.kind == "sequence":
         tokens = {} if config.network.context == "stream" else {"learner.network.tokens": "2"}
         return {"learner.network.periods": "[1, 4, 16]", "learner.network.width": "16", **tokens}
     if hasattr(config, "network"):
         sizes = {"mlp": ("hidden", "[32]"), "convolutional": ("channels", "[4]")}
         key, value = sizes.get(config.network.kind, ("width", "48"))
-        return {"learner.network": f'{{kind="{config.network.kind}", {key}={value}}}'}  # whole: its kind may differ elsewhere
+        # of owm a rate for narrow layers: at its own, of wide ones, rounding grows from step to step
+        rate = {"learner.optimizer": '{kind="sgd", rate=0.5}'} if config.kind == "owm" else {}
+        fewer = {"gdumb": {"learner.passes": "7"}, "dgr": {"learner.hidden": "[48]", "learner.latent": "8"}}
+        return {
+            "learner.network": f'{{kind="{config.network.kind}", {key}={value}}}',
+            **rate,
+            **fewer.get(config.kind, {}),
+        }  # whole: its kind may differ elsewhere
     if config.kind == "pec":
         return {"learner.teacher_width": "40"}
     if config.kind == "cms":

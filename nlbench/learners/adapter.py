@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -23,8 +23,11 @@ class EachSeed(Learner):
             self.permute_inputs = self._permute_inputs
 
     def observe(self, batch: Batch) -> Tensor:
-        rows = zip(self.inner, batch.inputs, batch.labels, strict=True)
-        return torch.stack([torch.as_tensor(each.observe(replace(batch, inputs=x, labels=y))) for each, x, y in rows])
+        rows: Iterable[tuple[Tensor, Tensor]] = zip(batch.inputs, batch.labels, strict=True)
+        if self.outside:  # beside a seed's samples lie those of the others
+            rows = ((x.clone(), y.clone()) for x, y in rows)
+        shown = zip(self.inner, rows, strict=True)
+        return torch.stack([torch.as_tensor(each.observe(replace(batch, inputs=x, labels=y))) for each, (x, y) in shown])
 
     def predict(self, inputs: Tensor, task: int | None) -> Tensor:
         inputs = inputs.expand(len(self.inner), *inputs.shape[1:])
@@ -47,7 +50,7 @@ class EachSeed(Learner):
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         for i, each in enumerate(self.inner):
             prefix = f"{i}/"
-            each.load_state_dict({name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)})
+            each.load_state_dict({name.removeprefix(prefix): state[name] for name in state if name.startswith(prefix)})
 
     def memory_bytes(self) -> dict[str, int]:
         return self.inner[0].memory_bytes()

@@ -9,7 +9,7 @@ Shapes: S seeds, B samples added, n samples drawn, K places, N samples that are 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Literal, get_args
+from typing import ClassVar, Final, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -53,6 +53,8 @@ class Buffer(Billed):
     Bytes a seed: K times those of a sample, its label, its extras and a key of 8, and 24 for the draws.
     """
 
+    made_anew: ClassVar[tuple[str, ...]] = ("_rows",)
+
     def __init__(
         self,
         capacity: int,
@@ -86,10 +88,14 @@ class Buffer(Billed):
         """Samples offered so far; none is counted twice."""
         self.empty = True
         """Whether there is nothing to draw, the same for every seed; read without asking the device."""
+        self.surely = 0
+        """Places of every seed that hold a sample, at the least; read without asking the device."""
         self.drawn = torch.zeros((), dtype=torch.int64, device=device)
         """Draws so far, counted where a captured step can count them."""
-        self._kept = draws.starts(seeds, f"{name}/kept", device)
-        self._sampled = draws.starts(seeds, f"{name}/sampled", device)
+        self._rows = capacity * torch.arange(len(seeds), device=device)[:, None]
+        """Where each seed's places begin in all seeds' together."""
+        self._kept = draws.Ahead(draws.starts(seeds, f"{name}/kept", device))
+        self._sampled = draws.Ahead(draws.starts(seeds, f"{name}/sampled", device))
 
     @property
     def filled(self) -> Tensor:
@@ -119,19 +125,23 @@ class Buffer(Billed):
             keys = torch.where(where, keys, _EMPTY + self.capacity + torch.arange(count, device=labels.device))
         groups = None if self.groups is None else torch.cat([self.fields[self.groups], values[self.groups]], 1)
         chosen = first(torch.cat([self.keys, keys], 1), self.capacity, groups)
-        kept = torch.zeros(seeds, self.capacity + count, dtype=torch.bool, device=labels.device).scatter_(1, chosen, True)
-        # of every seed as many places become free as samples are new: the two lists go side by side
-        places, new = (~kept[:, : self.capacity]).nonzero(as_tuple=True), kept[:, self.capacity :].nonzero(as_tuple=True)
-        for field, tensor in self.fields.items():
-            tensor[places] = values[field].expand(seeds, *values[field].shape[1:])[new]
-        self.keys[places] = keys[new]
+        left = torch.ones(seeds, self.capacity + count, dtype=torch.bool, device=labels.device).scatter_(1, chosen, False)
+        # of every seed as many places become free as samples are new: the two lists, over all seeds, go side by side
+        places, new = (part.flatten().nonzero()[:, 0] for part in (left[:, : self.capacity], ~left[:, self.capacity :]))
+        for tensor, value in [*((self.fields[field], values[field]) for field in values), (self.keys, keys)]:
+            shared = seeds > len(value)  # by all
+            rows = value.flatten(0, 1).index_select(0, new % count if shared else new)
+            tensor.flatten(0, 1).index_copy_(0, places, rows)
         self.added += count
         self.empty = False
+        if where is None:
+            self.surely = min(self.capacity, self.surely + count)
 
     def clear(self) -> None:
         """Keep nothing of what was added."""
         self.keys.copy_(_EMPTY + torch.arange(self.capacity, device=self.keys.device))
         self.empty = True
+        self.surely = 0
 
     @torch.no_grad()
     def sample(self, n: int, *, stratified: bool = False) -> dict[str, Tensor]:
@@ -146,17 +156,24 @@ class Buffer(Billed):
     @torch.no_grad()
     def places(self, n: int, *, stratified: bool = False) -> Tensor:
         """Return (S, n) int64: places drawn as `sample` draws them."""
-        filled = self.filled
-        counters = self.drawn * self.capacity + torch.arange(self.capacity, device=self.keys.device)
-        keys = torch.where(filled, draws.numbers(self._sampled, counters), self.keys)
+        captured = self.drawn.is_cuda  # a captured step may not ask how many were drawn, or what the host counted
+        if captured:
+            counters = self.drawn * self.capacity + torch.arange(self.capacity, device=self.drawn.device)
+            keys = draws.numbers(self._sampled.starts, counters)
+        else:
+            keys = self._sampled.numbers(int(self.drawn) * self.capacity, self.capacity)
+        if captured or self.surely < self.capacity:
+            keys = torch.where(self.filled, keys, self.keys)
         self.drawn += 1
         order = first(keys, min(n, self.capacity), self.fields[self.groups or "labels"] if stratified else None)
-        turns = torch.arange(n, device=order.device) % filled.sum(1, keepdim=True).clamp(min=1)
+        if not captured and n <= self.surely:
+            return order
+        turns = torch.arange(n, device=order.device) % self.filled.sum(1, keepdim=True).clamp(min=1)
         return order.gather(1, turns)
 
     def at(self, places: Tensor) -> dict[str, Tensor]:
         """Return each field (S, n, …) of the samples at places (S, n), copied."""
-        rows = (places + self.capacity * torch.arange(len(places), device=places.device)[:, None]).flatten()
+        rows = (places + self._rows).flatten()
         return {
             name: field.flatten(0, 1).index_select(0, rows).view(*places.shape, *field.shape[2:])
             for name, field in self.fields.items()
@@ -168,17 +185,17 @@ class Buffer(Billed):
 
     def memory_bytes(self) -> dict[str, int]:
         """Return {"samples": bytes a seed}, full or not."""
-        held = [*self.fields.values(), self.keys, self._kept, self._sampled]
+        held = [*self.fields.values(), self.keys, self._kept.starts, self._sampled.starts]
         return {"samples": sum(tensor.nbytes for tensor in held) // len(self.keys) + self.drawn.nbytes}
 
     def _new_keys(self, labels: Tensor, ranks: Tensor | None) -> Tensor:
         """Return (S, B): by what the policy orders the samples of a group."""
+        if self.policy in ("reservoir", "balanced"):
+            return self._kept.numbers(self.added, labels.shape[1])
         counters = torch.arange(self.added, self.added + labels.shape[1], device=labels.device)
         if ranks is not None:
             return (ranks << _COUNTED) + counters % (1 << _COUNTED)
-        if self.policy == "ring":
-            return (_EMPTY - 1 - counters).expand(labels.shape)
-        return draws.numbers(self._kept, counters)
+        return (_EMPTY - 1 - counters).expand(labels.shape)
 
 
 def first(keys: Tensor, n: int, groups: Tensor | None = None) -> Tensor:

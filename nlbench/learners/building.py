@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 
 from nlbench import catalog
 from nlbench.batch import Learner, Problem
@@ -12,6 +13,12 @@ from nlbench.errors import BackendError
 from nlbench.learners.adapter import EachSeed
 from nlbench.learners.external import External
 from nlbench.specs import Closed, ExternalConfig, own_config
+
+_OTHERS: Final = (
+    "A torch module or an estimator with partial_fit is run from Python, nlbench.run(Class, …), or by a recipe: "
+    "kind = 'naive' with network = { kind = 'module', build = './file.py:Class' }, "
+    "or kind = 'estimator' with build = './file.py:Class'."
+)
 
 
 def build(config: Closed, problem: Problem) -> Learner:
@@ -40,7 +47,7 @@ def build(config: Closed, problem: Problem) -> Learner:
 
 def find(kind: str) -> type[Learner]:
     """Return the class of a kind of learner: ours, a registered one, or that of `./file.py:Class` or `package.module:Class`."""
-    return catalog.extension("learners", kind, _is_learner, "a subclass of nlbench.Learner")
+    return catalog.extension("learners", kind, _is_learner, "a subclass of nlbench.Learner", _OTHERS)
 
 
 def _is_learner(value: object) -> bool:

@@ -104,7 +104,7 @@ class Cms(Learner):
         def trees(kind: str) -> list[Tree]:
             prefixes = [f"{period}.{kind}." for period in self._periods]
             return [
-                {name.removeprefix(own): value.to(device).clone() for name, value in state.items() if name.startswith(own)}
+                {name.removeprefix(own): state[name].to(device).clone() for name in state if name.startswith(own)}
                 for own in prefixes
             ]
 

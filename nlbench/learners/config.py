@@ -1,14 +1,11 @@
-"""What a `[learner]` table of each kind may say. Imports no torch."""
+"""What a `[learner]` table may say of each kind that brings its own network, or none. Imports no torch."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from nlbench.learners.optimizer_config import OptimizerConfig, SgdConfig
-from nlbench.networks.config import MlpConfig as MlpNetworkConfig
-from nlbench.specs.kinds import KindOf
 from nlbench.specs.model import Closed
 
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -56,46 +53,14 @@ class ChanceConfig(Closed):
     kind: Literal["chance"]
 
 
-HeadKind = Literal["one", "task", "cosine"]
+class InContextConfig(Closed):
+    """The last samples stay in sight, and are attended to."""
 
-
-class GradientConfig(Closed):
-    """What every learner by gradients is told: its network, its head and its optimizer."""
-
-    network: Annotated[Closed, KindOf("networks")] = MlpNetworkConfig(kind="mlp")
-    head: HeadKind = "one"
-    """One linear layer for all classes, one for each task (task-il), or cosines of features and classes' vectors."""
-    optimizer: Annotated[OptimizerConfig, Field(discriminator="kind")] = SgdConfig()
-
-
-class NaiveConfig(GradientConfig):
-    """Plain fine-tuning of any network: nothing is done about forgetting."""
-
-    kind: Literal["naive"]
-
-
-class LevelsConfig(GradientConfig):
-    """Every parameter moves once in the period that the network gives it (Behrouz et al. 2025, eq. 71-72); nothing else is done
-    about forgetting."""
-
-    kind: Literal["levels"]
-    optimizers: dict[str, Annotated[OptimizerConfig, Field(discriminator="kind")]] = Field(default_factory=dict)
-    """By period, such as "16": the optimizers of levels that do not take `optimizer`."""
-    reduction: Literal["mean", "sum"] = "mean"
-    """Of the gradients of a period."""
-    scale: Literal["none", "inverse", "root"] = "none"
-    """What multiplies a level's rate: 1, 1 / period or √period. A mean with 1 / period slows a rule that ignores the scale of
-    gradients by the square of the period."""
-    restart: Literal["fomaml", "reptile"] = "fomaml"
-    """How the initial states of a nested memory learn: by the gradients of a level's last period, or by where it got to."""
-
-    @field_validator("optimizers")
-    @classmethod
-    def _named_by_period(cls, optimizers: dict[str, OptimizerConfig]) -> dict[str, OptimizerConfig]:
-        for name in optimizers:
-            if not name.isdecimal() or int(name) < 1:
-                raise ValueError(f"must be named by period, got {name!r}")
-        return optimizers
+    kind: Literal["in-context"]
+    window: PositiveInt = 500
+    """Samples in sight."""
+    sharpness: PositiveFloat = 20.0
+    """What cosines are multiplied by before the softmax."""
 
 
 class EstimatorConfig(Closed):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import pickle
 from collections.abc import Mapping
-from hashlib import sha256
 from typing import Any, ClassVar
 
 import numpy as np
@@ -71,9 +69,9 @@ class Estimator(Learner):
 
     def _take_over(self, saved: Mapping[str, Tensor]) -> None:
         held = _Held(self)
-        before = dict(held.others)
+        before = _Held(self).others
         state.restore(held, saved)
-        if held.others != before:
+        if state.first_difference(state.collect(before), state.collect(held.others)):
             raise UnlikeError(f"{' or '.join(before)} differs from what the first batch makes")
         vars(self.estimator).update(held.parts)
         self.fitted = held.fitted
@@ -97,13 +95,24 @@ class Estimator(Learner):
 
 
 class _Held:
-    """What an estimator holds: what can be saved, and the digests of the rest, which its first batch is to make again."""
+    """What an estimator holds: what can be saved, and what the rest says of itself, which its first batch is to make again."""
 
     def __init__(self, learner: Estimator) -> None:
         held, self.fitted = vars(learner.estimator), learner.fitted
         self.parts = {name: value for name, value in held.items() if not state.obstacles(value)}
-        rest = {name: value for name, value in held.items() if name not in self.parts}
-        self.others = {name: sha256(pickle.dumps(value)).hexdigest() for name, value in rest.items()}  # compared, never loaded
+        self.others = {name: _described(value) for name, value in held.items() if name not in self.parts}
+
+
+def _described(value: object) -> object:
+    """Return of an object of C what it says to `copy.copy` that it is made of: its class, arguments and state. What does not say
+    that, or holds items beside, is returned as it is, and so named as what cannot be saved.
+    """
+    try:
+        made = value.__reduce_ex__(2)
+    except TypeError:
+        return value
+    alone = isinstance(made, tuple) and not any(made[3:])
+    return [type(value), *made[1:3]] if alone else value
 
 
 def _flat(inputs: Tensor) -> Any:

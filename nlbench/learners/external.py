@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from functools import partial
-from types import FunctionType, MethodType
 from typing import Any, Final
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from nlbench import state
 from nlbench.batch import Batch, Batches, Learner, Problem, observes_batches
 from nlbench.errors import Blamed, NlbenchError
+from nlbench.learners import beside
 from nlbench.learners.generators import GlobalGenerators
 from nlbench.specs.problems import near
 
@@ -32,6 +32,7 @@ class External(Learner):
         self._place = place
         self._file = getattr(sys.modules.get(kind.__module__), "__file__", "")
         self._seeds = () if kind.single_seed else (len(problem.seeds),)
+        self._begun: dict[str, Tensor] | None = None
         for method in ("observe", "predict"):
             if getattr(kind, method) is getattr(Learner, method):
                 raise NlbenchError(f"{place} must define the method {method}.", "See nlbench.Learner.")
@@ -88,6 +89,8 @@ class External(Learner):
 
     def state_dict(self) -> dict[str, Tensor]:
         own = {f"{_LEARNER}{name}": value for name, value in self._call("state_dict").items()}
+        for number, line in enumerate(self._not_held()):
+            own[f"{number}/{state.STRUCTURE}"] = state.obstacle(line)
         return {**own, **{f"{_DRAWS}{name}": value for name, value in state.collect(self._generators).items()}}
 
     def load_state_dict(self, saved: Mapping[str, Tensor]) -> None:
@@ -98,20 +101,25 @@ class External(Learner):
         """Return what it holds, whatever its `state_dict` says of that and its class of `made_anew`, and the data that its
         classes and the modules that define them hold.
         """
-        kind, own = type(self.learner), vars(self.learner)
-        held: dict[str, Any] = {
-            _LEARNER: self.learner,
-            "made anew/": _Data({name: own[name] for name in getattr(kind, "made_anew", ()) if name in own}),
-        }
-        for each in _own_classes(kind):
-            package = each.__module__.partition(".")[0]
-            held[f"class {each.__qualname__}/"] = _data(vars(each), package)
-            if each.__module__ in sys.modules:
-                held[f"module {each.__module__}/"] = _data(vars(sys.modules[each.__module__]), package)
-        found = self.state_dict() if kind.state_dict is not Learner.state_dict else {}
-        for prefix, value in {**held, _DRAWS: self._generators}.items():
-            found |= {f"{prefix}{name}": each for name, each in state.collect(value, gradients=False).items()}
+        kind = type(self.learner)
+        found = self._call("state_dict") if kind.state_dict is not Learner.state_dict else {}
+        for prefix, value in {_LEARNER: self.learner, **beside.everything(kind), _DRAWS: self._generators}.items():
+            collected = state.collect(value, made_anew=True)
+            found |= {f"{prefix}{name}": each for name, each in collected.items()}
         return found
+
+    def _beside(self) -> dict[str, Tensor]:
+        """Return what the learner's code uses and the learner does not hold, to be compared."""
+        return state.digested(state.collect(beside.Data(beside.used(type(self.learner))), gradients=False))
+
+    def _not_held(self) -> Iterator[str]:
+        """Yield where the learner keeps what it has learned, as far as that is not in itself: it would be lost."""
+        for place, value in beside.used(type(self.learner)).items():
+            if beside.is_iterator(value):
+                yield f"{place}: an iterator, whose place nothing can read"
+        changed = state.first_difference(self._begun, self._beside()) if self._begun is not None else None
+        if changed is not None:
+            yield f"{changed} has changed since the run began, and the learner does not hold it"
 
     def memory_bytes(self) -> dict[str, int]:
         return self._call("memory_bytes")
@@ -123,6 +131,8 @@ class External(Learner):
         return {name: self._tensor("diagnostics", value, self._seeds, name) for name, value in values.items()}
 
     def _learning(self, method: str, *arguments: Any) -> Any:
+        if self._begun is None:
+            self._begun = self._beside()
         with torch.enable_grad():
             return self._call(method, *arguments)
 
@@ -192,42 +202,6 @@ class Options(dict[str, Any]):
     def items(self) -> Any:
         self.read.update(self.names())
         return super().items()
-
-
-class _Data:
-    """Holds in attributes what is no attribute of an object, so that it is named as they are."""
-
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        vars(self).update(values)
-
-
-def _data(values: Mapping[str, Any], package: str) -> _Data:
-    """Return what names of somebody's package stand for, as far as it is data or their own: no module, nor what others made."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        made = value.__func__ if isinstance(value, classmethod | staticmethod) else value
-        if isinstance(made, property):
-            found[name] = [made.fget, made.fset, made.fdel]
-        elif isinstance(made, FunctionType):
-            found |= {name: made} if made.__module__.partition(".")[0] == package else {}
-        elif not (name.startswith("__") and name.endswith("__")) and _is_data(made, package):
-            found[name] = made
-    return _Data(found)
-
-
-def _is_data(value: object, package: str) -> bool:
-    """Return whether a value is of a class that holds data, or of one that somebody wrote for their learner."""
-    module = type(value).__module__
-    if module.partition(".")[0] in {package, "builtins", "collections", "numpy", "random", "torch"}:
-        return not isinstance(value, MethodType)
-    file = getattr(sys.modules.get(module), "__file__", None) or "site-packages"
-    return module.partition(".")[0] not in {"nlbench", *sys.stdlib_module_names} and "site-packages" not in file
-
-
-def _own_classes(kind: type[Learner]) -> list[type]:
-    """Return a class and those it is made of, without the package's, torch's and Python's own."""
-    theirs = {"nlbench", "torch", *sys.stdlib_module_names}
-    return [each for each in kind.__mro__ if each.__module__.partition(".")[0] not in theirs]
 
 
 def _under(prefix: str, saved: Mapping[str, Tensor]) -> dict[str, Tensor]:

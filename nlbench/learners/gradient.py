@@ -10,13 +10,15 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from nlbench.batch import Batch, Learner, Problem, billed_apart
 from nlbench.kernels.graphs import Captured
 from nlbench.learners import optimizers
-from nlbench.learners.config import GradientConfig
+from nlbench.learners.gradient_config import GradientConfig
 from nlbench.learners.heads import Head
+from nlbench.learners.schedules import scheduled
 from nlbench.learners.trial import try_on_gpu
 from nlbench.networks.building import build as build_network
 from nlbench.networks.network import Taps, Tree
@@ -43,12 +45,12 @@ class GradientLearner(Learner):
         self._problem = problem
         self.network = build_network(config.network, problem)
         self.head = Head(config.head, self.network, problem)
-        self.optimizer = optimizers.build(config.optimizer)
+        self.optimizer = scheduled(optimizers.build(config.optimizer), config.schedule)
         self.rate = config.optimizer.rate
         self.parameters, self.state = self.network.initial(problem.seeds)
         """{name: (S, …)}: the network's and the heads', each a leaf; and what changes by no gradient."""
         self.slots: optimizers.Slots = {}
-        for tree in (dict(self.parameters), self.head.initial()):
+        for tree in (dict(self.parameters), self.head.initial(), self.beside()):
             self.take_in(tree)
         self._steps: dict[tuple[int | None, Hashable], Captured] = {}
         if config.head != "task":  # a head a task is made when its task comes
@@ -57,6 +59,10 @@ class GradientLearner(Learner):
     def loss(self, batch: Batch) -> Tensor:
         """Return what each seed descends on, (S,), with gradients on: the cross-entropy over the competing classes."""
         return cross_entropy(self.logits(batch.inputs, batch.task, training=True), batch.labels, batch.classes)
+
+    def beside(self) -> Tree:
+        """Return the first parameters beside the network's and the head's, such as a generator's; by default none."""
+        return {}
 
     def adjust(self, gradients: Tree) -> Tree:
         """Return the gradients that the optimizer gets; those given, unless a method says otherwise."""
@@ -84,8 +90,8 @@ class GradientLearner(Learner):
 
     def gradients(self, losses: Tensor, *, again: bool = False) -> Tree:
         """Return each seed's gradient of its own loss, of the parameters that it depends on; `again` if it is asked once more."""
-        ones = torch.ones_like(losses)
-        found = torch.autograd.grad(losses, list(self.parameters.values()), ones, allow_unused=True, retain_graph=again)
+        # of the sum: given what a vector is weighted with, torch imports its algebra of shapes, which takes half a second
+        found = torch.autograd.grad(losses.sum(), list(self.parameters.values()), allow_unused=True, retain_graph=again)
         return {name: each for name, each in zip(self.parameters, found, strict=True) if each is not None}
 
     def logits(
@@ -174,8 +180,9 @@ class GradientLearner(Learner):
 
 def cross_entropy(logits: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
     """Return the mean softmax cross-entropy over the competing classes, (S,), of logits (S, B, C) and labels (S, B)."""
-    shares = logits.masked_fill(~classes, -torch.inf).log_softmax(-1)
-    return -shares.gather(-1, labels[..., None]).mean((1, 2))
+    competing = logits.masked_fill(~classes, -torch.inf)
+    each = F.cross_entropy(competing.flatten(0, 1), labels.flatten(), reduction="none")
+    return each.view(labels.shape).mean(1)
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nlbench.batch import Problem
 from nlbench.errors import NlbenchError
-from nlbench.learners.config import HeadKind
+from nlbench.learners.gradient_config import HeadKind
 from nlbench.networks import initial, layers
 from nlbench.networks.network import Network, Taps, Tree
 

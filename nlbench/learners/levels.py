@@ -17,12 +17,16 @@ from typing import Final
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from nlbench.batch import Batch, Problem
+from nlbench.errors import NlbenchError
 from nlbench.learners import optimizers
-from nlbench.learners.config import LevelsConfig
-from nlbench.learners.gradient import GradientLearner
+from nlbench.learners.gradient import GradientLearner, cross_entropy
+from nlbench.learners.gradient_config import LevelsConfig
+from nlbench.learners.surprise import Surprises, require_watched
 from nlbench.nested.clocks import check_all_fire, check_periods, due
+from nlbench.nested.gabal import GabalConfig, GabalState, gabal_accumulate, gabal_apply, gabal_init
 from nlbench.nested.transfer import reptile
 from nlbench.networks.network import Tree
 
@@ -36,9 +40,10 @@ class Levels(GradientLearner):
     step     batches so far
     waiting  {name: (S, …)}, what was gathered of parameters that do not move at every step
     initial  {name: (S, …)}, the states that restarting parameters return to
+    controllers  {period: what makes the rates of a level}, by GABAL
     """
 
-    made_anew = (*GradientLearner.made_anew, "_rules", "_config")
+    made_anew = (*GradientLearner.made_anew, "_rules", "_config", "_surprises")
 
     def __init__(self, config: LevelsConfig, problem: Problem) -> None:
         self._config = config
@@ -47,8 +52,14 @@ class Levels(GradientLearner):
         self.waiting: Tree = {}
         self.initial: Tree = {}
         self.initial_slots: optimizers.Slots = {}
-        self.captured = all(optimizers.build(each).captured for each in config.optimizers.values())
+        self.controllers: dict[int, GabalState] = {}
+        self._surprises: Surprises | None = None
+        self.captured = config.gabal is None and all(optimizers.build(each).captured for each in config.optimizers.values())
         super().__init__(config, problem)
+        if config.surprise or config.gabal:
+            require_watched(self.network)
+        if config.gabal and self.network.restarts and config.restart == "fomaml":
+            raise NlbenchError("learner.gabal: initial states have no rate of their own.", 'Use learner.restart = "reptile".')
         check_all_fire(self.periods, problem.steps)
         check_periods(self.periods, divisible=bool(self.network.restarts))
 
@@ -61,18 +72,30 @@ class Levels(GradientLearner):
         for name, value in parameters.items():
             self.parameters[name] = value.detach().requires_grad_()
             period = self.network.periods.get(name, 1)
-            if period > 1:
+            if period > 1 and not self._config.gabal:
                 self.waiting[name] = torch.zeros_like(value)
             _join(self.slots, self._rule(period).initial({name: value}))
             if name in self.network.restarts:
                 self.initial[name] = value.detach().clone()
                 _join(self.initial_slots, self._rule(self._slower(period)).initial({name: value}))
 
+    def loss(self, batch: Batch) -> Tensor:
+        if not (self._config.surprise or self._config.gabal):
+            return super().loss(batch)
+        self._surprises = Surprises(self.parameters, self._config.surprise)
+        with sdpa_kernel(SDPBackend.MATH):  # the others cannot be differentiated twice
+            logits = self.logits(batch.inputs, batch.task, training=True, taps=self._surprises)
+        return self._surprises.added_to(cross_entropy(logits, batch.labels, batch.classes))
+
     def phase(self) -> Hashable:
         return tuple(due(self.step + 1, period) for period in self.periods)
 
     def move(self, gradients: Tree) -> None:
         gradients = self.adjust(gradients)
+        if self._config.gabal:
+            for period in self.periods:
+                self._move_by_gabal(period, gradients, GabalConfig(**self._config.gabal.model_dump()))
+            return
         for name, waiting in self.waiting.items():
             if name in gradients:
                 waiting.add_(gradients[name])
@@ -80,7 +103,7 @@ class Levels(GradientLearner):
             if not due(self.step + 1, period):
                 continue
             share = 1.0 if self._config.reduction == "sum" else 1.0 / period
-            own = [name for name in self.parameters if self.network.periods.get(name, 1) == period]
+            own = self._of(period)
             moved = gradients if period == 1 else {name: self.waiting[name] * share for name in own}
             moved = {name: moved[name] for name in own if name in moved}
             self._rule(period).step(self.parameters, moved, self.slots, self._rate(period))
@@ -91,6 +114,27 @@ class Levels(GradientLearner):
 
     def after_step(self, batch: Batch) -> None:
         self.step += 1
+        self._surprises = None
+
+    def _move_by_gabal(self, period: int, gradients: Tree, config: GabalConfig) -> None:
+        """Weigh a level's gradients, and move it where its period ends."""
+        names = self._of(period)
+        own, surprises = [self.parameters[name].detach() for name in names], self._surprises
+        assert surprises is not None
+        layers = [layer for layer in surprises.outputs if f"{layer}.weight" in names]
+        given = [gradients.get(name, torch.zeros_like(value)) for name, value in zip(names, own, strict=True)]
+        before = self.controllers.get(period) or gabal_init(own, replica_axes=1)
+        state = gabal_accumulate(config, before, given, own, *surprises.sizes(layers), period)
+        if due(self.step + 1, period):
+            initial = [self.initial.get(name, torch.zeros_like(value)) for name, value in zip(names, own, strict=True)]
+            moved, state = gabal_apply(config, state, own, initial)
+            for value, new in zip(own, moved, strict=True):
+                value.copy_(new)
+            self._restart(period, dict(zip(names, given, strict=True)))
+        self.controllers[period] = state
+
+    def _of(self, period: int) -> list[str]:
+        return [name for name in self.parameters if self.network.periods.get(name, 1) == period]
 
     def held(self) -> list[Tensor]:
         slots = [value for tree in self.initial_slots.values() for value in tree.values()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -154,6 +154,45 @@ class M3Config(ExpressiveConfig):
     period: PositiveInt = 32
     ns_steps: PositiveInt = 5
 
+
+class Cycle(Closed):
+    """What every schedule says: it goes through again from its start every so many steps."""
+
+    steps: PositiveInt
+    """Of a cycle: a task's batches, if the rate is to follow each task."""
+    warm_up: Annotated[int, Field(ge=0)] = 0
+    """Steps at the start of a cycle over which the rate rises linearly; the first has 1 / (warm_up + 1) of it."""
+
+    @model_validator(mode="after")
+    def _warm_up_within(self) -> Self:
+        if self.warm_up >= self.steps:
+            raise ValueError(f"warm_up: must be less than the {self.steps} steps of a cycle, got {self.warm_up}")
+        return self
+
+
+class ConstantSchedule(Cycle):
+    """The whole rate, once it is warm."""
+
+    kind: Literal["constant"]
+
+
+class CosineSchedule(Cycle):
+    """From the whole rate to the share `least` by half a cosine (Loshchilov & Hutter 2017, eq. 5)."""
+
+    kind: Literal["cosine"]
+    least: Share = 0.0
+
+
+class StepSchedule(Cycle):
+    """Multiplied by `drop` every so many steps after the warm-up."""
+
+    kind: Literal["step"]
+    every: PositiveInt
+    drop: Share = 0.1
+
+
+ScheduleConfig = ConstantSchedule | CosineSchedule | StepSchedule
+"""Told apart by `kind`."""
 
 OptimizerConfig = (
     SgdConfig

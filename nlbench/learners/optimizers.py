@@ -70,15 +70,19 @@ class Adam:
 
     def step(self, parameters: Tree, gradients: Tree, slots: Slots, rate: float) -> None:
         config = self._config
+        values, moves = [parameters[name] for name in gradients], list(gradients.values())
         first, second, steps = ([slots[kind][name] for name in gradients] for kind in ("first_moment", "second_moment", "step"))
+        # in one pass; it takes numbers as they lie, one after the other
+        fused = all(value.device.type == "cpu" and value.is_contiguous() for value in values)
         adam(
-            [parameters[name] for name in gradients],
-            list(gradients.values()),
+            values,
+            [each.contiguous() for each in moves] if fused else moves,
             first,
             second,
             [],
             steps,
-            foreach=True,
+            foreach=not fused,
+            fused=fused,
             capturable=bool(steps) and steps[0].is_cuda,
             decoupled_weight_decay=config.kind == "adamw",
             amsgrad=False,

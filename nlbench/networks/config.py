@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from nlbench.specs.model import Closed, canonical
 
@@ -74,6 +74,18 @@ class RandomConvolutionConfig(Closed):
     grid: PositiveInt = 2
 
 
+class MemoriesConfig(Closed):
+    """How the memories of "titans" learn; each value is explained by `nlbench.nested.self_referential.SelfReferentialConfig`."""
+
+    form: Literal["mlp", "linear", "matrix"] = "linear"
+    objective: Literal["l2", "dot"] = "l2"
+    read: Literal["stale", "exact"] = "stale"
+    retention: Literal["init", "zero"] = "init"
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    adaptive_query: bool = False
+    self_modifying: bool = True
+
+
 class SequenceConfig(Closed):
     """Blocks over tokens: an embedding, then memories or attention followed by a continuum memory, residual (Behrouz et al. 2025,
     eq. 94-97).
@@ -99,6 +111,14 @@ class SequenceConfig(Closed):
     """The continuum memory: a chain, a chain whose levels restart, or heads."""
     periods: Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)] = (1, 16, 256)
     """Of its levels, for methods that keep them."""
+    memories: MemoriesConfig | None = None
+    """How the memories of "titans" learn; None: each makes its own targets, and all are residual and linear."""
+
+    @model_serializer(mode="wrap")
+    def _said(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out memories of which nothing is said: networks of before they had a table stay the same."""
+        said: dict[str, Any] = handler(self)
+        return said if self.memories is not None else {key: value for key, value in said.items() if key != "memories"}
 
     @model_validator(mode="after")
     def _fits(self) -> SequenceConfig:
@@ -106,9 +126,24 @@ class SequenceConfig(Closed):
             raise ValueError(f"heads: must divide width {self.width}, got {self.heads}")
         if self.context == "stream" and (self.mixer == "attention" or self.tokens is not None):
             raise ValueError('context = "stream" is of mixer "titans", whose state is of one size, and takes samples as tokens')
+        if self.memories is not None and self.mixer == "attention":
+            raise ValueError('memories: are of mixer "titans"; attention has none')
         if len(set(self.periods)) != len(self.periods):
             raise ValueError(f"periods: must differ, as a level is named by its period, got {list(self.periods)}")
         return self
+
+
+class ValleyConfig(Closed):
+    """A curved valley in two parameters, to race optimizers on (Behrouz et al. 2025, eq. 53)."""
+
+    kind: Literal["valley"]
+    curvature: Annotated[float, Field(gt=0)] = 10.0
+    bend: float = 1.0
+    frequency: float = 1.0
+    reached: Annotated[float, Field(gt=0)] = 0.01
+    """The height of the floor: a sample is told right below it."""
+    spread: Annotated[float, Field(ge=0)] = 0.3
+    """Standard deviation of where seeds start, about (-3.5, 2)."""
 
 
 class ModuleConfig(Closed):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Literal
 
 from torch import Tensor
 
@@ -34,8 +34,8 @@ class Network:
     `initial(seeds)[…][s]` depends on seeds[s] alone, so that seed 3 starts as it does among others.
     """
 
-    taps: ClassVar[bool] = True
-    """Whether `apply` gives each layer's inputs and outputs to `taps`."""
+    taps: ClassVar[Literal["samples", "tokens"] | None] = "samples"
+    """What the rows are of the layers' inputs and outputs that `apply` gives to `taps`; None where it gives none."""
 
     captured: bool = True
     """False where a training step asks the host something, and so cannot be a CUDA graph."""
@@ -74,7 +74,7 @@ class Network:
 
 def require_taps(network: Network, method: str) -> None:
     """Raise `NlbenchError` where a method needs what each layer of a network sees, and the network does not tell."""
-    if not network.taps:
+    if network.taps != "samples":
         raise NlbenchError(
             f"{method} needs the inputs of every layer, which network {type(network).__name__.lower()!r} does not give.",
             'Use network.kind = "mlp", "convolutional" or "resnet18".',

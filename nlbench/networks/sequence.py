@@ -6,6 +6,7 @@ Source: Behrouz et al. 2025 (arXiv 2512.24695), eq. 94-97.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence as Several
 
 from torch import Tensor, nn
@@ -13,11 +14,12 @@ from torch.func import functional_call
 
 from nlbench.batch import Problem
 from nlbench.errors import NlbenchError
+from nlbench.kernels.backends import Backend
 from nlbench.nested.continuum import ContinuumMemory
 from nlbench.nested.hope import Hope
 from nlbench.nested.layers import Draws, LayerNorm, Linear
 from nlbench.nested.self_referential import SelfReferentialConfig
-from nlbench.networks.config import SequenceConfig
+from nlbench.networks.config import MemoriesConfig, SequenceConfig
 from nlbench.networks.network import Network, Taps, Tree
 
 
@@ -29,10 +31,11 @@ class Sequence(Network):
     and leaves nothing behind.
     """
 
-    taps = False
+    taps = "tokens"
 
     def __init__(self, config: SequenceConfig, problem: Problem) -> None:
         self._config, self._device = config, problem.device
+        self._backend: Backend = "reference" if problem.backend == "reference" else "auto"
         self._streams = config.context == "stream"
         self._tokens, self._token = (1, problem.n_inputs) if self._streams else tokens(config, problem)
         self._rows = not self._streams and config.tokens is None and problem.sample != "sequence"
@@ -57,15 +60,32 @@ class Sequence(Network):
         x = self._cut(inputs).expand(seeds, -1, -1, -1)
         own = {name: parameters[name] for name, _ in self._module.named_parameters()}
         if not self._streams:
-            return functional_call(self._module, own, (x, None))[0].mean(2), state
+            return self._call(own, x, None, taps)[0].mean(2), state
         if training:
             before = {
                 name: value.clone() for name, value in state.items()
             }  # what holds it may change it before gradients are asked
-            features, after = functional_call(self._module, own, (x.transpose(1, 2), before))
+            features, after = self._call(own, x.transpose(1, 2), before, taps)
             return features[:, 0], {name: value.detach() for name, value in after.items()}
         rows = {name: value.expand(-1, x.shape[1], *value.shape[2:]) for name, value in state.items()}
-        return functional_call(self._module, own, (x, rows))[0][:, :, 0], state
+        return self._call(own, x, rows, taps)[0][:, :, 0], state
+
+    def _call(self, own: Tree, x: Tensor, before: Tree | None, taps: Taps | None) -> tuple[Tensor, Tree]:
+        """Read tokens x (S, B, L, D_in) after a state; of linear layers, `taps` gets (S, B L, D)."""
+
+        def tap(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
+            assert taps is not None
+            return lambda _, inputs, output: taps(name, inputs[0].flatten(1, -2), output.flatten(1, -2)).view_as(output)
+
+        modules = (
+            [] if taps is None else [(name, each) for name, each in self._module.named_modules() if isinstance(each, Linear)]
+        )
+        hooks = [each.register_forward_hook(tap(name)) for name, each in modules]
+        try:
+            return functional_call(self._module, own, (x, before))
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def _cut(self, inputs: Tensor) -> Tensor:
         """Return tokens (1 or S, B, L, D_in); a row of an image holds all its channels."""
@@ -74,15 +94,16 @@ class Sequence(Network):
         return inputs.flatten(2).unflatten(2, (self._tokens, self._token))
 
     def _made(self, seeds: Several[int]) -> Reader:
-        return Reader(self._config, self._token, 0 if self._streams else self._tokens, Draws(tuple(seeds), seed_axis=True))
+        draws, positions = Draws(tuple(seeds), seed_axis=True), 0 if self._streams else self._tokens
+        return Reader(self._config, self._token, positions, draws, self._backend)
 
 
 class Reader(nn.Module):
     """norm(hope(embed(x) + position)); without positions where tokens follow each other without end."""
 
-    def __init__(self, config: SequenceConfig, token: int, tokens: int, draws: Draws) -> None:
+    def __init__(self, config: SequenceConfig, token: int, tokens: int, draws: Draws, backend: Backend = "auto") -> None:
         super().__init__()
-        width = config.width
+        width, memories = config.width, config.memories or MemoriesConfig()
         self.embed = Linear(token, width, draws.within("embed"))
         self.position = draws.normal("position", tokens, width, std=0.5) if tokens else None
         self.hope = Hope(
@@ -93,7 +114,7 @@ class Reader(nn.Module):
             draws=draws.within("hope"),
             cms=config.memory,
             mixer=config.mixer,
-            config=SelfReferentialConfig(form="linear", chunk=config.chunk, outer_chunk=config.chunk),
+            config=SelfReferentialConfig(chunk=config.chunk, outer_chunk=config.chunk, backend=backend, **memories.model_dump()),
         )
         self.norm = LayerNorm(width, draws.within("norm"))
 

@@ -2,17 +2,18 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
 import pytest
-from small_streams import CPU, Spy
+from small_streams import CPU
 
 from nlbench import Learner, NlbenchError, Problem, catalog
 from nlbench.errors import BackendError, SpecError, UnknownNameError
 from nlbench.learners.adapter import EachSeed
 from nlbench.learners.building import build, find
 from nlbench.learners.external import External
+from nlbench.plan import resolve
 from nlbench.specs import ExternalConfig
 
 PROBLEM = Problem((4,), 3, (0, 1), "class-il", CPU, "auto", 1000)
@@ -61,7 +62,10 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_every_built_in_kind_is_built_from_its_own_config(kind: str) -> None:
     told = "task-il" if "task" in catalog.needs(kind) else PROBLEM.scenario
     made = build(catalog.config("learners", kind).model_validate({"kind": kind}), replace(PROBLEM, scenario=told))
-    assert type(made) is find(kind) or (find(kind).outside and type(made).__name__ == find(kind).__name__)
+    assert isinstance(made, EachSeed | External) == find(kind).outside
+    while isinstance(made, EachSeed | External):
+        made = made.inner[0] if isinstance(made, EachSeed) else made.learner
+    assert type(made) is find(kind)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in catalog.LEARNERS if "bf16" not in find(kind).precisions])
@@ -136,11 +140,36 @@ def test_what_is_not_there_is_one_line(kind: str, line: str) -> None:
     assert str(caught.value).startswith(line)
 
 
-def test_a_package_and_a_registered_entry_point_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "recipe"),
+    [
+        ("Plain", "kind = 'naive' with network = { kind = 'module', build = './file.py:Class' }"),
+        ("Estimating", "kind = 'estimator' with build = './file.py:Class'"),
+    ],
+)
+def test_what_is_no_learner_is_told_the_recipe_that_runs_it(
+    name: str, recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file.py").write_text(
+        "from sklearn.naive_bayes import GaussianNB as Estimating\nfrom torch import nn\n"
+        "class Plain(nn.Linear):\n    def __init__(self, n_classes):\n        super().__init__(4, n_classes)\n"
+    )
+    with pytest.raises(NlbenchError) as caught:
+        find(f"./file.py:{name}")
+    assert recipe in caught.value.hint
+    rows = recipe.replace(" with ", "\n").replace("Class", name)
+    Path("mine.toml").write_text(f"title = 'Mine'\nbatch = 16\n[learner]\n{rows}\n")
+    made = build(resolve("./mine.toml", "split-digits", seeds=(0,)).learner.learner, PROBLEM)
+    assert isinstance(made, Learner)
+
+
+def test_a_package_and_a_registered_entry_point_are_found(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert find("nlbench.learners.mlp:Mlp") is find("mlp")
-    point = EntryPoint("xylophone", "small_streams:Spy", "nlbench.learners")
-    monkeypatch.setattr(catalog, "entry_points", lambda group: [point] if group == "nlbench.learners" else [])
-    assert find("xylophone") is Spy
+    monkeypatch.syspath_prepend(file.parent)
+    point = EntryPoint("xylophone", "my_learner:Mine", "nlbench.learners")
+    monkeypatch.setattr(catalog, "entry_points", lambda: EntryPoints([point]))
+    assert (find("xylophone").__module__, find("xylophone").__name__) == ("my_learner", "Mine")
     with pytest.raises(UnknownNameError, match=r"unknown learner 'xylophon'. Did you mean xylophone\?"):
         find("xylophon")
 

@@ -1,4 +1,4 @@
-"""What a learner's table may say: rules between its keys name the key; a network and an optimizer are told apart by kind."""
+"""What the table of a learner with a network of its own may say: rules name the key."""
 
 from __future__ import annotations
 
@@ -12,15 +12,8 @@ def spec(**learner):
     return learner_spec({"learner": learner}, "r.toml", name="r").learner
 
 
-def test_defaults_are_a_perceptron_with_sgd():
+def test_defaults_are_two_hidden_layers():
     assert spec(kind="mlp").hidden == (256, 256)
-    naive = spec(kind="naive")
-    assert (naive.network.kind, naive.head, naive.optimizer.kind) == ("mlp", "one", "sgd")
-
-
-def test_networks_and_optimizers_of_their_own_kinds():
-    made = spec(kind="naive", network={"kind": "convolutional"}, optimizer={"kind": "adamw"})
-    assert (made.network.kind, made.optimizer.kind) == ("convolutional", "adamw")
 
 
 @pytest.mark.parametrize(
@@ -31,9 +24,6 @@ def test_networks_and_optimizers_of_their_own_kinds():
         ({"kind": "mlp", "rate": 0.0}, r"learner\.rate: must be greater than 0, got 0\.0"),
         ({"kind": "mlp", "momentum": 1.0}, r"learner\.momentum: must be less than 1, got 1\.0"),
         ({"kind": "mlp", "lr": 0.1}, r"learner\.lr: is not a known key"),
-        ({"kind": "naive", "optimizer": {"kind": "sgd", "rates": 0.1}}, r"learner\.optimizer\.rates: is not a known key.*rate"),
-        ({"kind": "naive", "optimizer": {"kind": "sdg"}}, r"learner\.optimizer\.kind: must be one of .*got 'sdg'"),
-        ({"kind": "naive", "network": {"kind": "resnet"}}, r"learner\.network\.kind: must be one of .*got 'resnet'"),
     ],
 )
 def test_broken_rules_name_key_rule_and_value(learner, message):

@@ -41,3 +41,21 @@ def test_numbers_are_uniform_and_seeds_and_purposes_do_not_agree() -> None:
         assert ((counts - 800) ** 2 / 800).sum() < 86  # chi-square of 49 degrees: once in a thousand
     shared = np.corrcoef(torch.stack([*unit, unit[0].roll(1)]).numpy()) - np.eye(5)
     assert abs(shared).max() < 0.02
+
+
+def test_normal_numbers_are_normal_and_each_is_by_its_place_alone() -> None:
+    starts = draws.starts((0, 1), "noise", torch.device("cpu"))
+    many = draws.normals(starts, torch.arange(20000))
+    assert torch.equal(many[:, 7:9], draws.normals(starts, torch.tensor([7, 8])))
+    assert torch.isfinite(many).all()
+    quantiles = torch.tensor([0.0228, 0.1587, 0.5, 0.8413, 0.9772])
+    torch.testing.assert_close(many.quantile(quantiles, 1).mT, torch.tensor([[-2.0, -1, 0, 1, 2]] * 2), atol=0.06, rtol=0)
+    assert many[:, 1:].mul(many[:, :-1]).mean(1).abs().max() < 0.03
+    assert (many[0] * many[1]).mean().abs() < 0.03
+
+
+def test_numbers_made_ahead_are_those_of_their_places_wherever_one_goes_on() -> None:
+    starts = draws.starts((0, 1), "ahead", CPU)
+    ahead = draws.Ahead(starts)
+    for first, n in ((0, 3), (3, 5), (draws.AT_ONCE - 2, 4), (10**6, 1), (7, 2 * draws.AT_ONCE), (8, 1)):
+        assert torch.equal(ahead.numbers(first, n), draws.numbers(starts, torch.arange(first, first + n)))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import torch
+from quick_cases import quick_if
 from sklearn.base import BaseEstimator
-from sklearn.linear_model import SGDClassifier
+from sklearn.linear_model import Perceptron, SGDClassifier
 from sklearn.naive_bayes import BernoulliNB
 from sklearn.neural_network import MLPClassifier
 from small_streams import running, small_stream
@@ -16,10 +19,16 @@ from nlbench import Batch, NlbenchError, closure
 from nlbench.learners.config import EstimatorConfig
 from nlbench.learners.estimator import Estimator
 from nlbench.protocol import problem_of
+from nlbench.state import UnlikeError, first_difference, left_out
 
 
 @pytest.mark.parametrize(
-    "estimator", [SGDClassifier(loss="log_loss"), BernoulliNB(), MLPClassifier((8,))], ids=lambda e: type(e).__name__
+    "estimator",
+    [
+        quick_if(quick, each)
+        for quick, each in ((True, SGDClassifier(loss="log_loss")), (False, BernoulliNB()), (False, MLPClassifier((8,))))
+    ],
+    ids=lambda e: type(e).__name__,
 )
 def test_an_estimator_keeps_every_rule(estimator):
     found = nlbench.check_learner(estimator, shape=(1, 4, 4), device="cpu")
@@ -91,3 +100,40 @@ def test_what_has_no_partial_fit_is_refused(tmp_path):
     recipe.write_text('[learner]\nkind = "estimator"\nbuild = "sklearn.svm:SVC"\n')
     with pytest.raises(NlbenchError, match="must be an estimator with partial_fit"):
         nlbench.run(str(recipe), small_stream(), seeds=1, results=tmp_path, device="cpu")
+
+
+def taught(estimator) -> Estimator:
+    made = learner(estimator)
+    for _ in range(3):
+        made.observe(Batch(torch.randn(8, 6), torch.arange(8) % 6, torch.ones(6, dtype=torch.bool), None))
+    return made
+
+
+@pytest.mark.parametrize("estimator", [SGDClassifier(), Perceptron(), MLPClassifier((8,), random_state=1)])
+def test_a_fresh_one_goes_on_from_what_was_saved(estimator):
+    made, fresh = taught(estimator), learner(estimator)
+    fresh.load_state_dict(made.state_dict())
+    assert first_difference(made.state_dict(), fresh.state_dict()) is None
+    batch = Batch(torch.randn(8, 6), torch.arange(8) % 6, torch.ones(6, dtype=torch.bool), None)
+    for each in (made, fresh):
+        each.observe(batch)
+    assert torch.equal(made.predict(torch.eye(6), None), fresh.predict(torch.eye(6), None))
+
+
+def test_a_part_of_c_that_a_first_batch_makes_otherwise_is_refused():
+    made, fresh = taught(SGDClassifier()), learner(SGDClassifier(loss="modified_huber"))
+    with pytest.raises(UnlikeError, match=r"others\['_loss_function_'\]"):
+        fresh.load_state_dict(made.state_dict())
+
+
+class Recording(Silent):
+    """Holds what says nothing of itself."""
+
+    def partial_fit(self, x, y, classes):
+        self.lock_ = threading.Lock()
+        return super().partial_fit(x, y, classes)
+
+
+def test_a_part_that_says_nothing_of_itself_is_named():
+    (line,) = left_out(taught(Recording()).state_dict())
+    assert "others['lock_']: a _thread.lock" in line

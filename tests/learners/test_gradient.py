@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import pytest
 import torch
+from quick_cases import quick_if
 from small_streams import CPU
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nlbench import Batch, Problem
 from nlbench.errors import NlbenchError
-from nlbench.learners.config import NaiveConfig
 from nlbench.learners.gradient import GradientLearner, cross_entropy
+from nlbench.learners.gradient_config import NaiveConfig
 from nlbench.networks.network import Tree
 from nlbench.state import STRUCTURE
 
@@ -45,6 +48,12 @@ def batch(step: int, classes: tuple[bool, ...] = (True,) * C, task: int | None =
     return Batch(inputs[seeds], labels[seeds], competing, task)
 
 
+def in_float64(made: GradientLearner) -> GradientLearner:
+    doubled = {name: value.double() if value.is_floating_point() else value for name, value in made.state_dict().items()}
+    made.load_state_dict(doubled)
+    return made
+
+
 def test_steps_are_those_of_a_torch_module_and_its_optimizer_a_seed() -> None:
     made = learner(optimizer={"kind": "sgd", "rate": 0.3, "momentum": 0.9})
     classes = (True, False, True, True)
@@ -74,17 +83,25 @@ def test_steps_are_those_of_a_torch_module_and_its_optimizer_a_seed() -> None:
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "delta-momentum"])
 def test_a_seed_alone_equals_it_among_others(network: str, optimizer: str) -> None:
-    many, alone = (learner(network, seeds=seeds, optimizer={"kind": optimizer, "rate": 0.01}) for seeds in ((0, 1, 2), (1,)))
+    """In float64: statistics of seven samples at 1x1 pixel make of a rounding of float32 whatever they like."""
+    made = (learner(network, seeds=seeds, optimizer={"kind": optimizer, "rate": 0.01}) for seeds in ((0, 1, 2), (1,)))
+    many, alone = map(in_float64, made)
     for step in range(3):
-        losses = many.observe(batch(step))
-        torch.testing.assert_close(alone.observe(batch(step, seeds=slice(1, 2))), losses[1:2], rtol=1e-4, atol=1e-5)
-    x = batch(9).inputs
-    torch.testing.assert_close(alone.predict(x[1:2], None), many.predict(x, None)[1:2], rtol=1e-3, atol=1e-4)
+        shown, one = (batch(step, seeds=seeds) for seeds in (slice(None), slice(1, 2)))
+        losses = many.observe(replace(shown, inputs=shown.inputs.double()))
+        torch.testing.assert_close(alone.observe(replace(one, inputs=one.inputs.double())), losses[1:2])
+    x = batch(9).inputs.double()
+    torch.testing.assert_close(alone.predict(x[1:2], None), many.predict(x, None)[1:2])
     assert alone.memory_bytes() == many.memory_bytes()
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "preconditioned-momentum", "m3", "dmgd"])
+@pytest.mark.parametrize(
+    ("optimizer", "network"),
+    [
+        quick_if(network != "resnet18" or optimizer == "sgd", optimizer, network)
+        for optimizer, network in product(("sgd", "adam", "preconditioned-momentum", "m3", "dmgd"), NETWORKS)
+    ],
+)
 def test_it_resumes_bit_equal_and_back_to_its_start(network: str, optimizer: str) -> None:
     made, other = (
         learner(network, optimizer={"kind": optimizer, **({"momentum": 0.9} if optimizer == "sgd" else {})}) for _ in "ab"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -8,13 +9,16 @@ from pydantic import ValidationError
 from small_streams import CPU
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from nlbench import Batch, NlbenchError, Problem
-from nlbench.learners.config import LevelsConfig
+from nlbench.learners.gradient_config import GabalRates, LevelsConfig
 from nlbench.learners.levels import Levels
 from nlbench.learners.naive import Naive
-from nlbench.nested.layers import Draws
+from nlbench.nested.gabal import Gabal, GabalConfig
+from nlbench.nested.layers import Draws, Linear
 from nlbench.nested.level_optimizer import LevelOptimizer
+from nlbench.nested.surprise import SurpriseObjective
 from nlbench.networks.sequence import Reader
 
 S, B, C = 2, 6, 3
@@ -86,10 +90,120 @@ def test_levels_move_as_the_level_optimizer_moves_a_module(
             stepper.zero_grad()
             loss.backward()
             stepper.step()
+    assert_alike(made, plain)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_levels_learn_from_surprise_as_a_module_does(order: int) -> None:
+    made = learner(surprise={"order": order, "weight": 0.05}, optimizer={"kind": "sgd", "rate": 0.2})
+    without = learner(optimizer={"kind": "sgd", "rate": 0.2})
+    plain = [Plain(made, seed) for seed in range(S)]
+    objectives = [SurpriseObjective(module, order=order, weight=0.05) for module in plain]  # type: ignore[arg-type]
+    steppers = [LevelOptimizer(module, lambda p, _: torch.optim.SGD(p, lr=0.2)) for module in plain]
+    for step in range(9):
+        shown = batch(step)
+        made.observe(shown)
+        without.observe(shown)
+        for seed, (module, objective, stepper) in enumerate(zip(plain, objectives, steppers, strict=True)):
+            stepper.zero_grad()
+            with sdpa_kernel(SDPBackend.MATH):
+                objective(F.cross_entropy(module(shown.inputs[seed]), shown.labels[seed])).backward()
+            stepper.step()
+    assert_alike(made, plain)
+    assert not torch.allclose(made.parameters["embed.weight"], without.parameters["embed.weight"], atol=1e-3)
+
+
+@pytest.mark.parametrize("memory", ["sequential", "nested"])
+def test_levels_make_their_rates_as_controllers_of_a_module_do(memory: str) -> None:
+    rates = {"base_rate": 0.2, "min_retain": 0.9, "meta_rate": 0.5}
+    made = learner(network={"memory": memory}, gabal=rates, restart="reptile" if memory == "nested" else "fomaml")
+    plain = [Plain(made, seed) for seed in range(S)]
+    levels = {p: [name for name in made.parameters if made.network.periods.get(name, 1) == p] for p in made.periods}
+    controllers = []
+    for module in plain:
+        own = {name.removeprefix("reader."): value for name, value in module.named_parameters()}
+        starts = {
+            p: [made.initial[n][len(controllers)].clone() if n in made.initial else 0 * own[n].detach() for n in levels[p]]
+            for p in levels
+        }
+        controllers.append({p: Gabal([own[n] for n in levels[p]], p, GabalConfig(**rates), initial=starts[p]) for p in levels})
+    for step in range(2 if memory == "nested" else 9):
+        shown = batch(step)
+        made.observe(shown)
+        for seed, module in enumerate(plain):
+            seen = watched(module)
+            module.zero_grad()
+            F.cross_entropy(module(shown.inputs[seed]), shown.labels[seed]).backward()
+            for period, controller in controllers[seed].items():
+                own = [each for name, each in seen.items() if f"{name}.weight" in levels[period]]
+                deltas = torch.cat([output.grad.flatten() for _, output in own])
+                squares = torch.stack([inputs.flatten(0, -2).square().sum(1).mean() for inputs, _ in own])
+                controller.step(deltas.square().mean().sqrt(), squares.amax())
+    if memory == "sequential":
+        assert_alike(made, plain)
+    else:  # level 1 ended level 2's period with it, and went half the way back
+        name = "hope.blocks.0.memory.levels.2.up.weight"
+        torch.testing.assert_close(made.parameters[name], made.initial[name])
+
+
+def watched(module: nn.Module) -> dict[str, tuple[Tensor, Tensor]]:
+    """What each linear layer reads and gives in the next forward pass, under its name in the network."""
+    seen: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def hook(name: str) -> Any:
+        def keep(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            output.retain_grad()
+            seen[name], _ = (inputs[0].detach(), output), handle[name].remove()
+
+        return keep
+
+    layers = [(name, each) for name, each in module.named_modules() if isinstance(each, Linear | nn.Linear)]
+    handle = {
+        name.removeprefix("reader."): each.register_forward_hook(hook(name.removeprefix("reader."))) for name, each in layers
+    }
+    return seen
+
+
+def assert_alike(made: Levels, plain: list[Plain]) -> None:
     for seed, module in enumerate(plain):
         for name, value in module.named_parameters():
             own = made.parameters[name.removeprefix("reader.")][seed]
             torch.testing.assert_close(own, value, atol=2e-5, rtol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@pytest.mark.parametrize(
+    "table", [{"surprise": {"order": 2}}, {"gabal": {}}, {"gabal": {}, "network": {"memory": "nested"}, "restart": "reptile"}]
+)
+def test_surprise_and_controllers_go_on_where_they_were_saved(table: dict[str, Any]) -> None:
+    whole, first, second = learner(**table), learner(**table), learner(**table)
+    for step in range(7):
+        whole.observe(batch(step))
+        (first if step < 3 else second).observe(batch(step))
+        if step == 2:
+            second.load_state_dict(first.state_dict())
+    assert all(torch.equal(value, second.parameters[name]) for name, value in whole.parameters.items())
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"gabal": {}, "scale": "inverse"}, "no optimizers and no scale"),
+        ({"gabal": {"base_rate": 1e-6}}, "above min_rate"),
+        ({"surprise": {}, "head": "cosine"}, 'go with "one"'),
+    ],
+)
+def test_tables_that_contradict_each_other_are_refused(table: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        learner(**table)
+
+
+def test_gabal_of_restarting_levels_needs_reptile() -> None:
+    with pytest.raises(NlbenchError, match="no rate of their own"):
+        learner(network={"memory": "nested"}, gabal={})
+
+
+def test_the_rates_of_gabal_are_those_of_its_configuration() -> None:
+    assert GabalRates().model_dump() == dataclasses.asdict(GabalConfig())
 
 
 def test_with_periods_of_one_it_is_plain_fine_tuning() -> None:

@@ -29,9 +29,13 @@ def accuracy(model: str, stream: str, overrides: tuple[tuple[str, str], ...]) ->
     return np.array([np.mean([found[running.n_tasks, task] for task in range(1, running.n_tasks + 1)]) for found in last])
 
 
+BY_TASK = {"stream.scenario": "task-il"}
+
 CASES = [
     *((model, "mlp", "permuted-digits", {}, {"learner.rate": "0.1"}) for model in ("ewc", "ewc-online", "si", "mas", "rwalk")),
     ("lwf", "multi-head", "split-digits-task-il", {"learner.head": "task"}, {}),
+    *((model, "mlp", "permuted-digits", BY_TASK, {**BY_TASK, "learner.rate": "0.3"}) for model in ("trgp", "cuber")),
+    ("dgr", "mlp", "split-digits", {"protocol.passes": "5"}, {"protocol.passes": "5"}),
     ("hat", "multi-head", "split-digits-task-il", TOLD, TOLD),
     ("packnet", "multi-head", "split-digits-task-il", {**TOLD, "learner.prune_after": "120"}, TOLD),
 ]

@@ -4,7 +4,8 @@ import pytest
 import torch
 from small_streams import declared_stream, problem_of, rows_of, values
 
-from nlbench.learners.config import MlpConfig, NaiveConfig
+from nlbench.learners.config import MlpConfig
+from nlbench.learners.gradient_config import NaiveConfig
 from nlbench.learners.mlp import Mlp
 from nlbench.learners.naive import Naive
 

@@ -12,7 +12,9 @@ from nlbench.protocol import evaluate_stream
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize(("model", "precision"), [("mlp", "float32"), ("mlp", "bf16"), ("projected-levels", "float32")])
+@pytest.mark.parametrize(
+    ("model", "precision"), [("mlp", "float32"), ("mlp", "bf16"), ("projected-levels", "float32"), ("hope", "float32")]
+)
 def test_captured_steps_learn_the_same_to_the_bit(model: str, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def learned(captured: bool) -> dict[str, torch.Tensor]:
         if not captured:
@@ -32,7 +34,7 @@ def test_captured_steps_learn_the_same_to_the_bit(model: str, precision: str, mo
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("model", ["mlp", "projected-levels", "random-features"])
+@pytest.mark.parametrize("model", ["mlp", "projected-levels", "random-features", "hope"])
 @pytest.mark.parametrize("stream", ["split-digits", "permuted-digits"])
 def test_a_gpu_learns_what_the_cpu_learns(model: str, stream: str) -> None:
     """Before and after tasks were learned: on a task yet to come readings are nearly even, and rounding decides by up to 0.04."""

@@ -79,6 +79,24 @@ def test_each_seed_moves_as_by_the_optimizer_of_one(kind: str, options: dict, tw
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_how_numbers_lie_in_memory_is_nothing_to_a_step(kind: str) -> None:
+    """Gradients across, of one number for all, every second of a longer row; parameters across."""
+    draw = torch.Generator().manual_seed(5)
+    across, longer, one = (torch.randn(S, *shape, generator=draw, dtype=torch.float64) for shape in ((5, 4), (4, 10), (1, 1)))
+    for gradient in (across.mT, longer[..., ::2], one.expand(S, 4, 5)):
+        found = []
+        for turned in (False, True):
+            rule, own = build(config(kind)), start()
+            parameters = {"a.weight": own["a.weight"].mT.contiguous().mT if turned else own["a.weight"]}
+            slots = rule.initial(parameters)
+            for _ in range(3):
+                rule.step(parameters, {"a.weight": gradient if turned else gradient.contiguous()}, slots, 0.1)
+                rule.step(parameters, {"a.weight": gradient.contiguous() if turned else gradient}, slots, 0.1)
+            found.append(parameters["a.weight"])
+        torch.testing.assert_close(*found, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_seeds_do_not_mix_and_slots_have_them_first(kind: str) -> None:
     (many, slots), (one, _) = stepped(kind), stepped(kind, seeds=1)
     for name, value in one.items():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ number = 3
 
 @pytest.mark.parametrize("kind", [kind for kind in catalog.NETWORKS if kind != "module"])
 def test_every_row_is_a_network_that_starts_and_runs(kind: str) -> None:
-    facts = problem((1, 8, 8), (3, 5))
+    facts = replace(problem((1, 8, 8), (3, 5)), n_classes=2)  # as many as a valley has sides
     network = build(catalog.config("networks", kind)(kind=kind), facts)
     parameters, state = network.initial(facts.seeds)
     assert all(len(value) == 2 for value in (*parameters.values(), *state.values()))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from nlbench.networks.config import ConvolutionalConfig, MlpConfig, ModuleConfig, Resnet18Config
+from nlbench.networks.config import ConvolutionalConfig, MemoriesConfig, MlpConfig, ModuleConfig, Resnet18Config, SequenceConfig
 
 
 def test_lists_of_toml_are_taken_and_defaults_stand() -> None:
@@ -25,3 +25,12 @@ def test_lists_of_toml_are_taken_and_defaults_stand() -> None:
 def test_what_a_table_may_not_say(config: type, table: dict, rule: str) -> None:
     with pytest.raises(ValidationError, match=rule):
         config.model_validate(table)
+
+
+def test_what_memories_say_stands_only_where_something_is_said() -> None:
+    plain = SequenceConfig(kind="sequence")
+    assert "memories" not in plain.model_dump(mode="json")
+    said = SequenceConfig.model_validate({"kind": "sequence", "memories": {"form": "matrix"}}).model_dump(mode="json")
+    assert said["memories"] == MemoriesConfig(form="matrix").model_dump()
+    with pytest.raises(ValidationError, match="attention has none"):
+        SequenceConfig.model_validate({"kind": "sequence", "mixer": "attention", "memories": {}})

@@ -10,7 +10,7 @@ from small_networks import doubled, images, problem
 
 from nlbench import catalog
 from nlbench.errors import NlbenchError
-from nlbench.learners.config import NaiveConfig
+from nlbench.learners.gradient_config import NaiveConfig
 from nlbench.learners.naive import Naive
 from nlbench.networks.building import build
 from nlbench.networks.network import Network

@@ -8,6 +8,7 @@ import torch
 from small_networks import C, first, images, problem, put_into
 from torch import Tensor, nn
 
+from nlbench import Problem
 from nlbench.errors import NlbenchError, Remark
 from nlbench.networks.config import MlpConfig, ModuleConfig
 from nlbench.networks.mlp import Mlp
@@ -52,6 +53,31 @@ class Asking(nn.Module):
 def made(build: object = small, seeds: tuple[int, ...] = (0, 1, 2), **config: object) -> Module:
     declared = ModuleConfig.model_validate({"kind": "module", "build": "test:build", **config})
     return Module(declared, problem(SHAPE, seeds), build)  # type: ignore[arg-type]
+
+
+class Counting(nn.Module):
+    """Puts another tensor in the place of a buffer at each call."""
+
+    def __init__(self, n_classes: int) -> None:
+        super().__init__()
+        self.inner = nn.Linear(64, n_classes)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls = self.calls + 1
+        return self.inner(x.flatten(1))
+
+
+@pytest.mark.parametrize("seeds", [(0, 1, 2), (7,)])
+def test_a_buffer_that_is_replaced_in_training_is_kept_and_the_module_is_left_as_it_was(seeds: tuple[int, ...]) -> None:
+    network, inputs = made(Counting, seeds), images(SHAPE, len(seeds)).float()
+    own = dict(network._module.named_parameters())
+    parameters, state = network.initial(seeds)
+    for _ in range(2):
+        state = network.apply(parameters, state, inputs, training=True)[1]
+    assert state["calls"].tolist() == [2.0] * len(seeds)
+    assert network.apply(parameters, state, inputs, training=False)[1]["calls"].tolist() == [2.0] * len(seeds)
+    assert all(value is own[name] for name, value in network._module.named_parameters())
 
 
 @pytest.mark.parametrize("seeds", [(0, 1, 2), (7,)])
@@ -162,6 +188,7 @@ def test_frozen_parameters_are_state() -> None:
         (lambda: nn.Linear(3, 4), "test:build.forward raised RuntimeError"),
         (lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 9)), "returns 9 logits, and the stream has 4 classes"),
         (lambda input_shape: nn.Linear(*input_shape, 2, 3, 4, 5), "raised TypeError"),
+        (lambda n_inputs: nn.Linear(n_inputs, 2), "raised TypeError: .* It is made with input_shape and n_classes, each if"),
     ],
 )
 def test_what_does_not_fit_is_told_in_a_line(build: object, message: str) -> None:
@@ -180,3 +207,30 @@ def test_a_method_that_needs_taps_is_refused_by_name() -> None:
     with pytest.raises(NlbenchError, match="gpm needs the inputs of every layer, which network 'module' does not give"):
         require_taps(made(), "gpm")
     require_taps(Mlp(MlpConfig(kind="mlp"), problem(SHAPE)), "gpm")
+
+
+@pytest.mark.parametrize("shared", ["layer", "tensors"])
+def test_a_layer_or_tensors_of_two_names_are_one(shared: str) -> None:
+    class Twice(nn.Module):
+        def __init__(self, n_classes: int) -> None:
+            super().__init__()
+            self.first = nn.Linear(4, 4)
+            self.second = self.first if shared == "layer" else nn.Linear(4, 4)
+            self.second.weight, self.second.bias = self.first.weight, self.first.bias
+            self.last = nn.Linear(4, n_classes)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.last(self.second(self.first(x.flatten(1))))
+
+    for seeds in ((0,), (0, 1)):
+        told = Problem((4,), 3, seeds, "class-il", torch.device("cpu"), "auto", 1)
+        network = Module(ModuleConfig(kind="module", build="given"), told, Twice)
+        parameters, state = network.initial(seeds)
+        assert {*parameters} == {f"{layer}.{part}" for layer in ("first", "last") for part in ("weight", "bias")}
+        x = torch.randn(len(seeds), 5, 4)
+        found, _ = network.apply(parameters, state, x, training=True)
+        for s in range(len(seeds)):
+            w, b = (parameters[f"first.{part}"][s] for part in ("weight", "bias"))
+            hidden = (x[s] @ w.T + b) @ w.T + b
+            wanted = hidden @ parameters["last.weight"][s].T + parameters["last.bias"][s]
+            torch.testing.assert_close(found[s], wanted)

@@ -8,7 +8,7 @@ from nlbench.networks.network import Network, image_shape, require_taps
 
 
 class Closed(Network):
-    taps = False
+    taps = None
 
 
 def test_a_network_without_taps_is_refused_by_the_methods_name() -> None:

@@ -9,7 +9,7 @@ from small_streams import CPU
 from torch import Tensor
 
 from nlbench import Batch, NlbenchError, Problem
-from nlbench.learners.config import NaiveConfig
+from nlbench.learners.gradient_config import NaiveConfig
 from nlbench.learners.naive import Naive
 from nlbench.nested.layers import Draws
 from nlbench.networks.config import SequenceConfig
@@ -22,6 +22,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "attention": {"mixer": "attention"},
     "headwise": {"memory": "headwise", "depth": 2},
     "stream": {"context": "stream"},
+    "delta rule": {"memories": {"form": "matrix", "objective": "dot", "retention": "zero", "self_modifying": False}},
 }
 EACH = pytest.mark.parametrize("table", list(KINDS.values()), ids=list(KINDS))
 

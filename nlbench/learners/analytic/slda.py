@@ -42,6 +42,6 @@ class Slda(Analytic):
     def solve(self) -> Linear:
         n = self.means.counts.sum(1).clamp_min(1)[:, None, None]
         centres = self.means.of_classes()
-        covariance = (1 - self._shrinkage) * self.scatter.double() / n
+        covariance = self.scatter.to(torch.float64, copy=True).mul_(1 - self._shrinkage).div_(n)
         precise = self.ops.least_squares(covariance, centres.mT.double().contiguous(), self._shrinkage)
         return nearest(centres, precise.float())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from nlbench.learners.config import GradientConfig
+from nlbench.learners.gradient_config import GradientConfig
 
 
 class IndependentConfig(GradientConfig):

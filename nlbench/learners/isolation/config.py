@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from nlbench.learners.config import GradientConfig, HeadKind
+from nlbench.learners.gradient_config import GradientConfig, HeadKind
 
 PositiveInt = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0)]

@@ -54,8 +54,7 @@ class Hat(GradientLearner):
         super().take_in(parameters)
         if not self.used:
             for name in readers(self.network, self.parameters, self.state, self._problem, "hat"):
-                weight = self.parameters[f"{name}.weight"]
-                self.used[name] = torch.zeros(weight.shape[:2], device=weight.device)
+                self.used[name] = torch.zeros_like(self.parameters[f"{name}.weight"].flatten(2)[..., 0])
 
     def observe(self, batch: Batch) -> Tensor:
         if batch.task != self.task:

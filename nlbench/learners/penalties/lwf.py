@@ -14,12 +14,14 @@ Cost    a forward pass of the previous network a step, and a head's a task.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from nlbench.batch import Batch, Problem
+from nlbench.learners.former import Former
 from nlbench.learners.gradient import GradientLearner, cross_entropy
 from nlbench.learners.penalties.config import LwfConfig
 from nlbench.networks.network import Tree
@@ -32,26 +34,38 @@ class Lwf(GradientLearner):
 
     def __init__(self, config: LwfConfig, problem: Problem) -> None:
         self._strength, self._temperature = config.strength, config.temperature
-        self.previous: Tree = {}
-        """Parameters when the last task ended; none before."""
-        self.previous_state: Tree = {}
+        self.former = Former()
         self.met = torch.zeros(len(problem.seeds), problem.n_classes, dtype=torch.bool, device=problem.device)
         """(S, C): labels met, where the task is told in the present one only."""
         self.task: int | None = None
-        self.ended: dict[int | None, Tensor] = {}
-        """What is distilled: the classes (S, C) of each task that ended, or of all together."""
+        self.old: dict[int | None, Tensor] = {}
+        """What is distilled when a task has ended: its classes (S, C), or those of all together."""
+        self.ended: list[int | None] = []
+        """The tasks that ended; where the task is not told, None for all."""
         super().__init__(config, problem)
 
+    def take_in(self, parameters: Tree) -> None:
+        super().take_in(parameters)
+        self.former.take_in(parameters, self.state)
+
+    def observe(self, batch: Batch) -> Tensor:
+        if batch.task not in self.old:
+            self.old[batch.task] = torch.zeros_like(self.met)
+        return super().observe(batch)
+
+    def phase(self) -> Hashable:
+        return len(self.ended)
+
     def loss(self, batch: Batch) -> Tensor:
-        if not self._strength or not self.previous:
+        if not self._strength or not self.former.there:
             return super().loss(batch)
         features = self.features(batch.inputs, self.parameters, training=True)
         with torch.no_grad(), self._rounded():
-            before, _ = self.network.apply(self.previous, self.previous_state, batch.inputs, training=False)
+            before, _ = self.network.apply(self.former.parameters, self.former.state, batch.inputs, training=False)
         losses = cross_entropy(self._answer(self.parameters, features, batch.task), batch.labels, batch.classes)
-        for task, classes in self.ended.items():
-            now, then = self._answer(self.parameters, features, task), self._answer(self.previous, before, task).detach()
-            losses = losses + self._strength * distillation(now, then, classes, self._temperature)
+        for task in self.ended:
+            now, then = (self._answer(*of, task) for of in ((self.parameters, features), (self.former.parameters, before)))
+            losses = losses + self._strength * distillation(now, then.detach(), self.old[task], self._temperature)
         return losses
 
     def after_step(self, batch: Batch) -> None:
@@ -60,18 +74,19 @@ class Lwf(GradientLearner):
 
     @torch.no_grad()
     def end_task(self) -> None:
-        self.ended[self.task] = self.met.clone()
+        self.old[self.task].copy_(self.met)
+        if self.task not in self.ended:
+            self.ended.append(self.task)
         if self.task is not None:
             self.met.zero_()
-        self.previous = {name: value.detach().clone() for name, value in self.parameters.items()}
-        self.previous_state = {name: value.clone() for name, value in self.state.items()}
+        self.former.keep(self.parameters, self.state)
 
     def _answer(self, parameters: Tree, features: Tensor, task: int | None) -> Tensor:
         with self._rounded():
             return self.head.logits(parameters, features, task).float()
 
     def held(self) -> list[Tensor]:
-        return [*super().held(), *self.previous.values(), *self.previous_state.values(), *self.ended.values()]
+        return [*super().held(), *self.former.held(), *self.old.values()]
 
 
 def distillation(now: Tensor, then: Tensor, classes: Tensor, temperature: float) -> Tensor:

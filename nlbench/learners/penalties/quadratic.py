@@ -41,9 +41,10 @@ class QuadraticPenalty(GradientLearner):
             self.means[name] = value.detach().clone()
 
     def adjust(self, gradients: Tree) -> Tree:
-        moved, importances = self.moved(gradients), [self.importances[name] for name in gradients]
-        pulled = torch._foreach_addcmul(list(gradients.values()), importances, moved, value=self._pull)
-        return dict(zip(gradients, pulled, strict=True))
+        # in place: fresh tensors of a network's size cost more than the sums
+        importances = [self.importances[name] for name in gradients]
+        torch._foreach_addcmul_(list(gradients.values()), importances, self.moved(gradients), value=self._pull)
+        return gradients
 
     def moved(self, names: Tree) -> list[Tensor]:
         """Return θ - θ* of the named parameters."""

@@ -58,7 +58,7 @@ class Rwalk(QuadraticPenalty):
 
     def move(self, gradients: Tree) -> None:
         before = {name: self.parameters[name].detach().clone() for name in gradients}
-        super().move(gradients)
+        super().move({name: value.clone() for name, value in gradients.items()})  # the penalty is added in place
         add_work(self.work, gradients, before, self.parameters)
         torch._foreach_addcmul_([self.squares[name] for name in gradients], list(gradients.values()), list(gradients.values()))
 

@@ -49,7 +49,7 @@ class SampledPenalty(QuadraticPenalty):
         raise NotImplementedError
 
     def after_step(self, batch: Batch) -> None:
-        self.kept.add(batch.inputs.expand(len(batch.labels), *batch.inputs.shape[1:]), batch.labels)
+        self.kept.add(batch.inputs, batch.labels)
         self.classes, self.task = batch.classes.clone(), batch.task
 
     def end_task(self) -> None:

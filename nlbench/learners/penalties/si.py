@@ -39,7 +39,7 @@ class Si(QuadraticPenalty):
 
     def move(self, gradients: Tree) -> None:
         before = {name: self.parameters[name].detach().clone() for name in gradients}
-        super().move(gradients)
+        super().move({name: value.clone() for name, value in gradients.items()})  # the penalty is added in place
         add_work(self.work, gradients, before, self.parameters)
 
     def end_task(self) -> None:
@@ -57,6 +57,7 @@ class Si(QuadraticPenalty):
 
 
 def add_work(work: Tree, gradients: Tree, before: Tree, after: Tree) -> None:
-    """Let ω ← ω - g Δθ, in place."""
-    ways = torch._foreach_sub(list(before.values()), [after[name] for name in before])
+    """Let ω ← ω - g Δθ, in place; `before` becomes -Δθ."""
+    ways = list(before.values())
+    torch._foreach_sub_(ways, [after[name] for name in before])
     torch._foreach_addcmul_([work[name] for name in gradients], list(gradients.values()), ways)

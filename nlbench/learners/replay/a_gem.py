@@ -43,12 +43,14 @@ class AGem(Rehearsal):
 
 
 def projected(gradients: Tree, reference: Tree) -> Tree:
-    """Return each seed's gradients without what goes against the reference, as one vector over all parameters."""
+    """Take from each seed's gradients, in place, what goes against the reference, as one vector over all parameters."""
     along, length = product(gradients, reference), product(reference, reference)
     against = along.clamp(max=0) / length.clamp(min=torch.finfo(length.dtype).tiny)
-    return {name: each - reference[name] * against.view(-1, *[1] * (each.ndim - 1)) for name, each in gradients.items()}
+    for name, each in gradients.items():
+        each.addcmul_(reference[name], against.view(-1, *[1] * (each.ndim - 1)), value=-1)
+    return gradients
 
 
 def product(one: Tree, other: Tree) -> Tensor:
     """Return the inner products (S,) of two trees of the same names."""
-    return torch.stack([(each * other[name]).flatten(1).sum(1) for name, each in one.items()]).sum(0)
+    return torch.stack([torch.linalg.vecdot(each.flatten(1), other[name].flatten(1)) for name, each in one.items()]).sum(0)

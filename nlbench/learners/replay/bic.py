@@ -53,7 +53,7 @@ class Bic(Distilling):
             trained = torch.cat([trained, trained.new_ones(len(trained), batch.labels.shape[1] - trained.shape[1])], 1)
         logits = self.logits(batch.inputs, None, training=True)
         losses = surprises(logits, batch.labels, batch.classes)
-        if self.previous:
+        if self.former.there:
             old, new = self.known.sum(1, keepdim=True), met.sum(1, keepdim=True)
             share = old / (old + new)
             losses = share * self._apart(logits, batch.inputs) + (1 - share) * losses
@@ -74,7 +74,7 @@ class Bic(Distilling):
         stored, there = self.held_out.fields, self.held_out.filled
         logits = super().predict(stored["inputs"], None)
         classes = (self.known | self.met)[:, None] & stored.get("classes", torch.ones_like(self.met)[:, None])
-        if self.previous:  # of the first task there is nothing that its classes could be preferred to
+        if self.former.there:  # of the first task there is nothing that its classes could be preferred to
             self.correction.copy_(fitted(logits, stored["labels"], classes, self.met, there))
             self.corrected.copy_(self.met)
         super().end_task()

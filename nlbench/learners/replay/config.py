@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from nlbench.learners.config import GradientConfig, PositiveFloat, PositiveInt
+from nlbench.learners.config import PositiveFloat, PositiveInt
+from nlbench.learners.gradient_config import GradientConfig
 
 NotNegative = Annotated[float, Field(ge=0)]
 
@@ -70,6 +71,8 @@ class DerppConfig(ReplayConfig):
 class MirConfig(ReplayConfig):
     """Experience replay of those samples that the next step would harm most."""
 
+    own_rates: ClassVar[str] = "it looks a step ahead at the optimizer's whole rate"
+
     kind: Literal["mir"]
     candidates: PositiveInt = 50
     """Stored samples among which these are looked for."""
@@ -77,6 +80,8 @@ class MirConfig(ReplayConfig):
 
 class GdumbConfig(ReplayConfig):
     """A network trained anew, on nothing but a balanced buffer, whenever a task ends."""
+
+    own_rates: ClassVar[str] = "the rate of its passes is a cosine, from the optimizer's to least_rate"
 
     kind: Literal["gdumb"]
     passes: PositiveInt = 63

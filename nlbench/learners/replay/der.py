@@ -76,5 +76,6 @@ class Derpp(Der):
     def of_old(self, batch: Batch, old: Tree, logits: Tensor) -> Tensor:
         n = self.drawn(batch)
         first, second = ({name: value[:, part] for name, value in old.items()} for part in (slice(n), slice(n, None)))
-        labels = surprises(logits[:, n:], second["labels"], competing(batch, second)).mean(1)
-        return super().of_old(batch, first, logits[:, :n]) + self._beta * labels
+        of_first, of_second = logits.tensor_split([n], 1)
+        labels = surprises(of_second, second["labels"], competing(batch, second)).mean(1)
+        return super().of_old(batch, first, of_first) + self._beta * labels

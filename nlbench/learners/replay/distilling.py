@@ -5,12 +5,14 @@ Shapes: S seeds, B samples, C classes.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from nlbench.batch import Batch, Problem
+from nlbench.learners.former import Former
 from nlbench.learners.replay.config import ReplayConfig
 from nlbench.learners.replay.rehearsal import Rehearsal
 from nlbench.networks.network import Tree
@@ -26,13 +28,18 @@ class Distilling(Rehearsal):
         """(S, C): labels met in tasks that ended."""
         self.met = self.known.clone()
         """(S, C): labels met in the task at hand."""
-        self.previous: Tree = {}
-        """Parameters when the last task ended; none before."""
-        self.previous_state: Tree = {}
+        self.former = Former()
         super().__init__(config, problem, **buffer)
 
+    def take_in(self, parameters: Tree) -> None:
+        super().take_in(parameters)
+        self.former.take_in(parameters, self.state)
+
+    def phase(self) -> Hashable:
+        return super().phase(), self.former.there
+
     def held(self) -> list[Tensor]:
-        return [*super().held(), self.known, self.met, *self.previous.values(), *self.previous_state.values()]
+        return [*super().held(), self.known, self.met, *self.former.held()]
 
     def meet(self, batch: Batch) -> None:
         """Note which classes a batch shows."""
@@ -42,13 +49,12 @@ class Distilling(Rehearsal):
     def before(self, inputs: Tensor) -> Tensor:
         """Return the logits (S, B, C) of the network before."""
         with self._rounded():
-            features, _ = self.network.apply(self.previous, self.previous_state, inputs, training=False)
-            return self.head.logits(self.previous, features, None).float()
+            features, _ = self.network.apply(self.former.parameters, self.former.state, inputs, training=False)
+            return self.head.logits(self.former.parameters, features, None).float()
 
     @torch.no_grad()
     def end_task(self) -> None:
         """Keep the network as it is now; what the task showed is old from now on."""
-        self.previous = {name: value.detach().clone() for name, value in self.parameters.items()}
-        self.previous_state = {name: value.clone() for name, value in self.state.items()}
+        self.former.keep(self.parameters, self.state)
         self.known |= self.met
         self.met.zero_()

@@ -48,7 +48,7 @@ class Icarl(Distilling):
             batch = joined(batch, self.buffer.sample(self.drawn(batch)))
         logits = self.logits(batch.inputs, None, training=True)
         targets = F.one_hot(batch.labels, logits.shape[2]).to(logits.dtype)
-        if self.previous:
+        if self.former.there:
             targets = torch.where(self.known[:, None], self.before(batch.inputs).sigmoid(), targets)
         losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
         return ((losses * batch.classes).sum(2) / batch.classes.sum(-1)).mean(1)

@@ -63,8 +63,8 @@ class Rehearsal(GradientLearner):
     def together(self, batch: Batch, old: Tree) -> tuple[Tensor, Tensor]:
         """Return logits (S, B, C) of the batch and (S, n, C) of drawn samples, which pass the network as one batch."""
         logits = self.logits(joined(batch, old).inputs, None, training=True)
-        size = batch.labels.shape[1]
-        return logits[:, :size], logits[:, size:]
+        new, drawn = logits.tensor_split([batch.labels.shape[1]], 1)
+        return new, drawn
 
 
 def require_one_head(config: Any, problem: Problem) -> None:

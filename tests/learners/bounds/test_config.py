@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from nlbench.learners.bounds.config import IndependentConfig
-from nlbench.learners.config import NaiveConfig
+from nlbench.learners.gradient_config import NaiveConfig
 
 
 def test_a_network_that_starts_anew_is_told_what_plain_fine_tuning_is() -> None:
