@@ -26,5 +26,14 @@ def given_learner(model: object) -> dict[str, Any]:
     raise NlbenchError(
         f"model: must be a name, a file, a class, a torch module or an estimator with partial_fit, got an object of "
         f"{type(model).__name__}.",
-        "Give the class itself: each seed has its own.",
+        _way_out(model),
     )
+
+
+def _way_out(model: object) -> str:
+    """Return what to do with an object that is no model."""
+    if hasattr(model, "observe"):
+        return "Give the class itself: each seed has its own."
+    if hasattr(model, "fit"):
+        return "It has no partial_fit, by which an estimator learns one batch after another: take one that has."
+    return "help(nlbench.run) shows each of them."

@@ -59,3 +59,24 @@ def test_a_method_takes_the_network_by_an_override(tmp_path):
 def test_what_is_no_model_is_told_what_is():
     with pytest.raises(NlbenchError, match="must be a name, a file, a class, a torch module or an estimator"):
         given_learner(3)
+
+
+class Whole:
+    """Learns everything at once."""
+
+    def fit(self, inputs, labels):
+        """Learn."""
+
+
+class Observing:
+    """A learner, as far as its methods go."""
+
+    def observe(self, batch):
+        """Learn."""
+
+
+@pytest.mark.parametrize(("model", "way_out"), [(3, "help"), (Whole(), "It has no partial_fit"), (Observing(), "Give the class")])
+def test_the_way_out_is_that_of_what_was_given(model, way_out):
+    with pytest.raises(NlbenchError) as caught:
+        given_learner(model)
+    assert caught.value.hint.startswith(way_out)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from nlbench import catalog
 from nlbench.errors import Blamed, DataError
 from nlbench.sources.given import given
-from nlbench.sources.source import Arrays, Source, folders, read, read_ahead
+from nlbench.sources.source import Arrays, Source, folders, keep_last, read, read_ahead
 
 if TYPE_CHECKING:
     from nlbench.specs.reading import Reading
@@ -53,4 +53,4 @@ def is_data(name: str) -> bool:
 ENDS: Final = (".npz", ".parquet", ".csv", ".jsonl")
 
 
-__all__ = ["Arrays", "Source", "find", "folders", "is_data", "read", "read_ahead"]
+__all__ = ["ENDS", "Arrays", "Source", "find", "folders", "is_data", "keep_last", "read", "read_ahead"]

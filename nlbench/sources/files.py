@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import file_digest
-from itertools import chain
 from pathlib import Path
 from typing import Any, Final
+from zipfile import BadZipFile
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from nlbench.errors import DataError
@@ -45,6 +47,10 @@ class FileSource(Source):
     """The number of each row's task, from 1, where the file says it."""
     test: NDArray[np.bool_]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process opens the file anew."""
+        return _opened, (self.paths, self.reading, self.stamps)
+
     @property
     def n_tasks(self) -> int:
         """How many tasks the file says; 1 if it says none."""
@@ -57,17 +63,15 @@ class FileSource(Source):
             return mapped
         shape, test = self.input_shape, self.test
         parts = {True: np.empty((test.sum(), *shape), np.float32), False: np.empty((len(test) - test.sum(), *shape), np.float32)}
-        filled, first = {True: 0, False: 0}, 0
-        for block in self._blocks():
-            chosen = test[first : first + len(block)]
-            first += len(block)
-            for part, rows in ((True, chosen), (False, ~chosen)):
-                count = int(rows.sum())
-                parts[part][filled[part] : filled[part] + count] = block[rows]
-                filled[part] += count
-        for each in parts.values():
-            if not np.isfinite(each.sum(dtype=np.float64)):
-                raise DataError(f"{self.paths[0]}: numbers must be finite.", "Fill what is missing, or leave those rows out.")
+        places = np.where(test, test.cumsum(), (~test).cumsum()) - 1
+        for first, left, block in self._blocks():
+            self._check_finite(block, first)
+            rows, numbers = slice(first, first + len(block)), slice(left, left + block.shape[-1])
+            for part, chosen in ((True, test[rows]), (False, ~test[rows])):
+                if chosen.any():
+                    own = places[rows][chosen]
+                    parts[part][own[0] : own[-1] + 1, ..., numbers] = block[chosen]
+        pa.default_memory_pool().release_unused()
         _standardise(parts[False], parts[True], self._standard())
         return Arrays(parts[False], self.labels[~test], parts[True], self.labels[test])
 
@@ -101,6 +105,14 @@ class FileSource(Source):
     def verify(self, data: Path | None = None) -> dict[str, Path]:
         return self.locate(data)
 
+    def _check_finite(self, block: NDArray[np.float32], first: int) -> None:
+        """Raise `DataError` naming the row of a number that is not finite in a block whose first row has this number, from 0."""
+        finite = np.isfinite(block)
+        if not finite.all():
+            row = first + 1 + int(np.flatnonzero(~finite.reshape(len(block), -1).all(1))[0])
+            hint = "Fill what is missing, scale what float32 cannot hold (3e38), or leave those rows out."
+            raise DataError(f"{self.paths[0]}: numbers must be finite, which those of row {row} are not.", hint)
+
     def _standard(self) -> str:
         return self.reading.standardise or ("all" if self.kind == "image" else "each")
 
@@ -113,14 +125,29 @@ class FileSource(Source):
         train, test = (np.load(file, mmap_mode="c") for file in files)
         if train.dtype != np.float32 or train.shape[1:] != self.input_shape:
             return None
+        first = 0
+        for block in (*_chunks(train), *_chunks(test)):
+            self._check_finite(block, first)
+            first += len(block)
         return Arrays(train, self.labels[~self.test], test, self.labels[self.test])
 
-    def _blocks(self) -> Iterator[NDArray[Any]]:
-        for block in chain.from_iterable(each.blocks() for each in self.opened):
-            if block.shape[1:] != self.opened[0].shape:
-                raise DataError(f"{self.paths[0]}: rows must have one shape, got {self.opened[0].shape} and {block.shape[1:]}.")
-            shown = _laid_out(block, self.reading, self.kind == "image")
-            yield np.multiply(shown, np.float32(1 / 255), dtype=np.float32) if block.dtype == np.uint8 else shown
+    def _blocks(self) -> Iterator[tuple[int, int, NDArray[Any]]]:
+        """Yield blocks of numbers, each behind the row and the place in the last axis where it begins."""
+        start = 0
+        for path, each in zip(self.paths, self.opened, strict=True):
+            left = 0
+            for part in each.parts:
+                row, width = start, 0
+                with _readable(path):
+                    for block in part():
+                        if block.shape[1:-1] != each.shape[:-1] or (width and block.shape[-1] != width):
+                            raise DataError(f"{path}: rows must have one shape, got {each.shape} and {block.shape[1:]}.")
+                        width = block.shape[-1]
+                        shown = _laid_out(block, self.reading, self.kind == "image")
+                        yield row, left, _as_floats(shown)
+                        row += len(block)
+                left += width
+            start += len(each.labels)
 
 
 def opened(name: str, reading: Reading | None) -> FileSource:
@@ -135,22 +162,32 @@ def opened(name: str, reading: Reading | None) -> FileSource:
 
 @lru_cache(maxsize=8)
 def _opened(paths: tuple[Path, ...], reading: Reading, stamps: tuple[tuple[int, int], ...]) -> FileSource:
-    found = tuple(_format(path)(path, reading) for path in paths)
+    found = tuple(map(_looked_at, paths, [reading] * len(paths)))
     if len({each.shape for each in found}) > 1:
         raise DataError(f"{paths[1]}: rows must be like those of {paths[0]}, got {found[1].shape} and {found[0].shape}.")
-    labels = _numbered(paths[0], np.concatenate([each.labels for each in found]))
+    if empty := [path for path, each in zip(paths, found, strict=True) if not len(each.labels)]:
+        raise DataError(f"{empty[0]}: holds no rows.")
+    labels = _numbered(paths[0], "labels", np.concatenate([each.labels for each in found]))
+    if not labels.any():
+        only = found[0].labels[:1].tolist()[0]
+        raise DataError(f"{paths[0]}: must have two different labels at least, got {only!r} in every row.")
     said = [each.tasks for each in found]
     known = [tasks for tasks in said if tasks is not None]
-    tasks = 1 + _numbered(paths[0], np.concatenate(known)) if len(known) == len(said) else None
+    tasks = 1 + _numbered(paths[0], "tasks", np.concatenate(known)) if len(known) == len(said) else None
     name = paths[0].name.partition(".")[0] or paths[0].resolve().name
     if len(paths) == 2:
         test = np.arange(len(labels)) >= len(found[0].labels)
     else:
         said_test = found[0].test
         test = held_out("file", labels) if said_test is None else said_test
-    if not test.any() or test.all():
-        raise DataError(f"{paths[0]}: needs training and test samples, got {np.sum(~test)} and {np.sum(test)}.")
     first = found[0]
+    if not test.any() or test.all():
+        hint = (
+            "Give each class at least three rows, of which a fixed fifth is the test set, or name a file as [stream.read] test."
+        )
+        if first.test is not None:
+            hint = 'The test set is test_inputs of arrays, and of a column `split` the rows that say "test" or "validation".'
+        raise DataError(f"{paths[0]}: needs training and test samples, got {np.sum(~test)} and {np.sum(test)}.", hint)
     return FileSource(
         name=name,
         title=f"{name}: {np.sum(~test):,} + {np.sum(test):,} samples of a file",
@@ -168,6 +205,21 @@ def _opened(paths: tuple[Path, ...], reading: Reading, stamps: tuple[tuple[int, 
     )
 
 
+def _looked_at(path: Path, reading: Reading) -> Opened:
+    with _readable(path):
+        return _format(path)(path, reading)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Name the file that cannot be read as what its name says."""
+    try:
+        yield
+    except (pa.ArrowException, BadZipFile, EOFError, OSError, OverflowError, ValueError) as error:
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{path}: cannot be read: {why.rstrip('.')}.") from None
+
+
 def _format(path: Path) -> Callable[[Path, Reading], Opened]:
     if path.is_file():
         suffix = path.suffix.lower()
@@ -180,18 +232,28 @@ def _format(path: Path) -> Callable[[Path, Reading], Opened]:
     return FORMATS[suffix]
 
 
-def _numbered(path: Path, values: NDArray[Any]) -> NDArray[np.int64]:
-    """Return (N,): the place of each value among those there are, in order."""
+def _numbered(path: Path, what: str, values: NDArray[Any]) -> NDArray[np.int64]:
+    """Return (N,): the place of each value among those there are, in order; `what` they are stands in errors."""
+    if values.ndim > 1 or values.dtype.kind not in "biufSUO":
+        raise DataError(f"{path}: {what} must be whole numbers or words, got an array {values.shape} of {values.dtype}.")
     if values.dtype.kind == "f":
-        if not (np.isfinite(values).all() and (values == np.rint(values)).all()):
-            raise DataError(f"{path}: labels must be whole numbers or words, got {values.dtype}.")
-        values = values.astype(np.int64)
-    if values.dtype == object and any(value is None for value in values):
-        raise DataError(f"{path}: a row has no label.")
+        odd = values[~(np.isfinite(values) & (values == np.rint(values)))]
+        if len(odd):
+            raise DataError(f"{path}: {what} must be whole numbers or words, got {odd[0]}.")
+    if values.dtype.kind in "OU" and len(missing := np.flatnonzero([value is None or value == "" for value in values])):
+        raise DataError(f"{path}: row {missing[0] + 1} has no {what[:-1]}.", "Fill it in, or leave that row out.")
     known, numbers = np.unique(values, return_inverse=True)
     if len(known) > MOST_CLASSES:
-        raise DataError(f"{path}: must have at most {MOST_CLASSES} different labels, got {len(known)}.")
+        raise DataError(f"{path}: must have at most {MOST_CLASSES} different {what}, got {len(known)}.")
     return numbers.reshape(-1).astype(np.int64)
+
+
+def _as_floats(block: NDArray[Any]) -> NDArray[np.float32]:
+    """Return float32, of bytes their share of 255."""
+    if block.dtype == np.uint8:
+        return np.multiply(block, np.float32(1 / 255), dtype=np.float32)
+    with np.errstate(over="ignore"):
+        return block.astype(np.float32, copy=False)
 
 
 def _laid_out(block: NDArray[Any], reading: Reading, image: bool) -> NDArray[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from nlbench.errors import Blamed, DataError, UnknownNameError
+from nlbench.errors import Blamed, DataError, Remark, UnknownNameError
 from nlbench.sources.source import Arrays, Source
 
 MOST_CLASSES: Final = 100_000
@@ -58,7 +59,7 @@ def given(place: str, tasks: Iterable[Any]) -> Given:
 
     A task is (train inputs, train labels, test inputs, test labels), a mapping of these names, or (train, test), each of which is
     (inputs, labels) or a torch Dataset of such pairs, read whole. `place` names what they are for in errors. Raises `DataError`
-    where shapes or labels do not fit.
+    where shapes or labels do not fit, or there is but one; a `Remark` names labels that are tested and never trained.
     """
     tasks = list(tasks)
     if not tasks:
@@ -68,6 +69,12 @@ def given(place: str, tasks: Iterable[Any]) -> Given:
     if len(shapes) > 1:
         raise DataError(f"{place}: all inputs must have one shape, got {sorted(shapes)}.")
     (input_shape,) = shapes
+    trained, tested = (np.unique(np.concatenate([task[part] for task in arrays])) for part in (1, 3))
+    if len(np.union1d(trained, tested)) == 1:
+        raise DataError(f"{place}: must have two different labels at least, got {trained[0]} in every row.")
+    if len(unknown := np.setdiff1d(tested, trained)):
+        said = ", ".join(map(str, unknown[:5])) + (", …" if len(unknown) > 5 else "")
+        warnings.warn(f"{place}: no task trains what test sets call {said}: nobody can have that right.", Remark, stacklevel=3)
     return Given(
         name="arrays",
         title="arrays given in Python",
@@ -107,7 +114,8 @@ def _pair(place: str, part: Any) -> tuple[NDArray[np.float32], NDArray[np.int64]
     if len(raw) == 0 or raw.ndim < 2 or labels.shape != (len(raw),):
         raise DataError(f"{place} must be inputs (n, …) with n >= 1 and labels (n,), got {raw.shape} and {labels.shape}.")
     if labels.dtype.kind not in "iu":
-        raise DataError(f"{place} labels must be integers from 0, got {labels.dtype}.")
+        hint = "Number the labels of all tasks together."
+        raise DataError(f"{place} labels must be integers from 0, got {labels.dtype}.", hint)
     if labels.min() < 0 or labels.max() >= MOST_CLASSES:
         hint = "Number the classes from 0 without gaps."
         raise DataError(f"{place} labels must lie in 0..{MOST_CLASSES - 1}, got {labels.min()} to {labels.max()}.", hint)
@@ -125,8 +133,10 @@ def _inputs(place: str, raw: NDArray[Any]) -> NDArray[np.float32]:
         raise DataError(f"{place} inputs {raw.shape} have their channels last.", hint)
     with np.errstate(over="ignore"):
         inputs = np.array(raw, dtype=np.float32, order="C")
-    if not np.isfinite(inputs).all():
-        raise DataError(f"{place} inputs must be finite{' in float32' if np.isfinite(raw).all() else ''}.")
+    bad = ~np.isfinite(inputs).reshape(len(inputs), -1).all(1)
+    if bad.any():
+        where = f"{' in float32' if np.isfinite(raw).all() else ''}, which those at index {bad.argmax()} are not"
+        raise DataError(f"{place} inputs must be finite{where}.", "Fill what is missing, or leave those samples out.")
     return inputs
 
 

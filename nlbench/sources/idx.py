@@ -1,4 +1,7 @@
-"""Images in IDX files, as MNIST comes. Reading them directly keeps torchvision out of a run's start-up."""
+"""MNIST, and what comes in IDX files as it does: Fashion-MNIST, KMNIST, EMNIST.
+
+Reading them directly keeps torchvision out of a run's start-up.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images in a table: a row of pixels and, last, the label."""
+"""The digits of scikit-learn, and others in a table: a row of pixels and, last, the label."""
 
 from __future__ import annotations
 

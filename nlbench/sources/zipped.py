@@ -1,4 +1,4 @@
-"""Photographs in an archive, a file each; decoded once and kept in the cache. Images stay bytes."""
+"""Tiny ImageNet and CORe50: photographs in an archive, a file each; decoded once and kept in the cache. Images stay bytes."""
 
 from __future__ import annotations
 

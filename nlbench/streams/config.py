@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field, PlainValidator, PrivateAttr, ValidationInfo, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
 from nlbench import catalog, sources
@@ -46,9 +46,13 @@ class SourceConfig(StreamConfig):
         """Return what it says, a file without its folder: its contents identify it, wherever it lies."""
         said = super().identity()
         if self.source is not None and sources.is_data(self.source):
-            said["source"] = Path(self.source).name
-        if said.get("read", {}).get("test"):
-            said["read"] = {**said["read"], "test": Path(said["read"]["test"]).name}
+            path = Path(self.source)
+            folder = path.suffix.lower() not in sources.ENDS
+            said["source"] = f"{path.name or path.resolve().name}/" if folder else path.name
+        if self.read is not None:
+            said["read"] = self.read.model_dump(mode="json", exclude_defaults=True)
+            if self.read.test:
+                said["read"]["test"] = Path(self.read.test).name
         return said
 
     @property
@@ -62,8 +66,7 @@ def _order(value: object) -> str | tuple[int, ...]:
         return str(value)
     if isinstance(value, list | tuple) and sorted(map(str, value)) == sorted(map(str, range(len(value)))):
         return tuple(value)
-    rule = 'must be "natural", "seed", "extreme", or every class once, from 0, got {got}'
-    raise PydanticCustomError("class_order", rule, {"got": repr(value)})
+    raise PydanticCustomError("class_order", 'must be "natural", "seed", "extreme", or every class once, from 0')
 
 
 class Split(SourceConfig):
@@ -77,7 +80,7 @@ class Split(SourceConfig):
 
     kind: Literal["split"]
     sizes: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False, min_length=1)] | None = None
-    class_order: Annotated[str | tuple[int, ...], PlainValidator(_order)] = "natural"
+    class_order: Annotated[Literal["natural", "seed", "extreme"] | tuple[int, ...], BeforeValidator(_order)] = "natural"
     train_quota: Annotated[int, Field(ge=1)] | None = None
     test_quota: Annotated[int, Field(ge=1)] | None = None
 

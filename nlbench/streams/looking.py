@@ -36,14 +36,26 @@ class TaskLook:
     drift: float
     samples: NDArray[np.float32] | None
 
+    @property
+    def labels_text(self) -> str:
+        """Its labels, those that follow each other as first-last."""
+        parts: list[list[int]] = []
+        for label in self.labels:
+            if parts and label == parts[-1][-1] + 1:
+                parts[-1].append(label)
+            else:
+                parts.append([label])
+        return ", ".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)
+
 
 @dataclass(frozen=True)
 class Look:
-    """What a stream looks like. `class_order` is that of the first seed, () where classes are not dealt out; `faults` says in
-    words what a stream should not be.
+    """What a stream looks like. `digest` identifies it; `class_order` is that of the first seed, () where classes are not dealt
+    out, or as the data set numbers them; `faults` says in words what a stream should not be.
     """
 
     name: str
+    digest: str
     n_tasks: int
     scenario: str
     input_shape: tuple[int, ...]
@@ -55,7 +67,7 @@ class Look:
 
 def look(stream: Stream) -> Look:
     """Return what the first tasks of the first seed's stream look like."""
-    order = getattr(stream, "class_orders", np.empty((1, 0), np.int64))[0]
+    orders = stream.class_orders
     first: NDArray[np.float64] | None = None
     deviation = 1.0
     tasks = []
@@ -72,11 +84,12 @@ def look(stream: Stream) -> Look:
     shape = tuple(stream.input_shape)
     return Look(
         stream.declared.name,
+        stream.declared.digest,
         stream.n_tasks,
         stream.scenario,
         shape,
         stream.n_classes,
-        tuple(order.tolist()),
+        () if orders is None or (np.diff(orders[0]) == 1).all() else tuple(orders[0].tolist()),
         tuple(tasks),
         tuple(faults(stream)),
     )

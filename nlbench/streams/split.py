@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nlbench import seeds as draws
-from nlbench.errors import SpecError
+from nlbench.errors import DataError, SpecError
 from nlbench.sources import Arrays, read
 from nlbench.streams.config import Split
 from nlbench.streams.stream import Samples, Stream, shown
@@ -64,10 +64,15 @@ class SplitStream(Stream):
         if short:
             most = min(len(rows) for rows in by_class)
             raise SpecError([f"{self.declared.name}: stream quota: must be at most {most} samples per class, got {quota}"])
-        tasks = []
+        tasks: list[Samples] = []
         for first, last in pairwise([0, *accumulate(self._sizes)]):
             positions = range(first, last)
             rows = np.stack([np.concatenate([by_class[order[p]] for p in positions]) for order in class_orders])
+            if not rows.size:
+                hint = "Deal their classes out with others (sizes), leave them out, or give each at least three samples."
+                raise DataError(
+                    f"{self.declared.name}: task {len(tasks) + 1} has no samples to be learned, or none to be judged.", hint
+                )
             offset = first if self.scenario == "domain-il" else 0
             kinds = np.stack(
                 [np.concatenate([np.full(len(by_class[order[p]]), p - offset) for p in positions]) for order in class_orders]

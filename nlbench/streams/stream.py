@@ -128,6 +128,9 @@ class Stream:
     mixes_tasks: bool = False
     """Whether a training set holds samples of several tasks, each in its own pixel order."""
 
+    class_orders: NDArray[np.int64] | None = None
+    """(1 or S, C): in which order each seed is dealt the classes, 1 where all share it; None where none are dealt out."""
+
     def __init__(self, declared: DeclaredStream, seeds: Sequence[int], device: torch.device, data: Path | None = None) -> None:
         """Make the tasks for these seeds on a device; `data` is the folder of data sets, None where they are always looked for.
         Subclasses set `input_shape` and `n_classes`.

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import pickle
 import shlex
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from small_streams import small_tasks
 
 import nlbench
-from nlbench import sources
+from nlbench import api, sources
 from nlbench.api import tune, update_references
-from nlbench.errors import DataError, SpecError
+from nlbench.errors import DataError, NlbenchError, SpecError, UnknownNameError
 from nlbench.plan import resolve
 from nlbench.records.footer import Environment
 from nlbench.reporting.rerun import rerun
@@ -100,6 +104,8 @@ def test_a_test_file_of_its_own_and_labels_that_are_words(tmp_path: Path) -> Non
 def test_what_cannot_be_a_stream_is_refused_by_name(file: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no such file"):
         opened("./none.npz", None)
+    with pytest.raises(SpecError, match=r"with --set stream\.tasks=N, not stream\.taks$"):
+        resolve("mlp", file, seeds=(0,), overrides={"stream.taks": "2", "batch": "8"})
     with pytest.raises(SpecError, match=r"says no tasks: deal out its 4 classes with --set stream\.tasks=N"):
         resolve("mlp", file, seeds=(0,))
     np.savez("nan.npz", inputs=np.full((20, 2), np.nan), labels=np.arange(20) % 2)
@@ -219,3 +225,205 @@ def test_a_stream_of_a_file_or_of_arrays_is_gated(file: str, tmp_path: Path, mon
         assert nlbench.check(record, against=tmp_path / "reference").findings[0].verdict == "ok"
     search = tune("mlp", arrays, {"learner.rate": ["0.01", "0.1"]}, tasks=2)
     assert len(search.trials) == 2
+
+
+def test_a_folder_is_named_on_the_command_line_gated_and_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Environment, "clean", True)
+    monkeypatch.chdir(tmp_path)
+    inputs, labels = blobs()
+    Path("mine").mkdir()
+    for name, values in (("inputs", inputs), ("labels", labels)):
+        np.save(f"mine/{name}.npy", values)
+    margins = {"check.average_accuracy": "0.05", "check.min_seeds": "2"}
+    record = nlbench.run("mlp", "./mine", seeds=4, overrides={"stream.tasks": "2", "stream.noise.share": "0.1", **margins}).record
+    (update,) = update_references([record.path], tmp_path / "reference")
+    assert update.written
+    assert nlbench.check(record, against=tmp_path / "reference").findings[0].verdict == "ok"
+    assert (
+        rerun(record).remark == "Same fingerprint with this version: the same numbers, to rounding. It runs where ./mine/ lies."
+    )
+    again = rerun(record, stream="./mine")
+    assert again.plan is not None
+    assert again.plan.fingerprint == record.fingerprint
+
+
+def test_a_function_and_what_a_column_is_not_are_named_on_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = "(numpy.arange(40.0).reshape(20, 2), numpy.arange(20) % 2) * 2"
+    Path("mine.py").write_text(f"import numpy\ndef turns():\n    return [{made}, {made}]\n")
+    options = {"seeds": 2, "results": tmp_path, "device": "cpu"}
+    record = nlbench.run("mlp", "./mine.py:turns", scenario="domain-il", **options).record
+    assert (record.stream, record.n_tasks) == ("turns", 2)
+    command = rerun(record).command
+    assert command.startswith("nlbench run --model mlp --stream ./mine.py:turns --seeds 2 --set stream.scenario=domain-il")
+    Path("a.csv").write_text("id,x,label\n" + "".join(f"n{i},{i},{i % 2}\n" for i in range(20)))
+    with pytest.raises(DataError, match=r"column 'id' must be numbers.*--set stream\.read\.unused=id"):
+        nlbench.resolve("mlp", "./a.csv", seeds=1, overrides={"stream.tasks": "2"})
+    plan = nlbench.resolve("mlp", "./a.csv", seeds=1, overrides={"stream.tasks": "2", "stream.read.unused": "id"})
+    assert plan.declared.source is not None
+    assert plan.declared.source.input_shape == (1,)
+    assert plan.stream.identity()["stream"]["read"] == {"unused": ["id"]}
+    Path("pics").mkdir()
+    with pytest.raises(UnknownNameError, match=r"What lies here is named \./pics"):
+        nlbench.resolve("mlp", "pics", seeds=1)
+
+
+def test_a_file_of_many_columns_is_read_as_one_of_a_list(tmp_path: Path) -> None:
+    """Part by part, each row to where the training or the test set has it; two files of unequal columns beside each other too."""
+    n, width = 5000, 70
+    wide, labels = RNG.standard_normal((n, width)).astype(np.float32), np.arange(n) % 3
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(wide.ravel()), width)
+    columns = {f"x{i}": wide[:, i] for i in range(width)}
+    pq.write_table(pa.table({"label": labels, **columns}), tmp_path / "columns.parquet")
+    pq.write_table(pa.table({"label": labels, "x": lists}), tmp_path / "lists.parquet")
+    for reading in ({}, {"standardise": "none"}, {"test": str(tmp_path / "lists.parquet")}):
+        found = [opened(str(tmp_path / f"{name}.parquet"), Reading(**reading)).read() for name in ("columns", "lists")]
+        for name in ("train_inputs", "train_labels", "test_inputs", "test_labels"):
+            assert np.array_equal(*(getattr(each, name) for each in found))
+    plain = opened(str(tmp_path / "columns.parquet"), Reading(standardise="none")).read()
+    assert {row.tobytes() for row in (*plain.train_inputs, *plain.test_inputs)} == {row.tobytes() for row in wide}
+    columns["x50"] = np.where(np.arange(n) == 3210, np.nan, wide[:, 50])
+    pq.write_table(pa.table({"label": labels, **columns}), tmp_path / "missing.parquet")
+    with pytest.raises(DataError, match="numbers must be finite, which those of row 3211 are not"):
+        opened(str(tmp_path / "missing.parquet"), None).read()
+
+
+def test_a_number_that_is_missing_is_named_by_its_row(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x,y,label\n" + "".join(f"{i},{'' if i == 7 else i},{i % 2}\n" for i in range(20)))
+    with pytest.raises(DataError, match=r"a\.csv: numbers must be finite, which those of row 8 are not\. Fill"):
+        opened(str(tmp_path / "a.csv"), None).read()
+
+
+def test_a_source_goes_to_another_process_which_sees_that_its_file_has_changed(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x,label\n" + "".join(f"{i},{i % 2}\n" for i in range(20)))
+    source = opened(str(tmp_path / "a.csv"), Reading(standardise="none"))
+    sent = pickle.dumps(source)
+    again = pickle.loads(sent)
+    assert (again.checksum, again.title, again.reading) == (source.checksum, source.title, source.reading)
+    assert np.array_equal(again.read().train_inputs, source.read().train_inputs)
+    (tmp_path / "a.csv").write_text("x,label\n" + "".join(f"{i},{i % 2}\n" for i in range(30)))
+    with pytest.raises(DataError, match="has changed since the run was planned"):
+        pickle.loads(sent).read()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.csv", "x;y;label\n1;2;a\n", r"columns must be separated by commas, got the one column 'x;y;label'"),
+        ("a.csv", "x,label\n1,a\n2\n3,b\n", r"cannot be read: CSV parse error: Row #3"),
+        ("a.csv", "x,label\n1,a\n2,\n3,b\n", r"row 2 has no label\. Fill it in"),
+        ("a.csv", "x,label\n1,.5\n2,1\n", r"labels must be whole numbers or words, got 0\.5"),
+        ("a.csv", "x,label\n1,a\n2,a\n", r"must have two different labels at least, got 'a' in every row"),
+        ("a.csv", "x,label\n1,a\n2,b\n", r"got 2 and 0\. Give each class at least three rows"),
+        (
+            "a.csv",
+            "x,label,split\n1,a,train\n2,b,val\n",
+            r"column 'split' must say train, test or validation, got 'val' in row 2\. Where it is no such column, name another",
+        ),
+        (
+            "a.csv",
+            "x,label,split\n1,a,train\n2,b,train\n",
+            r"got 2 and 0\. The test set is test_inputs of arrays, and of a column",
+        ),
+        ("a.csv", "x,x,label\n1,2,a\n", r"has two columns 'x'\. Give each a name of its own"),
+        (
+            "a.jsonl",
+            '{"x": 1, "label": [1]}\n{"x": 1, "label": [2]}',
+            r"labels must be whole numbers or words, got an array \(2, 1\)",
+        ),
+        (
+            "a.jsonl",
+            '{"text": null, "label": 1}\n{"text": "a", "label": 2}',
+            r"column 'text' must hold a text in every row, got None",
+        ),
+        ("a.jsonl", '{"text": 3, "label": 1}\n{"text": 4, "label": 2}', r"column 'text' must hold a text in every row, got 3"),
+        ("a.jsonl", f'{{"x": 1, "label": {10**30}}}', r"a\.jsonl: cannot be read: Python int too large"),
+        ("a.parquet", "no", r"a\.parquet: cannot be read: "),
+        ("a.npz", "no", r"a\.npz: cannot be read: "),
+        ("a/1.png", "no", r"cannot be read: cannot identify image file"),
+    ],
+)
+def test_what_a_file_breaks_is_said_with_the_way_out(name: str, text: str, said: str, tmp_path: Path) -> None:
+    place = tmp_path / "in" / name
+    place.parent.mkdir(parents=True)
+    place.write_text(text)
+    with pytest.raises(DataError, match=said):
+        opened(str(place if place.parent.name == "in" else tmp_path / "in"), None)
+
+
+X, Y = np.ones((60, 2)), np.arange(60) % 3
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"inputs": X, "labels": np.eye(3)[Y]}, r"labels must be one for each of the 60 inputs, got \(60, 3\)\. .*argmax"),
+        ({"inputs": X, "labels": Y[1:]}, r"labels must be one for each of the 60 inputs, got \(59,\)"),
+        ({"inputs": X, "labels": 1}, r"labels must be one for each of the 60 inputs, got \(\)"),
+        ({"inputs": X, "labels": Y, "tasks": Y[1:]}, r"tasks must be one for each of the 60 inputs, got \(59,\)"),
+        ({"inputs": X, "labels": Y, "test": Y[1:] > 1}, r"test must be one for each of the 60 inputs, got \(59,\)"),
+        ({"inputs": X, "labels": Y, "tasks": Y + 0.5}, r"tasks must be whole numbers or words, got 0\.5"),
+        (
+            {"inputs": X, "labels": Y.astype("M8[s]")},
+            r"labels must be whole numbers or words, got an array \(60,\) of datetime64",
+        ),
+        (
+            {"inputs": X, "labels": Y.astype(object)},
+            r"labels holds Python objects, which are never loaded\. .*labels\.astype\(str\)",
+        ),
+        (
+            {"inputs": X.astype(object), "labels": Y},
+            r"inputs holds Python objects, which are never loaded\. .*inputs\.astype\(float\)",
+        ),
+        ({"inputs": X + 1j, "labels": Y}, r"inputs must be real numbers, got complex128"),
+        ({"inputs": X.astype(str), "labels": Y}, r"inputs must be real numbers, got <U"),
+        ({"inputs": X.astype("M8[s]"), "labels": Y}, r"inputs must be real numbers, got datetime64"),
+        ({"inputs": X[:0], "labels": Y[:0]}, r"a\.npz: holds no rows"),
+        (
+            {"inputs": 1e300 * X, "labels": Y},
+            r"numbers must be finite, which those of row 1 are not\. .*what float32 cannot hold",
+        ),
+        (
+            {"train_inputs": X, "train_labels": Y[:-3], "test_inputs": X[:9], "test_labels": np.arange(12) % 3},
+            r"train_inputs and train_labels must be as many, got 60 and 57",
+        ),
+        (
+            {"train_inputs": X, "train_labels": Y, "test_inputs": X[:0], "test_labels": Y[:0]},
+            r"needs training and test samples, got 60 and 0\. The test set is test_inputs of arrays",
+        ),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused_in_one_line(arrays: dict[str, Any], said: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(DataError, match=said):
+        opened(str(tmp_path / "a.npz"), None).read()
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [Y - 1, Y * 2**60, Y * 1e30, np.array(["ä", "漢字", "c d"])[Y], Y.astype(np.uint8), Y > 0],
+    ids=lambda each: str(each.dtype),
+)
+def test_labels_may_be_any_words_or_whole_numbers(labels: np.ndarray, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", inputs=X, labels=labels)
+    source = opened(str(tmp_path / "a.npz"), None)
+    assert source.n_classes == len(np.unique(labels))
+    assert np.array_equal(np.unique(labels)[source.labels], labels)
+
+
+def test_numbers_that_stay_on_the_disk_are_finite_too(tmp_path: Path) -> None:
+    numbers = np.ones((40, 2), np.float32)
+    numbers[33, 1] = np.nan
+    parts = {"train_inputs": numbers[:30], "test_inputs": numbers[30:], "train_labels": Y[:30], "test_labels": Y[30:40]}
+    for name, values in parts.items():
+        np.save(tmp_path / f"{name}.npy", values)
+    with pytest.raises(DataError, match="which those of row 34 are not"):
+        opened(str(tmp_path), Reading(standardise="none")).read()
+
+
+def test_data_is_shown_as_a_stream_of_it(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x,label\n1,a\n2,b\n")
+    with pytest.raises(NlbenchError, match=r"a\.csv: is data, and no model, stream or record\. Declare a stream of it"):
+        api.named([str(tmp_path / "a.csv")])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import tracemalloc
 from io import BytesIO
 from pathlib import Path
 
@@ -54,6 +57,28 @@ def test_parquet_of_columns_and_of_lists(tmp_path: Path) -> None:
         held(formats.parquet(file, Reading(labels="y")), tasks=False)
 
 
+def test_of_many_columns_a_few_are_open_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page of each open column is unpacked, and that is often the whole column."""
+    wide = np.random.Generator(np.random.Philox(2)).standard_normal((N, 75)).astype(np.float32)
+    pairs = pa.FixedSizeListArray.from_arrays(pa.array(wide[:, 70:72].ravel()), 2)
+    columns = {f"x{i}": pa.array(wide[:, i]) for i in range(75) if i not in (70, 71)}
+    left = {name: columns.pop(name) for name in ("x72", "x73", "x74")}
+    pq.write_table(pa.table({"label": LABELS, **columns, "pair": pairs, **left}), tmp_path / "a.parquet")
+    seen, read = [], pq.ParquetFile.iter_batches
+
+    def noted(file: pq.ParquetFile, size: int, columns: list[str]) -> object:
+        seen.append(columns)
+        return read(file, size, columns=columns)
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", noted)
+    opened = formats.parquet(tmp_path / "a.parquet", PLAIN)
+    assert opened.shape == (75,)
+    assert [len(columns) for columns in seen] == [1, 32, 32, 10]
+    for part, first, last in zip(opened.parts, (0, 32, 64), (32, 64, 75), strict=True):
+        assert np.array_equal(np.concatenate(list(part())), wide[:, first:last])
+    assert np.array_equal(rows(opened), wide)
+
+
 def test_csv_and_lines_of_json(tmp_path: Path) -> None:
     lines = [",".join(table().schema.names), *(",".join(map(str, row.values())) for row in table().to_pylist())]
     (tmp_path / "a.csv").write_text("\n".join(lines))
@@ -93,6 +118,9 @@ def test_arrays_with_their_test_set_or_with_tasks(folder: bool, tmp_path: Path) 
     assert opened.test.tolist() == [False] * 20 + [True] * 10
     np.savez(tmp_path / "b.npz", inputs=INPUTS, labels=LABELS, tasks=TASKS)
     held(formats.arrays(tmp_path / "b.npz", PLAIN))
+    np.savez(tmp_path / "scalars.npz", inputs=np.float32(1), labels=LABELS)
+    with pytest.raises(DataError, match=r"inputs must be \(n, …\) of one shape, got \(\)"):
+        formats.arrays(tmp_path / "scalars.npz", PLAIN)
     np.savez(tmp_path / "c.npz", x=INPUTS)
     with pytest.raises(DataError, match=r"must hold train_inputs, .* got x"):
         formats.arrays(tmp_path / "c.npz", PLAIN)
@@ -150,3 +178,36 @@ def test_what_is_no_number_and_what_has_no_label_is_named(tmp_path: Path) -> Non
     (tmp_path / "a.jsonl").write_text('{"label": 1}\n{no')
     with pytest.raises(DataError, match="line 2: is not JSON"):
         formats.lines(tmp_path / "a.jsonl", PLAIN)
+
+
+def test_a_table_of_numbers_is_read_without_pandas_and_no_column_that_is_unused(tmp_path: Path) -> None:
+    pq.write_table(table(word=["a"] * N), tmp_path / "a.parquet")
+    held(formats.parquet(tmp_path / "a.parquet", Reading(unused=("word",))))
+    with pytest.raises(DataError, match=r"stream\.read\.unused: must be among its columns, x0, .*, got wrod"):
+        formats.parquet(tmp_path / "a.parquet", Reading(unused=("wrod",)))
+    said = "from nlbench.sources import formats; from nlbench.specs.reading import Reading; from pathlib import Path; import sys"
+    code = f"{said}; list(formats.parquet(Path('a.parquet'), Reading(unused=('word',))).blocks()); print('pandas' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_a_label_that_is_missing_and_an_image_whose_bytes_are_elsewhere_are_said(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"label": 1, "x": 2}\n[1]')
+    with pytest.raises(DataError, match="line 2: must be an object of JSON, got list"):
+        rows(formats.lines(tmp_path / "a.jsonl", PLAIN))
+    (tmp_path / "b.jsonl").write_text('{"label": 1, "image": {"bytes": null, "path": "/etc/hosts"}}')
+    with pytest.raises(DataError, match=r"column 'image' must hold the bytes of image files.*Embed them"):
+        formats.lines(tmp_path / "b.jsonl", PLAIN)
+    (tmp_path / "c.csv").write_text("label,x\n")
+    with pytest.raises(DataError, match="holds no rows"):
+        formats.csv(tmp_path / "c.csv", PLAIN)
+
+
+def test_what_an_npz_holds_is_kept_by_nobody(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", inputs=np.zeros((20_000, 100), np.float32), labels=np.arange(20_000) % 2)
+    tracemalloc.start()
+    opened = formats.arrays(tmp_path / "a.npz", PLAIN)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 1_000_000
+    assert sum(map(len, opened.blocks())) == 20_000

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from small_streams import small_tasks
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
-from nlbench.errors import DataError, NlbenchError
+from nlbench.errors import DataError, NlbenchError, Remark
 from nlbench.sources.given import given
 
 
@@ -65,7 +66,8 @@ X, Y = np.zeros((4, 3), np.float32), np.array([0, 1, 0, 1])
         ({"train_inputs": X, "train_labels": Y, "test_inputs": X}, "task 1: must be .*, got 3 parts"),
         ((X, Y, X), r"task 1: must be \(train inputs, train labels, test inputs, test labels\), or \(train, test\), got 3 parts"),
         ((X, Y, X, Y / 2), "task 1: test labels must be integers from 0, got float64"),
-        ((X, Y, X + np.nan, Y), "task 1: test inputs must be finite"),
+        ((X, Y, X + np.nan, Y), "task 1: test inputs must be finite, which those at index 0 are not. Fill what is missing"),
+        ((X, Y, np.where(np.arange(4)[:, None] == 2, np.inf, X), Y), "must be finite, which those at index 2 are not"),
         ((X, Y, X[:, :2], Y), r"stream s: all inputs must have one shape, got \[\(2,\), \(3,\)\]"),
     ],
 )
@@ -165,3 +167,18 @@ def test_a_source_of_tasks_reads_as_one_data_set() -> None:
     assert (source.input_shape, source.n_classes, source.kind) == ((6,), 6, "vector")
     for part, name in enumerate(("train_inputs", "train_labels", "test_inputs", "test_labels")):
         assert np.array_equal(getattr(arrays, name), np.concatenate([task[part] for task in tasks]))
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_one_label_in_all_tasks_is_refused(label: int) -> None:
+    task = (X, np.full(4, label), X, np.full(4, label))
+    with pytest.raises(DataError, match=f"stream s: must have two different labels at least, got {label} in every row"):
+        given("stream s", [task, task])
+
+
+def test_labels_that_are_tested_and_never_trained_are_told() -> None:
+    with pytest.warns(Remark, match=r"^stream s: no task trains what test sets call 2, 3: nobody can have that right\.$"):
+        given("stream s", [(X, Y, X, Y + 2), (X, Y, X, Y)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        given("stream s", [(X, Y, X, Y + 2), (X, Y + 2, X, Y)])

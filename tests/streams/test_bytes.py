@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from hashlib import sha256
+from itertools import accumulate, pairwise
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from pictures import packed
 from small_streams import CPU, Spy, problem_of
 
+import nlbench
 from nlbench import protocol
 from nlbench.errors import DataError
 from nlbench.plan import DeclaredStream, resolve
@@ -47,8 +49,10 @@ def stream_of(made: Cifar, folder: Path, **said: Any) -> Stream:
         "kind": "split",
         "source": "cifar100",
         "tasks": 10,
-        **{key: said.pop(key) for key in ("class_order",) if key in said},
+        **{key: said.pop(key) for key in ("class_order", "sizes") if key in said},
     }
+    if "sizes" in table:
+        del table["tasks"]
     spec = stream_spec({"title": "made", "stream": table, "protocol": {"batch": 8, **said}}, "made")
     return build(DeclaredStream("made", spec, made), SEEDS, CPU, folder)
 
@@ -74,6 +78,30 @@ def test_bytes_stay_bytes_until_a_batch_is_shown_scaled_by_channel(made: Cifar, 
     inputs, labels = (torch.cat(part, 1) for part in zip(*tested.blocks(4), strict=True))
     expected = ((arrays.test_inputs - mean) / std)[[int(np.flatnonzero(arrays.test_labels == label)[0]) for label in labels[0]]]
     np.testing.assert_allclose(inputs[0].numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("sizes", [[50, 10, 10, 10, 10, 10], [20] * 5, [1, 99]])
+def test_classes_are_dealt_out_in_unequal_tasks_and_recorded_so(sizes: list[int], made: Cifar, tmp_path: Path) -> None:
+    order = [*range(99, -1, -1)]
+    stream = stream_of(made, tmp_path, sizes=sizes, class_order=order, augment=["crop", "flip"])
+    arrays, bounds = made.read(tmp_path), [0, *accumulate(sizes)]
+    for task, (first, last) in enumerate(pairwise(bounds), 1):
+        train, test = stream.train(task), stream.test(task)
+        assert (len(train), len(test)) == (3 * (last - first), last - first)
+        for part, images, labels in (
+            (train, arrays.train_inputs, arrays.train_labels),
+            (test, arrays.test_inputs, arrays.test_labels),
+        ):
+            assert sorted(set(part.labels[0].tolist())) == list(range(first, last))
+            shown = part.inputs[part.rows[0]].numpy()
+            for image, label in zip(shown, part.labels[0].tolist(), strict=True):
+                assert any(np.array_equal(image, one) for one in images[labels == order[label]])
+    run = nlbench.run("mlp", stream.declared, seeds=2, results=tmp_path, data=tmp_path, device="cpu")
+    assert run.record.accuracies.shape == (2, len(sizes) + 1, len(sizes))
+    assert not run.record.accuracies.mask.any()
+    assert run.record.footer.runs[0].class_orders == {"all": order}
+    assert run.record.terms["augment"] == "crop+flip"
+    assert [row.n for row in run.record.values("accuracy") if (row.seed, row.after_task) == (0, 1)] == sizes
 
 
 def test_batches_are_the_same_numbers_in_whatever_way_they_are_read(made: Cifar, tmp_path: Path) -> None:

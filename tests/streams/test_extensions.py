@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
 import pytest
@@ -111,11 +111,9 @@ def test_what_is_wrong_with_a_declaration_of_it_is_told_as_of_ours() -> None:
 def test_a_registered_kind_and_source_are_known_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "my_plugin.py").write_text(FILE)
-    points = {
-        "nlbench.streams": [EntryPoint("shifted", "my_plugin:Shifted", "nlbench.streams")],
-        "nlbench.sources": [EntryPoint("blobs", "my_plugin:BLOBS", "nlbench.sources")],
-    }
-    monkeypatch.setattr(catalog, "entry_points", lambda group: points.get(group, []))
+    kind = EntryPoint("shifted", "my_plugin:Shifted", "nlbench.streams")
+    source = EntryPoint("blobs", "my_plugin:BLOBS", "nlbench.sources")
+    monkeypatch.setattr(catalog, "entry_points", lambda: EntryPoints([kind, source]))
     assert "shifted" in catalog.extensions("streams")
     assert "blobs" in catalog.extensions("sources")
     Path("s.toml").write_text('title = "t"\n[stream]\nkind = "shifted"\nsource = "blobs"\n[protocol]\nbatch = 8\n')

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from small_streams import declared_stream
+from small_streams import CPU, declared_stream
 
-from nlbench.errors import SpecError
+import nlbench
+from nlbench.errors import DataError, SpecError
 from nlbench.sources.pixels import DIGITS
+from nlbench.streams.building import build
 from nlbench.streams.stream import Samples
 
 TASKS = range(1, 6)
@@ -154,3 +157,12 @@ def test_the_extreme_order_goes_from_each_class_to_the_nearest_that_is_left() ->
 def test_sizes_and_orders_that_do_not_fit_are_refused_by_name(stream: dict[str, object], message: str) -> None:
     with pytest.raises(SpecError, match=message):
         declared_stream("split", **stream)
+
+
+def test_a_task_without_a_test_sample_is_refused(tmp_path: Path) -> None:
+    """A class of two samples has no test sample of its own."""
+    labels = np.r_[np.zeros(30, int), [1, 1]]
+    np.savez(tmp_path / "rare.npz", inputs=np.arange(64.0).reshape(32, 2), labels=labels)
+    stream = nlbench.resolve("mlp", str(tmp_path / "rare.npz"), seeds=1, overrides={"stream.tasks": "2"}).declared
+    with pytest.raises(DataError, match=r"task 2 has no samples to be learned, or none to be judged\. Deal"):
+        build(stream, (0,), CPU)
