@@ -15,8 +15,9 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable, Iterable
-from importlib.metadata import EntryPoint, entry_points
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
@@ -24,14 +25,14 @@ from nlbench import closure
 from nlbench.closure import Reached
 from nlbench.errors import Blamed, NlbenchError, UnknownNameError
 
-Kind = Literal["stream", "model"]
+Kind = Literal["stream", "model", "claim"]
 Group = Literal["learners", "networks", "streams", "sources", "metrics"]
 
 _PACKAGE: Final = Path(__file__).resolve().parent
 ROOT: Final = _PACKAGE / "_catalog" if (_PACKAGE / "_catalog").is_dir() else _PACKAGE.parent
-"""Holds `tasks/`, `baselines/` and `results/reference/`: the wheel's own copy, or the checkout."""
+"""Holds `tasks/`, `baselines/`, `results/reference/` and `results/claims/`: the wheel's own copy, or the checkout."""
 
-FOLDERS: Final[dict[Kind, str]] = {"stream": "tasks", "model": "baselines"}
+FOLDERS: Final[dict[Kind, str]] = {"stream": "tasks", "model": "baselines", "claim": "results/claims"}
 REFERENCE: Final = ROOT / "results" / "reference"
 
 
@@ -57,8 +58,8 @@ LEARNERS: Final = {
     "hope": Extension(
         "nlbench.learners.hope.learner:Hope", "nlbench.learners.hope.config:HopeConfig", keeps="a gram and sums of keys"
     ),
-    "levels": Extension("nlbench.learners.levels:Levels", "nlbench.learners.config:LevelsConfig"),
-    "naive": Extension("nlbench.learners.naive:Naive", "nlbench.learners.config:NaiveConfig"),
+    "levels": Extension("nlbench.learners.levels:Levels", "nlbench.learners.gradient_config:LevelsConfig"),
+    "naive": Extension("nlbench.learners.naive:Naive", "nlbench.learners.gradient_config:NaiveConfig"),
     "er": Extension("nlbench.learners.replay.er:Er", "nlbench.learners.replay.config:ErConfig", keeps="samples"),
     "er-ace": Extension("nlbench.learners.replay.er_ace:ErAce", "nlbench.learners.replay.config:ErAceConfig", keeps="samples"),
     "a-gem": Extension("nlbench.learners.replay.a_gem:AGem", "nlbench.learners.replay.config:AGemConfig", keeps="samples"),
@@ -85,6 +86,12 @@ LEARNERS: Final = {
         "nlbench.learners.replay.config:BicConfig",
         ("boundaries",),
         keeps="samples, the network before",
+    ),
+    "dgr": Extension(
+        "nlbench.learners.generative.dgr:Dgr",
+        "nlbench.learners.generative.config:DgrConfig",
+        ("boundaries",),
+        keeps="a generator; both networks before",
     ),
     "mir": Extension("nlbench.learners.replay.mir:Mir", "nlbench.learners.replay.config:MirConfig", keeps="samples"),
     "independent": Extension(
@@ -118,6 +125,7 @@ LEARNERS: Final = {
     "pec": Extension(
         "nlbench.learners.analytic.pec:Pec", "nlbench.learners.analytic.config:PecConfig", keeps="a small network a class"
     ),
+    "in-context": Extension("nlbench.learners.in_context:InContext", "nlbench.learners.config:InContextConfig", keeps="samples"),
     "chance": Extension("nlbench.learners.chance:Chance", "nlbench.learners.config:ChanceConfig"),
     "owm": Extension(
         "nlbench.learners.projections.owm:Owm", "nlbench.learners.projections.config:OwmConfig", keeps="a projector a layer"
@@ -127,6 +135,18 @@ LEARNERS: Final = {
         "nlbench.learners.projections.config:GpmConfig",
         needs=("boundaries",),
         keeps="a projector a layer; samples of the present task",
+    ),
+    "trgp": Extension(
+        "nlbench.learners.projections.trgp:Trgp",
+        "nlbench.learners.projections.config:TrgpConfig",
+        needs=("boundaries", "task"),
+        keeps="axes a layer, a matrix a layer and task; samples of the present task",
+    ),
+    "cuber": Extension(
+        "nlbench.learners.projections.cuber:Cuber",
+        "nlbench.learners.projections.config:CuberConfig",
+        needs=("boundaries", "task"),
+        keeps="axes a layer, a matrix and a gradient a layer and task; samples of the present task",
     ),
     "estimator": Extension("nlbench.learners.estimator:Estimator", "nlbench.learners.config:EstimatorConfig"),
     "ewc": Extension(
@@ -210,6 +230,7 @@ NETWORKS: Final = {
         "nlbench.networks.features:RandomConvolution", "nlbench.networks.config:RandomConvolutionConfig"
     ),
     "sequence": Extension("nlbench.networks.sequence:Sequence", "nlbench.networks.config:SequenceConfig"),
+    "valley": Extension("nlbench.networks.valley:Valley", "nlbench.networks.config:ValleyConfig"),
     "module": Extension("nlbench.networks.module:Module", "nlbench.networks.config:ModuleConfig"),
 }
 
@@ -247,6 +268,12 @@ SOURCES: Final = {
     "mnist1d": Extension("nlbench.sources.generated:MNIST1D"),
     "formal-languages": Extension("nlbench.sources.symbols:FORMAL_LANGUAGES"),
     "recall": Extension("nlbench.sources.symbols:RECALL"),
+    "translations": Extension("nlbench.sources.invented:TRANSLATIONS"),
+    "short-words": Extension("nlbench.sources.invented:SHORT_WORDS"),
+    "short-recall": Extension("nlbench.sources.invented:SHORT_RECALL"),
+    "topics": Extension("nlbench.sources.invented:TOPICS"),
+    "associations": Extension("nlbench.sources.invented:ASSOCIATIONS"),
+    "sides": Extension("nlbench.sources.invented:SIDES"),
     "scripts": Extension("nlbench.sources.glyphs:SCRIPTS"),
     "fonts": Extension("nlbench.sources.glyphs:FONTS"),
     "cifar10": Extension("nlbench.sources.cifar:CIFAR10"),
@@ -301,10 +328,12 @@ def unknown(kind: Kind, name: str, registered: Iterable[str] = ()) -> UnknownNam
     """Return the error for a name of no model or stream: that it is one of the other kind, or the nearest and how one's own is
     named.
     """
-    other: Kind = "stream" if kind == "model" else "model"
-    if name in names(other):
-        return UnknownNameError(kind, name, (), f"It is a {other}: name it with --{other}.")
-    own = "./file.py:Class" if kind == "model" else "./file.toml"
+    for other in ("model", "stream"):
+        if other != kind and name in names(other):
+            return UnknownNameError(kind, name, (), f"It is a {other}: name it with --{other}.")
+    if kind == "stream" and Path(name).exists():
+        return UnknownNameError(kind, name, (), f"What lies here is named ./{name}.")
+    own = {"model": "./file.py:Class", "stream": "./file.toml, or its data ./file.csv or ./folder"}.get(kind, "./file.toml")
     return UnknownNameError(kind, name, [*names(kind), *registered], f"One of your own is named {own}.")
 
 
@@ -313,20 +342,31 @@ def extensions(group: Group) -> list[str]:
     return [*_TABLES[group], *sorted(registered(group).keys() - _TABLES[group].keys())]
 
 
-def registered(group: Group) -> dict[str, EntryPoint]:
-    """Return the entry points of a group by name."""
-    return {point.name: point for point in entry_points(group=f"nlbench.{group}")}
+def registered(group: Group) -> Mapping[str, EntryPoint]:
+    """Return the entry points of a group by name; looked up anew where what is installed has changed."""
+    installed = tuple((place, os.stat(place).st_mtime_ns) for place in sys.path if place and os.path.exists(place))
+    return _installed(installed, entry_points).get(f"nlbench.{group}", {})
 
 
-def extension(group: Group, name: str, fits: Callable[[Any], bool], rule: str) -> Any:
+@cache
+def _installed(
+    installed: tuple[tuple[str, int], ...], found: Callable[[], EntryPoints]
+) -> Mapping[str, Mapping[str, EntryPoint]]:
+    """Return the entry points of all that is installed, by group and name: every package is looked at once."""
+    points = found()
+    ours = (group for group in points.groups if group.startswith("nlbench."))
+    return {group: {point.name: point for point in points.select(group=group)} for group in ours}
+
+
+def extension(group: Group, name: str, fits: Callable[[Any], bool], rule: str, way_out: str = "") -> Any:
     """Return what a name stands for: a row of the group's table, an entry point, `./file.py:Name` or `package.module:Name`.
 
-    `fits` says whether an object is one of the group; `rule` says so in words. Raises `NlbenchError` where it does not fit or
-    cannot be imported, `UnknownNameError` with the nearest names where there is none.
+    `fits` says whether an object is one of the group; `rule` says so in words, `way_out` what to do where it is none. Raises
+    `NlbenchError` where it does not fit or cannot be imported, `UnknownNameError` with the nearest names where there is none.
     """
     value = _named(group, name, fits)
     if not fits(value):
-        raise NlbenchError(f"{name}: must be {rule}, got {value!r}.")
+        raise NlbenchError(f"{name}: must be {rule}, got {value!r}.", way_out)
     return value
 
 

@@ -54,13 +54,21 @@ class Code:
         return cls(digests, outside)
 
     @property
-    def remarks(self) -> tuple[str, ...]:
-        """What there is to say where a part cannot be told from its like: no other run is the same as this one."""
+    def unidentified(self) -> tuple[str, ...]:
+        """What each part holds that cannot be told from its like: no other run is the same as one of it."""
         return tuple(
-            f"{place.partition(' ')[2]} holds {' and '.join(reached.unknown)}, which says nothing of what it does: the same call "
-            "will run anew, and this run, if it is killed, is not resumed. Define what it needs in a file, or within the class."
+            f"{place.partition(' ')[2]} holds {' and '.join(reached.unknown)}, which says nothing of what it does"
             for place, reached in self.outside.items()
             if reached.unknown
+        )
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What there is to say to the user of what is not identified."""
+        return tuple(
+            f"{what}: the same call will run anew, and this run, if it is killed, is not resumed. Define what it needs in a "
+            "file, or within the class."
+            for what in self.unidentified
         )
 
     def check_unchanged(self, parts: Iterable[Part]) -> None:

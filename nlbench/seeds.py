@@ -33,7 +33,10 @@ def permutation(seeds: Sequence[int], purpose: str, n: int) -> NDArray[np.int64]
 
 def normal(seeds: Sequence[int], purpose: str, shape: Sequence[int]) -> NDArray[np.float32]:
     """Return (S, *shape) float32: for each seed, independent draws from N(0, 1)."""
-    return np.stack([generator(seed, purpose).standard_normal(tuple(shape), dtype=np.float32) for seed in seeds])
+    draws = np.empty((len(seeds), *shape), np.float32)
+    for seed, own in zip(seeds, draws, strict=True):
+        generator(seed, purpose).standard_normal(out=own, dtype=np.float32)
+    return draws
 
 
 def uniform(seeds: Sequence[int], purpose: str, shape: Sequence[int], bound: float = 1.0) -> NDArray[np.float32]:

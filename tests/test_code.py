@@ -154,7 +154,7 @@ def test_a_learner_s_own_network_is_a_part(copy: Path, tmp_path: Path, monkeypat
 
 
 OWN = """
-from nlbench.learners.config import NaiveConfig
+from nlbench.learners.gradient_config import NaiveConfig
 from nlbench.learners.naive import Naive
 class Mine(Naive):
     Config = NaiveConfig
@@ -218,7 +218,11 @@ BEFORE_A_RUN = {
 
 
 @pytest.mark.parametrize(
-    ("model", "backend"), [("hope", "auto"), ("hope-attention", "auto"), ("naive", "auto"), ("cms", "reference")]
+    ("model", "backend"),
+    [
+        *(("hope", "auto"), ("naive", "auto")),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in (("hope-attention", "auto"), ("cms", "reference"))),
+    ],
 )
 def test_whatever_is_called_during_a_run_is_in_its_closure(tmp_path: Path, model: str, backend: str) -> None:
     (tmp_path / "naive.toml").write_text(NAIVE)

@@ -21,8 +21,9 @@ from types import CodeType, ModuleType
 from typing import Final
 
 from nlbench.closure.beginning import began
-from nlbench.closure.outside import NAMED, Reached, is_own, is_own_file, is_standard, unaccounted
+from nlbench.closure.outside import NAMED, Reached, unaccounted
 from nlbench.errors import NlbenchError
+from nlbench.ownership import is_own, is_own_file, is_standard
 
 _BEGAN: Final = began()
 """What a file was when this process began is what an import of it found."""

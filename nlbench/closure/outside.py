@@ -5,11 +5,9 @@ under site-packages.
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from hashlib import blake2b
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -19,17 +17,13 @@ from nlbench.closure.kept import SyntaxCache
 from nlbench.closure.package import Package
 from nlbench.closure.syntax import Import, Source
 from nlbench.errors import NlbenchError
+from nlbench.ownership import is_own, is_own_file
 
 NAMED: Final = "./"
 """Stands before the name of a file that was named itself, beside the names of modules."""
 
-INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
 DEPENDENCIES: Final = frozenset({"numpy", "scipy", "sklearn", "torch", "torchvision"})
 """What this package itself is made of: a record says their versions, and they are no part of what identifies a run."""
-
-_STANDARD: Final = Path(os.__file__).resolve().parent
-_OWN: Final = Path(__file__).resolve().parents[1]
-_GENERATED: Final = ("torchinductor", ".triton")  # folders of code that compilers write, and which says nothing new
 
 
 @dataclass(frozen=True)
@@ -133,25 +127,6 @@ class _Search:
             return beside
         found = (finder.find_spec(name, None) for finder in sys.meta_path if hasattr(finder, "find_spec"))
         return next((spec for spec in found if spec is not None), None)
-
-
-def is_own(file: str) -> bool:
-    """Whether a module's file is a user's own: not of the standard library, of this package, or installed."""
-    path = Path(file).resolve()
-    elsewhere = INSTALLED & set(path.parts) or path.is_relative_to(_STANDARD) or path.is_relative_to(_OWN)
-    return not elsewhere and not any(part.startswith(_GENERATED) for part in path.parts)
-
-
-def is_own_file(file: str) -> bool:
-    """Whether a name is that of a file, and the file a user's own."""
-    return os.path.isfile(file) and is_own(file)
-
-
-@cache
-def is_standard(file: str) -> bool:
-    """Whether a file is one of the standard library's."""
-    path = Path(file).resolve()
-    return path.is_relative_to(_STANDARD) and not INSTALLED & set(path.parts)
 
 
 def _absolute(name: str, path: Path, source: Source) -> Iterator[Import]:

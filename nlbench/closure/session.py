@@ -11,6 +11,7 @@ import dis
 import inspect
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from hashlib import blake2b
 from importlib.util import find_spec
 from types import CodeType, FunctionType, MethodType, ModuleType
@@ -18,7 +19,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from nlbench.closure.outside import Reached, is_own
+from nlbench.closure.outside import Reached
+from nlbench.ownership import is_own
 
 MAIN: Final = "__main__"
 OWN: Final = __name__.partition(".")[0]
@@ -108,6 +110,8 @@ class _Walk:
             return _group(type(value).__name__, [self.form(value.__func__)])
         if isinstance(value, property):
             return _group("property", map(self.form, (value.fget, value.fset, value.fdel)))
+        if isinstance(value, cached_property):  # whose lock, of Python 3.11, is no part of what it does
+            return _group("cached_property", [self.form(value.func)])
         if isinstance(value, type):
             return self._class(value)
         return self._numbers(value) or self._object(value)

@@ -16,7 +16,7 @@ from nlbench.escaping import printable
 from nlbench.specs.kinds import UNRESOLVED
 from nlbench.specs.learners import LearnerSpec
 from nlbench.specs.problems import near, problems, shown
-from nlbench.specs.recipes import merged, mistyped, tables
+from nlbench.specs.recipes import TERMS, merged, mistyped, tables
 from nlbench.specs.streams import StreamSpec
 
 Table = dict[str, Any]
@@ -26,7 +26,7 @@ DEEPEST: Final = 16  # tables and lists in one another
 # a dotted key of many parts, over which tomllib would take minutes
 _DOTTED: Final = re.compile(rf"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{DEEPEST},}}""")
 
-RECIPE_KEYS = ("title", "role", "presents", "batch", "passes", "learner", "on", "provenance", "search")
+RECIPE_KEYS = ("title", "role", "presents", *TERMS, "learner", "on", "provenance", "search")
 """The tables and keys of a recipe file."""
 
 
@@ -139,7 +139,7 @@ def learner_spec(table: Table, place: str, *, name: str) -> LearnerSpec:
     if not isinstance(learner, dict) or not isinstance(on, dict) or not all(isinstance(value, dict) for value in on.values()):
         raise SpecError([*found, f"{place}: learner and on.<stream> must be tables"])
     values: Table = {
-        **{key: table[key] for key in ("title", "role", "presents", "batch", "passes", "provenance") if key in table},
+        **{key: table[key] for key in ("title", "role", "presents", *TERMS, "provenance") if key in table},
         "learner": learner,
     }
     try:

@@ -11,9 +11,14 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Closed(BaseModel):
-    """A frozen table that accepts no unknown key and no value of another type, no infinity and no NaN."""
+    """A frozen table that accepts no unknown key and no value of another type, no infinity and no NaN.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True, allow_inf_nan=False)
+    Its rules are compiled where one is first made: a command meets few of all declarations there are.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, validate_default=True, allow_inf_nan=False, defer_build=True
+    )
 
 
 def canonical(value: BaseModel | Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, get_args
@@ -37,7 +38,8 @@ def problems(error: ValidationError, place: str, model: type[Closed], values: An
             # a rule between keys of one table: its message starts with the key it blames
             lines.append(f"{place}: {key}{'.' if key else ''}{item['msg'].removeprefix('Value error, ')}")
         else:
-            rule = item["msg"].replace("Input should", "must").replace("String should", "must").partition(" or instance of ")[0]
+            rule = re.sub("^(Input|String|List) should", "must", item["msg"])
+            rule = rule.partition(" or instance of ")[0].partition(" after validation, not ")[0]
             lines.append(f"{place}: {key or 'file'}: {rule}, got {shown(item['input'])}")
     return lines
 

@@ -16,7 +16,7 @@ from nlbench import catalog
 
 Table = dict[str, Any]
 
-TERMS: Final = ("batch", "passes")
+TERMS: Final = ("batch", "passes", "boundaries")
 """What a recipe may decide of how the learner is presented its samples; the rest of an `[on]` table is of `[learner]`."""
 
 
@@ -27,7 +27,7 @@ def tables(recipe: Mapping[str, Any]) -> Table:
 
 
 def merged(recipe: Mapping[str, Any], keys: Iterable[str]) -> Table:
-    """Return a recipe with its `[on]` tables of these keys merged over `[learner]`, batch and passes, later ones over earlier
+    """Return a recipe with its `[on]` tables of these keys merged over `[learner]` and the terms, later ones over earlier
     ones, and with no other.
     """
     on, learner = tables(recipe), recipe.get("learner", {})

@@ -112,6 +112,8 @@ class StreamSpec(Closed):
     """A whole stream file."""
 
     title: str
+    version: Annotated[int, Field(ge=1)] = 1
+    """Raised when a shipped stream becomes another, so that `name@version` says which one is meant."""
     stream: Annotated[StreamConfig, KindOf("streams", StreamConfig)]
     protocol: Protocol
     check: Check = Check()

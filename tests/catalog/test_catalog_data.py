@@ -11,6 +11,7 @@ from nlbench import Batch, catalog, sources
 from nlbench.plan import DeclaredStream
 from nlbench.specs import read_table, stream_spec
 from nlbench.streams.building import build
+from nlbench.streams.looking import faults
 
 OLD = ("digits", "mnist", "fashion-mnist")
 """Learned from in many a test."""
@@ -39,6 +40,8 @@ def test_a_stream_of_real_data_has_its_classes_in_both_parts_and_is_learned_from
         assert test <= train
         assert stream.task_classes(task)[list(train)].all()
         assert stream.chance(task).max() < 1  # two labels at least, however unequal
+    known = "samples are training samples too" if found.modality in ("text", "tables") else "no fault"
+    assert [fault for fault in faults(stream) if known not in fault] == []  # some texts and letters were published twice
     learner, samples = mlp(stream, rate=0.01), stream.train(1)
     order = stream.presentation("1/0", len(samples))[:, : 2 * spec.protocol.batch]
     with torch.no_grad():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -7,7 +8,7 @@ from pydantic import ValidationError
 
 from nlbench import catalog
 from nlbench.errors import NlbenchError
-from nlbench.specs import Closed, ExternalConfig, KindOf
+from nlbench.specs import Closed, ExternalConfig, KindOf, StreamConfig
 from nlbench.specs.problems import problems
 
 
@@ -28,7 +29,6 @@ class Whole(Closed):
 @pytest.fixture(autouse=True)
 def _a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(catalog.NETWORKS, "deep", catalog.Extension("somewhere:Deep", f"{__name__}:Deep"))
-    monkeypatch.setattr(catalog.importlib, "import_module", lambda name: {__name__: __import__("sys").modules[__name__]}[name])
 
 
 def broken(values: dict[str, Any]) -> list[str]:
@@ -66,43 +66,38 @@ def test_what_is_somebody_elses_keeps_its_options_as_they_are() -> None:
     assert whole.network == ExternalConfig(kind="./mine.py:Mine", options={"depth": [5]})
 
 
-class Base(Closed):
-    """What a plan must know of every kind."""
+KINDS = """
+from nlbench.specs import Closed, StreamConfig
 
-    kind: str
-    tasks: int
+
+class Fading:
+    class Config(StreamConfig):
+        contrast: float = 0.5
+
+
+class Plain:
+    pass
+
+
+class Wrong:
+    class Config(Closed):
+        kind: str
+"""
 
 
 class Known(Closed):
     """A stream file of tests."""
 
-    stream: Annotated[Base, KindOf("streams", Base)]
+    stream: Annotated[StreamConfig, KindOf("streams", StreamConfig)]
 
 
-class Fading:
-    """Somebody else's kind."""
-
-    class Config(Base):
-        contrast: float = 0.5
-
-
-class Plain:
-    """One without a config."""
-
-
-class Wrong:
-    """One whose config knows nothing of tasks."""
-
-    class Config(Closed):
-        kind: str
-
-
-def test_somebody_elses_class_is_asked_for_its_config_where_a_plan_must_know_of_it() -> None:
-    place = f"{__name__}:"
-    faded = Known.model_validate({"stream": {"kind": f"{place}Fading", "tasks": 2}}).stream
-    assert faded == Fading.Config(kind=f"{place}Fading", tasks=2, contrast=0.5)
-    assert Known.model_validate({"stream": {"kind": f"{place}Plain", "tasks": 2}}).stream == Base(kind=f"{place}Plain", tasks=2)
+def test_somebody_elses_class_is_asked_for_its_config_where_a_plan_must_know_of_it(tmp_path: Path) -> None:
+    (tmp_path / "kinds.py").write_text(KINDS)
+    faded, plain, wrong = ({"kind": f"{tmp_path / 'kinds.py'}:{name}", "tasks": 2} for name in ("Fading", "Plain", "Wrong"))
+    stream = Known.model_validate({"stream": faded}).stream
+    assert (type(stream).__qualname__, stream.tasks, getattr(stream, "contrast", None)) == ("Fading.Config", 2, 0.5)
+    assert Known.model_validate({"stream": plain}).stream == StreamConfig(**plain)
     with pytest.raises(ValidationError, match="contrats"):
-        Known.model_validate({"stream": {"kind": f"{place}Fading", "tasks": 2, "contrats": 1}})
-    with pytest.raises(NlbenchError, match=r"its Config must extend .*Base, got <class .*Wrong.Config'>"):
-        Known.model_validate({"stream": {"kind": f"{place}Wrong", "tasks": 2}})
+        Known.model_validate({"stream": faded | {"contrats": 1}})
+    with pytest.raises(NlbenchError, match=r"its Config must extend .*StreamConfig, got <class .*Wrong.Config'>"):
+        Known.model_validate({"stream": wrong})
