@@ -22,7 +22,8 @@ from nlbench.specs import digest
 
 TESTED: Final = ("average_accuracy", "forgetting")
 SHOWN: Final = ("average_accuracy", "learning_accuracy", "forgetting", "intransigence", "gap_closed")
-_REFERENCES: Final = {"intransigence": ("joint",), "gap_closed": ("naive", "joint")}  # the roles of recipes that each needs
+_REFERENCES: Final = {"gain": ("reset",), "intransigence": ("joint",), "gap_closed": ("naive", "joint")}
+"""The roles of recipes that each metric needs."""
 ALPHA: Final = 0.05
 ROUNDING: Final = 1e-9
 _MEANS: Final[dict[Learned | None, str]] = {
@@ -217,7 +218,7 @@ def _values(record: Record, records: Sequence[Record]) -> tuple[dict[str, Values
 def _against_references(
     name: str, record: Record, records: Sequence[Record], reasons: dict[str, str]
 ) -> Mapping[int, float | None]:
-    """Return intransigence or gap_closed on the seeds that the record shares with its references: the records of recipes of the
+    """Return a metric of several records on the seeds that the record shares with its references: the records of recipes of the
     role, and of several those of the record's own network, precision and terms.
     """
     references = []
@@ -367,10 +368,11 @@ def _ranking(values: Mapping[str, Sequence[float]], metric: str, of: Any) -> Ran
 
 
 def _notes(entries: Sequence[Entry], columns: Sequence[str]) -> list[str]:
-    """Return what a reader of the group must know: learners at chance, nulls, bounds that are none, unequal seeds, and executions
-    that differ.
+    """Return what a reader of the group must know: an order of classes that is not the usual one, learners at chance, nulls,
+    bounds that are none, unequal seeds, and executions that differ.
     """
-    notes = [f"{e.label} is {WORDS[e.learned]}: {_MEANS[e.learned]}." for e in entries if e.learned in _MEANS]
+    notes = [f"{order}." for order in [entry.record.class_order for entry in entries if entry.record.class_order][:1]]
+    notes += [f"{e.label} is {WORDS[e.learned]}: {_MEANS[e.learned]}." for e in entries if e.learned in _MEANS]
     for metric in (name for name in columns if name in WITH_CHANCE):
         if silent := [e.label for e in entries if e.estimates[metric].chance is None and e.estimates[metric].n]:
             notes.append(f"chance of {metric} is null for {', '.join(silent)}: its record is older and does not say it.")
@@ -390,6 +392,8 @@ def _notes(entries: Sequence[Entry], columns: Sequence[str]) -> list[str]:
         notes.append(
             "seeds differ (" + "; ".join(f"{e.label}: {len(e.record.seeds)}" for e in entries) + "): pairs use common seeds."
         )
+    if lost := [f"{e.label} {', '.join(map(str, e.record.footer.lost))}" for e in entries if e.record.footer.lost]:
+        notes.append(f"diverged and left out, so that the mean is over seeds that did not: {'; '.join(lost)}.")
     if found := terms.unequal([entry.record.terms for entry in entries]):
         notes.append(f"unequal terms: {found}.")
     if outside := [e.label for e in entries if not all(run.environment.in_repository for run in e.record.runs)]:

@@ -1,8 +1,8 @@
 """Small-sample statistics of values and of paired differences over seeds; pure functions of arrays.
 
 Seeds are the sample: 5 to 20 of them. Student-t intervals hold their level there (a percentile bootstrap covers 84 % at 5 seeds),
-and a sign-flip test is exact at any number. Of scipy only `special` is used, which it imports on first use (0.2 s that one seed
-does not need); scipy.stats costs a second.
+and a sign-flip test is exact at any number. Of scipy only `special` is used, imported on first use (0.2 s that a mean with its
+interval does not need); scipy.stats costs a second.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 from bisect import bisect_left
 from functools import lru_cache
 from math import fsum
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
-import scipy
 
 from nlbench import seeds
+from nlbench.comparison import student
 
 EXACT_SEEDS: Final = 16  # up to here all 2^n sign patterns are enumerated
 RANDOM_PATTERNS: Final = 2**16 - 1
@@ -45,9 +45,15 @@ def _mean_sd(values: np.ndarray) -> tuple[float, float]:
     return mean, 0.0 if sd <= ROUNDING else sd
 
 
+def _special() -> Any:
+    import scipy.special as special
+
+    return special
+
+
 @lru_cache(maxsize=1024)
 def _t_quantile(freedom: float, probability: float) -> float:
-    return float(scipy.special.stdtrit(freedom, probability))
+    return student.quantile(probability, freedom)
 
 
 def mean_interval(
@@ -91,7 +97,7 @@ def t_test(differences: np.ndarray) -> float:
         return float("nan")
     if sd == 0:
         return 1.0 if abs(mean) <= ROUNDING else 0.0
-    return float(2 * scipy.special.stdtr(n - 1, -abs(mean) / (sd / n**0.5)))
+    return 2 * student.upper_tail(abs(mean) / (sd / n**0.5), n - 1)
 
 
 def sign_flip_test(differences: np.ndarray, alternative: Alternative = "two-sided") -> float:
@@ -157,9 +163,9 @@ def seeds_to_tell(differences: np.ndarray, *, tests: int = 1, alpha: float = 0.0
         return least
 
     def enough(n: int) -> bool:
-        critical, shift = scipy.special.stdtrit(n - 1, 1 - level / 2), mean / sd * n**0.5
+        critical, shift = _t_quantile(n - 1, 1 - level / 2), mean / sd * n**0.5
         # nctdtr fails at large shifts
-        return bool(shift > critical + 10 or scipy.special.nctdtr(n - 1, shift, critical) <= 1 - power)
+        return bool(shift > critical + 10 or _special().nctdtr(n - 1, shift, critical) <= 1 - power)
 
     candidates = range(least, MOST_SEEDS + 1)
     index = bisect_left(candidates, True, key=enough)  # power grows with n
@@ -188,7 +194,7 @@ def friedman_test(values: np.ndarray) -> float:
     if correction == 0:
         return 1.0
     statistic = 12 / (blocks * k * (k + 1)) * (ranks(values).sum(0) ** 2).sum() - 3 * blocks * (k + 1)
-    return float(scipy.special.chdtrc(k - 1, statistic / correction))
+    return float(_special().chdtrc(k - 1, statistic / correction))
 
 
 def critical_difference(k: int, blocks: int, alpha: float = 0.05) -> float:
@@ -205,7 +211,7 @@ def _studentized_range(k: int, alpha: float) -> float:
     low, high = 0.0, 20.0
     for _ in range(60):
         middle = (low + high) / 2
-        below = k * density @ (scipy.special.ndtr(z) - scipy.special.ndtr(z - middle)) ** (k - 1)
+        below = k * density @ (_special().ndtr(z) - _special().ndtr(z - middle)) ** (k - 1)
         low, high = (middle, high) if below < 1 - alpha else (low, middle)
     return (low + high) / 2
 

@@ -72,6 +72,40 @@ class Comparison:
             if any(entry.paired for entry in group.entries):
                 yield paired_table(group)
 
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield one flat row, keyed by FIELDS, for each stream, learner and metric."""
+        for group in self.groups:
+            for entry in group.entries:
+                for metric, estimate in entry.estimates.items():
+                    paired = entry.paired.get(metric)
+                    ranking = group.rankings.get(metric)
+                    facts = _plain(paired) if paired else {}
+                    yield {
+                        "stream": group.stream,
+                        "scenario": group.scenario,
+                        "stream_digest": group.stream_digest,
+                        "learner": entry.label,
+                        "terms": terms.text(entry.record.terms),
+                        "metric": metric,
+                        "mean": estimate.mean,
+                        "low": estimate.low,
+                        "high": estimate.high,
+                        "sd": estimate.sd,
+                        "seeds": estimate.n,
+                        "reason": estimate.reason,
+                        "chance": estimate.chance,
+                        "learned": entry.learned,
+                        "bytes": entry.bytes,
+                        "seconds": entry.seconds,
+                        "baseline": group.baseline,
+                        "difference": facts.get("mean"),
+                        "difference_low": facts.get("low"),
+                        "difference_high": facts.get("high"),
+                        "pairs": facts.get("n"),
+                        "rank": ranking.ranks[entry.label] if ranking else None,
+                        **{key: facts.get(key) for key in ("p", "p_holm", "p_t", "effect", "verdict", "seeds_to_tell")},
+                    }
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values."""
         return {
@@ -89,14 +123,14 @@ class Comparison:
         """Return one row for each stream, learner and metric."""
         import pandas as pd
 
-        return pd.DataFrame(list(_rows(self)), columns=list(FIELDS))
+        return pd.DataFrame(list(self.rows()), columns=list(FIELDS))
 
     def to_csv(self) -> str:
         """Return one line for each stream, learner and metric, in full precision; nulls are empty."""
         text = io.StringIO()
         writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
         writer.writeheader()
-        for row in _rows(self):
+        for row in self.rows():
             writer.writerow({key: escaping.csv(value) if isinstance(value, str) else value for key, value in row.items()})
         return text.getvalue()
 
@@ -268,40 +302,6 @@ def _cost(entry: Entry, cost: str, text: Any) -> str:
     if value is None:
         return "–"
     return f"{text(value)} {ON_FRONT}" if entry.on_front.get(cost) else text(value)
-
-
-def _rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
-    for group in comparison.groups:
-        for entry in group.entries:
-            for metric, estimate in entry.estimates.items():
-                paired = entry.paired.get(metric)
-                ranking = group.rankings.get(metric)
-                facts = _plain(paired) if paired else {}
-                yield {
-                    "stream": group.stream,
-                    "scenario": group.scenario,
-                    "stream_digest": group.stream_digest,
-                    "learner": entry.label,
-                    "terms": terms.text(entry.record.terms),
-                    "metric": metric,
-                    "mean": estimate.mean,
-                    "low": estimate.low,
-                    "high": estimate.high,
-                    "sd": estimate.sd,
-                    "seeds": estimate.n,
-                    "reason": estimate.reason,
-                    "chance": estimate.chance,
-                    "learned": entry.learned,
-                    "bytes": entry.bytes,
-                    "seconds": entry.seconds,
-                    "baseline": group.baseline,
-                    "difference": facts.get("mean"),
-                    "difference_low": facts.get("low"),
-                    "difference_high": facts.get("high"),
-                    "pairs": facts.get("n"),
-                    "rank": ranking.ranks[entry.label] if ranking else None,
-                    **{key: facts.get(key) for key in ("p", "p_holm", "p_t", "effect", "verdict", "seeds_to_tell")},
-                }
 
 
 def _plain(instance: Any) -> dict[str, Any]:

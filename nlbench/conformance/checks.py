@@ -260,6 +260,7 @@ CHECKS: Final = (
         "Draw by nlbench.seeds, for each seed of problem.seeds its own; take sums and means over a seed's samples, never over "
         "the seed axis. A learner of one seed says single_seed = True.",
         seed_independent,
+        rests_on=("deterministic",),
     ),
     Check(
         "resumable",
@@ -274,7 +275,7 @@ CHECKS: Final = (
         "what it answers to a sample does not depend on what else is asked",
         "Take no statistic over the rows that predict is given: call eval(), and compare no row with another.",
         independent_rows,
-        rests_on=("pure evaluation",),
+        rests_on=("deterministic", "pure evaluation"),
     ),
     Check(
         "told only",

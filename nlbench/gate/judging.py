@@ -17,6 +17,7 @@ from nlbench.errors import NotFiniteError
 from nlbench.gate.model import ROUNDING, Finding, Judgement, Verdict
 from nlbench.gate.reference import default_reference, find_reference, margins_of
 from nlbench.metrics import METRICS, OF_FORGETTING, WITH_CHANCE
+from nlbench.places import place
 from nlbench.records import Record, read_record
 from nlbench.records.terms import measured_unequally
 from nlbench.records.tools import diff
@@ -35,7 +36,7 @@ def check(record: Record | Path | str, *, against: Path | str | None = None) -> 
     `min_seeds` are its own. Default: `results/reference` here, else the one that came with the package. Raises RecordError for
     what is no record.
     """
-    against = default_reference() if against is None else Path(against)
+    against = default_reference() if against is None else place(against)
     try:
         found = record if isinstance(record, Record) else read_record(record)
         reference, refusal = find_reference(found, against)
@@ -48,6 +49,8 @@ def check(record: Record | Path | str, *, against: Path | str | None = None) -> 
         reason = f"the reference declares no margin: add a [check] table to {reference.stream} and update the reference."
         return _judgement(found, reference, (Finding(None, "missing", reason),))
     findings = [_finding(found, reference, name, margin, min_seeds) for name, margin in margins.items()]
+    for seed, why in found.footer.lost.items():
+        findings.append(Finding(None, "not-finite", f"seed {seed} diverged and is not in the record: {why}."))
     unlearned = _unlearned(found)
     if unlearned is not None and unlearned[0] in _NOTHING_LEARNED and unlearned[0] not in {each.verdict for each in findings}:
         findings.append(Finding(None, *unlearned))

@@ -14,6 +14,7 @@ from nlbench.comparison import learned
 from nlbench.errors import RecordError
 from nlbench.gate.model import ROUNDING, Finding
 from nlbench.metrics import METRICS
+from nlbench.places import place
 from nlbench.records import Record, read_record, read_records, record_files, rewrite_record, terms
 from nlbench.records.environment import changes
 from nlbench.records.facts import Difference, differences
@@ -125,7 +126,7 @@ def update(path: Path | str, *, against: Path | str | None = None) -> Update:
     better on one (or declared with other margins), so that a series of small losses within the margin cannot creep in. Raises
     RecordError with what is in the way.
     """
-    against = _HERE if against is None else Path(against)
+    against = _HERE if against is None else place(against)
     record = read_record(path)
     refuse_unfit(record)
     present, _ = find_reference(record, against)
@@ -144,7 +145,10 @@ def refuse_unfit(record: Record) -> None:
     margins, min_seeds = margins_of(record)[0], record.footer.check.min_seeds or USUAL
     place = f"{record.path} cannot become a reference:"
     if not margins:
-        raise RecordError(f"{place} its stream declares no margins.", "Add a [check] table to the stream's file and run it anew.")
+        raise RecordError(
+            f"{place} its stream declares no margins.",
+            "Add a [check] table to the stream's file, or --set check.average_accuracy=0.02, and run it anew.",
+        )
     if len(record.seeds) < min_seeds:
         count = len(record.seeds)
         hint = f"Run it with --seeds {min_seeds}, or say min_seeds in the [check] table of the stream's file."
@@ -173,18 +177,20 @@ def _to_commit(results: Path) -> str:
 def _no_better(record: Record, present: Record) -> str:
     """Return why the present reference stays, or nothing if the record should replace it."""
     gained = record.footer.check != present.footer.check  # as good, with other margins
+    lost: list[str] = []
     for name in margins_of(present)[0]:
         new, old = record.measured(name), present.measured(name)
         common = new.keys() & old.keys()
         choices = [(common, common)] if common else []
         if new.keys() - old.keys():  # a record is not better for the few seeds it shares
             choices.append((set(new), set(old)))
-        for ours, theirs in choices:
-            change = float(np.mean([new[s] for s in ours]) - np.mean([old[s] for s in theirs]))
-            degradation = change if METRICS[name].better == "lower" else -change
-            if degradation > ROUNDING:
-                return f"the present reference is better on {name}, by {degradation:.4f}."
-            gained = gained or degradation < -ROUNDING
+        changes_of = [np.mean([new[s] for s in ours]) - np.mean([old[s] for s in theirs]) for ours, theirs in choices]
+        degradations = [float(change if METRICS[name].better == "lower" else -change) for change in changes_of]
+        if max(degradations, default=0.0) > ROUNDING:
+            lost.append(f"{name}, by {max(degradations):.4f}")
+        gained = gained or min(degradations, default=0.0) < -ROUNDING
+    if lost:
+        return f"the present reference is better on {', and on '.join(lost)}."
     return "" if gained else "the present reference is as good."
 
 

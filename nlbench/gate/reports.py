@@ -118,7 +118,7 @@ def _plain(instance: Any) -> dict[str, Any]:
 
 
 def _title(judgement: Judgement) -> str:
-    return f"{judgement.model} on {judgement.stream}" if judgement.model else str(judgement.record)
+    return f"{judgement.model} on {judgement.stream}" if judgement.model else str(judgement.record or judgement.reference)
 
 
 def _provenance(judgement: Judgement) -> list[str]:

@@ -10,17 +10,25 @@ from nlbench.errors import NotFiniteError, UnknownNameError
 from nlbench.gate.judging import check, not_finite
 from nlbench.gate.model import Finding, Judgement
 from nlbench.gate.reference import here, read_references
+from nlbench.places import place
 from nlbench.records import Record, read_record
 
 Judged = tuple[Record, Judgement]
 
 
-def check_all(paths: Iterable[Path | str], *, against: Path | str | None = None, only: Collection[str] = ()) -> list[Judgement]:
+def check_all(
+    paths: Iterable[Path | str],
+    *,
+    against: Path | str | None = None,
+    only: Collection[str] = (),
+    streams: Collection[str] = (),
+) -> list[Judgement]:
     """Return the judgements of the records at some paths, and `missing` for each learner that has a reference and no record.
 
-    Of several records of one learner on one stream the newest decides; it names the others. A reference asks for a record where
-    any record of its stream is given. Those that came with the package ask for none. `only`: names of learners, and no other is
-    judged or asked for. Raises RecordError for what is no record, UnknownNameError for a learner that has neither.
+    Of several records of one learner on one stream the newest decides; it names the others. Every reference asks for a record,
+    also one on a stream of which none is given, and one that cannot be read, of whose learner nothing is known; those that came
+    with the package ask for none. `only`: names of learners, `streams`: names of streams; no other is judged or asked for. Raises
+    RecordError for what is no record, UnknownNameError for a learner or stream that has neither.
     """
     read: list[Record] = []
     broken: list[Judgement] = []
@@ -29,15 +37,22 @@ def check_all(paths: Iterable[Path | str], *, against: Path | str | None = None,
             read.append(read_record(path))
         except NotFiniteError as error:
             broken.append(not_finite(path, error))
-    streams = {record.stream_digest for record in read}
-    asked = [one for one in _asking(against) if one.stream_digest in streams]
-    known = {one.model for one in (*read, *asked)}
-    for name in only:
+    asking, refused = _asking(against)
+    _refuse_unknown("learner", only, {one.model for one in (*read, *asking)})
+    _refuse_unknown("stream", streams, {one.stream for one in (*read, *asking)})
+
+    def is_meant(one: Record) -> bool:
+        return (not only or one.model in only) and (not streams or one.stream in streams)
+
+    judged = [(record, check(record, against=against)) for record in filter(is_meant, read)]
+    unread = [] if only or streams else map(_unread, refused)
+    return [*broken, *newest(judged), *map(_missing, _alone(filter(is_meant, asking), judged)), *unread]
+
+
+def _refuse_unknown(kind: str, names: Iterable[str], known: Collection[str]) -> None:
+    for name in names:
         if name not in known:
-            raise UnknownNameError("learner", name, known)
-    judged = [(record, check(record, against=against)) for record in read if not only or record.model in only]
-    asked = [reference for reference in asked if not only or reference.model in only]
-    return [*broken, *newest(judged), *(_missing(reference) for reference in _alone(asked, judged))]
+            raise UnknownNameError(kind, name, known)
 
 
 def newest(judged: Sequence[Judged]) -> list[Judgement]:
@@ -63,24 +78,38 @@ def _newer(one: Record, other: Record) -> bool:
     return (one.model, one.stream) == (other.model, other.stream) and one.footer.created > other.footer.created
 
 
-def _asking(against: Path | str | None) -> list[Record]:
-    """Return the references for each of which there must be a record."""
-    folder = here() if against is None else Path(against)
+def _asking(against: Path | str | None) -> tuple[list[Record], list[str]]:
+    """Return the references for each of which there must be a record, and a line for each file among them that is none."""
+    folder = here() if against is None else place(against)
     try:
-        return read_references(folder)[0] if folder is not None else []
+        return read_references(folder) if folder is not None else ([], [])
     except NotFiniteError:  # which every record that is judged against them says
-        return []
+        return [], []
 
 
 def _alone(references: Iterable[Record], judged: Sequence[Judged]) -> Iterator[Record]:
     """Yield the references that no record was judged by; a record without any is the finding on its learner already."""
     for reference in references:
-        of_learner = [its for one, its in judged if (one.model, one.stream_digest) == (reference.model, reference.stream_digest)]
+        of_learner = [its for one, its in judged if _is_of(reference, one)]
         if not any(its.reference in (None, str(reference.path)) for its in of_learner):
             yield reference
 
 
+def _is_of(reference: Record, record: Record) -> bool:
+    """Whether a record is of the reference's learner and of its stream, or of what that stream has become."""
+    same = reference.stream_digest == record.stream_digest or reference.stream == record.stream
+    return same and reference.model == record.model
+
+
+def _unread(line: str) -> Judgement:
+    finding = Finding(None, "missing", f"{line} Which learner it asks for is not known: restore it, or delete it.")
+    return Judgement(None, "one that cannot be read", "", "", (finding,), (), {})
+
+
 def _missing(reference: Record) -> Judgement:
-    reason = f"{reference.model} has a reference on {reference.stream} and no new record. Run it, or narrow with --only NAME."
+    reason = (
+        f"{reference.model} has a reference on {reference.stream} and no new record. Run it, narrow with --only NAME or "
+        "--stream NAME, or delete the reference if it is out of date."
+    )
     finding = Finding(None, "missing", reason)
     return Judgement(None, str(reference.path), reference.model, reference.stream, (finding,), (), {})

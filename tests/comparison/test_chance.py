@@ -48,7 +48,7 @@ def test_the_chance_of_a_seed_is_held_against_its_own_accuracy(tmp_path: Path) -
     value = found.first.value.copy()
     value[rows] = np.where(found.first.on_task[rows] > 0, 0.5 + 0.1 * found.first.seed[rows], value[rows])
     assert learned(found) == "not-above-chance"
-    assert learned(Record(found.paths, found.footer, replace(found.first, value=value))) == "above-chance"
+    assert learned(replace(found, first=replace(found.first, value=value))) == "above-chance"
 
 
 def test_every_number_stands_beside_its_own_chance(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_an_older_record_does_not_say_the_chance_of_the_whole_stream(tmp_path: P
     rows = found.first.where("chance")
     value = found.first.value.copy()
     value[rows] = np.where(found.first.on_task[rows] > 0, value[rows], np.nan)
-    older = Record(found.paths, found.footer, replace(found.first, value=value))
+    older = replace(found, first=replace(found.first, value=value))
     assert (mean_chance(older, "average_accuracy"), mean_chance(older, "learning_accuracy")) == (None, 0.5)
     text = compare([older]).to_markdown()
     assert "chance of average_accuracy is null for mlp: its record is older and does not say it." in text

@@ -29,6 +29,12 @@ def test_estimates_are_means_with_t_intervals(trio: list[Record]) -> None:
     assert found.n == 10
 
 
+def test_seeds_that_diverged_are_named(tmp_path: Path) -> None:
+    lost = learner(tmp_path, "er", spread(0.5, 5), diverged=[{"seed": 7, "why": "task 1, step 3: the loss is nan"}])
+    notes = compare([lost, learner(tmp_path, "mlp", spread(0.4, 5))]).groups[0].notes
+    assert "diverged and left out, so that the mean is over seeds that did not: er 7." in notes
+
+
 def test_pairs_are_made_on_common_seeds(tmp_path: Path) -> None:
     """Both learners share a large spread over seeds; their difference is constant, and only pairing can see it."""
     level = np.linspace(0.1, 0.8, 12)
@@ -223,6 +229,15 @@ def test_intransigence_and_gap_on_common_seeds(trio: list[Record], tmp_path: Pat
     assert alone.reason == "needs one record on this stream whose recipe says role = joint, there are 0"
     less = learner(tmp_path / "less", "joint", spread(0.94, 3, 0.002))
     assert entry([*trio[:2], less], "hope").estimates["gap_closed"].n == 3
+
+
+def test_gain_is_over_the_recipe_whose_role_is_reset(trio: list[Record], tmp_path: Path) -> None:
+    alone = entry(trio, "hope").estimates["gain"]
+    assert (alone.mean, alone.reason) == (None, "needs one record on this stream whose recipe says role = reset, there are 0")
+    twin = learner(tmp_path / "twin", "independent", spread(0.5, 10, 0.002), role="reset")
+    own, of_twin = (np.array(list(record.metric("learning_accuracy").values())) for record in (trio[1], twin))
+    assert entry([*trio, twin], "hope").estimates["gain"].mean == pytest.approx((own - of_twin).mean())
+    assert entry([*trio, twin], "independent").estimates["gain"].mean == 0
 
 
 def test_a_learner_that_beats_joint_training_is_marked(trio: list[Record], tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_formats_agree(trio: list[Record]) -> None:
     frame = found.to_pandas()
     lines = list(csv.DictReader(io.StringIO(found.to_csv())))
     plain = json.loads(found.to_json())
-    assert len(frame) == len(lines) == 3 * 16
+    assert len(frame) == len(lines) == 3 * 18
     by_csv = {(line["learner"], line["metric"]): line for line in lines}
     for one in plain["groups"][0]["entries"]:
         mean = one["estimates"]["forgetting"]["mean"]

@@ -2,18 +2,20 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
+from quick_cases import of_each_kind, recipes
 from small_streams import smaller
 from torch import Tensor
 
-from nlbench import Batch, Learner, NlbenchError, Problem, catalog
+from nlbench import Batch, Learner, NlbenchError, Problem
 from nlbench.conformance import Candidate, examine
 from nlbench.conformance.material import SHAPE
 from nlbench.plan import Machine
 
 
-@pytest.mark.parametrize("model", catalog.names("model"))
+@pytest.mark.parametrize("model", recipes(of_each_kind()))
 def test_every_shipped_learner_keeps_every_rule(model):
     found = examine(Candidate.of(model, smaller(model, "split-digits"), Machine(device="cpu"), SHAPE))
     assert not found.broken, str(found)
@@ -40,6 +42,20 @@ def test_a_rule_that_rests_on_a_broken_one_is_not_asked():
     assert found["pure evaluation"].verdict == "broken"
     assert found["told only"].verdict == "not asked"
     assert "pure evaluation" in found["told only"].seen
+
+
+def test_of_one_that_is_never_the_same_neither_seeds_nor_rows_are_blamed():
+    drawn = np.random.default_rng()  # no seed: what it draws, nobody repeats
+
+    class Random(Impure):
+        def observe(self, batch: Batch) -> Tensor:
+            self.asked += float(drawn.random())
+            return torch.zeros(len(self.asked))
+
+    found = {each.check: each for each in examined(Random).findings}
+    assert found["deterministic"].verdict == "broken"
+    for name in ("pure evaluation", "seed-independent", "independent rows"):
+        assert (found[name].verdict, found[name].seen) == ("not asked", "it rests on what is broken: deterministic")
 
 
 def test_of_one_that_cannot_answer_nothing_else_is_asked():

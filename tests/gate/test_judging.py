@@ -40,6 +40,13 @@ def test_verdicts_on_a_metric(tmp_path: Path, reference: Path, final: list[float
     assert judgement.exit_status == gate.exit_status([judgement])
 
 
+def test_a_seed_that_diverged_fails_however_good_the_others_are(tmp_path: Path, reference: Path) -> None:
+    diverged = [{"seed": 9, "why": "task 1, step 3: the loss is nan"}]
+    found = gate.check(record(tmp_path / "new.parquet", shifted(+0.01), diverged=diverged), against=reference)
+    assert (verdicts(found)[None], found.exit_status) == ("not-finite", 2)
+    assert "seed 9 diverged and is not in the record: task 1, step 3" in found.findings[-1].reason
+
+
 def test_too_few_seeds(tmp_path: Path, reference: Path) -> None:
     for seeds in (1, 4):
         judgement = gate.check(record(tmp_path / "new.parquet", OLD[:seeds]), against=reference)

@@ -108,7 +108,8 @@ def test_update_keeps_the_best_not_the_last(tmp_path: Path, reference: Path) -> 
             assert gate.check(path, against=reference).exit_status == 0
         done = gate.update(path, against=reference)
         assert not done.written
-        assert "better on average_accuracy" in done.reason
+        assert "better on average_accuracy, by 0.0" in done.reason
+        assert ", and on forgetting, by 0.0" in done.reason
     assert gate.check(path, against=reference).exit_status == 1
     gained = record(tmp_path / "gained.parquet", [value + 0.01 for value in OLD], fingerprint="gained").path
     assert gate.update(gained, against=reference).written

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gated_records import OLD, dated, record, shifted, verdicts
@@ -22,30 +23,67 @@ def references(tmp_path: Path) -> Path:
     return folder
 
 
-def statuses(judgements: list[gate.Judgement]) -> dict[str, int]:
-    return {judgement.model: judgement.exit_status for judgement in judgements}
+def statuses(judgements: list[gate.Judgement]) -> dict[tuple[str, str], int]:
+    return {(judgement.model, judgement.stream): judgement.exit_status for judgement in judgements}
 
 
 def test_a_learner_with_a_reference_and_no_record_is_missing(tmp_path: Path, references: Path) -> None:
     good = record(tmp_path / "new" / "hope.parquet", OLD)
-    found = gate.check_all([good.path], against=references)
-    assert statuses(found) == {"hope": 0, "cms": 2}  # and nothing is asked on the stream that was not checked
+    elsewhere = record(tmp_path / "new" / "elsewhere.parquet", OLD, stream="permuted-digits", stream_digest="another")
+    found = gate.check_all([good.path, elsewhere.path], against=references)
+    assert statuses(found) == {("hope", "split-digits"): 0, ("hope", "permuted-digits"): 0, ("cms", "split-digits"): 2}
     assert gate.exit_status(found) == 2
-    missing = found[1]
+    missing = found[-1]
     assert (missing.record, missing.reference, verdicts(missing)) == (None, str(references / "cms.parquet"), {None: "missing"})
     assert "cms has a reference on split-digits and no new record" in gate.to_text(missing)
     assert "record none, reference" in gate.to_text(missing)
-    assert json.loads(gate.to_json(found))["judgements"][1]["record"] is None
+    assert json.loads(gate.to_json(found))["judgements"][-1]["record"] is None
     assert "### cms on split-digits: cannot be judged" in gate.to_markdown(found)
     assert 'name="cms on split-digits" tests="1" failures="0" errors="1"' in gate.to_junit(found)
 
 
-def test_only_narrows(tmp_path: Path, references: Path) -> None:
+def test_a_reference_on_a_stream_of_which_no_record_is_given_asks_for_one(tmp_path: Path, references: Path) -> None:
+    paths = [record(tmp_path / "new" / f"{name}.parquet", OLD, model=name, fingerprint=name).path for name in ("hope", "cms")]
+    found = gate.check_all(paths, against=references)
+    assert statuses(found) == {("hope", "split-digits"): 0, ("cms", "split-digits"): 0, ("hope", "permuted-digits"): 2}
+    assert "hope has a reference on permuted-digits and no new record" in gate.to_text(found[-1])
+
+
+def test_a_record_of_what_the_stream_has_become_is_the_finding_on_it(tmp_path: Path) -> None:
+    record(tmp_path / "reference" / "hope.parquet", OLD)
+    (found,) = gate.check_all(
+        [record(tmp_path / "hope.parquet", OLD, stream_digest="changed").path], against=tmp_path / "reference"
+    )
+    assert verdicts(found) == {None: "mismatched"}
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:-40], lambda content: b"PAR1", lambda content: content[::-1]])
+def test_a_reference_that_cannot_be_read_fails_unless_another_is_asked_for(damage: Any, tmp_path: Path, references: Path) -> None:
     good = record(tmp_path / "new" / "hope.parquet", OLD)
-    assert statuses(gate.check_all([good.path], against=references, only=["hope"])) == {"hope": 0}
-    assert statuses(gate.check_all([good.path], against=references, only=["cms"])) == {"cms": 2}
-    with pytest.raises(UnknownNameError, match="unknown learner 'hop'"):
-        gate.check_all([good.path], against=references, only=["hope", "hop"])
+    (references / "elsewhere.parquet").unlink()
+    cms = references / "cms.parquet"
+    cms.write_bytes(damage(cms.read_bytes()))
+    first, unread = gate.check_all([good.path], against=references)
+    assert (first.exit_status, unread.exit_status, verdicts(unread)) == (0, 2, {None: "missing"})
+    assert f"{cms} is not a Parquet file" in gate.to_text(unread)
+    assert "Which learner it asks for is not known" in gate.to_markdown([unread])
+    assert len(gate.check_all([good.path], against=references, only=["hope"])) == 1
+
+
+def test_only_and_stream_narrow(tmp_path: Path, references: Path) -> None:
+    good = record(tmp_path / "new" / "hope.parquet", OLD)
+
+    def found(**narrowed: list[str]) -> dict[tuple[str, str], int]:
+        return statuses(gate.check_all([good.path], against=references, **narrowed))
+
+    assert found(only=["hope"], streams=["split-digits"]) == {("hope", "split-digits"): 0}
+    assert found(only=["hope"]) == {("hope", "split-digits"): 0, ("hope", "permuted-digits"): 2}
+    assert found(streams=["split-digits"]) == {("hope", "split-digits"): 0, ("cms", "split-digits"): 2}
+    assert found(only=["cms"]) == {("cms", "split-digits"): 2}
+    assert found(streams=["permuted-digits"]) == {("hope", "permuted-digits"): 2}
+    for narrowed, message in (({"only": ["hope", "hop"]}, "learner 'hop'"), ({"streams": ["split"]}, "stream 'split'")):
+        with pytest.raises(UnknownNameError, match=f"unknown {message}"):
+            found(**narrowed)
 
 
 def test_the_references_of_the_package_ask_for_no_record(
@@ -54,10 +92,10 @@ def test_the_references_of_the_package_ask_for_no_record(
     good = record(tmp_path / "new" / "hope.parquet", OLD)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("nlbench.catalog.REFERENCE", references)
-    assert statuses(gate.check_all([good.path])) == {"hope": 0}
+    assert statuses(gate.check_all([good.path])) == {("hope", "split-digits"): 0}
     (tmp_path / "results").mkdir()
     references.rename(tmp_path / "results" / "reference")
-    assert statuses(gate.check_all([good.path])) == {"hope": 0, "cms": 2}
+    assert len(gate.check_all([good.path])) == 3
 
 
 @pytest.mark.parametrize("better", ["old", "new"])
@@ -77,7 +115,7 @@ def test_of_two_learners_and_of_one_second_all_are_judged(tmp_path: Path, refere
     first = dated(tmp_path / "new" / "a.parquet", "01", OLD)
     same = dated(tmp_path / "new" / "b.parquet", "01", shifted(-0.05), fingerprint="same-second")
     cms = dated(tmp_path / "new" / "c.parquet", "02", OLD, model="cms")
-    found = gate.check_all([first.path, same.path, cms.path], against=references)
+    found = gate.check_all([first.path, same.path, cms.path], against=references, streams=["split-digits"])
     assert [judgement.exit_status for judgement in found] == [0, 1, 0]
 
 
