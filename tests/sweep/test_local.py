@@ -1,0 +1,140 @@
+"""Workers are kept, share the cores, are replaced when they are lost, and stop when they are told."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from engine_work import Dying, Sleeping, Square, Unreadable, Whoami
+
+from nlbench.errors import NlbenchError
+from nlbench.stopping import Stopping
+from nlbench.sweep import local
+from nlbench.sweep.engines import Needs, drive
+from nlbench.sweep.local import Local
+
+
+def gpus(folder: Path, monkeypatch: pytest.MonkeyPatch, *table: str) -> None:
+    """Have a machine whose GPUs are those of a table: index, name, MiB that are free."""
+    answer = folder / "nvidia-smi"
+    answer.write_text("\n".join(["#!/bin/sh", *(f"echo '{row}'" for row in table)]))
+    answer.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+
+def test_workers_are_kept_and_lost_ones_replaced(tmp_path: Path) -> None:
+    with Local(1, Needs(threads=3)) as engine:
+        works = [Whoami(), Whoami(), Dying(tmp_path, 1), Whoami()]
+        first, second, reborn, third = [end.value for _, end in drive(engine, works, Stopping())]
+        assert first == (first[0], 1, "3")
+        assert second == (first[0], 2, "3")
+        assert third == (reborn, 1, "3")
+        assert len({os.getpid(), first[0], reborn}) == 3
+        ((_, unread),) = drive(engine, [Unreadable()], Stopping())
+        assert (unread.how, unread.error.partition(" (")[0]) == ("failed", "ValueError: not here")
+        began, stopping = time.monotonic(), Stopping()
+        engine.submit(0, Sleeping(600))
+        time.sleep(0.3)
+        engine.interrupt()
+        (end,) = engine.ended(60)
+        assert end.how == "interrupted"
+        assert time.monotonic() - began < 60
+        assert stopping.signal is None
+
+
+def test_a_worker_that_cannot_start_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", "false")
+    with Local(1, Needs()) as engine, pytest.raises(NlbenchError, match=r"a worker ended with exit code 1 before it was ready"):
+        list(drive(engine, [Square(1)], Stopping()))
+
+
+def test_writing_to_a_worker_that_has_ended_does_not_end_this_process() -> None:
+    program = """
+import signal, sys, time
+from engine_work import Square
+from nlbench.errors import NlbenchError
+from nlbench.stopping import Stopping
+from nlbench.sweep.engines import Needs, drive
+from nlbench.sweep.local import Local
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+own, sys.executable = sys.executable, "false"
+try:
+    with Local(1, Needs()) as engine:
+        engine.start()
+        time.sleep(0.5)
+        list(drive(engine, [Square(1)], Stopping()))
+except NlbenchError:
+    print("told", signal.getsignal(signal.SIGPIPE) is signal.SIG_DFL)
+"""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, sys.path))}
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, env=environment)
+    assert (told.returncode, told.stdout) == (0, "told True\n"), told.stderr
+
+
+@pytest.mark.parametrize(
+    ("free", "memory", "places"),
+    [
+        ({"0": 80.0}, None, ["0"]),
+        ({"0": 80.0, "1": 20.0}, None, ["0", "1"]),
+        ({"0": 80.0, "1": 20.0}, 15.0, ["0", "1", "0", "0", "0", "0"]),
+        ({"0": 8.0}, 15.0, ["0"]),
+    ],
+)
+def test_gpus_are_shared_by_memory(free: dict[str, float], memory: float | None, places: list[str]) -> None:
+    assert local._on_gpus({gpu: size * local.GIB for gpu, size in free.items()}, memory) == places
+
+
+def test_each_worker_sees_the_gpu_of_its_place_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, str]] = []
+
+    class Noted:
+        number = None
+
+        def __init__(self, environment: dict[str, str], inbox: object) -> None:
+            seen.append((environment["CUDA_VISIBLE_DEVICES"], environment["OMP_NUM_THREADS"]))
+
+        def dismiss(self) -> None: ...
+
+        def end(self) -> None: ...
+
+    gpus(tmp_path, monkeypatch, "0, GPU-a, 40960", "1, GPU-b, 20480", "2, GPU-c, 90000")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-b,0")
+    monkeypatch.setattr(local, "_Worker", Noted)
+    with Local(None, Needs(memory=15.0, gpu=True)) as engine:
+        assert engine.slots == 3
+        engine.start()
+    assert seen == [(gpu, str(engine.threads)) for gpu in ("0", "1", "0")]
+
+
+def test_cores_and_memory_bound_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "_free_memory", lambda: 8.0 * local.GIB)
+    assert local._on_cores(16, Needs()) == 16
+    assert local._on_cores(16, Needs(threads=4)) == 4
+    assert local._on_cores(16, Needs(memory=3.0)) == 2
+    assert local._on_cores(2, Needs(threads=4, memory=100.0)) == 1
+
+
+def test_what_memory_can_be_had_is_some_and_no_more_than_there_is() -> None:
+    assert 2**20 < local._free_memory() <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_without_a_gpu_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert not local.has_gpu()
+    with pytest.raises(NlbenchError, match="names no GPU that may be used"):
+        Local(None, Needs(gpu=True))
+
+
+def test_only_gpus_that_are_visible_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus(tmp_path, monkeypatch, "0, GPU-a, 1024", "1, GPU-b, 2048")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert local._visible_gpus() == {"0": float(local.GIB), "1": 2.0 * local.GIB}
+    for visible in ("1", "GPU-b"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert list(local._visible_gpus()) == ["1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert not local.has_gpu()

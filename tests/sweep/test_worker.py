@@ -1,0 +1,31 @@
+"""A worker speaks its protocol alone on the pipe, whatever work prints, and ends with its input."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from dataclasses import dataclass
+
+from nlbench.sweep.engines import READY
+
+CODE = "import sys; sys.path[:0] = {path!r}; from nlbench.sweep.worker import serve; serve()"
+
+
+@dataclass(frozen=True)
+class Printing:
+    def perform(self) -> str:
+        print("a learner prints")
+        return sys.stdin.read()
+
+
+def test_what_work_prints_goes_to_standard_error() -> None:
+    message = pickle.dumps((7, Printing()))
+    told = subprocess.run(
+        [sys.executable, "-c", CODE.format(path=sys.path)], input=message, capture_output=True, check=True, timeout=120
+    )
+    first = pickle.loads(told.stdout)
+    assert first == READY
+    ended = pickle.loads(told.stdout[len(pickle.dumps(first, pickle.HIGHEST_PROTOCOL)) :])
+    assert (ended.number, ended.how, ended.value) == (7, "done", "")
+    assert b"a learner prints" in told.stderr
