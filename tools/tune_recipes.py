@@ -21,13 +21,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import nlbench
-from nlbench import specs
+from nlbench import catalog, specs
 from nlbench.api import tune
 from nlbench.tune import TUNING_SEEDS, Search, Trial, candidates, finish
 
 ROOT = Path(__file__).parents[1]
 BUDGET = 12
 TASKS = {"permuted-mnist": 5, "split-digits": 3, "permuted-digits": 3, "split-mnist": 3}
+"""How many tasks candidates learn; those that must be told the task learn them as task-il."""
 LONG = {("projected-levels", "permuted-digits"): 10}
 """Few tasks do not tell fixed features from learned levels, which fill up later."""
 
@@ -37,6 +38,8 @@ LEVELS = {"learner.rate": LOW_RATES, "learner.periods": ["[1, 4, 16]", "[1, 8, 6
 SHORT_LEVELS = {"learner.rate": LOW_RATES, "learner.periods": ["[1, 2, 4]", "[1, 3, 9]", "[1, 4, 16]"]}
 BLOCKS = {"learner.optimizer.rate": RATES, "learner.network.periods": ["[1, 2, 4]", "[1, 4, 16]", "[1, 8, 64]"]}
 SGD = {"learner.optimizer.rate": RATES, "learner.optimizer.momentum": ["0.0", "0.5", "0.9"]}
+FISHER = {"learner.optimizer.rate": RATES[1:], "learner.strength": ["1.0", "10.0", "100.0", "1000.0"]}
+SLOPES = {"learner.optimizer.rate": RATES[1:], "learner.strength": ["0.03", "0.1", "0.3", "1.0"]}
 EXACT = {
     "learner.readout.ridge": ["3.0", "10.0", "30.0"],
     "learner.readout.slack": ["0.0", "0.3"],
@@ -76,8 +79,37 @@ SPACES = {
     "cms-nested": LEVELS,
     "cms-headwise": LEVELS,
     "mlp": {"learner.rate": RATES, "learner.momentum": ["0.0", "0.5", "0.9"]},
-    **dict.fromkeys(("er", "er-ace", "a-gem", "mir"), SGD),
+    **dict.fromkeys(("er", "er-ace", "a-gem", "mir", "gdumb", "icarl"), SGD),
+    "gem": {"learner.optimizer.rate": RATES, "learner.margin": ["0.0", "0.5", "1.0"]},
+    "bic": {
+        "learner.optimizer.rate": RATES[1:],
+        "learner.optimizer.momentum": ["0.0", "0.5"],
+        "learner.held_out": ["0.1", "0.2"],
+    },
+    "lwf": {"learner.optimizer.rate": RATES, "learner.strength": ["0.3", "1.0", "3.0"]},
+    **dict.fromkeys(("ewc", "ewc-online"), FISHER),
+    **dict.fromkeys(("si", "mas"), SLOPES),
+    "rwalk": {"learner.optimizer.rate": RATES[1:], "learner.strength": ["0.1", "1.0", "10.0", "100.0"]},
+    "owm": {"learner.optimizer.rate": ["0.1", "0.3", "1.0", "3.0"], "learner.alpha": ["0.1", "0.3", "1.0"]},
+    "gpm": {
+        "learner.optimizer.rate": RATES,
+        "learner.thresholds": ["[0.9, 0.95]", "[0.95, 0.99]", "[0.99, 0.99]"],
+    },
+    "trgp": {
+        "learner.optimizer.rate": RATES[1:],
+        "learner.thresholds": ["[0.9, 0.95]", "[0.95, 0.99]"],
+        "learner.sufficient": ["0.2", "0.5"],
+    },
+    "cuber": {
+        "learner.optimizer.rate": RATES[1:],
+        "learner.thresholds": ["[0.9, 0.95]", "[0.95, 0.99]"],
+        "learner.strength": ["0.1", "1.0"],
+    },
     "der": {"learner.optimizer.rate": RATES[1:], "learner.alpha": ["0.2", "0.5", "1.0", "3.0"]},
+    "dgr": {
+        "learner.optimizer.rate": ["0.0003", "0.001", "0.003"],
+        "learner.variance": ["0.03", "0.1", "0.3", "1.0"],
+    },
     "derpp": {"learner.optimizer.rate": RATES[1:], "learner.alpha": ["0.2", "1.0"], "learner.beta": ["0.5", "1.0"]},
 }
 """Twelve points each. Periods must fit into a search's steps, so streams as short as the digits' have their own."""
@@ -116,7 +148,14 @@ def space_of(model: str, stream: str) -> dict[str, list[str]]:
 def tried(point: Point, device: str) -> Trial:
     """Return a candidate's trial."""
     only = {key: [value] for key, value in point.values.items()}
-    return tune(point.model, point.stream, only, budget=1, tasks=point.tasks, device=device).trials[0]
+    told = scenario(point.model)
+    return tune(point.model, point.stream, only, budget=1, tasks=point.tasks, overrides=told, device=device).trials[0]
+
+
+def scenario(model: str) -> dict[str, str]:
+    """Return the overrides by which a recipe is told what it needs of the stream."""
+    kind = nlbench.resolve(model, "split-digits", seeds=1).learner.learner.kind  # type: ignore[attr-defined]
+    return {"stream.scenario": "task-il"} if "task" in catalog.needs(kind) else {}
 
 
 def known(path: Path) -> dict[str, Trial]:
@@ -158,7 +197,7 @@ def finished(model: str, stream: str, trials: dict[str, Trial]) -> Search | None
     points = [Point(model, stream, values) for values in candidates(space, BUDGET)]
     if any(name(point) not in trials for point in points):
         return None
-    plan = nlbench.resolve(model, stream, seeds=TUNING_SEEDS)
+    plan = nlbench.resolve(model, stream, seeds=TUNING_SEEDS, overrides=scenario(model))
     found = [trials[name(point)] for point in points]
     return finish(plan, space, BUDGET, points[0].tasks, "average_accuracy", found)
 
@@ -167,7 +206,7 @@ def lines(found: Search) -> str:
     """Return the search as the TOML table that stands beside the recipe's values."""
 
     def decided(values: dict[str, str]) -> tuple[str, int]:
-        plan = nlbench.resolve(found.model, found.stream, seeds=found.seeds, overrides=values)
+        plan = nlbench.resolve(found.model, found.stream, seeds=found.seeds, overrides={**scenario(found.model), **values})
         return plan.learner.digest, plan.batch
 
     best = found.trials[0]

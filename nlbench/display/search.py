@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from rich import box
 from rich.table import Table
 
 from nlbench import specs
-from nlbench.display.console import err, escape, lay_out, out, write_json
+from nlbench.display.console import err, escape, lay_out, note, out, write_json
 from nlbench.errors import NlbenchError
 from nlbench.metrics import with_stand_in
 
@@ -26,7 +27,7 @@ def trial(found: Trial) -> None:
 
 
 def search(found: Search, as_json: bool) -> None:
-    """Print a finished search: its best trials, and the lines for the recipe."""
+    """Print a finished search: its best trials, and the best values as options and as the lines for the recipe."""
     if as_json:
         write_json({**asdict(found), "rule": found.rule})
         return
@@ -40,18 +41,37 @@ def search(found: Search, as_json: bool) -> None:
         shown = [one.score, *(one.metrics.get(name) for name in names)]
         grid.add_row(*("–" if value is None else f"{value:.4f}" for value in shown), escape(_pairs(one.values)))
     lay_out(out, grid)
+    if not found.trials:
+        raise NlbenchError("no candidate was tried.", "Give more time.")
     best = found.trials[0]
     if best.score is None:
         raise NlbenchError("every candidate diverged.", "Widen the space towards smaller rates.")
+    _remarks(found)
     lines = [
         f'[on."{found.stream}"]',
         *(f"{key.removeprefix('learner.')} = {_toml(value)}" for key, value in best.values.items()),
     ]
     lines += ["", f'[search."{found.stream}"]', f'rule = "{found.rule}"', f'objective = "{found.objective}"']
     lines += [f"score = {best.score:.4f}", f"seeds = {list(found.seeds)}", f"budget = {len(found.trials)}"]
+    lines += [f'sampler = "{found.sampler}"'] if found.sampler != "grid" else []
     lines += [f'space."{key}" = [{", ".join(_toml(value) for value in values)}]' for key, values in found.space.items()]
+    options = shlex.join(word for key, value in best.values.items() for word in ("--set", f"{key}={value}"))
+    out.print("For the command line: ", style="dim", end="")
+    out.print(options, markup=False, soft_wrap=True)
     out.print("For the recipe:\n", style="dim")
     out.print("\n".join(lines), markup=False, soft_wrap=True)
+
+
+def _remarks(found: Search) -> None:
+    """Say how sure the best is, and where what was searched may have been too narrow."""
+    if found.interval is not None and found.interval.n > 1:
+        low, high = found.interval.low, found.interval.high
+        note(f"the best: between {low:.4f} and {high:.4f} (95 %, {found.interval.n} seeds), and as the best of several too good")
+    if found.tied:
+        others = f"{len(found.tied)} other candidate{'s are' if len(found.tied) > 1 else ' is'}"
+        note(f"{others} not told apart from it by these seeds: choose among them by cost, or by what is usual")
+    for key in found.edges:
+        note(f"the best {key} = {found.trials[0].values[key]} lies at an edge of what was searched: search further that way")
 
 
 def _pairs(values: Mapping[str, str]) -> str:

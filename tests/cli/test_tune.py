@@ -46,10 +46,9 @@ def test_options_reach_the_search_and_candidates_are_shown(command: Command, ask
     assert done.code == 0
     assert asked["space"] == {"learner.rate": ["0.1", "9"]}
     assert (asked["budget"], asked["tasks"], asked["overrides"]) == (2, 2, {"protocol.passes": "2"})
-    assert [line.split()[:2] for line in done.err.splitlines()] == [
-        ["0.7500", "learner.rate=0.1"],
-        ["diverged", "learner.rate=9"],
-    ]
+    *shown, edge = done.err.splitlines()
+    assert [line.split()[:2] for line in shown] == [["0.7500", "learner.rate=0.1"], ["diverged", "learner.rate=9"]]
+    assert edge.startswith("the best learner.rate = 0.1 lies at an edge of what was searched")
 
 
 def test_the_lines_for_the_recipe_are_toml(command: Command, asked: dict[str, Any]) -> None:
@@ -63,3 +62,22 @@ def test_json_holds_every_candidate(command: Command, asked: dict[str, Any]) -> 
     found = json.loads(command(*COMMAND, "--format", "json").out)
     assert [trial["score"] for trial in found["trials"]] == [0.75, None]
     assert found["rule"]
+
+
+def test_the_best_values_run_on_another_stream_when_asked(
+    command: Command, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[Any, ...]] = []
+
+    def carry_over(found: Search, *names: str, **options: Any) -> object:
+        calls.append((found.trials[0].values, *names, options["overrides"]))
+        return api.run("chance", "split-digits", seeds=2, results=options["results"])
+
+    monkeypatch.setattr(api, "carry_over", carry_over)
+    done = command(*COMMAND, "--then", "split-topics", "--results", "there")
+    assert done.code == 0
+    assert calls == [({"learner.rate": "0.1"}, "mlp", "split-topics", {"protocol.passes": "2"})]
+    assert "average_accuracy" in done.out
+    refused = command(*COMMAND, "--then", "permuted-digits")
+    assert refused.code == 2
+    assert "permuted-digits is domain-il" in refused.err
