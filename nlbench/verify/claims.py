@@ -1,0 +1,238 @@
+"""A claim: a published statement as data, the runs that try it, and what must hold of them.
+
+title = "Penalties do not help where the task is not told"
+statement = "In class-incremental split MNIST, EWC keeps no more than plain fine-tuning."
+chapter = "field"
+seeds = 10
+
+[source]
+paper = "van de Ven & Tolias 2019, arXiv 1904.07734"
+place = "Table 4"
+
+[cells.ewc]
+model = "ewc"
+stream = "split-mnist"
+set = { "learner.hidden" = [400, 400] }
+
+[cells.naive]
+model = "mlp"
+stream = "split-mnist"
+
+[[holds]]
+kind = "equality"
+of = "ewc"
+to = "naive"
+within = 0.02
+
+[quick.streams]
+split-mnist = "split-mnist-5k"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from nlbench import catalog
+from nlbench.errors import SpecError
+from nlbench.metrics import METRICS
+from nlbench.specs import Closed, digest, read_table
+from nlbench.specs.problems import near, problems
+
+Words = Annotated[str, Field(min_length=1)]
+Chapter = Literal["hope", "nested-learning", "field"]
+"""Whose claim it is: this package's own, the paper's that it is about, or the field's."""
+Band = Annotated[float, Field(gt=0)]
+
+
+class Source(Closed):
+    """Where it is published. `note` says what in our runs differs from the paper's."""
+
+    paper: Words
+    place: str = ""
+    note: str = ""
+
+
+class Runs(Closed):
+    """What one name of a claim stands for: a recipe on a stream, with values of its own."""
+
+    model: Words
+    stream: Words
+    set: dict[str, Any] = Field(default_factory=dict)
+
+
+class Value(Closed):
+    """The mean is a number, give or take a band. Of a reduced form it is not judged."""
+
+    kind: Literal["value"]
+    of: Words
+    metric: Words = "average_accuracy"
+    equals: float
+    band: Band
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        return (self.of,)
+
+
+class Order(Closed):
+    """One mean is above another by at least a margin, seed by seed."""
+
+    kind: Literal["order"]
+    above: Words
+    below: Words
+    metric: Words = "average_accuracy"
+    by: Annotated[float, Field(ge=0)] = 0.0
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        return self.above, self.below
+
+    @model_validator(mode="after")
+    def _of_two(self) -> Self:
+        if self.above == self.below:
+            raise ValueError(f"above and below must be two runs, got {self.above!r} twice")
+        return self
+
+
+class Equality(Closed):
+    """Two means are the same within a band, seed by seed."""
+
+    kind: Literal["equality"]
+    of: Words
+    to: Words
+    metric: Words = "average_accuracy"
+    within: Band
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        return self.of, self.to
+
+    @model_validator(mode="after")
+    def _of_two(self) -> Self:
+        if self.of == self.to:
+            raise ValueError(f"of and to must be two runs, got {self.of!r} twice")
+        return self
+
+
+class Slope(Closed):
+    """Over several runs a metric rises with a number by at least so much for each 1 of it; by less than nothing, it falls."""
+
+    kind: Literal["slope"]
+    of: Annotated[list[Words], Field(min_length=2)]
+    against: Annotated[list[float], Field(min_length=2)]
+    metric: Words = "average_accuracy"
+    at_least: float = 0.0
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        return tuple(self.of)
+
+    @model_validator(mode="after")
+    def _a_number_a_run(self) -> Self:
+        if len(self.of) != len(self.against):
+            raise ValueError(f"against must have a number for each of the {len(self.of)} runs, got {len(self.against)}")
+        if len(set(self.against)) == 1:
+            raise ValueError("against must hold different numbers")
+        return self
+
+
+Statement = Annotated[Value | Order | Equality | Slope, Field(discriminator="kind")]
+
+
+class Quick(Closed):
+    """The reduced form: small streams in place of the paper's, other seeds, values that go before those of every run."""
+
+    streams: dict[str, Words] = Field(default_factory=dict)
+    seeds: Annotated[int, Field(ge=2)] | None = None
+    set: dict[str, Any] = Field(default_factory=dict)
+
+
+class Claim(Closed):
+    """A published statement, and what must hold for it to hold. Every part of `holds` is judged; all must hold.
+
+    chapter where pages put it
+    set     values of every run; a run's own go first
+    search  how the values of the runs were found, and with what budget, where that is not said by their recipes
+    """
+
+    title: Words
+    statement: Words
+    source: Source
+    chapter: Chapter = "field"
+    search: str = ""
+    seeds: Annotated[int, Field(ge=5)] = 10
+    set: dict[str, Any] = Field(default_factory=dict)
+    cells: Annotated[dict[str, Runs], Field(min_length=1)]
+    holds: Annotated[list[Statement], Field(min_length=1)]
+    quick: Quick | None = None
+
+    @model_validator(mode="after")
+    def _can_hold(self) -> Self:
+        for number, later in enumerate(self.holds):
+            for earlier in range(number):
+                if _contradict(self.holds[earlier], later):
+                    raise ValueError(f"holds.{number}: cannot hold where holds.{earlier} does")
+        return self
+
+    @model_validator(mode="after")
+    def _of_its_own_cells(self) -> Self:
+        for number, statement in enumerate(self.holds):
+            for name in statement.cells:
+                if name not in self.cells:
+                    raise ValueError(
+                        f"holds.{number}: {name!r} is none of the cells{near(name, list(self.cells), all_else=True)}"
+                    )
+            if statement.metric not in METRICS:
+                meant = near(statement.metric, list(METRICS))
+                raise ValueError(f"holds.{number}.metric: must be a metric, got {statement.metric!r}{meant}")
+        unused = set(self.cells) - {name for statement in self.holds for name in statement.cells}
+        if unused:
+            raise ValueError(f"cells.{min(unused)}: nothing is held of it")
+        streams = {cell.stream for cell in self.cells.values()}
+        for stream in self.quick.streams if self.quick else ():
+            if stream not in streams:
+                raise ValueError(f"quick.streams.{stream}: is no stream of its cells")
+        return self
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits of what is claimed and how it is tried; not of its words."""
+        return digest(self.model_dump(mode="json", exclude={"title", "statement", "source", "chapter", "search"}))
+
+
+def _contradict(one: Statement, other: Statement) -> bool:
+    """Return whether no numbers meet both: bands of one value that lie apart, or two orders the other way round."""
+    if one.metric != other.metric:
+        return False
+    match one, other:
+        case Value(), Value():
+            return one.of == other.of and abs(one.equals - other.equals) > one.band + other.band
+        case Order(), Order():
+            return (one.above, one.below) == (other.below, other.above)
+        case (Order() as order, Equality() as equal) | (Equality() as equal, Order() as order):
+            return {order.above, order.below} == {equal.of, equal.to} and order.by > equal.within
+    return False
+
+
+def read_claim(path: Path) -> Claim:
+    """Return the claim that a TOML file declares. Raises `SpecError` with every broken rule."""
+    return claim_of(read_table(path), str(path))
+
+
+def claim_of(table: Mapping[str, Any], place: str) -> Claim:
+    """Return the claim that a table declares; `place` names it in errors. Raises `SpecError` with every broken rule."""
+    try:
+        return Claim.model_validate(dict(table))
+    except ValidationError as error:
+        raise SpecError(problems(error, place, Claim, table)) from None
+
+
+def read_claims(names: Sequence[str] = ()) -> Iterator[tuple[str, Claim]]:
+    """Yield the claims of these names or files, of the catalog if none are named, each with its name."""
+    for name in names or catalog.names("claim"):
+        path = catalog.find("claim", name)
+        yield path.stem, read_claim(path)

@@ -1,0 +1,106 @@
+"""Whether what is claimed holds of values by seed: pure functions of numbers.
+
+Each statement is judged by a Student-t interval over seeds, of a mean, of paired differences or of slopes, at 1 - α / m for the
+m statements of its claim (Bonferroni), so that a claim is wrongly said to hold, or not to, in at most one of twenty at α = .05.
+What is said of differences and slopes must also pass the exact sign-flip test, which asks nothing of their distribution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+
+from nlbench.comparison import statistics
+from nlbench.comparison.statistics import Interval
+from nlbench.verify.claims import Equality, Order, Slope, Statement, Value
+from nlbench.verify.words import worded
+
+ALPHA: Final = 0.05
+Verdict = Literal["holds", "does not hold", "undecided", "not comparable"]
+Seeds = Mapping[int, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The verdict on one statement, and the numbers it stands on.
+
+    low, high        the interval of `mean`: of the value, the difference or the slope
+    expected         what it must reach: one number or two
+    seeds_to_tell    of what is undecided: as many would be enough if the spread stays as it is; None if no 1,000 are
+    """
+
+    statement: str
+    verdict: Verdict
+    reason: str
+    mean: float | None = None
+    low: float | None = None
+    high: float | None = None
+    expected: tuple[float, ...] = ()
+    p: float | None = None
+    seeds: int = 0
+    seeds_to_tell: int | None = None
+
+
+def judge(statement: Statement, values: Mapping[str, Seeds], tests: int = 1) -> Finding:
+    """Return the finding on a statement, one of `tests`, from its cells' values by seed. Only common seeds count."""
+    common = sorted(set.intersection(*(set(values[name]) for name in statement.cells)))
+    if len(common) < 2:
+        return Finding(worded(statement), "undecided", "one seed has no spread", seeds=len(common))
+    rows = {name: np.array([values[name][seed] for seed in common]) for name in statement.cells}
+    level = ALPHA / tests
+    match statement:
+        case Value():
+            sample = rows[statement.of]
+            low, high = statement.equals - statement.band, statement.equals + statement.band
+        case Order():
+            sample, low, high = rows[statement.above] - rows[statement.below], statement.by, float("inf")
+        case Equality():
+            sample, low, high = rows[statement.of] - rows[statement.to], -statement.within, statement.within
+        case Slope():
+            sample, low, high = slopes(statement.against, [rows[name] for name in statement.of]), statement.at_least, float("inf")
+    return _finding(worded(statement), sample, low, high, level, tested=isinstance(statement, Order | Slope))
+
+
+def slopes(x: Sequence[float], rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the least-squares slope of each seed's values, (runs, seeds), against the runs' numbers: (seeds,)."""
+    centred = np.array(x) - np.mean(x)
+    return centred @ np.array(rows) / (centred @ centred)
+
+
+def _finding(words: str, sample: np.ndarray, low: float, high: float, level: float, *, tested: bool) -> Finding:
+    interval = statistics.mean_interval(sample, 1 - level)
+    p = statistics.sign_flip_test(sample - low) if tested else None
+    verdict = _verdict(interval, low, high)
+    if interval.sd > 0 and verdict != "undecided" and p is not None and p > level:
+        verdict = "undecided"
+    edges = tuple(edge for edge in (low, high) if np.isfinite(edge))
+    enough = None
+    if verdict == "undecided":
+        enough = _seeds_to_tell(sample, interval, edges, level, tested=tested)
+    reason = {
+        "holds": "the whole interval is where it must be",
+        "does not hold": "the whole interval is where it must not be",
+        "undecided": f"{enough} seeds would tell, if the spread stays" if enough else "no 1,000 seeds would tell",
+    }[verdict]
+    return Finding(words, verdict, reason, interval.mean, interval.low, interval.high, edges, p, interval.n, enough)
+
+
+def _verdict(interval: Interval, low: float, high: float) -> Verdict:
+    """Return what an interval says of a range; one that only touches it holds nothing: no order by 0 is one of equals."""
+    if interval.low > low and interval.high < high:
+        return "holds"
+    strictly = interval.sd == 0 and not low < interval.mean < high
+    return "does not hold" if interval.high < low or interval.low > high or strictly else "undecided"
+
+
+def _seeds_to_tell(sample: np.ndarray, interval: Interval, edges: Sequence[float], level: float, *, tested: bool) -> int | None:
+    """Return the seeds at which the interval would clear the nearest edge and a sign-flip test, where asked, could be passed."""
+    distance = min(abs(interval.mean - edge) for edge in edges)
+    if distance <= statistics.ROUNDING:
+        return None
+    found = statistics.seeds_to_bound(interval.sd, distance, 1 - level)
+    least = next(n for n in range(2, statistics.EXACT_SEEDS + 2) if statistics.smallest_p(n) <= level) if tested else 2
+    return None if found is None else max(found, least, sample.size + 1)

@@ -1,0 +1,96 @@
+"""Verdicts as a page: HTML that needs nothing but itself, or Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+from jinja2 import Environment, StrictUndefined
+
+from nlbench.errors import NlbenchError
+from nlbench.escaping import printable
+from nlbench.records.store import replace_file
+from nlbench.reporting.sections import template
+from nlbench.verify.claims import Chapter, Value
+from nlbench.verify.judging import Verdict
+from nlbench.verify.running import Judged
+from nlbench.verify.words import expected, interval, reduction
+
+ORDER: Final[tuple[Verdict, ...]] = ("holds", "does not hold", "undecided", "not comparable")
+CHAPTERS: Final[dict[Chapter, str]] = {
+    "hope": "HOPE, as it is in this package",
+    "nested-learning": "Nested Learning, in miniature",
+    "field": "The field",
+}
+Text = Callable[[object], str]
+
+
+def write_page(judged: Sequence[Judged], path: Path | str) -> Path:
+    """Return the page that was written: HTML or Markdown, by its suffix. Raises `NlbenchError` for another."""
+    path = Path(path)
+    if path.suffix not in (".html", ".md"):
+        raise NlbenchError(f"{path}: a page is HTML or Markdown.", "Name it as page.html or page.md.")
+    return replace_file(path, page(judged, markdown=path.suffix == ".md").encode())
+
+
+def page(judged: Sequence[Judged], *, markdown: bool = False) -> str:
+    """Return the page's text: HOPE's own claims first, and in each chapter what holds."""
+    if markdown:
+        source = files(__package__).joinpath("page.md.j2").read_text(encoding="utf-8")
+        environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+        layout = environment.from_string(source)
+    else:
+        layout = template("page.html.j2", "nlbench.verify")
+    text: Text = _in_a_table if markdown else str
+    verdicts = [each.verdict for each in judged]
+    found = sorted(judged, key=lambda each: (ORDER.index(each.verdict), each.name))
+    chapters = [
+        (heading, [_shown(each, text) for each in found if each.claim.chapter == name]) for name, heading in CHAPTERS.items()
+    ]
+    return layout.render(
+        chapters=[chapter for chapter in chapters if chapter[1]],
+        total=len(judged),
+        counts=[(verdict, verdicts.count(verdict)) for verdict in ORDER if verdict in verdicts],
+        reduced=any(each.reduced for each in judged),
+    )
+
+
+def _shown(each: Judged, text: Text) -> dict[str, Any]:
+    """Return a claim as what the page says of it."""
+    claim, source = each.claim, each.claim.source
+    return {
+        "name": text(each.name),
+        "title": text(claim.title),
+        "statement": text(claim.statement),
+        "verdict": each.verdict,
+        "reduced": each.reduced,
+        "published": sum(isinstance(statement, Value) for statement in claim.holds) if each.reduced else 0,
+        "source": text(", ".join(part for part in (source.paper, source.place) if part)),
+        "note": text(source.note),
+        "search": text(claim.search),
+        "reduction": text(reduction(claim.quick)) if each.reduced and claim.quick else "",
+        "command": text(each.command),
+        "findings": [
+            (text(one.statement), text(f"{one.verdict}: {one.reason}"), interval(one), expected(one), one.seeds or "–")
+            for statement, one in zip(claim.holds, each.findings, strict=True)
+            if not (each.reduced and isinstance(statement, Value) and each.cells)
+        ],
+        "cells": [
+            (
+                text(name),
+                text(cell.model),
+                text(cell.stream),
+                "; ".join(f"{metric.replace('_', ' ')} {interval(value)}" for metric, value in cell.values.items()),
+                "–" if cell.seconds is None else f"{cell.seconds:.1f}",
+            )
+            for name, cell in each.cells.items()
+        ],
+    }
+
+
+def _in_a_table(text: object) -> str:
+    """Return text in one line that Markdown shows as it is."""
+    plain = printable(str(text)).replace("&", "&amp;").replace("<", "&lt;")
+    return plain.replace("|", "\\|").replace("`", "\\`").replace("*", "\\*")
