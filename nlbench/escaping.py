@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 from functools import lru_cache
 from typing import Final
 
 LONGEST_NAME: Final = 200
 
-# controls, marks that turn the direction of writing, line separators, halves of surrogate pairs
-_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+# controls, marks that turn the direction of writing, line separators, halves of surrogate pairs, and what takes no room: soft
+# hyphens, spaces of no width, tags; without the joiners that scripts need
+_CONTROL: Final = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
+    "\U000e0000-\U000e007f]"
+)
 _COMMAND: Final = re.compile(r"^\s*::|##\[", re.MULTILINE)
 _FORMULA: Final = ("=", "+", "-", "@", "::")
 _LATEX: Final = {
@@ -49,7 +54,7 @@ def terminal(text: str) -> str:
 
 def json_text(text: str) -> str:
     """Return JSON with every control character left in its strings as `\\uXXXX`; line breaks between values stay."""
-    return _CONTROL.sub(lambda found: found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text)
+    return _CONTROL.sub(lambda found: found[0] if found[0] == "\n" else json.dumps(found[0])[1:-1], text)
 
 
 def markdown(text: str) -> str:

@@ -8,7 +8,21 @@ import pytest
 
 from nlbench import escaping
 
-NASTY = ["a\nb", "a\rb", "\x1b[31mred", "\x9b2J", "a\u2028b", "\u202eabc", "\x00", "\x7f", "\ud800", "\ufeff"]
+NASTY = [
+    "a\nb",
+    "a\rb",
+    "\x1b[31mred",
+    "\x9b2J",
+    "a\u2028b",
+    "\u202eabc",
+    "\x00",
+    "\x7f",
+    "\ud800",
+    "\ufeff",
+    "ho\u200bpe",
+    "ho\xadpe",
+    "a\U000e0062",
+]
 
 
 @pytest.mark.parametrize("text", NASTY)
@@ -16,7 +30,9 @@ def test_a_control_character_is_no_part_of_a_name_and_leaves_no_output(text: str
     assert escaping.name_fault(text) == "must have no control character"
     kinds = (escaping.printable, escaping.terminal, escaping.markdown, escaping.csv, escaping.latex, escaping.github)
     for kind in kinds:
-        assert not any(character in kind(text) for character in "\n\r\x1b\x9b\u2028\u202e\x00\x7f\ud800\ufeff")
+        assert not any(
+            character in kind(text) for character in "\n\r\x1b\x9b\u2028\u202e\x00\x7f\ud800\ufeff\u200b\xad\U000e0062"
+        )
 
 
 @pytest.mark.parametrize("text", ["mlp", "hope[width=512]", "köln", "学習", "a b", "…", "x" * 200])
@@ -56,7 +72,7 @@ def test_github_finds_one_message() -> None:
 
 
 def test_json_stays_json() -> None:
-    value = {"a": "\x9b2J\u202e", "b": ["\n"]}
+    value = {"a": "\x9b2J\u202e\U000e0062", "b": ["\n"]}
     text = escaping.json_text(json.dumps(value, indent=2, ensure_ascii=False))
     assert "\x9b" not in text
     assert json.loads(text) == value

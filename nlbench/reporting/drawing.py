@@ -142,7 +142,7 @@ def heat_map(axes: Axes, matrix: np.ma.MaskedArray, numbers: bool) -> None:
                 axes.text(
                     j,
                     i,
-                    _short(value),
+                    short(value),
                     ha="center",
                     va="center",
                     fontsize=min(11, 90 / columns),
@@ -159,7 +159,8 @@ def _luminance(colours: np.ndarray) -> np.ndarray:
     return colours[..., :3] @ np.array([0.2126, 0.7152, 0.0722])
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
+    """Return a share as a cell of a matrix shows it: `.97`, `0`, `1`."""
     text = f"{value:.2f}"
     return "1" if text == "1.00" else "0" if text == "0.00" else text.removeprefix("0")
 
@@ -256,11 +257,26 @@ def seconds_text(seconds: float) -> str:
 
 def inline(draw: Draw, size: tuple[float, float], alt: str, name: str) -> str:
     """Return an SVG element in the page's own colours and font; `name` makes its ids unique on the page."""
+    canvas = _canvas(size)
+    (axes,) = canvas.axes
+    empty = set(axes.get_children())
+    try:
+        draw(axes)
+        svg = _svg(canvas)
+    finally:
+        for artist in set(axes.get_children()) - empty:
+            artist.remove()
+    return _element(svg, f'role="img" aria-label="{html.escape(alt)}" style="max-width:{size[0] * 1.3:.0f}px"', name)
+
+
+@cache
+def _canvas(size: tuple[float, float]) -> Canvas:
+    """Return a canvas with a pair of empty axes: to make one takes longer than to draw on it."""
     width, height = size
     left, right, top, bottom = _MARGINS
     canvas = Canvas(figsize=(width / _PIXELS, height / _PIXELS), dpi=_PIXELS)
-    draw(canvas.add_axes((left / width, bottom / height, 1 - (left + right) / width, 1 - (top + bottom) / height)))
-    return _element(_svg(canvas), f'role="img" aria-label="{html.escape(alt)}" style="max-width:{width * 1.3:.0f}px"', name)
+    canvas.add_axes((left / width, bottom / height, 1 - (left + right) / width, 1 - (top + bottom) / height))
+    return canvas
 
 
 def swatch(line: Line, name: str) -> str:

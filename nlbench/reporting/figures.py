@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from nlbench.comparison import Entry, Group
+from nlbench.comparison import Entry, Estimate, Group
 from nlbench.comparison.chance import WORDS
 from nlbench.comparison.statistics import mean_interval
 from nlbench.comparison.tables import bytes_text, estimate_text
@@ -41,7 +41,9 @@ class Panel:
 
 @dataclass(frozen=True)
 class Figure:
-    """Panels that belong together. `name` is that of the file; `legend` says which line is which; `scale` is for heat maps."""
+    """Panels that belong together. `name` is that of the file; `legend` says which line is which; `scale` is for heat maps.
+    `by_task`: lines have the colours of tasks.
+    """
 
     name: str
     title: str
@@ -49,6 +51,7 @@ class Figure:
     panels: tuple[Panel, ...]
     legend: tuple[tuple[str, Line], ...] = ()
     scale: bool = False
+    by_task: bool = False
 
 
 def figures(group: Group, styles: Mapping[str, int], *, numbers: bool) -> list[Figure]:
@@ -110,6 +113,42 @@ def forgetting_curves(group: Group, styles: Mapping[str, int]) -> Figure:
     panels = [_curve_panel("all tasks so far", group, styles, _mean_of_seen, 0)]
     panels += [_curve_panel(f"task {task}", group, styles, partial(_column, task=task), task) for task in shown]
     return Figure("forgetting", "Forgetting curves, task by task", caption, tuple(panels), _legend(group, styles))
+
+
+def learning_curves(entry: Entry, group: Group) -> Figure:
+    """Return one panel for a learner: the mean over the tasks so far, with its interval, and some tasks one by one."""
+    accuracies = entry.record.accuracies
+    mean = accuracies.mean(axis=0).filled(np.nan)
+    after, seen = np.arange(group.n_tasks + 1), _interval(_mean_of_seen(accuracies))
+    level = _constant_answers(entry.record, 0)
+
+    def draw(axes: Axes) -> None:
+        drawing.frame(axes, x=(0, group.n_tasks), x_label="tasks learned", y_label="accuracy")
+        if level:
+            drawing.chance(axes, float(np.mean(level)))
+        for task in _spread(group.n_tasks):
+            drawing.task_curve(axes, after[task:], mean[task:, task - 1], task, group.n_tasks)
+        drawing.curve(axes, after, *seen, Line.of(0))
+
+    caption = (
+        "Accuracy on the whole test set after each task, mean over seeds: of each task from when it was learned, and with "
+        "circles and a 95 % band, of all tasks so far. Dotted: chance, the best constant label of the whole stream."
+    )
+    panel = Panel("tasks so far", _curve_alt("all tasks so far", group, {entry.label: seen[0]}), draw, size=(460, 280))
+    return Figure("curves", "Learning and forgetting", caption, (panel,), by_task=True)
+
+
+def history_curve(title: str, estimates: Sequence[Estimate]) -> Figure:
+    """Return one panel of a metric over successive records of one learner, oldest first."""
+    found = [[np.nan if value is None else value for value in (one.mean, one.low, one.high)] for one in estimates]
+    mean, low, high = np.array(found).T
+
+    def draw(axes: Axes) -> None:
+        drawing.frame(axes, x=(1, len(mean)), x_label="records, oldest first", y_label=title)
+        drawing.curve(axes, np.arange(1, len(mean) + 1), mean, low, high, Line.of(0))
+
+    alt = f"{title} of successive records: {', '.join(f'{value:.3f}' for value in mean if not np.isnan(value))}."
+    return Figure("history", "History", "", (Panel(title, alt, draw, size=(460, 240)),))
 
 
 def _mean_of_seen(accuracies: np.ma.MaskedArray) -> np.ma.MaskedArray:
@@ -203,7 +242,7 @@ def stability_gap(group: Group, styles: Mapping[str, int]) -> Figure | None:
     )
     if missing := [entry.label for entry in entries if entry.label not in measured]:
         caption += f" Not measured within tasks: {', '.join(missing)}."
-    return Figure("stability-gap", "Stability gap", caption, tuple(panels))
+    return Figure("stability-gap", "Stability gap", caption, tuple(panels), by_task=True)
 
 
 def _within(entry: Entry) -> dict[int, tuple[np.ndarray, np.ndarray]]:

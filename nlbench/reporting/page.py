@@ -2,55 +2,53 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
-from jinja2 import Environment, StrictUndefined, Template
-
-from nlbench.comparison import Comparison, Entry, Group, learner_table, paired_table, remarks
-from nlbench.comparison.chance import WORDS
+from nlbench.comparison import Comparison, Group
 from nlbench.comparison.tables import ranking_text
 from nlbench.errors import NlbenchError
-from nlbench.metrics import METRICS
-from nlbench.records import Execution, terms
-from nlbench.records.facts import flatten
+from nlbench.metrics import METRICS, Metric
+from nlbench.places import place
+from nlbench.records.storage import storage
 from nlbench.reporting import drawing, theme
-from nlbench.reporting.figures import MOST_NUMBERS, Figure, figures, legend_of_tasks
-from nlbench.reporting.rerun import rerun, seeds_text
+from nlbench.reporting.figures import MOST_NUMBERS, Figure, figures
+from nlbench.reporting.samples import opening
+from nlbench.reporting.sections import provenance, section, template
 
-_IDENTITY: Final = frozenset(
-    {"fingerprint", "protocol_version", "stream_digest", "learner_digest", "source_digest", "code", "precision", "data"}
-)
-_OF_EXECUTION: Final = frozenset({"created", "seeds", "backend", "device", "gpu", "threads", "environment"})
+if TYPE_CHECKING:
+    from nlbench.streams.looking import Look
+
+_LONGEST: Final = 120
+"""Characters of a file's name, of which file systems take 255 bytes."""
 
 
-def report(comparison: Comparison, out: Path | str, *, folder: Path | str | None = None) -> list[Path]:
+def report(
+    comparison: Comparison, out: Path | str, *, folder: Path | str | None = None, looks: Sequence[Look] = ()
+) -> list[Path]:
     """Write the page to `out`, and its figures as SVG, PNG and PDF into `folder` if one is given; return every path written.
 
-    What was skipped while reading stands at the end of the page. The same records give the same bytes. Cost: a second, and 0.1 s
-    a record. Raises NlbenchError where a file cannot be written.
+    The section of a stream that `looks` are of opens with what it looks like. What was skipped while reading stands at the end of
+    the page. The same records give the same bytes. Cost: a second, and 0.1 s a record. Raises NlbenchError where a file cannot be
+    written, or a look is of a stream that no record is on.
     """
-    out, folder = Path(out), None if folder is None else Path(folder)
+    out, folder = place(out), None if folder is None else Path(folder)
     if out.is_dir():
         raise NlbenchError(f"{out} is a folder, not a file.", "Name the page, for example --out report.html.")
+    found = {group.stream_digest: group.stream for group in comparison.groups}
+    if others := [look.name for look in looks if look.digest not in found]:
+        raise NlbenchError(f"no record is on {', '.join(others)} as declared now.", f"They are on {', '.join(found.values())}.")
     numbers = sum((group.n_tasks + 1) * group.n_tasks * len(group.entries) for group in comparison.groups) <= MOST_NUMBERS
     styles = standouts(comparison.groups)
     drawn = [figures(group, of_group, numbers=numbers) for group, of_group in zip(comparison.groups, styles, strict=True)]
     try:
         with drawing.settings():
-            text = _page(comparison, drawn)
-            out.parent.mkdir(parents=True, exist_ok=True)
-            part = out.with_name(f".{out.name}.part")
-            try:
-                part.write_text(text, encoding="utf-8")
-                part.replace(out)
-            finally:
-                part.unlink(missing_ok=True)
+            text = _page(comparison, drawn, looks)
+            storage(out).replace(out, text.encode())
             return [out, *(_export(comparison.groups, drawn, folder) if folder else ())]
     except OSError as error:
         raise NlbenchError(
@@ -80,28 +78,18 @@ def standouts(groups: Sequence[Group]) -> list[dict[str, int]]:
     return found
 
 
-# the page
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A cell of a table: its text, the length of its bar where the value is a share, and a warning or role."""
-
-    text: str
-    share: float | None = None
-    mark: str = ""
-
-
-def _page(comparison: Comparison, drawn: Sequence[Sequence[Figure]]) -> str:
+def _page(comparison: Comparison, drawn: Sequence[Sequence[Figure]], looks: Sequence[Look]) -> str:
     records = [entry.record for group in comparison.groups for entry in group.entries]
     names = names_of_groups(comparison.groups)
-    sections = [_section(group, of_group, name) for group, of_group, name in zip(comparison.groups, drawn, names, strict=True)]
-    columns = [column for group in comparison.groups for column in group.columns]
-    shown = dict.fromkeys([*columns, *comparison.metrics, "min_accuracy"])
-    return _template().render(
-        light=theme.declarations(0),
-        dark=theme.declarations(1),
-        gradient=theme.gradient(),
+    sections = [
+        {
+            **section(group, of_group, name),
+            "opening": next((opening(look) for look in looks if look.digest == group.stream_digest), None),
+            "records": [provenance(entry) for entry in group.entries],
+        }
+        for group, of_group, name in zip(comparison.groups, drawn, names, strict=True)
+    ]
+    return template("page.html.j2").render(
         sections=sections,
         n_records=len(records),
         learners=len({record.model for record in records}),
@@ -109,106 +97,14 @@ def _page(comparison: Comparison, drawn: Sequence[Sequence[Figure]]) -> str:
         overall=[ranking_text(metric, ranking) for metric, ranking in comparison.overall.items()],
         mismatches=comparison.mismatches,
         skipped=comparison.skipped,
-        metrics=[METRICS[name] for name in shown],
+        metrics=metrics_shown(comparison),
     )
 
 
-@cache
-def _template() -> Template:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["words"] = lambda name: name.replace("_", " ")
-    return environment.from_string(files("nlbench.reporting").joinpath("page.html.j2").read_text(encoding="utf-8"))
-
-
-def _section(group: Group, drawn: Sequence[Figure], name: str) -> dict[str, Any]:
-    return {
-        "id": name,
-        "group": group,
-        "unlearned": [
-            (words, labels)
-            for said, words in WORDS.items()
-            if (labels := [entry.label for entry in group.entries if entry.learned == said])
-        ],
-        "learners": learner_table(group).header,
-        "rows": _learner_cells(group),
-        "foot": learner_table(group).foot,
-        "paired": paired_table(group) if any(entry.paired for entry in group.entries) else None,
-        "paired_title": f"Difference from {group.baseline}",
-        "remarks": remarks(group),
-        "figures": [_figure(figure, group, name) for figure in drawn],
-        "records": [_provenance(entry) for entry in group.entries],
-    }
-
-
-def _learner_cells(group: Group) -> list[list[Cell]]:
-    table = learner_table(group)
-    tested = any(entry.paired for entry in group.entries)
-    rows = []
-    for entry, row in zip(group.entries, table.rows, strict=True):
-        mark = WORDS.get(entry.learned, "")
-        cells = [
-            Cell(text.removesuffix(f" ({mark})"), _share(entry, column), mark if mark and text.endswith(f" ({mark})") else "")
-            for column, text in zip(table.header, row, strict=True)
-        ]
-        cells[0] = Cell(entry.label, mark=mark or ("baseline" if tested and entry.label == group.baseline else ""))
-        rows.append(cells)
-    return rows
-
-
-def _share(entry: Entry, column: str) -> float | None:
-    """Return the length of the bar below a metric that is a share, or minus a share."""
-    estimate = entry.estimates.get(column)
-    if estimate is None or estimate.mean is None or column == "gap_closed":
-        return None
-    return min(max(estimate.mean, 0.0), 1.0)
-
-
-def _figure(figure: Figure, group: Group, name: str) -> dict[str, Any]:
-    return {
-        "name": figure.name,
-        "title": figure.title,
-        "caption": figure.caption,
-        "scale": figure.scale,
-        "legend": [
-            (label, drawing.swatch(line, f"{name}-{figure.name}-key-{index}-"))
-            for index, (label, line) in enumerate(figure.legend)
-        ],
-        "tasks": [(task, theme.variables(colour)) for task, colour in legend_of_tasks(group.n_tasks)]
-        if figure.name == "stability-gap"
-        else [],
-        "panels": [
-            {
-                "title": panel.title,
-                "note": panel.note,
-                "svg": drawing.inline(panel.draw, panel.size, panel.alt, f"{name}-{figure.name}-{index}-"),
-            }
-            for index, panel in enumerate(figure.panels)
-        ],
-    }
-
-
-def _provenance(entry: Entry) -> dict[str, Any]:
-    record = entry.record
-    said = record.footer
-    return {
-        "label": entry.label,
-        "rerun": rerun(record),
-        "files": [path.name for path in record.paths],
-        "tables": [
-            ("identity", flatten(said.model_dump(include=set(_IDENTITY), exclude_unset=True))),
-            ("learner", flatten(said.learner_spec)),
-            ("stream", flatten(terms.stream(said))),
-            ("terms", {**record.terms, **record.evaluation}),
-            *((f"execution {number}", _execution(run)) for number, run in enumerate(record.runs, start=1)),
-        ],
-    }
-
-
-def _execution(run: Execution) -> dict[str, Any]:
-    return {**flatten(run.model_dump(include=set(_OF_EXECUTION), exclude_unset=True)), "seeds": seeds_text(run.seeds)}
-
-
-# files
+def metrics_shown(comparison: Comparison) -> list[Metric]:
+    """Return the metrics that pages of a comparison show."""
+    columns = [column for group in comparison.groups for column in group.columns]
+    return [METRICS[name] for name in dict.fromkeys([*columns, *comparison.metrics, "min_accuracy"])]
 
 
 def names_of_groups(groups: Sequence[Group]) -> list[str]:
@@ -217,8 +113,23 @@ def names_of_groups(groups: Sequence[Group]) -> list[str]:
     names = [
         group.stream if streams.count(group.stream) == 1 else f"{group.stream}-{group.stream_digest[:8]}" for group in groups
     ]
-    fit = [re.sub(r"[^\w-]+", "-", name) for name in names]
-    return [name if fit.count(name) == 1 else f"{name}-{number}" for number, name in enumerate(fit, start=1)]
+    return fit_names(names)
+
+
+def fit_names(names: Sequence[str]) -> list[str]:
+    """Return names that are fit for files and anchors everywhere, each once; those that are so already stay."""
+    fit = [re.sub(r"[^\w.-]+|^\.+|\.(?=\.)", "-", name, flags=re.ASCII)[:_LONGEST] for name in names]
+    count = Counter(name.casefold() for name in fit)
+    taken, found = set(count), []
+    for name in fit:
+        free = name if count[name.casefold()] == 1 else next(each for each in _numbered(name) if each.casefold() not in taken)
+        taken.add(free.casefold())
+        found.append(free)
+    return found
+
+
+def _numbered(name: str) -> Iterator[str]:
+    return (f"{name}-{number}" for number in itertools.count(1))
 
 
 def _export(groups: Sequence[Group], drawn: Sequence[Sequence[Figure]], folder: Path) -> Iterator[Path]:

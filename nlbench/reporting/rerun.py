@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
@@ -20,6 +20,8 @@ from nlbench.specs.kinds import UNRESOLVED
 from nlbench.specs.streams import Protocol
 
 _GROUPS: Final[tuple[catalog.Group, ...]] = ("learners", "networks", "streams", "sources")
+_PLAIN: Final = "chance"
+"""A recipe that leaves a stream as it is."""
 _OPTIONS: Final = "learner.options."  # an external learner's own values: written `learner.<name>` in a recipe
 
 
@@ -39,65 +41,115 @@ class Recorded(Source):
 
 
 class Rerun(NamedTuple):
-    """A command line, and what must be known before trusting that it gives the same numbers."""
+    """A command line, what must be known before trusting that it gives the same numbers, and what it would do.
+
+    plan  null where that cannot be said without opening what only the record names, or not with today's declarations
+    """
 
     command: str
     remark: str
+    plan: Plan | None = None
 
 
-def rerun(record: Record) -> Rerun:
+def rerun(record: Record, *, model: str | None = None, stream: str | None = None) -> Rerun:
     """Return the command that runs the record's learner on its stream again, today's declarations --set to what was recorded.
 
     The remark says whether that resolves to the record's fingerprint, and if not, which part of it differs. What a record names
-    is looked up only among the package's own names: no file is opened and no module imported for it. Cost: milliseconds.
+    is looked up only among the package's own names: no file is opened and no module imported for it. `model` and `stream` are the
+    names under which the user gives what is not the package's own. Cost: milliseconds.
     """
     said = record.footer
-    model = said.learner_kind if ":" in said.learner_kind else record.model
-    overrides: dict[str, str] = {}
-    named, own = _named(record)
-    stream: str | DeclaredStream = record.stream
+    learner = model or _model(record)
+    overrides: dict[str, str] = _beside_file(record) if stream and _is_data(stream) else {}
+    named, own = (stream, {}) if stream else _named(record)
+    declared: str | DeclaredStream = stream or record.stream
+    plan = None
 
     def planned() -> Plan:
-        return resolve(model, stream, seeds=record.seeds, overrides=overrides, precision=said.precision)
+        return resolve(learner, declared, seeds=record.seeds, overrides=overrides, precision=said.precision)
 
-    foreign = sorted(_foreign(record))
+    foreign = sorted(_foreign(record, model, stream))
     try:
-        if named != record.stream and not foreign:
-            stream = _of_file(record)
+        if not stream and named != record.stream and not foreign:
+            declared = _of_file(record)
         if foreign:
-            raise NlbenchError(f"{', '.join(map(printable, foreign))} is not the package's own, and a report opens nothing else.")
+            overrides = _of_foreign(record)
+            raise NlbenchError(f"{_list(foreign)} is not the package's own, and nothing else that a record names is opened.")
         then = _settable(terms.stream(said), record.terms, record.evaluation, said.learner_spec)
         for tables in (STREAM_TABLES[:1], (*STREAM_TABLES[1:], *RECIPE_TABLES)):  # what is left out may follow from the stream
             facts = planned().describe()
             today = _settable(facts["stream_spec"], facts["terms"], facts["evaluation"], facts["learner_spec"])
             overrides |= _overrides(today, {key: value for key, value in then.items() if key.split(".")[0] in tables})
-        remark = _remark(record, planned())
+            if asked := sorted(_of_others(overrides)):
+                raise NlbenchError(f"{_list(asked)} is named by the record alone, and is not opened.")
+        plan = planned()
+        remark = _remark(record, plan)
     except NlbenchError as error:
         remark = f"Not reconstructed from today's declarations: {error}"
-    if named != record.stream:
+    if named != record.stream and not stream:
         remark += f" It runs where {named} lies."
-    words = ["nlbench", "run", "--model", model, "--stream", named, "--seeds", seeds_text(record.seeds)]
+    words = ["nlbench", "run", "--model", learner, "--stream", named, "--seeds", seeds_text(record.seeds)]
     if said.precision != "float32":
         words += ["--precision", said.precision]
     for key, value in (own | overrides).items():
         words += ["--set", f"{key}={value}"]
-    return Rerun(shlex.join(words), remark)
+    return Rerun(shlex.join(words), remark, plan if isinstance(declared, str) else None)
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(map(printable, names))
+
+
+def _model(record: Record) -> str:
+    """Return what names the record's learner on the command line."""
+    kind = record.footer.learner_kind
+    if ":" in kind:
+        return kind
+    return record.model if record.model in catalog.names("model") else f"./{record.model}.toml"
+
+
+def _of_foreign(record: Record) -> dict[str, str]:
+    """Return the `--set` values of a run of what is not the package's own: all that its learner was given, and, on a stream of
+    ours, in what that stream was changed.
+    """
+    said = record.footer
+    then = _settable(terms.stream(said), record.terms, record.evaluation, said.learner_spec)
+    own = {key: value for key, value in then.items() if key.startswith("learner.") and key != "learner.kind"}
+    if record.stream not in catalog.names("stream"):
+        return _overrides({}, own)
+    facts = resolve(_PLAIN, record.stream, seeds=record.seeds).describe()
+    today = _settable(facts["stream_spec"], facts["terms"], facts["evaluation"], facts["learner_spec"])
+    others = {key: value for key, value in then.items() if not key.startswith("learner.")}
+    return _overrides({}, own) | _overrides(today, others)
 
 
 def _named(record: Record) -> tuple[str, dict[str, str]]:
-    """Return what names the record's stream on the command line, and what must be set beside where that is a data file itself."""
+    """Return what names the record's stream on the command line, and what must be set beside where that is a data file itself, or
+    a function of arrays.
+    """
     said = terms.stream(record.footer).get("stream", {})
     source = said.get("source")
-    if record.stream in catalog.names("stream") or not (isinstance(source, str) and is_data(source)):
+    if record.stream in catalog.names("stream") or not (isinstance(source, str) and _is_data(source)):
         return record.stream, {}
-    if record.stream != source.partition(".")[0]:
+    if record.stream not in (source.partition(".")[0].rstrip("/"), source.rpartition(":")[2]):
         return f"./{record.stream}.toml", {}
+    return f"./{source}", _beside_file(record)
+
+
+def _is_data(name: str) -> bool:
+    """Return whether a name is that of data of one's own, or of a function of arrays."""
+    return is_data(name) or ".py:" in name
+
+
+def _beside_file(record: Record) -> dict[str, str]:
+    """Return what must be set beside a stream that is named by its data alone, for it to be the record's."""
+    said = terms.stream(record.footer).get("stream", {})
     left_out = {"stream.kind", "stream.source", *(["stream.tasks"] if said.get("kind") == "arrays" else [])}
     protocol = _presented(record)
     usual = Protocol(batch=FILE_BATCH).model_dump(mode="json")
     stream = {key: value for key, value in flatten({"stream": said}).items() if key not in left_out}
     stream |= {f"protocol.{key}": value for key, value in protocol.items() if usual.get(key) != value}
-    return f"./{source}", _overrides({}, stream)
+    return _overrides({}, stream)
 
 
 def _presented(record: Record) -> dict[str, Any]:
@@ -117,13 +169,20 @@ def _of_file(record: Record) -> DeclaredStream:
     return DeclaredStream(record.stream, spec, Recorded(name=name, checksum_said=record.footer.data[name]))
 
 
-def _foreign(record: Record) -> set[str]:
-    """Return what a record names that is none of the package's own recipes, streams and extensions."""
+def _foreign(record: Record, model: str | None, stream: str | None) -> set[str]:
+    """Return what a record names that is none of the package's own recipes, streams and extensions, and that the user does not
+    give: a `model` stands for all that its learner names, a `stream` for all that its stream does.
+    """
     said = record.footer
-    known = {*catalog.names("stream"), *([record.stream] if _named(record)[0] != record.stream else [])}
-    named = {record.model} - set(catalog.names("model")) | {record.stream} - known
+    streams = {*catalog.names("stream"), *([record.stream] if _named(record)[0] != record.stream else [])}
+    of_model = set() if model else ({record.model} - set(catalog.names("model"))) | _of_others(said.learner_spec)
+    return of_model | (set() if stream else ({record.stream} - streams) | _of_others(said.stream_spec))
+
+
+def _of_others(declared: Any) -> set[str]:
+    """Return what among the texts of a declaration names an extension that is not the package's own."""
     registered = {name for group in _GROUPS for name in catalog.registered(group) if not catalog.built_in(group, name)}
-    return named | {text for text in _texts([said.learner_spec, said.stream_spec]) if ":" in text or text in registered}
+    return {text for text in _texts(declared) if ":" in text or text in registered}
 
 
 def _texts(declared: Any) -> Iterator[str]:

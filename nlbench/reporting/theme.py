@@ -101,3 +101,11 @@ def gradient(stops: int = 9) -> str:
     cmap = mpl.colormaps[HEAT]
     colours: Sequence[str] = [to_hex(cmap(stop / (stops - 1))) for stop in range(stops)]
     return f"linear-gradient(90deg,{','.join(colours)})"
+
+
+def heat(share: float) -> tuple[str, str]:
+    """Return the heat map's colour for a share in [0, 1], and black or white, whichever has more contrast on it."""
+    red, green, blue, _ = mpl.colormaps[HEAT](share)
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in (red, green, blue)]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return to_hex((red, green, blue)), "#000000" if luminance > 0.179 else "#ffffff"

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
 from html import unescape
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import numpy as np
 import pytest
+from browsers import needs_chromium, probed
 from matplotlib.colors import to_rgb
 from pages import compared, panels, section, within_rows
 from synthetic_records import make_record, matrix
@@ -28,11 +24,6 @@ from nlbench.records import read_records
 from nlbench.reporting import report, theme
 from nlbench.reporting.figures import figures
 from nlbench.reporting.page import names_of_groups, standouts
-
-CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
-
-
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no chromium binary: apt-get install chromium")
 
 
 def test_every_figure_is_there_with_its_words(page):
@@ -105,14 +96,13 @@ def test_a_place_that_cannot_be_written_is_one_line(records, tmp_path):
 
 
 def test_a_full_disk_leaves_the_page_that_was_there(records, tmp_path, monkeypatch):
-    def half(path, text, encoding):
-        path.write_bytes(text[: len(text) // 2].encode(encoding))
+    def full(descriptor):
         raise OSError(28, "No space left on device")
 
     page = tmp_path / "out" / "report.html"
     page.parent.mkdir()
     page.write_text("the one before")
-    monkeypatch.setattr(Path, "write_text", half)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(NlbenchError, match=r"report\.html: cannot be written: No space left on device"):
         report(compare(records), page)
     assert page.read_text() == "the one before"
@@ -178,52 +168,13 @@ document.getElementById("f").onload = event => {
 </script>"""
 
 
-class Answers(SimpleHTTPRequestHandler):
-    """Serves a folder and keeps the paths that were asked for."""
-
-    asked: list[str]
-
-    def __init__(self, *arguments, asked, **options):
-        self.asked = asked
-        super().__init__(*arguments, **options)
-
-    def do_GET(self):
-        self.asked.append(self.path)
-        super().do_GET()
-
-    def log_message(self, *arguments):
-        pass
-
-
-@contextmanager
-def served(folder: Path) -> Iterator[tuple[str, list[str]]]:
-    asked: list[str] = []
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Answers, asked=asked, directory=str(folder)))
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", asked
-    server.shutdown()
-    server.server_close()
-
-
 def browse(page: Path, tmp_path: Path, width: int, *options: str) -> tuple[dict, list[str], list[str]]:
     """Open a page of this width; return what the probe saw, console lines, and paths asked for beside the probe's own."""
     folder = tmp_path / "served"
     folder.mkdir()
     shutil.copy(page, folder / "report.html")
-    (folder / "probe.html").write_text(PROBE % (width, "report.html"))
-    with served(folder) as (address, asked):
-        command = [
-            *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-            *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"),
-            "--disable-features=NetworkTimeServiceQuerying",
-            *(f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr", "--virtual-time-budget=5000"),
-            *(f"--host-resolver-rules=MAP * {address.removeprefix('http://')}", "--window-size=1400,1000", *options),
-            *("--dump-dom", f"{address}/probe.html"),
-        ]
-        result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    title = unescape(re.search("<title>(.*?)</title>", result.stdout)[1])
-    console = [line for line in result.stderr.splitlines() if "CONSOLE" in line]
-    return json.loads(title), console, [path for path in asked if path not in ("/probe.html", "/report.html", "/favicon.ico")]
+    seen, console, asked = probed(folder, PROBE % (width, "report.html"), tmp_path / "profile", *options)
+    return seen, console, [path for path in asked if path != "/report.html"]
 
 
 @needs_chromium

@@ -70,6 +70,22 @@ def test_rerun_of_what_is_not_declared_here_says_so(tmp_path):
     assert again.remark.startswith("Not reconstructed")
 
 
+@pytest.mark.parametrize(
+    "overrides",
+    [{}, {"learner.lr": "0.3", "learner.network.width": "7"}, {"protocol.passes": "3", "batch": "4", "learner.name": "a b"}],
+    ids=str,
+)
+def test_rerun_of_a_learner_of_one_s_own_keeps_what_was_set(tmp_path, overrides, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text("import nlbench\n\n\nclass L(nlbench.Learner):\n    pass\n")
+    record = recorded(tmp_path, "./mine.py:L", "split-digits", overrides)
+    words = shlex.split(rerun(record).command)
+    assert words[:8] == ["nlbench", "run", "--model", "mine.py:L", "--stream", "split-digits", "--seeds", "2"]
+    given = dict(words[index + 1].split("=", 1) for index, word in enumerate(words) if word == "--set")
+    assert given.keys() == overrides.keys()
+    assert plan.resolve(words[3], "split-digits", seeds=record.seeds, overrides=given).fingerprint == record.fingerprint
+
+
 @pytest.mark.parametrize(("seeds", "text"), [((0, 1, 2), "3"), ((3,), "3,"), ((1, 4), "1,4"), ((0,), "1")])
 def test_seeds_as_the_command_takes_them(seeds, text):
     assert seeds_text(seeds) == text

@@ -35,3 +35,7 @@ def test_text_and_lines_stand_out_from_the_page(mode):
 def test_lines_differ_without_colour():
     lines = [theme.Line.of(style) for style in range(theme.MOST_LEARNERS)]
     assert len({line.marker for line in lines}) == len({str(line.dash) for line in lines}) == len(lines)
+
+
+def test_ink_can_be_read_on_every_colour_of_the_heat_map():
+    assert min(contrast(*theme.heat(share)) for share in np.linspace(0, 1, 201)) >= 4.5
