@@ -21,7 +21,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from nlbench import api
-from nlbench.api.running import running_half
+from nlbench.carrying import running_half
 from nlbench.plan import Machine
 from nlbench.records import environment
 
@@ -37,7 +37,7 @@ PROFILE = """
 import functools, json, sys, time
 start = time.perf_counter()
 import nlbench.api.running, nlbench.cli, nlbench.display.records, nlbench.display.running
-nlbench.api.running.running_half()
+nlbench.carrying.running_half()
 import nlbench.kernels.mlp_step._numba
 from nlbench.learners.mlp import Mlp
 spent = {"imports": time.perf_counter() - start, "observe": 0.0, "predict": 0.0, "permute_inputs": 0.0}
@@ -110,6 +110,13 @@ def timed_kernels() -> str:
             f"| {op} | {slow.case} | {slow.direction} | {1e3 * slow.seconds:.3g} | {1e3 * own.seconds:.3g} | {own.ratio:.2f} |"
         )
     return "\n".join(lines)
+
+
+def steps() -> str:
+    """A step of hope beside its products and plain learners."""
+    import measure_steps
+
+    return measure_steps.table()
 
 
 def best(run: Callable[[], object], seconds: float = 0.5) -> float:
@@ -241,7 +248,7 @@ def token_loops() -> str:
     turns, limits = kernels.Turns("cpu", torch.float32, 3, 1.0, token_loop=True, peers=False), kernels.measure_limits()
     timed = (case for case in CASES if case.op == "memory_scan" and case.timed and case.device == "cpu")
     for case in (case for case in timed if case.options["chunk"] == 64):
-        timings = kernels.time_case(case, ["reference", "numba"], turns, limits)
+        timings, _ = kernels.time_case(case, ["reference", "numba"], turns, limits)
         seconds = {(each.direction, each.implementation): each.seconds for each in timings}
         for direction in ("forward", "forward+backward"):
             own, loop, chunked = (seconds[direction, name] for name in ("numba", "token loop", "reference"))
@@ -253,7 +260,8 @@ PARTS: dict[str, tuple[Path, Callable[[], str]]] = {
     "machine": (PAGE, machine),
     "runs": (PAGE, timed_runs),
     "kernels": (PAGE, timed_kernels),
-    "growth": (PAGE, growth),
+    "steps": (PAGE, steps),
+    "growth": (NOTES, growth),
     "token-loops": (NOTES, token_loops),
     "profile": (NOTES, profile),
     "neighbour": (NOTES, neighbour),

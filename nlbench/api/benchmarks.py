@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nlbench.api.running import running_half
+from nlbench.carrying import running_half
 from nlbench.errors import UnknownNameError
 
 if TYPE_CHECKING:
@@ -36,7 +36,13 @@ def bench_kernels(
 
 
 def bench_runs(
-    streams: Sequence[str] = (), *, repeats: int = 5, commands: bool = True, data: str | Path | None = None
+    streams: Sequence[str] = (),
+    *,
+    repeats: int = 5,
+    commands: bool = True,
+    methods: bool = False,
+    data: str | Path | None = None,
+    listen: Callable[[str], None] = lambda line: None,
 ) -> RunReport:
     """Return timings of whole runs beside a tight hand-written torch loop that learns the same; see
     `nlbench.bench.runs.bench_runs`.
@@ -48,4 +54,5 @@ def bench_runs(
     for stream in streams:
         if stream not in known:
             raise UnknownNameError("timed stream", stream, known)
-    return runs.bench_runs(streams=streams, repeats=repeats, commands=commands, data=Path(data) if data is not None else None)
+    folder = Path(data) if data is not None else None
+    return runs.bench_runs(streams=streams, repeats=repeats, commands=commands, methods=methods, data=folder, listen=listen)

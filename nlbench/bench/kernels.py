@@ -6,19 +6,19 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from statistics import median, quantiles
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from nlbench.bench.peers import check_peers, peer_name, peer_run
+from nlbench.bench.peers import check_peers, peer_runs, peers_of
 from nlbench.kernels.backends import Backend, available_backends
 from nlbench.kernels.cases import CASES
-from nlbench.kernels.judging import Case, Judgement, judge
+from nlbench.kernels.judging import Case, Judgement, Tensors, judge
 from nlbench.kernels.memory_scan.tokens import scan_tokens
 
 GEMM_SIZE: Final = 1024
@@ -70,6 +70,7 @@ class Timing:
     gflops, gb_s    achieved, 0 where the case states no such work
     captured        seconds of its kernels alone, launched as a CUDA graph; None where that cannot be
     roofline        the share of the machine's limits reached: the shortest time they leave over `captured`, else over `seconds`
+    error           largest distance of the outputs from float64's, over their largest number: where a peer computes the same
     """
 
     op: str
@@ -86,15 +87,29 @@ class Timing:
     gb_s: float
     captured: float | None
     roofline: float
+    error: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A peer that could not run a case, and what it said."""
+
+    op: str
+    case: str
+    implementation: str
+    direction: str
+    dtype: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class KernelReport:
-    """The limits, one check per case and backend, and the timings of the cases whose every check passed."""
+    """The limits, one check per case and backend, timings of the cases whose every check passed, and the peers that refused."""
 
     limits: Limits
     checks: tuple[Check, ...]
     timings: tuple[Timing, ...]
+    refusals: tuple[Refusal, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -103,19 +118,22 @@ class KernelReport:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the benchmark is: `done` of `total` cases in their precisions, and what it has just checked or is about to time.
+    """How far the benchmark is: `done` of `total` cases in their precisions, and what has been or is about to be done.
 
-    failed  those checks of the case just checked that failed
-    peer    the public kernel that is timed beside the case: its first call may compile for minutes; empty where there is none
+    failed   those checks of the case just checked that failed
+    peers    the public kernels that are about to be timed beside the case: their first calls may compile for minutes
+    timings, refusals   what the case just timed gave
     """
 
-    stage: Literal["checked", "timed"]
+    stage: Literal["checked", "timing", "timed"]
     done: int
     total: int
     case: str
     dtype: str
     failed: tuple[Check, ...] = ()
-    peer: str = ""
+    peers: tuple[str, ...] = ()
+    timings: tuple[Timing, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
 
 
 Listener = Callable[[Progress], None]
@@ -142,7 +160,7 @@ def bench_kernels(
     repeats           runs of each implementation, taken in turns; at least 3 even where they exceed `seconds_per_case`
     token_loops       also time memory scans one token at a time in plain torch: seconds a run
     peers             also time the nearest public kernels that are installed; raises `NlbenchError` if none can run
-    listen            called after each check, and before each case is timed
+    listen            called after each check, and before and after each case is timed: what is measured is told as it comes
     """
     if peers:
         check_peers(device)
@@ -153,14 +171,19 @@ def bench_kernels(
     checks = check_cases(cases, dtypes, device, 1 if kind == "cpu" else _processes(device), tell)
     limits = measure_limits(device)
     timings: list[Timing] = []
+    refusals: list[Refusal] = []
     timed = [(case, dtype) for case in cases if case.timed for dtype in dtypes if dtype in case.dtypes]
     for done, (case, dtype) in enumerate(timed):
         key = _key(case, dtype)
-        tell(Progress("timed", done, len(timed), str(case), key[2], peer=peer_name(case) if peers else ""))
+        beside = tuple(peer.name for peer in peers_of(case)) if peers else ()
+        tell(Progress("timing", done, len(timed), str(case), key[2], peers=beside))
         good = [each.backend for each in checks if each.passed and (each.op, each.case, each.dtype) == key]
         turns = Turns(device, dtype, repeats, seconds_per_case, token_loops and case.op == "memory_scan", peers)
-        timings += time_case(case, good, turns, limits)
-    return KernelReport(limits, checks, tuple(timings))
+        measured, refused = time_case(case, good, turns, limits)
+        tell(Progress("timed", done + 1, len(timed), str(case), key[2], timings=tuple(measured), refusals=tuple(refused)))
+        timings += measured
+        refusals += refused
+    return KernelReport(limits, checks, tuple(timings), tuple(refusals))
 
 
 def check_cases(
@@ -210,6 +233,8 @@ def check_case(case: Case, device: str = "cpu", dtype: torch.dtype = torch.float
     """One check per backend; the reference itself is checked at the same precision too, so that its speed may be shown."""
     checks = []
     for backend in available_backends(case.op, torch.empty(0, device=device, dtype=dtype)):
+        if backend in case.refused_by:
+            continue
         judgements = list(judge(case, backend, dtype=dtype, device=device))
         worst = max(judgements, key=lambda each: _share(each.error, each.allowed))
         checks.append(Check(case.op, case.name, backend, _key(case, dtype)[2], all(each.passed for each in judgements), worst))
@@ -228,33 +253,47 @@ class Turns:
     peers: bool
 
 
-def time_case(case: Case, backends: Iterable[Backend], turns: Turns, limits: Limits) -> list[Timing]:
-    """Timings of every backend, of the token loop and of peers, in every direction the case has, in turns."""
+def time_case(case: Case, backends: Iterable[Backend], turns: Turns, limits: Limits) -> tuple[list[Timing], list[Refusal]]:
+    """Timings of every backend, the token loop and peers, in every direction the case has, in turns; and who refused."""
     tensors = case.inputs(turns.dtype, turns.device)
-    timings = []
+    timings: list[Timing] = []
+    refusals: list[Refusal] = []
+    key = _key(case, turns.dtype)
     for direction in ("forward", "forward+backward") if case.differentiable else ("step",):
         runs: dict[str, Callable[[], object]] = {name: _run(case, tensors, name, direction) for name in backends}
         if turns.token_loop:
             runs["token loop"] = _token_run(case, tensors, direction)
-        peer = peer_run(case, tensors, direction) if turns.peers else None
-        if peer:
-            runs[peer[0]] = peer[1]
+        for name, run in peer_runs(case, tensors, direction) if turns.peers else ():
+            if isinstance(run, str):
+                refusals.append(Refusal(case.op, case.name, name, direction, key[2], run))
+            else:
+                runs[name] = run
+        errors = _errors(case, tensors, runs) if direction == "forward" else {}
         measured = in_turns(runs, repeats=turns.repeats, seconds=turns.seconds, device=turns.device)
         plain = median(measured["reference"]) if "reference" in measured else float("nan")
         passes = 3.5 if direction == "forward+backward" else 1.0
-        dtype = _key(case, turns.dtype)[2]
-        shortest = limits.seconds(case.flops * passes, case.bytes * passes, dtype)
+        shortest = limits.seconds(case.flops * passes, case.bytes * passes, key[2])
         for name, times in measured.items():
             low, middle, high = quantiles(times, n=4)
             captured = captured_seconds(runs[name]) if name == "triton" and turns.device != "cpu" else None
             rates = plain / middle, case.flops * passes / middle / 1e9, case.bytes * passes / middle / 1e9
-            spent = captured or middle
-            timings.append(
-                Timing(
-                    case.op, case.name, name, direction, dtype, middle, low, high, len(times), *rates, captured, shortest / spent
-                )
+            share = shortest / (captured or middle)
+            timing = Timing(
+                *key[:2], name, direction, key[2], middle, low, high, len(times), *rates, captured, share, errors.get(name)
             )
-    return timings
+            timings.append(timing)
+    return timings, refusals
+
+
+def _errors(case: Case, tensors: Tensors, runs: Mapping[str, Callable[[], object]]) -> dict[str, float]:
+    """The error of each run's outputs against the float64 reference, where a peer that computes the same is among them."""
+    same = {peer.name for peer in peers_of(case) if peer.same} & runs.keys()
+    if not same:
+        return {}
+    exact = case.run({name: each.double() for name, each in tensors.items()}, "reference", gradients=False)["outputs"]
+    found: dict[str, Tensor] = {name: run().transpose(1, 2) for name, run in runs.items() if name in same}  # type: ignore[attr-defined]
+    own = {name: run()["outputs"] for name, run in runs.items() if name in get_args(Backend)}  # type: ignore[index]
+    return {name: float((each - exact).abs().max() / exact.abs().max()) for name, each in (found | own).items()}
 
 
 def captured_seconds(run: Callable[[], object], repeats: int = 20) -> float | None:

@@ -1,12 +1,19 @@
 """The nearest public kernels, where they are installed: what they do in the time of ours.
 
-flash-linear-attention's delta rule has no retention; titans-pytorch's NeuralMemory has a two-layer memory with momentum, and
-makes its own keys, values and rates. Neither computes what a case does: they show where the field stands at that case's size.
+They show where the field stands at a case's size, in the same process. One computes what the case does, and is judged against
+float64 too; the others are its neighbours. All are of flash-linear-attention but the last, of titans-pytorch:
+
+delta rule                 writes the error of a key's value; nothing is retained less with time (Yang et al. 2024)
+gated delta rule           the same with the case's retention (Yang, Kautz and Hatamizadeh 2024)
+preconditioned delta rule  the gated one in the metric of a diagonal of the keys seen
+mesa net                   what `ridge_scan` computes, by 30 steps of conjugate gradients a token (von Oswald et al. 2025)
+neural memory              two layers with momentum, which make their own keys, values and rates (Behrouz et al. 2024)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Final
@@ -16,54 +23,123 @@ import torch
 from nlbench.errors import NlbenchError
 from nlbench.kernels.judging import Case, Tensors
 
-PEERS: Final = {"memory_scan": ("fla", "flash-linear-attention"), "self_referential_scan": ("titans_pytorch", "titans-pytorch")}
-"""By op: the module to import and the package that brings it."""
+Run = Callable[[], object]
+
+REFUSALS: Final = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What a package of others may answer with where it cannot: a dtype it does not take, a shape, a compiler too old."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A public kernel near to one of our ops: what is imported of which package, and how it is run at a case's size.
+
+    make   the case's tensors and whether gradients are wanted -> what runs it once; its outputs are (S, L, H, d_v)
+    same   whether its outputs are those of the case
+    """
+
+    name: str
+    op: str
+    package: str
+    module: str
+    make: Callable[[Tensors, bool], Run]
+    same: bool = False
+
+    @property
+    def installed(self) -> bool:
+        return find_spec(self.module.split(".")[0]) is not None
 
 
 def check_peers(device: str) -> None:
     """Raise `NlbenchError` if no peer can run: none is installed, or the device is no GPU."""
     if device == "cpu":
         raise NlbenchError("--peers: the peers' kernels run on a GPU.", "Use --device cuda, or leave --peers out.")
-    if not any(find_spec(module) for module, _ in PEERS.values()):
-        packages = " ".join(package for _, package in PEERS.values())
+    if not any(peer.installed for peer in PEERS):
+        packages = " ".join(dict.fromkeys(peer.package for peer in PEERS))
         raise NlbenchError("--peers: no peer is installed.", f"Install one or both: pip install {packages}")
 
 
-def peer_name(case: Case) -> str:
-    """The installed package whose kernels are timed beside a case that only a GPU is timed on; empty where there is none."""
-    module, package = PEERS.get(case.op, ("", ""))
-    return package if case.device == "cuda" and module and find_spec(module) is not None else ""
+def peers_of(case: Case) -> tuple[Peer, ...]:
+    """The installed peers that are timed beside a case: only one that a GPU alone is timed on has any."""
+    return tuple(peer for peer in PEERS if peer.op == case.op and peer.installed) if case.device == "cuda" else ()
 
 
-def peer_run(case: Case, tensors: Tensors, direction: str) -> tuple[str, Callable[[], object]] | None:
-    """The peer's name and what runs it at the size of the case; None where there is none."""
-    name = peer_name(case)
-    if not name:
-        return None
-    make = _delta_rule if case.op == "memory_scan" else _neural_memory
-    return name, make(tensors, direction == "forward+backward")
+def peer_runs(case: Case, tensors: Tensors, direction: str) -> Iterator[tuple[str, Run | str]]:
+    """Each peer's name and what runs it at the size of the case, run once; where it cannot, its reason in one line."""
+    for peer in peers_of(case):
+        try:
+            run = peer.make(tensors, direction == "forward+backward")
+            run()
+            yield peer.name, run
+        except REFUSALS as error:
+            reason = str(error).strip().splitlines()
+            yield peer.name, f"{type(error).__name__}: {reason[0] if reason else 'no reason given'}"
 
 
-def _delta_rule(tensors: Tensors, gradients: bool) -> Callable[[], object]:
-    chunk_delta_rule = import_module("fla.ops.delta_rule").chunk_delta_rule
-    # five memories of 64 rows are one of 320 to it too: (B, L, H, D) layout
-    given = [
-        tensors[name].transpose(1, 2).contiguous().requires_grad_(gradients) for name in ("queries", "keys", "targets", "rate")
-    ]
-    weights = torch.ones_like(given[2])
+def _tokens_first(tensors: Tensors, names: str, gradients: bool) -> list[torch.Tensor]:
+    """Tensors of (S, H, L, …) as these packages lay them out, (S, L, H, …): leaves, if gradients are wanted."""
+    return [tensors[name].detach().transpose(1, 2).contiguous().requires_grad_(gradients) for name in names.split()]
+
+
+def _called(scan: Callable[..., tuple[torch.Tensor, ...]], leaves: list[torch.Tensor], gradients: bool, **options: object) -> Run:
+    """Run a scan of these leaves, given in its order or by name; with gradients, of the sum of its outputs by each leaf."""
 
     def run() -> object:
-        outputs, _ = chunk_delta_rule(*given, scale=1.0)
-        return torch.autograd.grad(outputs, given, weights) if gradients else outputs
+        outputs = scan(*leaves, **options)[0]
+        return torch.autograd.grad(outputs, leaves, torch.ones_like(outputs), allow_unused=True) if gradients else outputs
 
     return run
 
 
-def _neural_memory(tensors: Tensors, gradients: bool) -> Callable[[], object]:
+def _delta_rule(tensors: Tensors, gradients: bool) -> Run:
+    scan = import_module("fla.ops.delta_rule").chunk_delta_rule
+    return _called(scan, _tokens_first(tensors, "queries keys targets rate", gradients), gradients, scale=1.0)
+
+
+def _gated_delta_rule(tensors: Tensors, gradients: bool) -> Run:
+    scan = import_module("fla.ops.gated_delta_rule").chunk_gated_delta_rule
+    leaves = _tokens_first(tensors, "queries keys targets", gradients)
+    return _called(scan, [*leaves, *_gates(tensors, gradients)], gradients, scale=1.0)
+
+
+def _preconditioned_delta_rule(tensors: Tensors, gradients: bool) -> Run:
+    scan = import_module("fla.ops.precond_gated_delta_rule").chunk_precond_gated_delta_rule
+    queries, keys, targets = _tokens_first(tensors, "queries keys targets", gradients)
+    (own_retain, own_rate), (retain, rate) = (_gates(tensors, gradients) for _ in range(2))
+    leaves = [queries, keys, targets, own_retain, retain, own_rate, rate]
+    return _called(scan, leaves, gradients, scale=1.0, use_qk_l2norm_in_kernel=False)
+
+
+def _mesa_net(tensors: Tensors, gradients: bool) -> Run:
+    scan = import_module("fla.ops.mesa_net").chunk_mesa_net
+    queries, keys, targets = _tokens_first(tensors, "queries keys targets", gradients)
+    width = keys.shape[-1]
+    if targets.shape[-1] != width or not bool((tensors["ridge"] == tensors["ridge"][:1]).all()):
+        raise ValueError("values must be as wide as keys, and the ridge that of every sequence")
+    ridge = tensors["ridge"][0, :, None].float().repeat(1, width).requires_grad_(gradients)
+    return _called(scan, [queries, keys, targets, *_gates(tensors, gradients), ridge], gradients)
+
+
+def _gates(tensors: Tensors, gradients: bool) -> list[torch.Tensor]:
+    """The logarithms of the retentions and the rates, in float32 as these kernels ask for."""
+    retain, rate = (tensors[name].detach().float().transpose(1, 2).contiguous() for name in ("retain", "rate"))
+    return [retain.log().requires_grad_(gradients), rate.requires_grad_(gradients)]
+
+
+def _neural_memory(tensors: Tensors, gradients: bool) -> Run:
     S, H, L, d = tensors["inputs"].shape
     device = tensors["inputs"].device
     memory = import_module("titans_pytorch").NeuralMemory(dim=H * d, chunk_size=64, dim_head=d, heads=H).to(device)
-    inputs = tensors["inputs"].float().transpose(1, 2).reshape(S, L, H * d).requires_grad_(gradients)
+    inputs = tensors["inputs"].detach().float().transpose(1, 2).reshape(S, L, H * d).requires_grad_(gradients)
     leaves = [inputs, *memory.parameters()]
 
     def run() -> object:
@@ -71,3 +147,14 @@ def _neural_memory(tensors: Tensors, gradients: bool) -> Callable[[], object]:
         return torch.autograd.grad(outputs.sum(), leaves, allow_unused=True) if gradients else outputs
 
     return run
+
+
+_FLA: Final = "flash-linear-attention"
+PEERS: Final = (
+    Peer("fla delta rule", "memory_scan", _FLA, "fla", _delta_rule),
+    Peer("fla gated delta rule", "memory_scan", _FLA, "fla", _gated_delta_rule),
+    Peer("fla preconditioned delta rule", "memory_scan", _FLA, "fla", _preconditioned_delta_rule),
+    Peer("fla preconditioned delta rule", "ridge_scan", _FLA, "fla", _preconditioned_delta_rule),
+    Peer("fla mesa net", "ridge_scan", _FLA, "fla", _mesa_net, same=True),
+    Peer("titans-pytorch neural memory (float32)", "self_referential_scan", "titans-pytorch", "titans_pytorch", _neural_memory),
+)

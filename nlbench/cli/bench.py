@@ -37,6 +37,9 @@ def runs(
     ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="How often each is timed, in turns with the others.")] = 5,
     commands: Annotated[bool, typer.Option(help="Also time whole commands, from start to record.")] = True,
+    methods: Annotated[
+        bool, typer.Option("--all", help="Also time commands of methods, beside Avalanche's strategies where it is installed.")
+    ] = False,
     data: Data = None,
     json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
@@ -48,6 +51,7 @@ def runs(
     from nlbench import api
     from nlbench.display import benchmarks
 
-    report = api.bench_runs(stream or (), repeats=repeats, commands=commands, data=data)
+    listen = benchmarks.timed
+    report = api.bench_runs(stream or (), repeats=repeats, commands=commands, methods=methods, data=data, listen=listen)
     benchmarks.runs(report, json)
     raise typer.Exit(0 if report.passed else 1)

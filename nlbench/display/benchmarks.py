@@ -13,30 +13,36 @@ from rich.table import Table
 from nlbench.display.console import err, lay_out, out, write_json
 
 if TYPE_CHECKING:
-    from nlbench.bench.kernels import Check, KernelReport, Limits, Progress, Timing
+    from nlbench.bench.kernels import Check, KernelReport, Limits, Progress, Refusal, Timing
     from nlbench.bench.runs import Case, RunReport
 
 
 @contextmanager
 def benchmarking() -> Iterator[Callable[[Progress], None]]:
-    """Give a listener that shows how far the benchmark of kernels is: live while checking on a terminal, else some lines."""
-    shown = {"checked": -1, "timed": -1}
+    """Give a listener that shows how far the benchmark of kernels is: live while checking on a terminal, else some lines; and
+    what is timed beside peers as it comes.
+    """
+    shown = {"checked": -1, "timing": -1}
     with err.status("starting") as status:
 
         def show(progress: Progress) -> None:
             for check in progress.failed:
                 err.print(_failed(check))
-            which = "last" if progress.stage == "checked" else "now"
-            text = f"{progress.done} of {progress.total} {progress.stage}, {which} {progress.case} ({progress.dtype})"
-            if progress.peer:
-                text += f", beside {progress.peer}, whose first call may compile for minutes"
+            if progress.stage == "timed":
+                for line in _beside(progress):
+                    err.print(line, markup=False)
+                return
+            which, verb = ("last", "checked") if progress.stage == "checked" else ("now", "timed")
+            text = f"{progress.done} of {progress.total} {verb}, {which} {progress.case} ({progress.dtype})"
+            if progress.peers:
+                text += f", beside {', '.join(progress.peers)}: their first calls may compile for minutes"
             tenth = 10 * progress.done // progress.total
-            if progress.stage == "timed" or progress.done == progress.total:
+            if progress.stage == "timing" or progress.done == progress.total:
                 status.stop()  # its thread would take time from what is timed
             elif err.is_terminal:
                 status.update(text)
                 return
-            if tenth > shown[progress.stage] or progress.peer:
+            if tenth > shown[progress.stage] or progress.peers:
                 err.print(text, markup=False)
             shown[progress.stage] = tenth
 
@@ -54,6 +60,8 @@ def kernels(report: KernelReport, as_json: bool) -> None:
         out.print(_failed(check))
     on_gpu = report.limits.low_gemm_gflops > 0
     more = ("kernels ms", "TFLOP/s", "GB/s", "of roofline") if on_gpu else ()
+    judged = any(timing.error is not None for timing in report.timings)
+    more = (*(("error",) if judged else ()), *more)
     grid = _grid("op", "case", "implementation", "direction", "dtype", "median ms", "quartiles", "times plain torch", *more)
     for timing in report.timings:
         spread = f"{timing.low * 1e3:.3g} … {timing.high * 1e3:.3g}"
@@ -66,10 +74,33 @@ def kernels(report: KernelReport, as_json: bool) -> None:
             f"{timing.seconds * 1e3:.3g}",
             spread,
             f"{timing.ratio:.2f}",
+            *([f"{timing.error:.1e}" if timing.error is not None else ""] if judged else []),
             *(_achieved(timing) if on_gpu else ()),
         )
     lay_out(out, grid)
+    for refusal in report.refusals:
+        out.print(_refused(refusal), markup=False)
     _limits(report.limits)
+
+
+def _beside(progress: Progress) -> Iterator[str]:
+    """A line for every peer of a case just timed: how many times as long as ours it took, or why it could not."""
+    ours = {each.direction: each for each in progress.timings if each.implementation == "triton"}
+    for each in progress.timings:
+        if each.implementation in ("reference", "numba", "triton", "token loop") or each.direction not in ours:
+            continue
+        own = ours[each.direction].seconds
+        yield (
+            f"  {each.direction}: ours {own * 1e3:.3g} ms, {each.implementation} {each.seconds * 1e3:.3g} ms, "
+            f"{each.seconds / own:.3g} times as long"
+            + (f", errors {ours[each.direction].error:.1e} and {each.error:.1e}" if each.error is not None else "")
+        )
+    for refusal in progress.refusals:
+        yield f"  {_refused(refusal)}"
+
+
+def _refused(refusal: Refusal) -> str:
+    return f"{refusal.implementation} cannot ({refusal.case}, {refusal.direction}, {refusal.dtype}): {refusal.reason}"
 
 
 def _failed(check: Check) -> str:
@@ -80,6 +111,11 @@ def _achieved(timing: Timing) -> tuple[str, str, str, str]:
     """The time of the kernels alone, the rates, and the share of what the machine's limits allow."""
     captured = "" if timing.captured is None else f"{timing.captured * 1e3:.3g}"
     return captured, f"{timing.gflops / 1e3:.3g}", f"{timing.gb_s:.3g}", f"{timing.roofline:.0%}"
+
+
+def timed(line: str) -> None:
+    """Print what was timed just now."""
+    err.print(line, markup=False, highlight=False)
 
 
 def runs(report: RunReport, as_json: bool) -> None:
@@ -105,10 +141,14 @@ def runs(report: RunReport, as_json: bool) -> None:
         )
     lay_out(out, grid)
     if report.commands:
-        grid = _grid("command", "seconds", "range", "without torch's import")
+        rivals = any(command.ratio is not None for command in report.commands)
+        more = ("times as long in Avalanche", "of the processor") if rivals else ()
+        grid = _grid("command", "seconds", "range", "without torch's import", "seconds of the processor", *more)
         for command in report.commands:
             spread = f"{command.low:.2f} … {command.high:.2f}"
-            grid.add_row(command.command, f"{command.seconds:.2f}", spread, f"{command.beyond_torch:.2f}")
+            ratios = [f"{each:.2f}" for each in command.ratio] if command.ratio else ["", ""] if rivals else []
+            cells = (f"{command.seconds:.2f}", spread, f"{command.beyond_torch:.2f}", f"{command.processor:.2f}", *ratios)
+            grid.add_row(command.command, *cells)
         lay_out(out, grid)
     _limits(report.limits)
 

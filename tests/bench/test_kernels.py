@@ -21,6 +21,11 @@ def small_case() -> Case:
     return replace(case, flops=1e6)
 
 
+def test_a_backend_that_refuses_a_case_is_not_checked_on_it() -> None:
+    refused = replace(small_case(), refused_by=("numba",))
+    assert [check.backend for check in check_case(refused)] == ["reference"]
+
+
 def test_every_timing_has_a_passed_check_and_a_plain_torch_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "CASES", (small_case(),))
     monkeypatch.setattr(bench, "COPY_BYTES", 2**20)
