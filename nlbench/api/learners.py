@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from nlbench.api.running import options, running_half
+from nlbench.api.running import options
+from nlbench.carrying import running_half
 from nlbench.plan import MachineOptions
 
 if TYPE_CHECKING:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from nlbench import comparison, gate
+from nlbench.api.looking import look
 from nlbench.errors import RecordError
 from nlbench.gate import Judgement, Update, exit_status
 from nlbench.records import Record, read_record, read_records, record_files, tools
@@ -15,6 +16,8 @@ from nlbench.records.facts import Difference
 
 if TYPE_CHECKING:
     from nlbench.api.running import Run
+    from nlbench.plan import DeclaredStream
+    from nlbench.publishing import Published
 
 
 def load(*paths: str | Path) -> list[Record]:
@@ -35,11 +38,16 @@ def compare(
     Records may be given as such and as files, folders and patterns, which are read together: what is not a record is skipped and
     named in `skipped`; records in a folder `reference` are left out beside others, unless `with_reference`.
     """
+    read, skipped = _read(records, with_reference)
+    return replace(comparison.compare(read, baseline=baseline, metrics=metrics), skipped=tuple(skipped))
+
+
+def _read(records: Iterable[Record | str | Path], with_reference: bool) -> tuple[list[Record], list[str]]:
+    """Return records as they were given and those in files, folders and patterns, and a note for each file skipped."""
     items = list(records)
     paths = [item for item in items if not isinstance(item, Record)]
     read, skipped = read_records(paths, with_reference=with_reference) if paths else ([], [])
-    given = [item for item in items if isinstance(item, Record)]
-    return replace(comparison.compare([*given, *read], baseline=baseline, metrics=metrics), skipped=tuple(skipped))
+    return [*(item for item in items if isinstance(item, Record)), *read], skipped
 
 
 class Report(NamedTuple):
@@ -58,16 +66,45 @@ def report(
     baseline: str | None = None,
     metrics: Sequence[str] | None = None,
     with_reference: bool = False,
+    streams: Sequence[str | DeclaredStream] = (),
 ) -> Report:
     """Write one self-contained HTML page about records, and each figure as SVG, PNG and PDF into a folder `figures`.
 
-    What it takes else is what `compare` takes. Raises NlbenchError where a file cannot be written.
+    Sections of `streams` open with what these look like, for which their data is read. What it takes else is what `compare`
+    takes. Raises NlbenchError where a file cannot be written, or no record is on one of the streams.
     """
     from nlbench import reporting  # matplotlib and jinja2, which no other reader needs
 
     compared = compare(records, baseline=baseline, metrics=metrics, with_reference=with_reference)
-    page, *drawn = reporting.report(compared, out, folder=figures)
+    page, *drawn = reporting.report(compared, out, folder=figures, looks=[look(stream) for stream in streams])
     return Report(page, tuple(drawn), compared.skipped)
+
+
+class Site(NamedTuple):
+    """What was published, and what was skipped while reading."""
+
+    published: Published
+    skipped: tuple[str, ...]
+
+
+def publish(
+    records: Iterable[Record | str | Path],
+    site: str | Path = "site",
+    *,
+    baseline: str | None = None,
+    metrics: Sequence[str] | None = None,
+    with_reference: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Site:
+    """Write a static leaderboard of records into a folder: an index, a page a stream, a page a record, badges, and the data.
+
+    What it takes else is what `compare` takes; see `nlbench.publishing.publish`. What was skipped is not named on the site.
+    """
+    from nlbench import publishing  # matplotlib and jinja2, which no other reader needs
+
+    read, skipped = _read(records, with_reference)
+    published = publishing.publish(read, site, baseline=baseline, metrics=metrics, progress=progress)
+    return Site(published, tuple(skipped))
 
 
 def diff(first: Record | str | Path, second: Record | str | Path) -> list[Difference]:
@@ -77,7 +114,7 @@ def diff(first: Record | str | Path, second: Record | str | Path) -> list[Differ
 
 def check(record: Record | Run | str | Path, *, against: str | Path | None = None) -> Judgement:
     """Return the gate's judgement of a record against its reference; see `nlbench.gate.check`."""
-    return gate.check(record if isinstance(record, Record | str | Path) else record.record, against=against)
+    return gate.check(record.record if hasattr(record, "record") else record, against=against)
 
 
 def check_all(
@@ -85,6 +122,7 @@ def check_all(
     *,
     against: str | Path | None = None,
     only: Collection[str] = (),
+    streams: Collection[str] = (),
     junit: str | Path | None = None,
     markdown: str | Path | None = None,
 ) -> list[Judgement]:
@@ -93,7 +131,7 @@ def check_all(
 
     They are also written to `junit` as JUnit XML, and appended to `markdown`, where these name a file.
     """
-    judgements = gate.check_all(_all_named(paths), against=against, only=only)
+    judgements = gate.check_all(_all_named(paths), against=against, only=only, streams=streams)
     gate.write_reports(judgements, junit=Path(junit) if junit else None, markdown=Path(markdown) if markdown else None)
     return judgements
 
@@ -123,4 +161,16 @@ def _all_named(paths: Iterable[str | Path]) -> list[Path]:
     return record_files(given)
 
 
-__all__ = ["Report", "check", "check_all", "compare", "diff", "exit_status", "load", "report", "update_references"]
+__all__ = [
+    "Report",
+    "Site",
+    "check",
+    "check_all",
+    "compare",
+    "diff",
+    "exit_status",
+    "load",
+    "publish",
+    "report",
+    "update_references",
+]

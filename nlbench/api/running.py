@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import gc
-import os
-import sys
 import warnings
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import closing, nullcontext
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from inspect import signature
 from numbers import Integral
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Final, Unpack
 
-from nlbench import closure, sources
 from nlbench import plan as plans
 from nlbench.api.progress import Watcher, watcher
+from nlbench.carrying import Listener as Listener
+from nlbench.carrying import complete, running_half
+from nlbench.carrying import missing_seeds as missing_seeds
 from nlbench.errors import NlbenchError, Remark, UnknownNameError
+from nlbench.places import place
 from nlbench.plan import DeclaredStream, Machine, MachineOptions, Plan, RunOptions
 from nlbench.plan import stream_from_arrays as stream_from_arrays
-from nlbench.records import Record, Row, read_record
-from nlbench.records.lock import turn
+from nlbench.records import Record, read_record
 from nlbench.seeds import USUAL
 from nlbench.specs.streams import Protocol
 
@@ -31,9 +28,6 @@ if TYPE_CHECKING:
 
     from nlbench.runner import Estimate
     from nlbench.runner.trained import Trained
-    from nlbench.tune import Search, Trial
-
-Listener = Callable[[Row], None]
 
 
 class Shown(RunOptions, total=False):
@@ -82,6 +76,9 @@ class Run:
         return half.trained.load(half.trained.find(self.saved, self.plan, seed), names, Machine(), seed)
 
 
+MOST_SEEDS: Final = 100_000
+
+
 def parse_seeds(seeds: int | str | Iterable[int]) -> tuple[int, ...]:
     """Return the seeds: 5 or "5" means 0…4; "3,7" those two; "3," that one."""
     if isinstance(seeds, str):
@@ -91,8 +88,12 @@ def parse_seeds(seeds: int | str | Iterable[int]) -> tuple[int, ...]:
                 f"seeds must be a number, or numbers separated by commas, got {seeds!r}.",
                 "5 means 0…4; 3,7 those two; 3, that one.",
             )
+        if any(len(part) > len(str(2**63)) for part in parts):
+            raise NlbenchError(f"seeds must be below 2^63, got {seeds[:60]!r}.")
         seeds = int(parts[0]) if len(parts) == 1 else [int(part) for part in parts if part]
     if isinstance(seeds, Integral):
+        if int(seeds) > MOST_SEEDS:
+            raise NlbenchError(f"seeds must be at most {MOST_SEEDS:,}, got {seeds}.", f"A single one is written {seeds},")
         seeds = range(int(seeds))
     chosen = list(seeds) if isinstance(seeds, Iterable) else []
     if not chosen or not all(isinstance(seed, Integral) and 0 <= int(seed) < 2**63 for seed in chosen):
@@ -129,8 +130,8 @@ def run(
     """Return the finished run of a learner on a stream; seeds already recorded in `results` are not run again.
 
     model      a recipe's name or file, `package.module:Class` or `./file.py:Class`; or as it is, of a notebook too: a class of
-               learners, a torch module or its class (fine-tuned; overrides={"learner.kind": …} names a method), an estimator
-               with `partial_fit`
+               learners, a torch module or its class (fine-tuned; overrides={"learner.kind": …} names a method; made with
+               `input_shape` and `n_classes`, each if it has an argument of that name), an estimator with `partial_fit`
     stream     a stream's name or file, or what `stream_from_arrays` returned
     seeds      5 means 0…4; a sequence means those
     overrides  facts of the experiment, such as {"learner.width": "512", "protocol.passes": "2"}
@@ -141,13 +142,13 @@ def run(
     Raises `NlbenchError` kinds for what the user can mend. A run that was interrupted is resumed when called again; what is
     remarked on the way is a warning.
     """
-    _known(run, Shown, options)
+    known_keywords(run, Shown, options)
     precision = options.get("precision", "float32")
     plan = resolve(model, stream, seeds=seeds, scenario=scenario, overrides=overrides, precision=precision)
     for remark in plan.notes:
         warnings.warn(remark, Remark, stacklevel=2)
     shown = watcher(options.get("progress", False), f"{plan.model} on {plan.stream_name}")
-    return carry_out(plan, Path(results), _machine(options), force=force, listen=listen, progress=shown)
+    return carry_out(plan, place(results), _machine(options), force=force, listen=listen, progress=shown)
 
 
 def warned(remark: str) -> None:
@@ -167,53 +168,22 @@ def carry_out(
 ) -> Run:
     """Return the finished run of a plan; `tell` is given remarks on the way, `progress` moments of the run. Imports torch only
     if a seed is missing from the record. Of two processes that run the same plan, the second waits for the first, and then finds
-    its record.
+    its record. Where a third made the record anew at once, without these seeds, they are run again.
     """
-    missing = missing_seeds(plan, results, force)
-    added: tuple[int, ...] = ()
-    try:
-        while missing:
-            due, source = replace(plan, seeds=missing), plan.declared.source
-            with turn(due.lock_path(results), wait=machine.wait, tell=tell):
-                missing = missing_seeds(plan, results, force)  # what the one before us recorded is not
-                if missing != due.seeds:
-                    continue
-                with sources.read_ahead(source, machine.data) if source is not None else nullcontext():
-                    half = running_half()
-                    with half.shortages_told():
-                        added = _heard(half.execute(due, results, machine, force=force, tell=tell, progress=progress), listen)
-                break
-    finally:
-        closure.forget()
-    if machine.save is not None and set(added) != set(plan.seeds):
-        tell("of seeds that were recorded already, no learner is saved now: force, or --force, runs them anew.")
-    kept = tuple(seed for seed in missing if seed not in added)
-    return Run(read_record(plan.record_path(results)), added, kept, plan, machine.save)
-
-
-def _heard(rows: Generator[Row, None, tuple[int, ...]], listen: Listener | None) -> tuple[int, ...]:
-    """Return what the rows end with, after giving each to the listener."""
-    with closing(rows):
-        return _ended(rows, listen)
-
-
-def _ended(rows: Generator[Row, None, tuple[int, ...]], listen: Listener | None) -> tuple[int, ...]:
-    while True:
-        try:
-            row = next(rows)
-        except StopIteration as end:
-            return end.value
-        if listen is not None:
-            listen(row)
+    path = plan.record_path(results)
+    made = complete(plan, results, machine, force=force, listen=listen, tell=tell, progress=progress)
+    while not set(plan.seeds) <= set((record := read_record(path)).seeds):
+        made = complete(plan, results, machine, listen=listen, tell=tell, progress=progress)
+    return Run(record, made.added, made.kept, plan, machine.save)
 
 
 def options(**machine: Unpack[MachineOptions]) -> Machine:
     """Return the facts of the machine from keywords."""
-    _known(options, MachineOptions, machine)
+    known_keywords(options, MachineOptions, machine)
     return _machine(machine)
 
 
-def _known(function: Callable[..., object], passed_on: type, given: Mapping[str, object]) -> None:
+def known_keywords(function: Callable[..., object], passed_on: type, given: Mapping[str, object]) -> None:
     """Refuse a keyword that a function neither takes nor passes on, with the nearest that it does."""
     takes = [name for name, one in signature(function).parameters.items() if one.kind is not one.VAR_KEYWORD]
     known = [*takes, *passed_on.__annotations__]
@@ -240,70 +210,8 @@ def _machine(machine: MachineOptions) -> Machine:
     )
 
 
-def missing_seeds(plan: Plan, results: Path, force: bool = False) -> tuple[int, ...]:
-    """Return the plan's seeds that its record does not hold yet; all of them with `force`."""
-    path = plan.record_path(results)
-    if force or not path.exists():
-        return plan.seeds
-    recorded = read_record(path).seeds
-    return tuple(seed for seed in plan.seeds if seed not in recorded)
-
-
 def estimate(plan: Plan, machine: Machine) -> Estimate:
     """Return steps, updates per level, bytes per seed and a time estimate for a plan, from a few timed batches."""
     half = running_half()
     with half.shortages_told():
         return half.estimate(plan, machine)
-
-
-def tune(
-    model: object,
-    stream: str | DeclaredStream,
-    space: Mapping[str, Sequence[str]],
-    *,
-    budget: int = 32,
-    tasks: int = 3,
-    objective: str = "average_accuracy",
-    overrides: Mapping[str, str] | None = None,
-    listen: Callable[[Trial], None] | None = None,
-    **options: Unpack[RunOptions],
-) -> Search:
-    """Return the search of a recipe's values on validation data; see `nlbench.tune.tune` for the rule.
-
-    space      override keys with their candidate values, such as {"learner.rate": ["0.03", "0.1"]}
-    budget     most candidates to try: the whole grid if it fits, otherwise a fixed random part of it
-    listen     called with every trial as it ends
-    """
-    _known(tune, RunOptions, options)
-    running_half()
-    from nlbench import tune as search
-
-    def resolved(values: Mapping[str, str]) -> Plan:
-        precision = options.get("precision", "float32")
-        return resolve(model, stream, seeds=search.TUNING_SEEDS, overrides={**(overrides or {}), **values}, precision=precision)
-
-    trials = []
-    for trial in search.tune(resolved, space, budget, tasks, objective, _machine(options)):
-        trials.append(trial)
-        if listen is not None:
-            listen(trial)
-    return search.finish(resolved({}), space, budget, tasks, objective, trials)
-
-
-def running_half() -> ModuleType:
-    """Return the running half, imported with waiting threads that soon sleep: spinning ones slow torch hundredfold beside a busy
-    neighbour. The 2000 rounds, some 20 µs, last from one step of a small model to the next.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
-    fresh, collects = "torch" not in sys.modules, gc.isenabled()
-    gc.disable()
-    try:
-        from nlbench import runner
-
-        if fresh and "triton" not in sys.modules:  # whose profiler would complain, as Python ends, of what is left
-            gc.freeze()  # modules are no garbage: looking through torch's again and again costs a second in all
-    finally:
-        if collects:
-            gc.enable()
-    return runner

@@ -9,7 +9,9 @@ import gc
 import os
 import signal
 import sys
+import threading
 import traceback
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import FrameType
 from typing import Annotated, NoReturn
@@ -26,34 +28,27 @@ from nlbench.cli import (
     export,
     migrate,
     prune,
+    publish,
     report,
+    rerun,
     run,
     show,
     streams,
+    sweep,
     tune,
     validate,
+    verify,
 )
 from nlbench.cli import list as listing
 from nlbench.errors import NlbenchError
 from nlbench.escaping import terminal
 
-app = typer.Typer(
-    name="nlbench",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Measure continual learning: streams of tasks, one protocol, records that can be compared and gated.\n\n"
-    "Start with: nlbench run --model hope --stream split-digits, then: nlbench compare results/*",
-)
 COMMANDS = (
-    *(run.run, compare.compare, report.report, check.check, doctor.doctor, tune.tune, listing.list_, show.show),
+    *(run.run, sweep.sweep, compare.compare, report.report, publish.publish, check.check, rerun.rerun, verify.verify),
+    *(doctor.doctor, tune.tune),
+    *(listing.list_, show.show),
     *(diff.diff, export.export, prune.prune, migrate.migrate, validate.validate),
 )
-for command in COMMANDS:
-    app.command(command.__name__.rstrip("_"))(command)
-app.add_typer(data.app, name="data")
-app.add_typer(bench.app, name="bench")
 
 
 def _version(shown: bool) -> None:
@@ -65,12 +60,42 @@ def _version(shown: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def top(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error. May stand anywhere.")] = False,
 ) -> None:
     """The options that come before a command."""
+
+
+def _line(commands: Mapping[str, Callable[..., None]]) -> typer.Typer:
+    """Return a command line of these commands."""
+    made = typer.Typer(
+        name="nlbench",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        help="Measure continual learning: streams of tasks, one protocol, records that can be compared and gated.\n\n"
+        "Start with: nlbench run --model hope --stream split-digits, then: nlbench compare results/*",
+    )
+    made.callback()(top)
+    for name, command in commands.items():
+        made.command(name)(command)
+    return made
+
+
+_NAMED = {command.__name__.rstrip("_"): command for command in COMMANDS}
+app = _line(_NAMED)
+app.add_typer(data.app, name="data")
+app.add_typer(bench.app, name="bench")
+
+
+def _asked(arguments: list[str]) -> typer.Typer:
+    """Return the command line that the arguments are for: of all commands, or of the one that they begin with, as typer looks at
+    every option of every command that there is before it obeys one.
+    """
+    name = arguments[0] if arguments else ""
+    return _line({name: _NAMED[name]}) if name in _NAMED else app
 
 
 def main() -> None:
@@ -84,7 +109,8 @@ def main() -> None:
     if before is signal.default_int_handler:  # and not ignored, as in the background of a script
         signal.signal(signal.SIGINT, _interrupted)
     try:
-        _obey(arguments, debug)
+        with streams.prepared():
+            _obey(arguments, debug)
     except KeyboardInterrupt:  # the one there is came while something else was told
         sys.exit(130)
     finally:
@@ -98,17 +124,25 @@ def _interrupted(number: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
+def _end_in_peace() -> None:
+    """Let further keys do nothing while the process ends, which has told that it was interrupted."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, lambda number, frame: None)
+
+
 def _obey(arguments: list[str], debug: bool) -> None:
     try:
         try:
-            with streams.prepared():
-                app(arguments)
+            _asked(arguments)(arguments)
         finally:
             sys.stdout.flush()
     except NlbenchError as error:
+        if error.exit_code > 128:
+            _end_in_peace()
         _complain(str(error), debug)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
+        _end_in_peace()
         _complain("interrupted.")
         sys.exit(130)
     except OSError as error:

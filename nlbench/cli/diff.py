@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
+from nlbench.cli.options import A_PLACE
+
 
 def diff(
-    first: Annotated[Path, typer.Argument(help="A record.")],
-    second: Annotated[Path, typer.Argument(help="Another record.")],
+    first: Annotated[Path, typer.Argument(**A_PLACE, help="A record.")],
+    second: Annotated[Path, typer.Argument(**A_PLACE, help="Another record.")],
 ) -> None:
     """Show which facts differ between two records: declarations, data, seeds, code, machine, versions."""
     from nlbench import api

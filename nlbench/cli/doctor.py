@@ -28,6 +28,5 @@ def doctor(
     if not all(part.isdecimal() and int(part) for part in sizes):
         raise NlbenchError(f"--shape must be whole numbers from 1, separated by commas, got {shape!r}.", "Such as 3,32,32.")
     chosen, values = tuple(map(int, sizes)), overrides(set_)
-    found = [api.check_learner(model, shape=chosen, overrides=values, device=device) for model in models]
-    conformance.examinations(found, format == Format.json)
-    raise typer.Exit(any(not each.passed for each in found))
+    found = (api.check_learner(model, shape=chosen, overrides=values, device=device) for model in models)
+    raise typer.Exit(not conformance.examinations(found, format == Format.json))

@@ -19,6 +19,7 @@ class Kind(StrEnum):
     streams = "streams"
     extensions = "extensions"
     metrics = "metrics"
+    claims = "claims"
     records = "records"
 
 
@@ -26,7 +27,7 @@ def list_(
     what: Annotated[Kind, typer.Argument(help="What to list.", **one_of(Kind, "kind of list"))] = Kind.all,
     results: Results = Path("results"),
 ) -> None:
-    """List models, streams, what they are made of, metrics or records."""
+    """List models, streams, what they are made of, metrics, claims or records."""
     from nlbench import api
     from nlbench.display.listing import listing
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from nlbench.errors import NlbenchError, UnknownNameError
+from nlbench.places import place
 
 
 def one_of(kinds: type[StrEnum], what: str) -> dict[str, Any]:
@@ -31,7 +32,10 @@ class Format(StrEnum):
     json = "json"
 
 
-Results = Annotated[Path, typer.Option(help="Folder of records.")]
+A_PLACE: dict[str, Any] = {"parser": place, "metavar": "PATH"}
+"""How an argument or option reads a path that may lie elsewhere, such as s3://bucket/folder."""
+
+Results = Annotated[Path, typer.Option(**A_PLACE, help="Folder of records, here or s3://bucket/folder.")]
 Data = Annotated[Path | None, typer.Option(help="Folder of data sets; otherwise NLBENCH_DATA, then the user cache.")]
 Precision = Annotated[
     str,
@@ -40,7 +44,7 @@ Precision = Annotated[
         "joint only. Pays where products take most of the time (many seeds, wide layers) and the processor has units for them."
     ),
 ]
-Records = Annotated[list[Path], typer.Argument(help="Records, folders of records, or both.")]
+Records = Annotated[list[Path], typer.Argument(**A_PLACE, help="Records, folders of records, or both.")]
 Baseline = Annotated[str | None, typer.Option(help="Test every other model against this one, on common seeds.")]
 Metrics = Annotated[
     list[str] | None, typer.Option("--metric", help="Metrics to show; may be repeated. See: nlbench list metrics.")

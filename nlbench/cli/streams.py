@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import codecs
+import io
+import os
 import sys
 import unicodedata
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Final
+from contextlib import contextmanager, suppress
+from typing import Any, Final, NoReturn
 
 from nlbench.errors import Remark
 
@@ -51,13 +53,20 @@ def _ascii(sign: str) -> str:
 codecs.register_error(PLAIN, spelled)
 
 
+class _Lasting(io.TextIOWrapper):
+    """A stream that a learner cannot take from who runs it: closing it writes what is due, and no more."""
+
+    def close(self) -> None:
+        self.flush()
+
+    def detach(self) -> NoReturn:
+        raise io.UnsupportedOperation("the stream that nlbench writes to cannot be detached")
+
+
 @contextmanager
 def prepared() -> Iterator[None]:
-    """Let both streams take everything, and remarks be one line each, while this lasts."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors=PLAIN)
-    with warnings.catch_warnings():
+    """Let both streams take everything, and last, and remarks be one line each, while this lasts."""
+    with _lasting("stdout"), _lasting("stderr"), warnings.catch_warnings():
         shown = warnings.showwarning
 
         def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
@@ -68,3 +77,26 @@ def prepared() -> Iterator[None]:
 
         warnings.showwarning = show  # type: ignore[assignment]
         yield
+
+
+@contextmanager
+def _lasting(name: str) -> Iterator[None]:
+    """Have `sys` write where it does now through a stream that lasts; nowhere where it has none, as after `2>&-`."""
+    given = getattr(sys, name)
+    if given is None:
+        lasting = _Lasting(os.fdopen(os.open(os.devnull, os.O_WRONLY), "wb"), errors=PLAIN)
+    elif type(given) is not io.TextIOWrapper or not isinstance(given.buffer, io.BufferedWriter | io.FileIO):
+        if hasattr(given, "reconfigure"):  # of a test or a notebook: it has no file of its own
+            given.reconfigure(errors=PLAIN)
+        yield
+        return
+    else:
+        copy = os.fdopen(os.dup(given.fileno()), "wb")
+        lasting = _Lasting(copy, given.encoding, PLAIN, line_buffering=given.line_buffering, write_through=given.write_through)
+    setattr(sys, name, lasting)
+    try:
+        yield
+    finally:
+        setattr(sys, name, given)
+        with suppress(OSError):  # which was told, where it could be
+            lasting.flush()

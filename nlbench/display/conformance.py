@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
@@ -14,14 +14,21 @@ if TYPE_CHECKING:
 _STYLES: Final = {"kept": "green", "broken": "bold red", "exempt": "yellow"}
 
 
-def examinations(found: Sequence[Examination], as_json: bool) -> None:
-    """Print what each check found, with what to mend where a rule is broken; as JSON, one as it is and several as a list."""
-    if as_json:
-        facts = [{**asdict(each), "passed": each.passed} for each in found]
-        write_json(facts if len(facts) > 1 else facts[0])
-        return
+def examinations(found: Iterable[Examination], as_json: bool) -> bool:
+    """Return whether all passed, and print what each check found, with what to mend where a rule is broken: of each as it comes,
+    or as JSON when all are there, one as it is and several as a list.
+    """
+    passed = True
+    facts = []
     for each in found:
-        _examination(each)
+        passed = passed and each.passed
+        if as_json:
+            facts.append({**asdict(each), "passed": each.passed})
+        else:
+            _examination(each)
+    if as_json:
+        write_json(facts if len(facts) > 1 else facts[0])
+    return passed
 
 
 def _examination(found: Examination) -> None:

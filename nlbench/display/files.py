@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich import box
+from rich.progress import Progress
 from rich.table import Table
 
-from nlbench.display.console import escape, lay_out, line, note, out, size_text
+from nlbench.display.console import err, escape, lay_out, line, note, out, size_text
 
 if TYPE_CHECKING:
     from nlbench.api.data import Known, Verified
     from nlbench.api.files import Checked, Exported
-    from nlbench.api.reading import Report
+    from nlbench.api.reading import Report, Site
     from nlbench.records.facts import Difference
 
 
@@ -80,6 +82,26 @@ def report(done: Report) -> None:
     line(f"{done.page}: {size_text(done.page.stat().st_size)}")
     if done.figures:
         line(f"{done.figures[0].parent}: {len(done.figures)} files")
+
+
+@contextmanager
+def pages() -> Iterator[Callable[[int, int], None]]:
+    """Show on a terminal how many files of how many are written; give what is told."""
+    with Progress(*Progress.get_default_columns(), console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task("pages", total=None)
+        yield lambda done, of: bar.update(task, completed=done, total=of)
+
+
+def published(done: Site) -> None:
+    """Print where a site lies and what it holds."""
+    _skipped(done.skipped)
+    one = done.published
+    held = f"{_many(one.records, 'record')} on {_many(one.streams, 'stream')}"
+    line(f"{one.folder / 'index.html'}: {held}, largest page {size_text(one.largest)}")
+
+
+def _many(count: int, thing: str) -> str:
+    return f"{count} {thing}{'' if count == 1 else 's'}"
 
 
 def _skipped(remarks: Iterable[str]) -> None:

@@ -26,6 +26,8 @@ def listing(found: Listing) -> None:
         _names("extensions", {title: ", ".join(names) for title, names in found.extensions.items()})
     if found.metrics is not None:
         _metrics(found.metrics)
+    if found.claims is not None:
+        _names("claims", found.claims)
     if found.records:
         _records(f"records in {found.results}", found.records)
     elif found.records is not None:

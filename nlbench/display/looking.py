@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.style import Style
@@ -30,13 +28,13 @@ def look(found: Look) -> None:
     out.print(
         f"[bold]{escape(found.name)}[/]: {found.n_tasks} tasks, {found.scenario}, samples {shape}, {found.n_classes} logits"
     )
-    if found.class_order and any(b != a + 1 for a, b in pairwise(found.class_order)):
+    if found.class_order:
         out.print(f"class order {', '.join(map(str, found.class_order))}", markup=False, soft_wrap=True)
     grid = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("task", "train", "test", "drift", "labels"):
         grid.add_column(column, justify="left" if column == "labels" else "right")
     for task in found.tasks:
-        grid.add_row(str(task.number), f"{task.train:,}", f"{task.test:,}", f"{task.drift:.2f}", labels_text(task.labels))
+        grid.add_row(str(task.number), f"{task.train:,}", f"{task.test:,}", f"{task.drift:.2f}", task.labels_text)
     lay_out(out, grid)
     if found.n_tasks > len(found.tasks):
         out.print(f"and {found.n_tasks - len(found.tasks)} more", style="dim")
@@ -46,17 +44,6 @@ def look(found: Look) -> None:
             out.print(drawn(task.samples[:DRAWN], out.color_system is not None), soft_wrap=True)
     for fault in found.faults:
         out.print(Text(f"{fault}.", style="bold"), soft_wrap=True)
-
-
-def labels_text(labels: Sequence[int]) -> str:
-    """Return labels, those that follow each other as first-last."""
-    parts: list[list[int]] = []
-    for label in labels:
-        if parts and label == parts[-1][-1] + 1:
-            parts[-1].append(label)
-        else:
-            parts.append([label])
-    return ", ".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)
 
 
 def drawn(samples: Any, coloured: bool) -> Text:

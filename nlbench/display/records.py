@@ -30,6 +30,7 @@ HEADLINE = (
     "worst_case_accuracy",
     "learning_curve_area",
     "prequential_accuracy",
+    "recovery_time",
 )
 """The metrics that `run` and `show` print; the record holds all of them."""
 
@@ -57,6 +58,8 @@ def record(found: Record) -> None:
         f"[bold]{escape(found.model)}[/] on [bold]{escape(found.stream)}[/] ({escape(found.scenario)}), "
         f"{seeds_text(found.seeds)}: mean accuracy on {'each task' if found.n_tasks <= MOST_TASKS else 'some of its tasks'}"
     )
+    if found.class_order:
+        out.print(found.class_order, style="dim", markup=False, soft_wrap=True)
     lay_out(out, _matrix(found))
     lay_out(out, _metric_table(found))
     out.print()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
@@ -15,6 +15,7 @@ from nlbench.display.console import err, escape, flat, lay_out, mean_text, note,
 from nlbench.errors import InterruptedRunError
 from nlbench.plan import Plan
 from nlbench.records import Row
+from nlbench.records.storage import storage
 
 if TYPE_CHECKING:
     from nlbench.runner import Estimate, Moment
@@ -41,9 +42,20 @@ def progress(plan: Plan, results: Path, missing: Sequence[int], *, quiet: bool) 
         else:
             yield watch
     except KeyboardInterrupt:
-        place = plan.record_path(results).parent
+        saved = plan.of_seeds(tuple(missing)).checkpoint_path(results)
+        kept = f"What is done is kept in {plan.record_path(results).parent}; the same command resumes."
+        hint = kept if storage(saved).exists(saved) else "Nothing was saved: the same command starts anew."
         done = f" after {watch.completed or 0} of {plan.stream.stream.tasks} tasks" if watch is not None else ""
-        raise InterruptedRunError(f"interrupted{done}.", f"What is done is kept in {place}; the same command resumes.") from None
+        raise InterruptedRunError(f"interrupted{done}.", hint) from None
+
+
+@contextmanager
+def again(*, quiet: bool) -> Iterator[Callable[[Moment], None]]:
+    """Give what shows how far a run is that leaves no record: a live line on a terminal; nothing elsewhere or when `quiet`."""
+    with err.status("running again") as status:
+        if quiet or not err.is_terminal:
+            status.stop()
+        yield lambda moment: status.update(escape(f"running again: {in_words(moment)}"))
 
 
 class Watch:

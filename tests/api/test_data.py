@@ -14,10 +14,10 @@ from nlbench.sources import Source, idx
 
 def test_each_data_set_is_answered_for_and_a_missing_one_stops_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(idx, "MNIST", made_mnist(tmp_path))
-    missing, here = api.verify_data(["fashion-mnist", "mnist"], tmp_path)
+    missing, here = api.verify_data(["kmnist", "mnist"], tmp_path)
     assert (here.name, here.folder, here.files, here.problem) == ("mnist", tmp_path / "MNIST" / "raw", 4, "")
-    assert (missing.name, missing.folder, missing.files) == ("fashion-mnist", None, 0)
-    assert missing.problem.startswith("fashion-mnist: not found in")
+    assert (missing.name, missing.folder, missing.files) == ("kmnist", None, 0)
+    assert missing.problem.startswith("kmnist: not found in")
     (tmp_path / "MNIST/raw/train-labels-idx1-ubyte").write_bytes(b"other")
     (changed,) = api.verify_data(["mnist"], str(tmp_path))
     assert "train-labels-idx1-ubyte: SHA-256 must be" in changed.problem

@@ -76,3 +76,16 @@ def test_a_learner_without_a_record_fails_unless_another_is_asked_for(command: C
     assert command("check", "good.parquet", "--against", "reference", "--only", "hope").code == 0
     unknown = command("check", "good.parquet", "--against", "reference", "--only", "cmss")
     assert (unknown.code, unknown.err) == (2, "nlbench: unknown learner 'cmss'. Did you mean cms?\n")
+
+
+def test_a_stream_without_a_record_fails_unless_another_is_asked_for(command: Command, judged: None, tmp_path: Path) -> None:
+    record(tmp_path / "reference" / "elsewhere.parquet", OLD, stream="permuted-digits", stream_digest="another")
+    done = command("check", "good.parquet", "--against", "reference")
+    assert done.code == 2
+    assert "hope has a reference on permuted-digits and no new record." in done.out
+    assert command("check", "good.parquet", "--against", "reference", "--stream", "split-digits").code == 0
+    unknown = command("check", "good.parquet", "--against", "reference", "--stream", "splitdigits")
+    assert (unknown.code, unknown.err) == (
+        2,
+        "nlbench: unknown stream 'splitdigits'. Did you mean split-digits or permuted-digits?\n",
+    )

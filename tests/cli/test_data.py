@@ -12,6 +12,7 @@ from nlbench import catalog
 from nlbench.sources import idx
 
 
+@pytest.mark.usefixtures("no_debian_data")
 def test_data_verify_names_what_is_here_and_what_is_not(
     command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -44,7 +44,10 @@ def test_doctor_ends_with_1_and_says_what_to_mend(command: Command) -> None:
 
 
 def test_doctor_ends_with_2_where_there_is_no_learner(command: Command) -> None:
-    assert command("doctor", "mpl").code == 2
+    done = command("doctor", "chance", "mpl", "--shape", "1,4,4")
+    assert (done.code, "every rule is kept" in done.out, "unknown model 'mpl'" in done.err) == (2, True, True)
+    done = command("doctor", "mpl")
+    assert (done.code, done.out, "unknown model 'mpl'" in done.err) == (2, "", True)
     done = command("doctor", "mlp", "--shape", "3x32")
     assert done.code == 2
     assert "--shape must be whole numbers" in done.err

@@ -28,3 +28,15 @@ def test_an_ending_that_export_does_not_know_is_one_line(command: Command, tmp_p
     make_record(tmp_path / "r.parquet", {0: matrix(0.6, 0.9)})
     done = command("export", "r.parquet", "--out", "all.xlsx")
     assert (done.code, done.err) == (2, "nlbench: all.xlsx: export knows .csv, .jsonl, .parquet, not '.xlsx'.\n")
+
+
+def test_a_data_set_for_the_hub_is_a_folder(command: Command, tmp_path: Path) -> None:
+    make_record(tmp_path / "r.parquet", {0: matrix(0.6, 0.9)})
+    done = command("export", "r.parquet", "--hub", "dataset")
+    assert (done.code, done.out) == (0, "dataset: 1 records\n")
+    assert Path("dataset/README.md").read_text(encoding="utf-8").startswith("---\npretty_name:")
+    neither = command("export", "r.parquet")
+    assert (neither.code, neither.err) == (
+        2,
+        "nlbench: export writes to one place. Name a file with --out, or a folder with --hub.\n",
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, EntryPoints
 
 import pytest
 from command_line import Command, run, the_record
@@ -27,7 +27,7 @@ def test_list_shows_kinds_of_learners_networks_data_sets_and_streams_and_what_is
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     point = EntryPoint("mine", "nowhere:Mine", "nlbench.networks")
-    monkeypatch.setattr(catalog, "entry_points", lambda group: [point] if group == point.group else [])
+    monkeypatch.setattr(catalog, "entry_points", lambda: EntryPoints([point]))
     lines = command("list", "extensions").out.splitlines()
     for group, title in (("learners", "learners"), ("networks", "networks"), ("streams", "kinds of streams")):
         (line,) = [line for line in lines if line.startswith(title)]
@@ -38,5 +38,5 @@ def test_list_shows_kinds_of_learners_networks_data_sets_and_streams_and_what_is
 def test_what_cannot_be_listed_names_the_nearest_or_all_that_can(command: Command) -> None:
     wrong = command("list", "model")
     assert (wrong.code, wrong.err) == (2, "nlbench: unknown kind of list 'model'. Did you mean models?\n")
-    known = "all, extensions, metrics, models, records, streams"
+    known = "all, claims, extensions, metrics, models, records, streams"
     assert command("list", "foo").err == f"nlbench: unknown kind of list 'foo'. Known: {known}.\n"

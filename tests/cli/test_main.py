@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 from command_line import Command, Done, run, the_record
+from typer.main import get_command
 
 import nlbench
-from nlbench import api
+from nlbench import api, cli
 
 
 @pytest.mark.parametrize(
@@ -52,14 +53,14 @@ from nlbench import api
         ),
         (
             ("run", "-m", "mlp", "-s", "split-digits", "--results", "file/x"),
-            "nlbench: file/x: results cannot be written: Not a directory.",
+            "nlbench: {here}/file/x: results cannot be written: Not a directory.",
         ),
         (
             ("run", "-m", "mlp", "-s", "split-digits", "--device", "meta"),
             "nlbench: device must be auto, cpu or cuda, got 'meta'.",
         ),
         (("bench", "kernels", "--device", "mps"), "nlbench: device must be auto, cpu or cuda, got 'mps'."),
-        (("run", "-m", "mlp", "-s", "split-digits", "--seeds", "18446744073709551616,"), "nlbench: seeds must be at least one"),
+        (("run", "-m", "mlp", "-s", "split-digits", "--seeds", "18446744073709551616,"), "nlbench: seeds must be below 2^63"),
         (
             ("tune", "-m", "mlp", "-s", "split-digits", "--space", "learner.rate=1", "--objective", "intransigence"),
             "nlbench: objective intransigence cannot be measured on 3 tasks: it needs other runs.",
@@ -96,7 +97,7 @@ def test_what_a_user_can_mend_is_one_line_and_exit_2(arguments: tuple[str, ...],
     Path("empty").mkdir()
     done = command(*arguments)
     assert done.code == 2
-    assert done.err.splitlines()[-1].startswith(line)
+    assert done.err.splitlines()[-1].startswith(line.replace("{here}", str(Path.cwd())))
     assert "Traceback" not in done.err
     assert not list(Path().glob("**/*.parquet"))
 
@@ -173,3 +174,15 @@ def test_the_module_runs_as_a_command_of_its_own(tmp_path: Path) -> None:
     wrong = subprocess.run([*command[:3], "run", "-m", "mlp"], capture_output=True, text=True, check=False)
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert "Traceback" not in wrong.stderr
+
+
+def test_a_command_alone_is_what_it_is_among_all() -> None:
+    whole: Any = get_command(cli.app)
+    for command in cli.COMMANDS:
+        name = command.__name__.rstrip("_")
+        alone: Any = get_command(cli._asked([name, "--help"]))
+        assert list(alone.commands) == [name]
+        assert [each.opts for each in alone.commands[name].params] == [each.opts for each in whole.commands[name].params]
+        assert alone.help == whole.help
+    for arguments in ([], ["--help"], ["data", "fetch"], ["rnu"]):
+        assert cli._asked(arguments) is cli.app

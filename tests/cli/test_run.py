@@ -155,6 +155,16 @@ class MyLearner(Learner):
 """
 
 
+def test_a_run_that_is_interrupted_before_anything_was_saved_starts_anew(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("my_learner.py").write_text(LEARNER)
+    monkeypatch.setenv("STOP_AT", "2")
+    stopped = run(command, model="./my_learner.py:MyLearner")
+    assert (stopped.code, list(Path("results").rglob("*.checkpoint"))) == (130, [])
+    assert stopped.err.endswith("interrupted after 0 of 5 tasks. Nothing was saved: the same command starts anew.\n")
+
+
 @pytest.mark.parametrize("form", ["table", "json"])
 def test_an_interrupted_run_exits_130_and_the_same_command_resumes(
     form: str, command: Command, monkeypatch: pytest.MonkeyPatch

@@ -25,6 +25,29 @@ def test_every_list_can_be_written_in_any_encoding(encoding: str, tmp_path: Path
     assert "split-digits" in done.stdout.decode(encoding)
 
 
+@pytest.mark.parametrize("shut", ["sys.stdout.close(); sys.stderr.close()", "os.close(1); os.close(2)"])
+def test_what_a_learner_closes_is_still_written_to(shut: str) -> None:
+    wrote = "sys.stdout.write('shown\\n'); sys.stderr.write('told\\n')"
+    script = f"import os, sys\nfrom nlbench.cli import streams\nwith streams.prepared():\n    {shut}; {wrote}"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "shown\n", "told\n")
+
+
+def test_the_stream_that_is_written_to_cannot_be_detached() -> None:
+    script = "import sys\nfrom nlbench.cli import streams\nwith streams.prepared():\n    sys.stdout.detach()"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert "cannot be detached" in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize(
+    "shell", ["{} list nothing 2>&-", "{} list models >/dev/full 2>&-", "{} list models >/dev/full 2>/dev/full"]
+)
+def test_without_a_place_to_say_what_is_wrong_the_exit_code_says_it(shell: str, tmp_path: Path) -> None:
+    done = subprocess.run(shell.format(f"{sys.executable} -m nlbench"), shell=True, stdout=subprocess.DEVNULL, cwd=tmp_path)
+    assert done.returncode == 2  # 1 is a verdict
+
+
 HOMELESS = """
 import os, pwd, sys, warnings
 for name in ("HOME", "XDG_CACHE_HOME", "NLBENCH_DATA", "NUMBA_CACHE_DIR"):
@@ -39,6 +62,13 @@ cli.main()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no passwd")
+def test_without_a_home_data_that_would_be_kept_there_are_refused(tmp_path: Path) -> None:
+    missing = [sys.executable, "-c", HOMELESS, "-", "data", "verify", "mnist"]
+    assert "there is no home" in subprocess.run(missing, capture_output=True, text=True, cwd=tmp_path).stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no passwd")
 def test_without_a_home_a_run_works_and_says_once_that_it_cannot_store_code(tmp_path: Path) -> None:
     words = ["run", "--model", "mlp", "--stream", "split-digits", "--seeds", "1", "--results", "r", "--backend", "numba"]
     done = subprocess.run([sys.executable, "-c", HOMELESS, "-", *words], capture_output=True, text=True, cwd=tmp_path)
@@ -48,5 +78,3 @@ def test_without_a_home_a_run_works_and_says_once_that_it_cannot_store_code(tmp_
     assert told[0].startswith("nlbench: machine code cannot be stored in")
     assert "there is no home folder" in told[0]
     assert [path.name for path in tmp_path.iterdir()] == ["r"]
-    missing = [sys.executable, "-c", HOMELESS, "-", "data", "verify", "mnist"]
-    assert "there is no home" in subprocess.run(missing, capture_output=True, text=True, cwd=tmp_path).stderr

@@ -13,10 +13,13 @@ FOUND = Examination(
     (Finding("answers", "it answers", "kept"), Finding("resumable", "it goes on", "broken", "sums differ", "Hold all of it.")),
 )
 
+PASSED = Examination("mine too", "class-il, told nothing", (Finding("answers", "it answers", "kept"),))
+
 
 def test_a_broken_rule_stands_with_what_was_seen_and_what_to_mend(monkeypatch):
     with written(monkeypatch, conformance, "out") as text:
-        conformance.examinations([FOUND], as_json=False)
+        assert not conformance.examinations([FOUND, PASSED], as_json=False)
+        assert conformance.examinations([PASSED], as_json=False)
     lines = [line.strip() for line in text.getvalue().splitlines()]
     assert "answers    kept       it answers" in lines
     assert "resumable  broken     sums differ" in lines

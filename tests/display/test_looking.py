@@ -12,7 +12,7 @@ IMAGE = np.linspace(0, 1, 64, dtype=np.float32).reshape(1, 8, 8)
 
 def test_a_look_is_a_table_of_tasks_samples_and_faults(monkeypatch: pytest.MonkeyPatch) -> None:
     tasks = (TaskLook(1, 1200, 30, (0, 1, 2, 5), 0.0, IMAGE), TaskLook(2, 20, 10, (7,), 1.25, None))
-    found = Look("s[1]", 3, "class-il", (1, 8, 8), 8, (1, 0, 2), tasks, ("tasks 1 and 2 have the same test set",))
+    found = Look("s[1]", "digest", 3, "class-il", (1, 8, 8), 8, (1, 0, 2), tasks, ("tasks 1 and 2 have the same test set",))
     with written(monkeypatch, looking, "out", width=100) as text:
         looking.look(found)
     lines = [line.rstrip() for line in text.getvalue().splitlines()]
