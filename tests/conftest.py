@@ -1,17 +1,22 @@
-"""Marks that depend on the machine."""
+"""Marks that depend on the machine, and what all workers share."""
 
 from __future__ import annotations
 
+import gc
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 # one thread a worker, which sleeps while it waits: spinning threads slow each other tenfold when workers share cores
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a script: tests send it, and mean it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -23,20 +28,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="needs canonical MNIST: set NLBENCH_DATA to a folder that holds MNIST/raw"))
 
 
-@pytest.fixture(scope="session")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package as a wheel, built from this checkout."""
-    folder = tmp_path_factory.mktemp("wheel")
-    root = Path(__file__).parents[1]
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(root)]
-    subprocess.run(command, check=True, capture_output=True, text=True)
-    return next(folder.glob("*.whl"))
+def pytest_collection_finish() -> None:
+    """Imported modules and collected tests are no garbage: each look through them for some takes the better part of a second."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
-def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that holds the installed wheel and nothing else."""
-    folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(folder), str(wheel)]
-    subprocess.run(command, check=True, capture_output=True, text=True)
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds the package as its wheel installs it and nothing else, made once for all workers."""
+    shared = tmp_path_factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else tmp_path_factory.getbasetemp()
+    folder, root = shared / "site", Path(__file__).parents[1]
+    with FileLock(shared / "site.lock"):
+        if not folder.exists():
+            build = ["build", "--wheel", "--no-isolation", "--outdir", str(shared), str(root)]
+            subprocess.run([sys.executable, "-m", *build], check=True, capture_output=True, text=True)
+            (wheel,) = shared.glob("*.whl")
+            install = ["pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(folder), str(wheel)]
+            subprocess.run([sys.executable, "-m", *install], check=True, capture_output=True, text=True)
     return folder
+
+
+@pytest.fixture
+def no_debian_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No Debian package of this machine holds files of a data set."""
+    monkeypatch.setattr("nlbench.sources.supply.Debian.installed", lambda self: {})

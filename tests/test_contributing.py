@@ -11,6 +11,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from command_line import together
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -70,12 +71,12 @@ def copy(tmp_path_factory):
     return place
 
 
-def nlbench(place: Path, *arguments: str, package: Path = ROOT) -> str:
-    environment = {**os.environ, "PYTHONPATH": f"{package}{os.pathsep}{place}", "OMP_NUM_THREADS": "1", "COLUMNS": "150"}
-    command = [sys.executable, "-m", "nlbench", *arguments]
-    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+@pytest.fixture(scope="module")
+def shown(folder):
+    """What is printed by `nlbench list` and by the command of each recipe, one after the other."""
+    titles = ("A learner", "A network", "A data set", "A kind of stream", "A metric")
+    given = [next(iter(commands(section(title)))) for title in titles]
+    return dict(zip(("list", *titles), together(folder, ["list"], *given), strict=True))
 
 
 def test_every_recipe_is_short():
@@ -84,39 +85,35 @@ def test_every_recipe_is_short():
         assert 0 < len(code) <= 25, title
 
 
-def test_what_is_added_is_listed(folder):
-    shown = nlbench(folder, "list")
+def test_what_is_added_is_listed(shown):
     for name in ("anchored", "narrow", "wine", "dimming", "final_gap"):
-        assert name in shown, name
+        assert name in shown["list"], name
 
 
 @pytest.mark.parametrize("title", ["A learner", "A network", "A data set", "A kind of stream"])
-def test_what_is_added_runs(folder, title):
-    (arguments,) = commands(section(title))
-    shown = nlbench(folder, *arguments)
-    assert float(re.search(r"^learning_accuracy +(\d\.\d+)", shown, flags=re.MULTILINE)[1]) > 0.4
+def test_what_is_added_runs(shown, title):
+    assert float(re.search(r"^learning_accuracy +(\d\.\d+)", shown[title], flags=re.MULTILINE)[1]) > 0.4
 
 
-def test_an_added_metric_is_measured(folder):
-    ((run, *rest),) = commands(section("A data set"))
-    nlbench(folder, run, *rest)
-    (arguments,) = commands(section("A metric"))
-    row = re.search(r"^mlp +2 +(\d\.\d+) ", nlbench(folder, *arguments), flags=re.MULTILINE)
+def test_an_added_metric_is_measured(shown, folder):
+    row = re.search(r"^mlp +2 +(\d\.\d+) ", shown["A metric"], flags=re.MULTILINE)
     assert 0 <= float(row[1]) <= 1
     (record,) = folder.glob("results/mlp.split-wine.*.parquet")
-    assert "average_accuracy" in nlbench(folder / "mine", "show", str(record))  # one can read it without the metric
+    (read,) = together(folder / "mine", ["show", str(record)])  # one can read it without the metric
+    assert "average_accuracy" in read
 
 
 def test_an_added_command_runs(copy):
-    nlbench(copy, "run", "--model", "chance", "--stream", "split-digits", "--seeds", "2", package=copy)
-    ((name, results),) = commands(section("A command"))
-    assert nlbench(copy, name, results, package=copy).strip() == "split-digits: chance"
-    assert "Name the most accurate learner" in nlbench(copy, "--help", package=copy)
+    (arguments,) = commands(section("A command"))
+    run = ["run", "--model", "chance", "--stream", "split-digits", "--seeds", "2"]
+    _, answer, page = together(copy, run, arguments, ["--help"], package=copy)
+    assert answer.strip() == "split-digits: chance"
+    assert "Name the most accurate learner" in page
 
 
 def test_an_added_backend_is_judged_and_timed(copy):
     (arguments,) = commands(section("A kernel backend"))
-    shown = nlbench(copy, *arguments, package=copy)
+    (shown,) = together(copy, arguments, package=copy)
     checked, of = re.search(r"(\d+) of (\d+) checks", shown).groups()
     assert checked == of
     assert re.search(r"mlp_logits .* numpy ", shown)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import re
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import yaml
 from nlbench import catalog, sources
 from nlbench.specs.reading import Reading
 from nlbench.specs.streams import StreamConfig
+from nlbench.verify import judged_of, read_claims
+from nlbench.verify.page import page
 
 ROOT = Path(__file__).parents[1]
 NAMES = re.findall(r"^::: (\S+)$", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
@@ -61,6 +64,17 @@ def test_the_page_of_methods_is_what_its_tool_makes():
     make_methods = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(make_methods)
     assert make_methods.PAGE.read_text(encoding="utf-8") == make_methods.page(), "run python tools/make_methods.py"
+
+
+def test_the_page_of_claims_is_what_the_kept_verdicts_make():
+    kept = json.loads((ROOT / "results" / "claims" / "quick.json").read_text(encoding="utf-8"))
+    claims = dict(read_claims())
+    made = "nlbench verify --quick --page docs/claims.md --format json > results/claims/quick.json"
+    assert {one["claim"]: one["digest"] for one in kept} == {name: claim.digest for name, claim in claims.items()}, made
+    assert all(one["reduced"] for one in kept)
+    assert [one["claim"] for one in kept if not one["cells"]] == [], "a claim was not tried"
+    text = page([judged_of(one, claims[one["claim"]]) for one in kept], markdown=True)
+    assert (ROOT / "docs" / "claims.md").read_text(encoding="utf-8") == text, made
 
 
 def test_the_page_of_streams_names_every_kind_disturbance_and_format():

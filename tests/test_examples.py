@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import yaml
+from command_line import nlbench, script
+
+from nlbench import catalog
+from nlbench.sweep.grid import read_grid
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
-RUN = ("-m", "nlbench", "run", "--stream", "split-digits", "--model")
+RUN = ("run", "--stream", "split-digits", "--model")
 PLUGIN = ("-p", "nlbench.pytest_plugin", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", ".")
 
 
@@ -37,14 +43,20 @@ def test_the_page_names_every_example():
     assert set(re.findall(r"^\| \[[^]]+\]\(([^)]+)\)", page, flags=re.MULTILINE)) == there - {"__pycache__/"}
 
 
+def test_one_sweep_is_of_every_learner_told_what_it_needs():
+    points = read_grid(tomllib.loads((EXAMPLES / "all_methods.toml").read_text(encoding="utf-8")), "all_methods.toml").points()
+    assert sorted(point.plan.model for point in points) == sorted(catalog.names("model"))
+    told = {point.plan.model for point in points if point.plan.stream.stream.scenario == "task-il"}
+    for point in points:
+        assert ("task" in catalog.needs(point.plan.learner.learner.kind)) == (point.plan.model in told)
+
+
 def test_a_network_learns_and_forgets(folder):
     code = (EXAMPLES / "network.py").read_text(encoding="utf-8")
     assert len([line for line in code[code.index("class Network") :].splitlines() if line.strip()]) <= 17
-    ran = python(folder, *RUN, "./network.py:Network", "--seeds", "2")
-    assert ran.returncode == 0, ran.stderr
-    learned, forgotten = (
-        float(re.search(rf"^{name} +(\S+)", ran.stdout, re.M)[1]) for name in ("learning_accuracy", "forgetting")
-    )
+    ran = nlbench(folder, *RUN, "./network.py:Network", "--seeds", "2")
+    assert ran.code == 0, ran.err
+    learned, forgotten = (float(re.search(rf"^{name} +(\S+)", ran.out, re.M)[1]) for name in ("learning_accuracy", "forgetting"))
     assert learned > 0.8
     assert forgotten > 0.3
 
@@ -79,48 +91,71 @@ runpy.run_path("own_network.py", run_name="__main__")
 @pytest.mark.skipif(find_spec("avalanche") is None, reason="needs avalanche-lib")
 def test_a_strategy_of_avalanche_remembers_by_replay(folder):
     model = ("./avalanche_strategy.py:replay", "--seeds", "2", "--set", "protocol.boundaries=true")
-    ran = python(folder, *RUN, *model)
-    assert ran.returncode == 0, ran.stderr
-    assert float(re.search(r"average_accuracy +(\d\.\d+)", ran.stdout)[1]) > 0.6
-    assert float(re.search(r"samples (\d+) kB", ran.stdout)[1]) > 300  # the buffer is a view of whole tasks
+    ran = nlbench(folder, *RUN, *model)
+    assert ran.code == 0, ran.err
+    assert float(re.search(r"average_accuracy +(\d\.\d+)", ran.out)[1]) > 0.6
+    assert float(re.search(r"samples (\d+) kB", ran.out)[1]) > 300  # the buffer is a view of whole tasks
 
 
 def test_prototypes_learn_all_seeds_at_once(folder):
-    ran = python(
-        folder, "-m", "nlbench", "run", "--model", "./prototypes.py:Prototypes", "--stream", "split-digits", "--seeds", "2"
-    )
-    assert ran.returncode == 0, ran.stderr
-    assert float(re.search(r"average_accuracy +(\d\.\d+)", ran.stdout)[1]) > 0.8
+    ran = nlbench(folder, *RUN, "./prototypes.py:Prototypes", "--seeds", "2")
+    assert ran.code == 0, ran.err
+    assert float(re.search(r"average_accuracy +(\d\.\d+)", ran.out)[1]) > 0.8
 
 
 def test_the_nested_learning_library_trains_alone(folder):
-    ran = python(folder, "nested.py")
-    assert ran.returncode == 0, ran.stderr
-    assert float(ran.stdout) < 2.3
+    assert float(script(folder, folder / "nested.py")) < 2.3
 
 
 @pytest.mark.slow
 def test_hope_in_four_forms_is_compared(folder):
-    ran = python(folder, "continual_digits.py")
-    assert ran.returncode == 0, ran.stderr
-    rows = re.findall(r"^\| (\S+) \| 3 \| batch \d+ \| (\d\.\d+)", ran.stdout, flags=re.MULTILINE)
+    shown = script(folder, folder / "continual_digits.py")
+    rows = re.findall(r"^\| (\S+) \| 3 \| batch \d+ \| (\d\.\d+)", shown, flags=re.MULTILINE)
     accuracy = {name: float(value) for name, value in rows}
     assert accuracy["hope"] > 0.98
     assert accuracy["cms-headwise"] > 0.75
     assert accuracy["hope-paper-stream"] > accuracy["hope-paper"] > 0.1
 
 
-def test_arrays_become_a_stream_on_which_learners_are_compared(folder):
-    ran = python(folder, "arrays.py")
+def notebook(folder: Path, name: str) -> str:
+    """What the cells of a notebook print, run from top to bottom; those kept in the repository hold no output."""
+    cells = json.loads((folder / name).read_text(encoding="utf-8"))["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
+    ran = python(folder, "-c", "\n".join("".join(cell["source"]) for cell in code))
     assert ran.returncode == 0, ran.stderr
-    rows = dict(re.findall(r"^\| (mlp|joint-one-pass) \| 10 \| (\d\.\d+)", ran.stdout, flags=re.MULTILINE))
+    return ran.stdout
+
+
+def test_a_notebook_of_memories_shows_what_each_rule_forgets(folder):
+    shown = re.findall(
+        r"^(\S+): (\S+) after its task, (\S+) after the next$", notebook(folder, "memories.ipynb"), flags=re.MULTILINE
+    )
+    errors = {rule: (float(before), float(after)) for rule, before, after in shown}
+    assert max(errors["metric"]) < 0.01
+    for rule in ("gd", "dgd"):
+        assert 0.5 < errors[rule][0] < errors[rule][1] - 0.05
+
+
+@pytest.mark.slow
+def test_a_notebook_of_forgetting_shows_what_remembers(folder):
+    shown = notebook(folder, "forgetting.ipynb").replace("without filters", "without")
+    lines = dict(re.findall(r"^(\S+) \{0: (0\.\d+)", shown, flags=re.MULTILINE))
+    assert float(lines["hope"]) > float(lines["without"]) > 0.95
+    assert float(lines["hope"]) > 0.98
+    assert 0.7 < float(lines["cms-headwise"]) < 0.95
+
+
+def test_arrays_become_a_stream_on_which_learners_are_compared(folder):
+    shown = script(folder, folder / "arrays.py")
+    rows = dict(re.findall(r"^\| (mlp|joint-one-pass) \| 10 \| (\d\.\d+)", shown, flags=re.MULTILINE))
     assert set(rows) == {"mlp", "joint-one-pass"}
     assert all(float(value) > 0.5 for value in rows.values())
 
 
 def test_the_gate_passes_its_own_reference_and_catches_a_worse_rate(folder):
-    made = python(folder, *RUN, "./network.py:Network", "--results", "results/reference")
-    assert made.returncode == 0, made.stderr
+    made = nlbench(folder, *RUN, "./network.py:Network", "--results", "results/reference")
+    assert made.code == 0, made.err
     gate = ("-m", "pytest", "-q", *PLUGIN, "gate")
     green = python(folder, *gate)
     assert green.returncode == 0, green.stdout + green.stderr

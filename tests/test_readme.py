@@ -10,6 +10,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from command_line import nlbench, script
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -34,22 +35,16 @@ def folder(tmp_path_factory):
     return place
 
 
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
-
-
 def command(place: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "nlbench", *arguments], cwd=place, env=environment(), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    done = nlbench(place, *arguments, width=100)
+    assert done.code == 0, done.err
+    return done.out
 
 
 def python(place: Path, code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code], cwd=place, env=environment(), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    path = place / "block.py"
+    path.write_text(code, encoding="utf-8")
+    return script(place, path)
 
 
 def test_quick_start_output_is_what_the_command_prints(folder):
@@ -125,10 +120,12 @@ def test_everyday_commands_parse():
     for line in [line for text in blocks("sh") for line in text.splitlines() if line.startswith("nlbench ")]:
         words = line.split("#")[0].split()
         name = " ".join(words[1:3]) if words[1] in ("data", "bench") else words[1]
-        help_text = CliRunner().invoke(app, [*name.split(), "--help"]).output
-        assert all(word in help_text for word in words if word.startswith("--")), line
+        page = CliRunner().invoke(app, [*name.split(), "--help"])
+        assert page.exit_code == 0, line
+        assert all(word in page.output for word in words if word.startswith("--")), line
 
 
+@pytest.mark.slow
 def test_gate_is_green_and_then_red(site, tmp_path):
     """The two blocks, in a repository of their own, with the installed package; then a change of the rate that forgets more."""
     reference, change = blocks("bash")

@@ -37,6 +37,50 @@ def test_every_row_of_the_ablations_is_another_plan():
         assert f"<!-- {stream} -->" in ablations.PAGE.read_text(encoding="utf-8")
 
 
+def test_every_row_beside_hope_is_another_plan():
+    measure = tool("measure_hope")
+    for name in measure.SETTINGS:
+        plans = [measure.resolved(name, row) for row in measure.rows(name).values()]
+        assert len({(plan.model, plan.learner.digest, plan.batch) for plan in plans}) == len(plans), name
+    page = measure.PAGE.read_text(encoding="utf-8")
+    assert all(f"<!-- {name} -->" in page and f"<!-- /{name} -->" in page for name in measure.TABLES)
+
+
+def test_a_part_stays_where_it_gains_on_two_streams_and_no_cost_is_left_open():
+    measure = tool("measure_hope")
+    interval = measure.statistics.Interval
+    gains, neutral, costs = (
+        interval(0.002, 0.001, 0.003, 0.001, 10),
+        interval(0, 0, 0, 0, 10),
+        interval(0, -0.003, 0.003, 0.01, 10),
+    )
+    assert measure.verdict([gains, gains, neutral]).startswith("yes")
+    assert measure.verdict([]) == "not measured"
+    assert measure.verdict([gains, neutral, neutral]).startswith("no: gains on 1")
+    assert measure.verdict([gains, gains, costs]).startswith("no: gains on 2, a cost not excluded on 1 of 3")
+
+
+def test_parts_are_paired_by_seed_and_corrected_within_a_stream():
+    measure = tool("measure_hope")
+
+    class Measured:
+        def __init__(self, accuracy):
+            self.accuracy = accuracy
+
+        def metric(self, name):
+            return self.accuracy if name == "average_accuracy" else {}
+
+    seeds = range(6)
+    full = Measured({seed: 0.9 + 0.01 * seed for seed in seeds})
+    less = Measured({seed: 0.9 + 0.01 * seed - 0.002 - 0.0001 * seed for seed in (*seeds, 9)})
+    found = measure.compared(full, {"less": less, "same": full})
+    own, p = found["less"]
+    assert (own.n, own.mean) == (6, pytest.approx(0.00225))
+    assert p == pytest.approx(2 * 2 / 2**6)  # of both signs of six alike, twice as there are two tests
+    assert measure.gain(found["less"]).startswith("+.0022 ± ")
+    assert measure.gain(found["same"]) == "neutral"
+
+
 def test_every_candidate_of_the_searches_resolves():
     tune_recipes = tool("tune_recipes")
     import nlbench
@@ -54,6 +98,28 @@ def test_performance_has_a_place_for_every_part():
         marks = re.findall(r"^<!-- ([\w-]+) -->$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
         assert sorted(marks) == sorted(name for name, (place, _) in make_performance.PARTS.items() if place == page)
     assert len(make_performance.PAGE.read_text(encoding="utf-8").splitlines()) <= 80
+
+
+def test_simulated_sweeps_take_what_can_be_said_without_simulating():
+    scale = tool("simulate_scale")
+    alike = scale.Cluster(cells=100, nodes=4, workers=2, cell=60.0, spread=0.0, cold=10.0, dispatch=0.0)
+    assert scale.simulate(alike) == scale.Result(10.0 + 13 * 60.0, 100 * 60.0 / (790.0 * 8), 0, 0)  # 13 rounds of 8
+    driven = scale.simulate(alike._replace(cell=1e-9, cold=0.0, dispatch=0.5))
+    assert driven.seconds == pytest.approx(50.0)  # one after another is sent
+    slow = scale.simulate(alike._replace(slow=1.0, by=3.0))
+    assert slow.seconds == 10.0 + 13 * 180.0
+
+
+def test_simulated_losses_cost_what_was_not_saved_and_no_cell_is_tried_for_ever():
+    scale = tool("simulate_scale")
+    lossy = scale.Cluster(cells=400, nodes=4, workers=2, cell=60.0, spread=0.0, dispatch=0.0, lost_every=600.0, checkpoint=1e9)
+    found, saved = scale.simulate(lossy), scale.simulate(lossy._replace(checkpoint=1.0))
+    assert 20 < found.lost < 60  # 400 minutes of cells, a loss every ten
+    assert saved.seconds < found.seconds
+    page = scale.PAGE.read_text(encoding="utf-8")
+    assert all(f"\n| {name} | " in page for name in scale.CASES), "python tools/simulate_scale.py --write"
+    hopeless = scale.simulate(lossy._replace(cells=10, lost_every=0.001))
+    assert (hopeless.failed, hopeless.lost) == (10, 10 * 3)
 
 
 def test_a_part_of_performance_replaces_what_stood_between_its_marks(tmp_path, monkeypatch):

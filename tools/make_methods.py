@@ -20,6 +20,7 @@ PAGE = ROOT / "docs" / "methods.md"
 FAMILIES = {
     "bounds": "Bounds and plain learning",
     "replay": "Stored samples",
+    "generative": "Generated samples",
     "penalties": "Penalties",
     "projections": "Projected gradients",
     "isolation": "Weights of a task's own",
@@ -39,9 +40,13 @@ INTRODUCTION = """# Methods
 Each is a learner of the catalog, `learner.kind = "<name>"` in a recipe, and most have a recipe of the same name:
 `nlbench run --model er --stream split-digits`. A *method* knows no network: those that learn by gradients take any of
 `[learner.network]`, any optimizer of `[learner.optimizer]`, all seeds at once. The file of each has its equations and cost.
+`--set 'learner.schedule={ kind = "cosine", steps = 94, warm_up = 10 }'` changes the rate in cycles of so many steps, such as a
+task's batches; `constant` and `step` are the other kinds.
 
-**Told** is what a run must tell it beside batches of samples and labels: that a task ended (`--set protocol.boundaries=true`), or
-whose a sample is (`--set stream.scenario=task-il`). **Stores** is what it keeps beside its network; records say how many bytes.
+**Told** is what a run must tell it beside batches of samples and labels: that a task ended, or whose a sample is
+(`--set stream.scenario=task-il`). Its recipe says `boundaries = true`, so that a run tells it when a task ends; a learner of your
+own is told with `--set protocol.boundaries=true`. Either way it is a term of the run, shown beside every number.
+**Stores** is what it keeps beside its network; records say how many bytes.
 """
 
 
