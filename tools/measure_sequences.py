@@ -24,23 +24,29 @@ from nlbench.nested.self_referential import SelfReferential, SelfReferentialConf
 
 SIZES = ("64x8x256", "256x8x256", "256x8x2048", "512x8x256", "64x1x8192")
 TURNS = {"cpu": 3, "cuda": 15}
-CHUNK = 16
 HEAD = 64
 """The width of a head."""
 AGREES = 1e-3
 """Outputs and gradients of both ways, apart by no more than this share of the largest."""
-PLAIN = SelfReferentialConfig(form="linear", chunk=CHUNK, outer_chunk=CHUNK, backend="reference")
+PLAIN = {
+    "cpu": SelfReferentialConfig(form="linear", chunk=16, outer_chunk=16, backend="reference"),
+    "cuda": SelfReferentialConfig(
+        form="linear", chunk=64, outer_chunk=64, target_clip=None, truncation=None, backend="reference"
+    ),
+}
+"""Chunks of 16 with clipped targets and truncated gradients; on a GPU, whose scan has neither, of 64 without."""
 
 Step = Callable[[], list[Tensor]]
 
 
 def networks(width: int, device: str) -> Iterator[tuple[str, nn.Module, nn.Module | None]]:
     """Yield each network's name, its module, and the same in plain torch where the two differ."""
-    heads, fast = max(1, width // HEAD), replace(PLAIN, backend="auto")
+    heads, plain_config = max(1, width // HEAD), PLAIN[device]
+    fast = replace(plain_config, backend="auto")
     yield "attention", HopeBlock(width, heads, (1, 16, 256), mixer="attention").to(device), None
-    own, plain = (SelfReferential(width, heads, config).to(device) for config in (fast, PLAIN))
+    own, plain = (SelfReferential(width, heads, config).to(device) for config in (fast, plain_config))
     yield "titans", own, plain
-    block, plain_block = (HopeBlock(width, heads, (1, 16, 256), config=config).to(device) for config in (fast, PLAIN))
+    block, plain_block = (HopeBlock(width, heads, (1, 16, 256), config=config).to(device) for config in (fast, plain_config))
     yield "hope", block, plain_block
 
 

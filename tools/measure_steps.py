@@ -3,7 +3,7 @@
     python tools/measure_steps.py           on one core of the CPU, in processor time
     python tools/measure_steps.py cuda      on the GPU, captured, by the clock
 
-The stream is permuted-mnist in chunks of 64. Operations are those of the products that plain torch makes of a step, counted as it
+The stream is permuted-mnist in chunks of 32. Operations are those of the products that plain torch makes of a step, counted as it
 runs; what is projected, gathered and solved for between steps is in the seconds and not in them. The rate that they are held
 against is the fastest of three products of the step's own shapes, all seeds at once.
 """
@@ -25,7 +25,7 @@ from nlbench.batch import Batches, Learner
 from nlbench.plan import Machine, Plan, resolve
 from nlbench.streams.stream import Stream
 
-CHUNK = 64
+CHUNK = 32
 WARM = 160
 """Chunks before the clock runs: two refreshes of what is protected, and a context."""
 STEPS = {"cpu": 64, "cuda": 512}

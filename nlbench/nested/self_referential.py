@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from nlbench.errors import NlbenchError, UnknownNameError
 from nlbench.kernels.backends import Backend, resolve
 from nlbench.kernels.memory_scan import Read, memory_scan
-from nlbench.kernels.self_referential_scan import Memories, self_referential_scan
+from nlbench.kernels.self_referential_scan import LONGEST_SEGMENT, WIDEST, Memories, self_referential_scan
 from nlbench.nested.associative import gelu_slope
 from nlbench.nested.layers import Draws, Linear, Seeds, Tree, unit
 
@@ -314,7 +314,7 @@ class SelfReferential(nn.Module):
         config = self.config
         if not x.shape[-2]:
             return x, self.initial_state(x.shape[-3]) if state is None else state
-        if self._has_one_clock(x):
+        if self._is_one_scan(x):
             return self._scanned(x, state)
         tokens = self._heads(x)
         fixed = None if self.query is None else self._heads(self.query(x))
@@ -332,13 +332,19 @@ class SelfReferential(nn.Module):
                 others, _ = learn(others, asked._replace(rate=rate, queries=None), config)
         return self._tokens(torch.cat(outputs, -2)), self._state(memory) | self._state(others)
 
-    def _has_one_clock(self, x: Tensor) -> bool:
-        """Whether all memories are written at the same time and rate: then one program of a CPU learns them all."""
+    def _is_one_scan(self, x: Tensor) -> bool:
+        """Whether one program learns all memories: on a CPU where they are written at the same time and rate; on a GPU where no
+        target is clipped and no gradient cut.
+        """
         config = self.config
         plain = config.form == "linear" and config.retention == "init" and not config.momentum and not config.adaptive_query
-        together = config.self_modifying and config.chunk == config.outer_chunk and config.read == "stale"
-        together = together and config.truncation != 0
-        return plain and together and resolve(self_referential_scan.__module__, config.backend, x) == "numba"
+        if not (plain and config.self_modifying):
+            return False
+        backend = resolve(self_referential_scan.__module__, config.backend, x)
+        if backend == "triton":
+            fits = self.width <= WIDEST and config.outer_chunk <= LONGEST_SEGMENT
+            return fits and config.target_clip is None and config.truncation is None
+        return backend == "numba" and config.chunk == config.outer_chunk and config.read == "stale" and config.truncation != 0
 
     def _scanned(self, x: Tensor, state: Tree | None) -> tuple[Tensor, Tree]:
         """`forward` by `self_referential_scan`."""
@@ -357,10 +363,12 @@ class SelfReferential(nn.Module):
             memories(before),
             *(bias.view(-1, self.heads).repeat_interleave(rows, 1) for bias in (self.rate_bias, self.retain_bias)),
             chunk=config.chunk,
-            outer_chunk=config.chunk,
+            outer_chunk=config.outer_chunk,
             rate_max=config.rate_cap(config.chunk),
+            outer_rate_max=config.rate_cap(config.outer_chunk),
             retain_min=config.retain_min,
             objective=config.objective,
+            read=config.read,
             normalize_values=config.normalize_values,
             initial=memories(learned),
             target_clip=config.target_clip,

@@ -9,7 +9,7 @@ from token_loop import NAMES, TokenLoop, configured, draw, module
 
 from nlbench.kernels.self_referential_scan import Memories, self_referential_scan
 from nlbench.kernels.self_referential_scan import _numba as kernel_scan
-from nlbench.nested.self_referential import Group, Matrix, SelfReferential, Tokens, learn
+from nlbench.nested.self_referential import Group, Matrix, SelfReferential, SelfReferentialConfig, Tokens, learn
 
 
 def compare(config, tokens=21, tolerance=1e-12):
@@ -142,6 +142,44 @@ def test_memories_of_one_clock_learn_in_one_program(objective, truncation, clip,
     assert len(calls) == 1
     for plain, own in zip(*found, strict=True):
         assert (plain - own).abs().max() < 2e-5 * plain.abs().max()
+
+
+def everything(block, x, state=None, scanned=False):
+    """Outputs, states and gradients of a block, by one scan of all memories or as it chooses itself."""
+    y, after = (block._scanned if scanned else block)(x, state)
+    left = [y, *(after[f"{name}.0"] for name in NAMES)]
+    weights = [draw(*each.shape, seed=1).to(each) for each in left]
+    return [*left, *torch.autograd.grad(left, [x, *block.parameters()], weights)]
+
+
+@pytest.mark.parametrize("objective", ["l2", "dot"])
+@pytest.mark.parametrize("read", ["stale", "exact"])
+@pytest.mark.parametrize("given", [False, True])
+def test_one_scan_of_two_clocks_learns_what_memories_learn_one_by_one(objective, read, given):
+    config = configured(chunk=4, outer_chunk=8, objective=objective, read=read, truncation=None, target_clip=None)
+    block, x = SelfReferential(16, 2, replace(config, backend="reference")).double(), draw(3, 27, 16).requires_grad_()
+    state = {name: 0.1 * draw(*each.shape) for name, each in block.initial_state(3).items()} if given else None
+    for plain, own in zip(everything(block, x, state), everything(block, x, state, scanned=True), strict=True):
+        assert (plain - own).abs().max() < 1e-10 * max(1.0, plain.abs().max())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize(("chunk", "read"), [(64, "stale"), (16, "stale"), (16, "exact")])
+def test_a_gpu_learns_unclipped_memories_in_one_scan(chunk, read, monkeypatch):
+    from nlbench.kernels.self_referential_scan import _triton
+
+    calls = []
+    monkeypatch.setattr(_triton, "scan", lambda *each, scan=_triton.scan: calls.append(each) or scan(*each))
+    config = SelfReferentialConfig(form="linear", chunk=chunk, read=read, truncation=None, target_clip=None)
+    x, found = draw(3, 150, 128).float().cuda().requires_grad_(), []
+    for backend in ("reference", "auto"):
+        block = SelfReferential(128, 2, replace(config, backend=backend)).cuda()
+        found.append(everything(block, x))
+    everything(SelfReferential(128, 2, replace(config, target_clip=1.0)).cuda(), x)
+    assert len(calls) == 1
+    for plain, own in zip(*found, strict=True):
+        assert (plain - own).abs().max() < 1e-4 * plain.abs().max()
 
 
 def test_queries_and_keys_have_unit_length():
