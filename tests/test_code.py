@@ -71,11 +71,12 @@ def test_code_that_a_run_does_not_reach_changes_nothing(copy: Path, monkeypatch:
     for name in ("learners/cms.py", "kernels/chain_step/_numba.py", "nested/rules.py", "streams/whole.py", "records/store.py"):
         assert (copy / name).is_file()
         append(copy / name, "CHANGED = 1\n")
-    for name in ("metrics.py", "cli/run.py", "gate/judging.py", "closure/package.py", "catalog.py", "plan.py"):
+    for name in ("metrics/matrix.py", "cli/run.py", "gate/judging.py", "closure/package.py", "catalog/streams.py", "plan.py"):
+        assert (copy / name).is_file()
         append(copy / name, "CHANGED = 1\n")
     for name in ("learners", "streams", "networks"):
         append(copy / name / "config.py", "class MineConfig(Closed):\n    kind: str\n")
-    append(copy / "sources" / "package.py", "MINE = None\n")
+    append(copy / "sources" / "pixels.py", "MINE = None\n")
     (copy / "learners" / "mine.py").write_text("x = 1\n")
     read_anew(copy, monkeypatch)
     assert digests("mlp", "split-digits") == before
@@ -239,7 +240,7 @@ def test_a_module_that_is_imported_by_a_name_made_at_run_time_is_accounted_for()
     """Import statements are followed; what else imports is listed here, with what stands for it."""
     accounted = {
         "bench/peers.py": "other projects, which no run uses",
-        "catalog.py": "the parts of a run, which are its roots",
+        "catalog/__init__.py": "the parts of a run, which are its roots",
         "closure/loading.py": "a user's own, found by their own closure",
         "kernels/backends.py": "the modules of an op, all of which count where one does",
         "lazy.py": "tables of names, read where they stand",

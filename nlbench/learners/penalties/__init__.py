@@ -2,5 +2,5 @@
 
 `config` is what a recipe may say. `quadratic` is what EWC, MAS, SI and RWalk share: importances, and where weights were;
 `sampled` is one whose importances come of samples, by `per_sample`. The table that names each method's class is that of all
-learners, in `nlbench/catalog.py`.
+learners, in `nlbench/catalog/learners.py`.
 """

@@ -1,3 +1,5 @@
+"""A name -> what it stands for; and every row of the tables of extensions."""
+
 from __future__ import annotations
 
 from inspect import isclass
@@ -9,6 +11,7 @@ import pytest
 from nlbench import catalog
 from nlbench.batch import needs
 from nlbench.errors import NlbenchError, UnknownNameError
+from nlbench.sources import Source
 
 
 def test_names_are_sorted_and_found() -> None:
@@ -51,8 +54,15 @@ def test_a_learner_s_row_says_what_its_class_needs() -> None:
     assert catalog.needs("./mine.py:Mine") == ()
 
 
-@pytest.mark.parametrize(("group", "table"), [("learners", catalog.LEARNERS), ("streams", catalog.STREAMS)])
+@pytest.mark.parametrize(
+    ("group", "table"), [("learners", catalog.LEARNERS), ("networks", catalog.NETWORKS), ("streams", catalog.STREAMS)]
+)
 def test_every_row_names_a_class_and_the_config_of_its_kind(group: catalog.Group, table: dict[str, catalog.Extension]) -> None:
     for kind in table:
         assert isclass(catalog.extension(group, kind, isclass, "a class"))
         assert get_args(catalog.config(group, kind).model_fields["kind"].annotation) == (kind,)
+
+
+@pytest.mark.parametrize("name", catalog.SOURCES)
+def test_every_row_of_a_data_set_names_the_source_of_that_name(name: str) -> None:
+    assert catalog.extension("sources", name, lambda found: isinstance(found, Source), "a source").name == name
