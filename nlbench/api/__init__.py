@@ -9,7 +9,8 @@ reading       load, compare, report, publish, diff, check, check_all, update_ref
 conformance   check_learner
 learners      load_learner
 files         export, export_hub, prune, migrate, validate
-catalog       listing, named
+choices       listing
+showing       named
 looking       look
 data          fetch_data, known_data, verify_data
 benchmarks    bench_kernels, bench_runs
@@ -25,7 +26,7 @@ from nlbench import lazy
 
 if TYPE_CHECKING:
     from nlbench.api.benchmarks import bench_kernels, bench_runs
-    from nlbench.api.catalog import listing, named
+    from nlbench.api.choices import listing
     from nlbench.api.conformance import check_learner
     from nlbench.api.data import fetch_data, known_data, verify_data
     from nlbench.api.files import export, export_hub, migrate, prune, validate
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
         stream_from_arrays,
     )
     from nlbench.api.searching import carry_over, check_scenarios, searched, tune
+    from nlbench.api.showing import named
     from nlbench.api.sweeping import engine, grid, sweep
     from nlbench.api.verifying import trials, verify
 
@@ -115,7 +117,8 @@ __getattr__ = lazy.names(
         "check_learner": "conformance",
         "load_learner": "learners",
         **dict.fromkeys(("export", "export_hub", "migrate", "prune", "validate"), "files"),
-        **dict.fromkeys(("listing", "named"), "catalog"),
+        "listing": "choices",
+        "named": "showing",
         "look": "looking",
         **dict.fromkeys(("fetch_data", "known_data", "verify_data"), "data"),
         **dict.fromkeys(("bench_kernels", "bench_runs"), "benchmarks"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from nlbench.api.catalog import Listing
+from nlbench.api.choices import Listing
 from nlbench.display.console import escape, lay_out, mean_text, note, out
 from nlbench.metrics import Metric, with_stand_in
 

@@ -9,7 +9,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 
 from nlbench import escaping
-from nlbench.api.catalog import Declaration
+from nlbench.api.showing import Declaration
 from nlbench.display.console import escape, flat, lay_out, out, write_json
 from nlbench.display.records import plain, record
 from nlbench.records import Record

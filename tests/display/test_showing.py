@@ -10,7 +10,7 @@ import pytest
 from consoles import written
 from synthetic_records import make_record, matrix
 
-from nlbench.api.catalog import Declaration
+from nlbench.api.showing import Declaration
 from nlbench.display import showing
 
 STREAM = Declaration("stream", "s[1]", 'title = "a [b]"', {"title": "a [b]"})
