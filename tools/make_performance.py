@@ -21,7 +21,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from nlbench import api
-from nlbench.carrying import running_half
+from nlbench.launching import running_half
 from nlbench.plan import Machine
 from nlbench.records import environment
 
@@ -37,7 +37,7 @@ PROFILE = """
 import functools, json, sys, time
 start = time.perf_counter()
 import nlbench.api.running, nlbench.cli, nlbench.display.records, nlbench.display.running
-nlbench.carrying.running_half()
+nlbench.launching.running_half()
 import nlbench.kernels.mlp_step._numba
 from nlbench.learners.mlp import Mlp
 spent = {"imports": time.perf_counter() - start, "observe": 0.0, "predict": 0.0, "permute_inputs": 0.0}

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nlbench.carrying import running_half
 from nlbench.errors import UnknownNameError
+from nlbench.launching import running_half
 
 if TYPE_CHECKING:
     from nlbench.bench.kernels import KernelReport, Progress

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from nlbench.api.running import options
-from nlbench.carrying import running_half
+from nlbench.launching import running_half
 from nlbench.plan import MachineOptions
 
 if TYPE_CHECKING:

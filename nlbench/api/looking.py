@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nlbench.carrying import running_half
+from nlbench.launching import running_half
 from nlbench.plan import DeclaredStream, Machine, resolve
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final, Unpack
 
 from nlbench import plan as plans
 from nlbench.api.progress import Watcher, watcher
-from nlbench.carrying import Listener as Listener
-from nlbench.carrying import complete, running_half
-from nlbench.carrying import missing_seeds as missing_seeds
 from nlbench.errors import NlbenchError, Remark, UnknownNameError
+from nlbench.launching import Listener as Listener
+from nlbench.launching import complete, running_half
+from nlbench.launching import missing_seeds as missing_seeds
 from nlbench.places import place
 from nlbench.plan import DeclaredStream, Machine, MachineOptions, Plan, RunOptions
 from nlbench.plan import stream_from_arrays as stream_from_arrays

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Unpack
 from nlbench.api.running import Run, known_keywords, options, resolve, run
 from nlbench.api.sweeping import EngineName
 from nlbench.api.sweeping import engine as engine_of
-from nlbench.carrying import running_half
 from nlbench.errors import NlbenchError
+from nlbench.launching import running_half
 from nlbench.plan import DeclaredStream, RunOptions
 from nlbench.sweep import Engine
 

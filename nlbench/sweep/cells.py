@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
-from nlbench.carrying import complete, missing_seeds
 from nlbench.code import Code
 from nlbench.errors import NlbenchError, NotFiniteError, RecordError
+from nlbench.launching import complete, missing_seeds
 from nlbench.plan import Machine, Plan
 from nlbench.records.storage import storage
 from nlbench.records.store import update_file

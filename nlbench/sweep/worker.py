@@ -34,7 +34,7 @@ def serve() -> None:
     signals = _Signals()
     signal.signal(signal.SIGINT, signals)
     sys.argv = ["nlbench"]
-    from nlbench.carrying import running_half
+    from nlbench.launching import running_half
     from nlbench.sources import keep_last
 
     running_half()

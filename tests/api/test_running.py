@@ -14,8 +14,8 @@ from small_streams import small_stream, small_tasks
 import nlbench
 from nlbench import NlbenchError, api
 from nlbench.api import running
-from nlbench.carrying import complete
 from nlbench.errors import UnknownNameError
+from nlbench.launching import complete
 from nlbench.plan import Machine
 from nlbench.records import Record, read_record
 

@@ -12,7 +12,7 @@ import torch
 from small_streams import small_stream
 
 import nlbench
-from nlbench.carrying import complete, missing_seeds
+from nlbench.launching import complete, missing_seeds
 from nlbench.plan import Machine
 
 
@@ -59,6 +59,6 @@ def test_a_learner_that_goes_elsewhere_takes_neither_run_nor_output_there(
 
 def test_modules_are_not_looked_through_for_garbage() -> None:
     ask = "print(gc.isenabled(), gc.get_freeze_count() > 100_000)"
-    code = f"import gc\nfrom nlbench.carrying import running_half\nrunning_half()\n{ask}"
+    code = f"import gc\nfrom nlbench.launching import running_half\nrunning_half()\n{ask}"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.split() == ["True", "True"]
