@@ -19,7 +19,6 @@ from nlbench import catalog, sources
 from nlbench.code import Code, Part, networks
 from nlbench.errors import DataError, NlbenchError, SpecError, UnknownNameError
 from nlbench.escaping import name_fault, printable
-from nlbench.given import given_learner
 from nlbench.sources import Source, is_data
 from nlbench.sources.given import given
 from nlbench.specs import (
@@ -34,6 +33,7 @@ from nlbench.specs import (
     stream_spec,
 )
 from nlbench.specs.identity import fingerprint, stream_digest
+from nlbench.specs.python_models import learner_of
 from nlbench.specs.reading import reading
 
 # History of PROTOCOL_VERSION (raise it when the same declaration would be presented, measured or identified differently):
@@ -390,7 +390,7 @@ def _recipe_name(model: str) -> str:
 def _recipe(model: Any, stream: DeclaredStream) -> tuple[str, dict[str, Any], str]:
     """Return a recipe's name, its table, and the place that errors name; of what Python gave, the recipe that stands for it."""
     if not isinstance(model, str):
-        learner = given_learner(model)
+        learner = learner_of(model)
         name = (model if isinstance(model, type) else type(model)).__qualname__.rpartition(".")[2]
         return name, {"learner": learner}, name
     name = _recipe_name(model)

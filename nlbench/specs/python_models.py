@@ -1,4 +1,4 @@
-"""What Python gives as a model, in place of a name -> the `[learner]` table that stands for it. Imports no torch."""
+"""A model that is a Python object and no name -> the `[learner]` table that stands for it. Imports no torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nlbench import closure
 from nlbench.errors import NlbenchError
 
 
-def given_learner(model: object) -> dict[str, Any]:
+def learner_of(model: object) -> dict[str, Any]:
     """Return the table of a class of learners, of a torch module or its class, or of an estimator that has `partial_fit`.
 
     A module is fine-tuned by the learner `naive`: made anew for each seed if its class is given, for all seeds the same start if

@@ -10,7 +10,7 @@ from torch import nn
 
 import nlbench
 from nlbench import NlbenchError
-from nlbench.given import given_learner
+from nlbench.specs.python_models import learner_of
 
 
 class Two(nn.Sequential):
@@ -58,7 +58,7 @@ def test_a_method_takes_the_network_by_an_override(tmp_path):
 
 def test_what_is_no_model_is_told_what_is():
     with pytest.raises(NlbenchError, match="must be a name, a file, a class, a torch module or an estimator"):
-        given_learner(3)
+        learner_of(3)
 
 
 class Whole:
@@ -78,5 +78,5 @@ class Observing:
 @pytest.mark.parametrize(("model", "way_out"), [(3, "help"), (Whole(), "It has no partial_fit"), (Observing(), "Give the class")])
 def test_the_way_out_is_that_of_what_was_given(model, way_out):
     with pytest.raises(NlbenchError) as caught:
-        given_learner(model)
+        learner_of(model)
     assert caught.value.hint.startswith(way_out)
