@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Unpack
 
 from nlbench.api import running
 from nlbench.api.progress import Watcher
-from nlbench.comparison.repeated import Repeated, repeated
+from nlbench.comparison.reproduction import Reproduction, reproduction
 from nlbench.errors import NlbenchError, RecordError
 from nlbench.plan import MachineOptions, Plan
 from nlbench.records import Record, read_record
@@ -45,7 +45,7 @@ class Rerunning:
     record: Record
     command: str
     remark: str
-    found: Repeated
+    found: Reproduction
     drawn: bool
     same_run: bool
     changed: tuple[Difference, ...]
@@ -107,7 +107,7 @@ def rerun(
         started(plan)
     with TemporaryDirectory(prefix="nlbench-rerun-") as folder:
         again = running.carry_out(plan, Path(folder), running.options(**options), progress=progress).record
-        found = repeated(record, again, chosen)
+        found = reproduction(record, again, chosen)
         return Rerunning(
             record=record,
             command=how.command,

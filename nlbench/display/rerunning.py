@@ -12,7 +12,7 @@ from nlbench.display.console import lay_out, line, note, out, seeds_text, write_
 
 if TYPE_CHECKING:
     from nlbench.api.rerunning import Rerun, Rerunning
-    from nlbench.comparison.repeated import Deviation
+    from nlbench.comparison.reproduction import Deviation
 
 
 def command(found: Rerun, as_json: bool) -> None:

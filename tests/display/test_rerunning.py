@@ -10,7 +10,7 @@ from altered_records import altered, better
 from synthetic_records import make_record, matrix
 
 from nlbench.api.rerunning import Rerunning
-from nlbench.comparison.repeated import repeated
+from nlbench.comparison.reproduction import reproduction
 from nlbench.display import rerunning
 from nlbench.plan import resolve
 from nlbench.records.facts import Difference
@@ -20,7 +20,7 @@ from nlbench.reporting import Rerun
 def done(tmp_path: Path, seeds: tuple[int, ...], *, drawn: bool = True, same_run: bool = True) -> Rerunning:
     record = make_record(tmp_path / "a.parquet", {seed: matrix(0.5, 0.9) for seed in range(4)})
     forged = altered(record, tmp_path / "b.parquet", better(2, 10**8))
-    found = repeated(forged, record, seeds)
+    found = reproduction(forged, record, seeds)
     return Rerunning(forged, "the command", "the code changed.", found, drawn, same_run, (Difference("threads", 1, 2),))
 
 

@@ -42,7 +42,7 @@ class Deviation:
 
 
 @dataclass(frozen=True, slots=True)
-class Repeated:
+class Reproduction:
     """What the comparison of two executions found. `facts`: what the records say otherwise of what was run."""
 
     seeds: tuple[int, ...]
@@ -58,7 +58,7 @@ class Repeated:
         return "within rounding" if self.deviations else "equal"
 
 
-def repeated(record: Record, again: Record, seeds: Sequence[int]) -> Repeated:
+def reproduction(record: Record, again: Record, seeds: Sequence[int]) -> Reproduction:
     """Return how the numbers of some seeds of a record compare with those of another execution of the same run.
 
     All rows of a seed count but times, which belong to the machine; a row that only one of them has differs without bound.
@@ -74,7 +74,7 @@ def repeated(record: Record, again: Record, seeds: Sequence[int]) -> Repeated:
             deviations += [found] if found.differing else []
     facts = [name for name in _FACTS if getattr(record.footer, name) != getattr(again.footer, name)]
     said = [f"{name}: {getattr(record.footer, name)} / {getattr(again.footer, name)}" for name in facts]
-    return Repeated(tuple(seeds), values, tuple(deviations), tuple(said))
+    return Reproduction(tuple(seeds), values, tuple(deviations), tuple(said))
 
 
 Place = tuple[int | None, int | None, int | None]
