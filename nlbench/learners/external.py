@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from nlbench import state
 from nlbench.batch import Batch, Batches, Learner, Problem, observes_batches
 from nlbench.errors import Blamed, NlbenchError
-from nlbench.learners import beside
+from nlbench.learners import global_state
 from nlbench.learners.generators import GlobalGenerators
 from nlbench.specs.problems import near
 
@@ -103,21 +103,21 @@ class External(Learner):
         """
         kind = type(self.learner)
         found = self._call("state_dict") if kind.state_dict is not Learner.state_dict else {}
-        for prefix, value in {_LEARNER: self.learner, **beside.everything(kind), _DRAWS: self._generators}.items():
+        for prefix, value in {_LEARNER: self.learner, **global_state.everything(kind), _DRAWS: self._generators}.items():
             collected = state.collect(value, made_anew=True)
             found |= {f"{prefix}{name}": each for name, each in collected.items()}
         return found
 
-    def _beside(self) -> dict[str, Tensor]:
+    def _global_state(self) -> dict[str, Tensor]:
         """Return what the learner's code uses and the learner does not hold, to be compared."""
-        return state.digested(state.collect(beside.Data(beside.used(type(self.learner))), gradients=False))
+        return state.digested(state.collect(global_state.Data(global_state.used(type(self.learner))), gradients=False))
 
     def _not_held(self) -> Iterator[str]:
         """Yield where the learner keeps what it has learned, as far as that is not in itself: it would be lost."""
-        for place, value in beside.used(type(self.learner)).items():
-            if beside.is_iterator(value):
+        for place, value in global_state.used(type(self.learner)).items():
+            if global_state.is_iterator(value):
                 yield f"{place}: an iterator, whose place nothing can read"
-        changed = state.first_difference(self._begun, self._beside()) if self._begun is not None else None
+        changed = state.first_difference(self._begun, self._global_state()) if self._begun is not None else None
         if changed is not None:
             yield f"{changed} has changed since the run began, and the learner does not hold it"
 
@@ -132,7 +132,7 @@ class External(Learner):
 
     def _learning(self, method: str, *arguments: Any) -> Any:
         if self._begun is None:
-            self._begun = self._beside()
+            self._begun = self._global_state()
         with torch.enable_grad():
             return self._call(method, *arguments)
 

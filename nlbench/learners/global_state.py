@@ -1,4 +1,4 @@
-"""What the code of somebody's learner uses and the learner does not hold: data of classes, modules and functions."""
+"""Global state of a learner's code: what it uses and the learner does not hold, data of classes, modules and functions."""
 
 from __future__ import annotations
 
