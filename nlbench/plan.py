@@ -134,7 +134,7 @@ class DeclaredStream:
         """The extensions that make it: its kind, its data set unless that was given in Python, and what disturbs its tasks."""
         source = getattr(self.spec.stream, "source", None)
         if isinstance(source, str) and is_data(source):
-            source = "nlbench.sources.files:FileSource"
+            source = "nlbench.sources.user_files:FileSource"
         cut: list[Part] = [("source", "sources", source)] if isinstance(source, str) else []
         disturbed: list[Part] = [("disturbances", "streams", DISTURBED)] if self.disturbed else []
         return [("stream", "streams", self.spec.stream.kind), *cut, *disturbed]

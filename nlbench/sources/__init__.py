@@ -27,7 +27,7 @@ def find(name: str, reading: Reading | None = None) -> Source:
     `reading` says how a file is read. Raises `DataError` for a file that cannot be.
     """
     if is_data(name):
-        from nlbench.sources.files import opened  # pyarrow, which no other source needs
+        from nlbench.sources.user_files import opened  # pyarrow, which no other source needs
 
         return opened(name, reading)
     if reading is not None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from nlbench.sources.files import FileSource
 from nlbench.sources.given import Given
+from nlbench.sources.user_files import FileSource
 from nlbench.streams.stream import Samples, Stream
 
 if TYPE_CHECKING:

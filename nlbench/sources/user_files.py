@@ -1,4 +1,4 @@
-"""Data files of one's own as sources: what a stream's `source = "./file"` names."""
+"""A user's own data files as sources: what a stream's `source = "./file"` names."""
 
 from __future__ import annotations
 

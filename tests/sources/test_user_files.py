@@ -20,7 +20,7 @@ from nlbench.errors import DataError, NlbenchError, SpecError, UnknownNameError
 from nlbench.plan import resolve
 from nlbench.records.footer import Environment
 from nlbench.reporting.rerun import rerun
-from nlbench.sources.files import opened
+from nlbench.sources.user_files import opened
 from nlbench.specs.reading import Reading
 
 RNG = np.random.Generator(np.random.Philox(3))
