@@ -52,4 +52,4 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def no_debian_data(monkeypatch: pytest.MonkeyPatch) -> None:
     """No Debian package of this machine holds files of a data set."""
-    monkeypatch.setattr("nlbench.sources.supply.Debian.installed", lambda self: {})
+    monkeypatch.setattr("nlbench.sources.downloads.Debian.installed", lambda self: {})

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from nlbench import catalog, sources
 from nlbench.errors import DataError
 from nlbench.sources import Source
-from nlbench.sources.supply import downloaded_once
+from nlbench.sources.downloads import downloaded_once
 
 
 class Known(NamedTuple):

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlbench.errors import DataError
+from nlbench.sources.downloads import Web
 from nlbench.sources.source import Arrays, Source
-from nlbench.sources.supply import Web
 
 PIXELS: Final = 3 * 32 * 32
 """Bytes of an image: red, green, blue, each row by row."""

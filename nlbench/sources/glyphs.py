@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from nlbench.seeds import FIXED, generator
 from nlbench.sources.derived import kept
+from nlbench.sources.downloads import Wheel
 from nlbench.sources.source import TEST_SHARE, Arrays, Source
-from nlbench.sources.supply import Wheel
 from nlbench.specs import digest
 
 SIDE: Final = 28

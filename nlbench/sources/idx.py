@@ -15,8 +15,8 @@ from zipfile import ZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from nlbench.sources.downloads import Debian, Torchvision, Web
 from nlbench.sources.source import Arrays, Source
-from nlbench.sources.supply import Debian, Torchvision, Web
 
 FILES: Final = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 EMNIST_FILES: Final = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "test-images-idx3-ubyte", "test-labels-idx1-ubyte")

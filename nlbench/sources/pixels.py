@@ -8,8 +8,8 @@ from typing import Final
 
 import numpy as np
 
+from nlbench.sources.downloads import Wheel
 from nlbench.sources.source import Arrays, Source, held_out
-from nlbench.sources.supply import Wheel
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlbench.errors import DataError
+from nlbench.sources.downloads import Wheel
 from nlbench.sources.source import Arrays, Source
-from nlbench.sources.supply import Wheel
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from nlbench import cache
 from nlbench.errors import DataError
 from nlbench.seeds import FIXED, generator
-from nlbench.sources.supply import Supplier, UnavailableError
+from nlbench.sources.downloads import Supplier, UnavailableError
 from nlbench.specs import digest
 
 Modality = Literal["images", "text", "tables", "series", "symbols"]

@@ -10,8 +10,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from nlbench.sources.downloads import Web
 from nlbench.sources.source import Arrays, Source
-from nlbench.sources.supply import Web
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 
 from nlbench.sources import rdata
+from nlbench.sources.downloads import Debian
 from nlbench.sources.source import Arrays, Source, held_out
-from nlbench.sources.supply import Debian
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

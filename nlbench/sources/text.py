@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from nlbench.errors import DataError
 from nlbench.sources.derived import kept
+from nlbench.sources.downloads import Wheel
 from nlbench.sources.source import Arrays, Source
-from nlbench.sources.supply import Wheel
 
 HASHED: Final = 2048
 """Hashed features of a text."""

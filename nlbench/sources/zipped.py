@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from nlbench.errors import DataError
 from nlbench.sources.derived import kept
+from nlbench.sources.downloads import Web
 from nlbench.sources.source import Arrays, Source
-from nlbench.sources.supply import Web
 from nlbench.specs import digest
 
 Photograph = tuple[str, int, bool]

@@ -12,7 +12,7 @@ import pytest
 from small_streams import idx_bytes, made_mnist
 
 from nlbench.errors import DataError
-from nlbench.sources import Source, read, supply
+from nlbench.sources import Source, downloads, read
 from nlbench.sources.idx import EMNIST_BALANCED, EMNIST_FILES, EMNIST_LETTERS, FASHION_MNIST, KMNIST, MNIST
 
 
@@ -23,7 +23,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("torchvision.datasets.MNIST.__init__", refuse)
     monkeypatch.setattr("torchvision.datasets.FashionMNIST.__init__", refuse)
-    monkeypatch.setattr(supply, "_run", refuse)
+    monkeypatch.setattr(downloads, "_run", refuse)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from nlbench.errors import DataError
-from nlbench.sources import supply
+from nlbench.sources import downloads
 from nlbench.sources.pixels import DIGITS, MNIST_5K
 
 
@@ -63,8 +63,8 @@ def test_a_folder_of_one_s_own_is_read_before_the_package(tmp_path: Path) -> Non
 
 
 def test_without_scikit_learn_digits_are_fetched_as_any_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(supply, "find_spec", lambda name: None)
-    monkeypatch.setattr(supply, "PATIENCE_S", 0.0)  # no network is asked
+    monkeypatch.setattr(downloads, "find_spec", lambda name: None)
+    monkeypatch.setattr(downloads, "PATIENCE_S", 0.0)  # no network is asked
     assert DIGITS.locate(tmp_path) == {}
     with pytest.raises(DataError, match=r"digits: not found in .*PyPI: scikit-learn"):
         DIGITS.read(tmp_path)

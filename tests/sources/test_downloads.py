@@ -16,7 +16,7 @@ import pytest
 
 from nlbench.errors import DataError
 from nlbench.sources import Source
-from nlbench.sources.supply import Debian, Supplier, UnavailableError, Web, Wheel, downloaded_once
+from nlbench.sources.downloads import Debian, Supplier, UnavailableError, Web, Wheel, downloaded_once
 
 CONTENT = b"one,2\n"
 WHEEL = Wheel("made", "1.0", {"table.csv": "made/data/table.csv"})
