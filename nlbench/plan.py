@@ -20,7 +20,7 @@ from nlbench.code import Code, Part, networks
 from nlbench.errors import DataError, NlbenchError, SpecError, UnknownNameError
 from nlbench.escaping import name_fault, printable
 from nlbench.sources import Source, is_data
-from nlbench.sources.given import given
+from nlbench.sources.in_memory import from_arrays
 from nlbench.specs import (
     Closed,
     ExternalConfig,
@@ -366,7 +366,7 @@ def stream_from_arrays(
     """
     if not re.fullmatch(r"[^./\\\0][^/\\\0]*", name):
         raise DataError(f"stream name: must be usable as part of a file name, got {name!r}.")
-    source = given(f"stream {name}", tasks)
+    source = from_arrays(f"stream {name}", tasks)
     table = {
         "title": name,
         "stream": {"kind": "arrays", "tasks": len(source.tasks), "scenario": scenario},

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from nlbench import catalog
 from nlbench.errors import Blamed, DataError
-from nlbench.sources.given import given
+from nlbench.sources.in_memory import from_arrays
 from nlbench.sources.source import Arrays, Source, folders, keep_last, read, read_ahead
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def find(name: str, reading: Reading | None = None) -> Source:
         return found
     with Blamed(name):
         made = found()
-    return given(name, made if isinstance(made, list) else [made])
+    return from_arrays(name, made if isinstance(made, list) else [made])
 
 
 def _fits(value: object) -> bool:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from nlbench.errors import DataError
 from nlbench.sources import formats
 from nlbench.sources.formats import Opened
-from nlbench.sources.given import MOST_CLASSES, Given, TaskArrays
+from nlbench.sources.in_memory import MOST_CLASSES, InMemory, TaskArrays
 from nlbench.sources.source import Arrays, Source, held_out
 from nlbench.specs.reading import Reading
 
@@ -75,7 +75,7 @@ class FileSource(Source):
         _standardise(parts[False], parts[True], self._standard())
         return Arrays(parts[False], self.labels[~test], parts[True], self.labels[test])
 
-    def given(self, data: Path | None = None) -> Given:
+    def in_memory(self, data: Path | None = None) -> InMemory:
         """Return the tasks that the file says. Raises `DataError` if it says none, or leaves one without samples."""
         if self.tasks is None:
             raise DataError(
@@ -90,7 +90,7 @@ class FileSource(Source):
             parts.append(
                 (arrays.train_inputs[own], arrays.train_labels[own], arrays.test_inputs[judged], arrays.test_labels[judged])
             )
-        return Given(
+        return InMemory(
             name=self.name,
             title=self.title,
             kind=self.kind,

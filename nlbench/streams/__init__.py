@@ -1,1 +1,1 @@
-"""Streams: declarations made into tensors, all seeds at once. Imports no torch."""
+"""Streams: declarations made into tensors, all seeds at once; `nlbench/catalog/streams.py` has their kinds. Imports no torch."""

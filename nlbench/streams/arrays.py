@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from nlbench.sources.given import Given
+from nlbench.sources.in_memory import InMemory
 from nlbench.sources.user_files import FileSource
 from nlbench.streams.stream import Samples, Stream
 
@@ -22,8 +22,8 @@ class ArrayStream(Stream):
 
     def __init__(self, declared: DeclaredStream, seeds: Sequence[int], device: torch.device, data: Path | None = None) -> None:
         super().__init__(declared, seeds, device)
-        assert isinstance(declared.source, Given | FileSource)
-        source = declared.source.given(data)
+        assert isinstance(declared.source, InMemory | FileSource)
+        source = declared.source.in_memory(data)
         self.input_shape, self.n_classes = source.input_shape, source.n_classes
         self._tasks = [tuple(torch.from_numpy(array).to(device) for array in task) for task in source.tasks]
 

@@ -164,7 +164,7 @@ def test_tasks_of_a_file_are_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyP
     named = nlbench.run("mlp", "./mine.npz", seeds=2, overrides={"protocol.batch": "8"})
     assert declared.metric("average_accuracy") == named.metric("average_accuracy")
     plain = nlbench.stream_from_arrays("plain", tasks, batch=8)
-    opened_again = opened("./mine.npz", Reading(standardise="none")).given()
+    opened_again = opened("./mine.npz", Reading(standardise="none")).in_memory()
     assert all(
         np.array_equal(a, b) for mine, its in zip(opened_again.tasks, tasks, strict=True) for a, b in zip(mine, its, strict=True)
     )

@@ -11,14 +11,14 @@ from small_streams import small_tasks
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from nlbench.errors import DataError, NlbenchError, Remark
-from nlbench.sources.given import given
+from nlbench.sources.in_memory import from_arrays
 
 
 def test_the_checksum_sees_every_array_its_shape_and_its_order() -> None:
     tasks = small_tasks(2)
 
     def checksum(changed: Any) -> str:
-        return given("s", changed).checksum
+        return from_arrays("s", changed).checksum
 
     same = checksum(tasks)
     assert checksum([tuple(array.copy() for array in task) for task in tasks]) == same
@@ -73,23 +73,23 @@ X, Y = np.zeros((4, 3), np.float32), np.array([0, 1, 0, 1])
 )
 def test_arrays_that_do_not_fit_name_the_task_the_rule_and_the_value(task: Any, rule: str) -> None:
     with pytest.raises(NlbenchError, match=rule) as caught:
-        given("stream s", [task])
+        from_arrays("stream s", [task])
     assert "\n" not in str(caught.value)
 
 
 def test_tasks_of_different_shapes_are_refused() -> None:
     with pytest.raises(DataError, match=r"one shape, got \[\(2,\), \(3,\)\]"):
-        given("stream s", [(X, Y, X, Y), (X[:, :2], Y, X[:, :2], Y)])
+        from_arrays("stream s", [(X, Y, X, Y), (X[:, :2], Y, X[:, :2], Y)])
 
 
 def test_no_task_at_all_is_refused() -> None:
     with pytest.raises(DataError, match="stream s: must have at least one task"):
-        given("stream s", [])
+        from_arrays("stream s", [])
 
 
 def test_arrays_are_copied_so_that_later_changes_reach_neither_data_nor_checksum() -> None:
     tasks = small_tasks(2)
-    source, same = given("s", tasks), given("s", tasks).checksum
+    source, same = from_arrays("s", tasks), from_arrays("s", tasks).checksum
     for task in tasks:
         for array in task:
             array[:] = 0
@@ -116,7 +116,7 @@ def test_arrays_are_copied_so_that_later_changes_reach_neither_data_nor_checksum
 def test_inputs_may_be_held_in_any_way(shown: Any) -> None:
     x, y = np.arange(12, dtype=np.float32).reshape(4, 3), np.array([0, 1, 0, 1])
     for labels in (y, y.astype(np.uint8), y.tolist(), torch.from_numpy(y), y[::-1].copy()[::-1]):
-        assert given("s", [(shown(x), labels, x, y)]).checksum == given("s", [(x, y, x, y)]).checksum
+        assert from_arrays("s", [(shown(x), labels, x, y)]).checksum == from_arrays("s", [(x, y, x, y)]).checksum
 
 
 class Pairs(Dataset):
@@ -137,12 +137,12 @@ class Endless(IterableDataset):
 
 def test_a_task_may_be_a_mapping_pairs_or_datasets() -> None:
     (task,) = small_tasks(1)
-    same = given("s", [task]).checksum
+    same = from_arrays("s", [task]).checksum
     train, test = task[:2], task[2:]
     names = ("train_inputs", "train_labels", "test_inputs", "test_labels")
-    assert given("s", [dict(reversed(list(zip(names, task, strict=True))))]).checksum == same
-    assert given("s", [(train, test)]).checksum == same
-    assert given("s", ((TensorDataset(*map(torch.from_numpy, train)), Pairs(*test)) for _ in range(1))).checksum == same
+    assert from_arrays("s", [dict(reversed(list(zip(names, task, strict=True))))]).checksum == same
+    assert from_arrays("s", [(train, test)]).checksum == same
+    assert from_arrays("s", ((TensorDataset(*map(torch.from_numpy, train)), Pairs(*test)) for _ in range(1))).checksum == same
 
 
 @pytest.mark.parametrize(
@@ -157,12 +157,12 @@ def test_a_task_may_be_a_mapping_pairs_or_datasets() -> None:
 )
 def test_datasets_that_do_not_fit_are_refused_in_one_line(part: Any, rule: str) -> None:
     with pytest.raises(NlbenchError, match=rule):
-        given("stream s", [(part, (X, Y))])
+        from_arrays("stream s", [(part, (X, Y))])
 
 
 def test_a_source_of_tasks_reads_as_one_data_set() -> None:
     tasks = small_tasks(3)
-    source = given("s", tasks)
+    source = from_arrays("s", tasks)
     arrays = source.read()
     assert (source.input_shape, source.n_classes, source.kind) == ((6,), 6, "vector")
     for part, name in enumerate(("train_inputs", "train_labels", "test_inputs", "test_labels")):
@@ -173,12 +173,12 @@ def test_a_source_of_tasks_reads_as_one_data_set() -> None:
 def test_one_label_in_all_tasks_is_refused(label: int) -> None:
     task = (X, np.full(4, label), X, np.full(4, label))
     with pytest.raises(DataError, match=f"stream s: must have two different labels at least, got {label} in every row"):
-        given("stream s", [task, task])
+        from_arrays("stream s", [task, task])
 
 
 def test_labels_that_are_tested_and_never_trained_are_told() -> None:
     with pytest.warns(Remark, match=r"^stream s: no task trains what test sets call 2, 3: nobody can have that right\.$"):
-        given("stream s", [(X, Y, X, Y + 2), (X, Y, X, Y)])
+        from_arrays("stream s", [(X, Y, X, Y + 2), (X, Y, X, Y)])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        given("stream s", [(X, Y, X, Y + 2), (X, Y + 2, X, Y)])
+        from_arrays("stream s", [(X, Y, X, Y + 2), (X, Y + 2, X, Y)])

@@ -25,7 +25,7 @@ TaskArrays = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32], 
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Given(Source):
+class InMemory(Source):
     """Tasks, each (train inputs, train labels, test inputs, test labels), used as they are. Nobody else holds the arrays."""
 
     tasks: tuple[TaskArrays, ...]
@@ -35,7 +35,7 @@ class Given(Source):
         """How many tasks there are."""
         return len(self.tasks)
 
-    def given(self, data: object = None) -> Given:
+    def in_memory(self, data: object = None) -> InMemory:
         """Return itself, as a file's tasks are asked for."""
         return self
 
@@ -54,7 +54,7 @@ class Given(Source):
         return Arrays(parts[0], parts[1], parts[2], parts[3])
 
 
-def given(place: str, tasks: Iterable[Any]) -> Given:
+def from_arrays(place: str, tasks: Iterable[Any]) -> InMemory:
     """Return data as a source: inputs (n, *input_shape), labels integers that index the logits directly, from 0. All is copied.
 
     A task is (train inputs, train labels, test inputs, test labels), a mapping of these names, or (train, test), each of which is
@@ -75,7 +75,7 @@ def given(place: str, tasks: Iterable[Any]) -> Given:
     if len(unknown := np.setdiff1d(tested, trained)):
         said = ", ".join(map(str, unknown[:5])) + (", …" if len(unknown) > 5 else "")
         warnings.warn(f"{place}: no task trains what test sets call {said}: nobody can have that right.", Remark, stacklevel=3)
-    return Given(
+    return InMemory(
         name="arrays",
         title="arrays given in Python",
         kind="image" if len(input_shape) == 3 else "vector",
