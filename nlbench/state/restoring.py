@@ -73,80 +73,14 @@ def put(own: Tensor, tensors: Mapping[str, Tensor], name: str) -> None:
         own.copy_(tensors[name])
 
 
-class _Callables:
-    """What can be called, put back with what it holds; a walk."""
-
-    _known: list[Any]
-
-    def value(self, node: Any, own: Any, path: str) -> Any:
-        """Return what stands for a node."""
-        raise NotImplementedError
-
-    def _code(self, node: Any, own: Any, path: str) -> Any:
-        if _is_like(node, own):
-            return own
-        found = PURE.get(node[1]) or loaded(node[1])
-        if found is None:
-            raise UnlikeError(f"{path}: holds the code {node[1]}, which a fresh one does not")
-        return found
-
-    def _function(self, node: Any, own: Any, path: str, number: int) -> Any:
-        _, name, cells, held = node
-        if not isinstance(own, types.FunctionType) or values.name_of(own) != name or len(own.__closure__ or ()) != len(cells):
-            own = loaded(name)
-            if not isinstance(own, types.FunctionType) or own.__closure__:
-                raise UnlikeError(f"{path}: holds the function {name}, which a fresh one does not")
-        self._known[number] = own
-        for i, (cell, content) in enumerate(zip(own.__closure__ or (), cells, strict=True)):
-            try:
-                now = cell.cell_contents
-            except ValueError:
-                now = _MISSING
-            found = self.value(content, now, f"{path}<closure {i}>")
-            if found is not _MISSING and found is not now:
-                cell.cell_contents = found
-        own.__defaults__, own.__kwdefaults__, named = (
-            self.value(each, now, f"{path}<defaults>")
-            for each, now in zip(held, (own.__defaults__, own.__kwdefaults__, vars(own) or None), strict=True)
-        )
-        vars(own).update(named or {})
-        return own
-
-    def _method(self, node: Any, own: Any, path: str, number: int) -> Any:
-        bound = self.value(node[2], own.__self__ if isinstance(own, types.MethodType) else _MISSING, f"{path}<self>")
-        if isinstance(own, types.MethodType) and own.__self__ is bound and values.name_of(own.__func__) == node[1]:
-            return own
-        method = getattr(bound, node[1].rpartition(".")[2], None)
-        if not isinstance(method, types.MethodType) or values.name_of(method.__func__) != node[1]:
-            raise UnlikeError(f"{path}: holds the method {node[1]}, which a fresh one does not")
-        return method
-
-    def _partial(self, node: Any, own: Any, path: str, number: int) -> Any:
-        now = (own.func, own.args, dict(own.keywords)) if type(own) is partial else (_MISSING,) * 3
-        parts = [self.value(each, part, f"{path}<partial>") for each, part in zip(node[1], now, strict=True)]
-        same = all(part is before for part, before in zip(parts[:2], now[:2], strict=True)) and parts[2] == now[2]
-        return own if same else partial(parts[0], *parts[1], **parts[2])
-
-    def _bound(self, node: Any, own: Any, path: str) -> Any:
-        """Return a method of a built-in object, such as `random.Random(0).random`."""
-        is_one = isinstance(own, types.BuiltinFunctionType | types.MethodWrapperType)
-        owner = self.value(node[2], own.__self__ if is_one else _MISSING, f"{path}<self>")
-        if is_one and own.__self__ is owner and own.__name__ == node[1]:
-            return own
-        found = getattr(owner, node[1]) if callable(getattr_static(type(owner), node[1])) else None  # and no property
-        if not isinstance(found, types.BuiltinFunctionType | types.MethodWrapperType):
-            raise UnlikeError(f"{path}: {node[1]} is no method of a {type(owner).__qualname__}")
-        return found
-
-
-class _Walk(_Callables):
+class _Walk:
     """One walk over the fresh object and the saved structure, side by side."""
 
     def __init__(self, tensors: Mapping[str, Tensor], root: Any) -> None:
         self._saved = tensors
         self._storages = Storages(root)
         self._arrays = Placed()
-        self._known: list[Any] = []  # by number, what stands for it now
+        self.known: list[Any] = []  # by number, what stands for it now
         self._taken: set[int] = set()  # parts of the fresh object that stand for something already
         self._held: list[object] = []
 
@@ -166,23 +100,24 @@ class _Walk(_Callables):
         if kind == "member":
             return self._member(node, own, path)
         if kind == "bound":
-            return self._bound(node, own, path)
+            return _bound(self, node, own, path)
         if kind == "weak":
             return self._weak(node, own, path)
         if kind == "code":
-            return self._code(node, own, path)
+            return _code(node, own, path)
         if kind == "same":
-            return self._known[node[1]]
+            return self.known[node[1]]
         if kind == "empty":
             return _MISSING
-        number = len(self._known)
-        self._known.append(_MISSING)
+        number = len(self.known)
+        self.known.append(_MISSING)
         if id(own) in self._taken:
             own = _MISSING
         self._taken.add(id(own))
         self._held.append(own)
-        made = getattr(self, f"_{kind}")(node, own, path, number)
-        self._known[number] = made
+        called = _CALLABLES.get(kind)
+        made = called(self, node, own, path, number) if called else getattr(self, f"_{kind}")(node, own, path, number)
+        self.known[number] = made
         return made
 
     def _member(self, node: Any, own: Any, path: str) -> Any:
@@ -197,7 +132,7 @@ class _Walk(_Callables):
         """Return a member of an enumeration, and fill it with what it held."""
         _, (_, *member), held = node
         found = self._member(["member", *member], own, path)
-        self._known[number] = found
+        self.known[number] = found
         for name, each in held.items():
             vars(found)[name] = self.value(each, vars(found).get(name, _MISSING), f"{path}.{name}")
         return found
@@ -220,7 +155,7 @@ class _Walk(_Callables):
         else:
             plain = self._storages.made(saved, device, storage, view)
             found = plain.requires_grad_(requires_grad) if kind is Tensor else kind(plain, requires_grad)
-        self._known[number] = found
+        self.known[number] = found
         gradient = self.value(grad, getattr(own, "grad", None) if found is own and own.is_leaf else None, f"{path}.grad")
         if found.is_leaf:
             found.grad = gradient
@@ -243,7 +178,7 @@ class _Walk(_Callables):
         found = (
             own if type(own) is np.ndarray and own.dtype == object and list(own.shape) == node[1] else np.empty(node[1], object)
         )
-        self._known[number] = found
+        self.known[number] = found
         for i, each in enumerate(self._values(node[2], list(found.flat), path)):
             found.flat[i] = each
         return found
@@ -299,7 +234,7 @@ class _Walk(_Callables):
         if base is deque and own.maxlen != items[0]:
             own = deque.__new__(kind)
             deque.__init__(own, (), items[0])
-        self._known[number] = own
+        self.known[number] = own
         if container:
             self._refill(own, base, items, path)
         for attribute in values.attributes(own).keys() - held.keys():
@@ -369,6 +304,71 @@ class _Walk(_Callables):
         if not isinstance(found, type):
             raise UnlikeError(f"{path}: the class {name} is not known before the first batch")
         return found
+
+
+def _code(node: Any, own: Any, path: str) -> Any:
+    if _is_like(node, own):
+        return own
+    found = PURE.get(node[1]) or loaded(node[1])
+    if found is None:
+        raise UnlikeError(f"{path}: holds the code {node[1]}, which a fresh one does not")
+    return found
+
+
+def _function(walk: _Walk, node: Any, own: Any, path: str, number: int) -> Any:
+    _, name, cells, held = node
+    if not isinstance(own, types.FunctionType) or values.name_of(own) != name or len(own.__closure__ or ()) != len(cells):
+        own = loaded(name)
+        if not isinstance(own, types.FunctionType) or own.__closure__:
+            raise UnlikeError(f"{path}: holds the function {name}, which a fresh one does not")
+    walk.known[number] = own
+    for i, (cell, content) in enumerate(zip(own.__closure__ or (), cells, strict=True)):
+        try:
+            now = cell.cell_contents
+        except ValueError:
+            now = _MISSING
+        found = walk.value(content, now, f"{path}<closure {i}>")
+        if found is not _MISSING and found is not now:
+            cell.cell_contents = found
+    own.__defaults__, own.__kwdefaults__, named = (
+        walk.value(each, now, f"{path}<defaults>")
+        for each, now in zip(held, (own.__defaults__, own.__kwdefaults__, vars(own) or None), strict=True)
+    )
+    vars(own).update(named or {})
+    return own
+
+
+def _method(walk: _Walk, node: Any, own: Any, path: str, number: int) -> Any:
+    bound = walk.value(node[2], own.__self__ if isinstance(own, types.MethodType) else _MISSING, f"{path}<self>")
+    if isinstance(own, types.MethodType) and own.__self__ is bound and values.name_of(own.__func__) == node[1]:
+        return own
+    method = getattr(bound, node[1].rpartition(".")[2], None)
+    if not isinstance(method, types.MethodType) or values.name_of(method.__func__) != node[1]:
+        raise UnlikeError(f"{path}: holds the method {node[1]}, which a fresh one does not")
+    return method
+
+
+def _partial(walk: _Walk, node: Any, own: Any, path: str, number: int) -> Any:
+    now = (own.func, own.args, dict(own.keywords)) if type(own) is partial else (_MISSING,) * 3
+    parts = [walk.value(each, part, f"{path}<partial>") for each, part in zip(node[1], now, strict=True)]
+    same = all(part is before for part, before in zip(parts[:2], now[:2], strict=True)) and parts[2] == now[2]
+    return own if same else partial(parts[0], *parts[1], **parts[2])
+
+
+def _bound(walk: _Walk, node: Any, own: Any, path: str) -> Any:
+    """Return a method of a built-in object, such as `random.Random(0).random`."""
+    is_one = isinstance(own, types.BuiltinFunctionType | types.MethodWrapperType)
+    owner = walk.value(node[2], own.__self__ if is_one else _MISSING, f"{path}<self>")
+    if is_one and own.__self__ is owner and own.__name__ == node[1]:
+        return own
+    found = getattr(owner, node[1]) if callable(getattr_static(type(owner), node[1])) else None  # and no property
+    if not isinstance(found, types.BuiltinFunctionType | types.MethodWrapperType):
+        raise UnlikeError(f"{path}: {node[1]} is no method of a {type(owner).__qualname__}")
+    return found
+
+
+_CALLABLES: Final = {"function": _function, "method": _method, "partial": _partial}
+"""What can be called and holds something: how each is put back, by a walk."""
 
 
 def _is_like(node: Any, own: Any) -> bool:
