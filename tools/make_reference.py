@@ -20,6 +20,7 @@ from nlbench import catalog, sources
 from nlbench.comparison import Entry
 from nlbench.comparison.tables import bytes_text
 from nlbench.records import Record, read_records
+from nlbench.records.facts import stated
 from nlbench.reporting import drawing, figures
 from nlbench.specs import read_table
 
@@ -85,7 +86,7 @@ def _declared(said: Record | Mapping[str, Any]) -> tuple[Any, ...]:
     """Return what a recipe decides, of a record or of a plan."""
     if isinstance(said, Record):
         said = {"learner_spec": said.footer.learner_spec, "terms": said.terms}
-    return said["learner_spec"]["learner"], said["learner_spec"]["presents"], said["terms"]["batch"]
+    return stated(said["learner_spec"]["learner"]), said["learner_spec"]["presents"], said["terms"]["batch"]
 
 
 def summary() -> str:

@@ -15,7 +15,7 @@ from nlbench.comparison.reproduction import Reproduction, reproduction
 from nlbench.errors import NlbenchError, RecordError
 from nlbench.plan import MachineOptions, Plan
 from nlbench.records import Record, read_record
-from nlbench.records.facts import Difference
+from nlbench.records.facts import Difference, stated
 from nlbench.records.tools import diff
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def rerun(
         raise NlbenchError(f"{record.path}: cannot be run again. {how.remark}", hint)
     plan = replace(how.plan, seeds=chosen)
     today, said = plan.describe(), record.footer
-    if changed := [words for name, words in _DECLARED.items() if today[name] != getattr(said, name)]:
+    if changed := [words for name, words in _DECLARED.items() if stated(today[name]) != stated(getattr(said, name))]:
         raise NlbenchError(f"{record.path}: {', '.join(changed)} cannot be had again with this version.", how.remark)
     if started is not None:
         started(plan)

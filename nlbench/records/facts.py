@@ -28,6 +28,15 @@ def flatten(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def stated(declaration: Any) -> Any:
+    """Return a declaration, however nested, without the keys that are null: these say nothing, as in a declaration that is older
+    than the key.
+    """
+    if isinstance(declaration, Mapping):
+        return {key: stated(value) for key, value in declaration.items() if value is not None}
+    return [stated(value) for value in declaration] if isinstance(declaration, list | tuple) else declaration
+
+
 def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Difference]:
     """Return the facts in which two nested tables differ, in order of their paths."""
     a, b = flatten(first), flatten(second)

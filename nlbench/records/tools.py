@@ -16,7 +16,7 @@ from nlbench.errors import RecordError
 from nlbench.metrics import versions
 from nlbench.places import place
 from nlbench.records import arrays
-from nlbench.records.facts import Difference, differences
+from nlbench.records.facts import Difference, differences, stated
 from nlbench.records.files import REFERENCE_FOLDER, record_files
 from nlbench.records.record import Record
 from nlbench.records.schema import SCHEMA_VERSION
@@ -80,9 +80,8 @@ def superseded(records: Sequence[Record]) -> list[Record]:
 def declaration(record: Record) -> str:
     """Return what tells a learner on a stream from others, whatever code, data and protocol measured it."""
     said = record.footer
-    return json.dumps(
-        [said.model, said.stream, said.scenario, said.stream_spec, said.learner_spec, said.precision], sort_keys=True
-    )
+    declared = stated([said.stream_spec, said.learner_spec])
+    return json.dumps([said.model, said.stream, said.scenario, declared, said.precision], sort_keys=True)
 
 
 def prune(folder: Path | str, *, delete: bool = False) -> dict[Path, str]:

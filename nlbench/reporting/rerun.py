@@ -13,7 +13,7 @@ from nlbench.errors import NlbenchError
 from nlbench.escaping import printable
 from nlbench.plan import FILE_BATCH, RECIPE_TABLES, STREAM_TABLES, DeclaredStream, Plan, resolve
 from nlbench.records import Record, terms
-from nlbench.records.facts import flatten
+from nlbench.records.facts import flatten, stated
 from nlbench.sources import Source, is_data
 from nlbench.specs import stream_spec
 from nlbench.specs.kinds import UNRESOLVED
@@ -228,14 +228,14 @@ def _remark(record: Record, planned: Plan) -> str:
         "protocol_version": "the protocol",
         "stream_digest": "the stream's declaration",
         "data": "the data",
-        "learner_digest": "the learner's declaration",
+        "learner_spec": "the learner's declaration",
         "terms": "the terms",
         "evaluation": "how it is measured",
         "code": "the code that runs",
     }
     recorded = {key: getattr(then, key) for key in parts} | {"terms": record.terms, "evaluation": record.evaluation}
     recorded["stream_digest"] = record.stream_digest
-    differing = [text for key, text in parts.items() if recorded[key] != now[key]]
+    differing = [text for key, text in parts.items() if stated(recorded[key]) != stated(now[key])]
     commit = then.environment.commit
     where = f" It was made at commit {commit[:12]}." if commit else ""
     return f"Another fingerprint with this version: {', '.join(differing) or 'something'} changed since.{where}"

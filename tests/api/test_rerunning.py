@@ -101,6 +101,16 @@ def test_other_data_cannot_be_judged(record, tmp_path):
         api.rerun(other)
 
 
+def test_a_record_without_a_key_that_came_later_and_is_null_is_compared(tmp_path):
+    record = api.run("si", "split-digits", seeds=1, results=tmp_path, threads=1).record
+    learner = dict(record.footer.learner_spec["learner"])
+    assert learner.pop("schedule") is None
+    older = altered(record, tmp_path / "a.parquet", learner_spec={**record.footer.learner_spec, "learner": learner})
+    done = api.rerun(older)
+    assert (done.found.sameness, done.exit_status, done.same_run) == ("equal", 0, False)
+    assert "declaration" not in done.remark
+
+
 def test_other_code_may_be_why_numbers_differ(record, tmp_path):
     older = {"code": {**record.footer.code, "learner": "0" * 16}}
     honest = api.rerun(altered(record, tmp_path / "a.parquet", **older), seeds="1,2")

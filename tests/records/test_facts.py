@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nlbench.records.facts import Difference, differences, flatten, varying
+from nlbench.records.facts import Difference, differences, flatten, stated, varying
 
 
 def test_tables_become_dotted_paths_and_lists_stay_values() -> None:
@@ -22,3 +22,9 @@ def test_what_varies_keeps_the_order_in_which_it_first_appears() -> None:
     assert varying(tables) == ["a"]  # a fact that is null says no more than one that is absent
     assert varying([*tables, {"b": 1, "a": 1}]) == ["a", "same"]
     assert varying(tables[:1]) == []
+
+
+def test_a_key_of_null_is_not_stated_and_an_item_of_null_is() -> None:
+    first = {"rate": 0.1, "schedule": None, "levels": [{"period": 1, "rate": None}, None], "empty": {"late": None}}
+    assert stated(first) == {"rate": 0.1, "levels": [{"period": 1}, None], "empty": {}}
+    assert stated({"rate": 0.0, "off": False, "none": ()}) == {"rate": 0.0, "off": False, "none": []}

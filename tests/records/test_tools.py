@@ -104,7 +104,8 @@ def test_prune_takes_what_newer_code_measured_again(tmp_path: Path) -> None:
         return rewrite_record(dated, record.path)
 
     old = make("old.parquet", "2026-01-01T00:00:00+00:00", source_digest="one")
-    make("new.parquet", "2026-02-01T00:00:00+00:00", source_digest="two")
+    later = {**read_record(old).footer.learner_spec, "schedule": None}  # a key that the older one could not have
+    make("new.parquet", "2026-02-01T00:00:00+00:00", source_digest="two", learner_spec=later)
     make("other.parquet", "2025-01-01T00:00:00+00:00", learner_spec={"learner": {"width": 1}})
     make("reference/old.parquet", "2025-01-01T00:00:00+00:00", source_digest="zero")
     left = tmp_path / ".r.parquet.123.tmp"
