@@ -310,12 +310,23 @@ def test_the_role_of_a_recipe_is_recorded_and_no_part_of_what_it_is(tmp_path: Pa
         ("learner.ratee", "0.1", r"^--set learner\.ratee: is not a known key \(did you mean rate\?\), got 0\.1$"),
         ("learner.rate", "fast", r"^--set learner\.rate: .*got 'fast'$"),
         ("stream.tasks", "3", r"^--set stream\.tasks: must divide the 10 classes of digits, got 3"),
+        ("protocol.evaluate_every", "null", r"^--set protocol\.evaluate_every: must be a valid integer, or none, got 'null'$"),
         ("protocol.pases", "2", r"^--set protocol\.pases: is not a known key"),
     ],
 )
 def test_what_the_command_line_says_wrongly_is_not_blamed_on_a_file(key: str, value: str, told: str) -> None:
     with pytest.raises(SpecError, match=told):
         resolve("mlp", "split-digits", seeds=[0], overrides={key: value})
+
+
+@pytest.mark.parametrize("key", ["protocol.evaluate_every", "check.forgetting", "check.average_accuracy"])
+def test_what_a_file_says_can_be_unset(key: str) -> None:
+    table, name = key.split(".")
+    before, after = (
+        getattr(resolve("mlp", "split-digits", seeds=[0], overrides=each).stream, table) for each in ({}, {key: "none"})
+    )
+    assert getattr(before, name) is not None
+    assert getattr(after, name) is None
 
 
 def test_a_file_without_a_class_is_told_how_to_name_one(tmp_path: Path) -> None:

@@ -29,7 +29,10 @@ def run(
     ] = "10",
     scenario: Annotated[str | None, typer.Option(help="task-il, domain-il or class-il, instead of the stream's own.")] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Override a fact, e.g. learner.rate=0.05 or protocol.passes=2.")
+        list[str] | None,
+        typer.Option(
+            "--set", help="Override a fact: learner.rate=0.05, protocol.passes=2; none unsets: protocol.evaluate_every=none."
+        ),
     ] = None,
     results: Results = Path("results"),
     data: Data = None,

@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 from nlbench.errors import RecordError
 from nlbench.escaping import LONGEST_NAME, name_fault
 from nlbench.records.schema import SCHEMA, SCHEMA_VERSION
-from nlbench.specs.model import Closed
+from nlbench.specs.model import Strict
 from nlbench.specs.problems import problems
 
 
@@ -36,7 +36,7 @@ class NotARecordError(RecordError):
     """A path that holds no record this version can read; readers of many paths skip it with a note."""
 
 
-class Said(Closed, extra="allow"):
+class Said(Strict, extra="allow"):
     """What a record says: each key that is named here has its type, and a later version may say more beside."""
 
     def facts(self, *, without: Collection[str] = ()) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from nlbench.records.footer import Name, Resume
 from nlbench.records.storage import storage
 from nlbench.records.store import replace_file
 from nlbench.runner.packing import Packed, Size, Stored, content, form_of, packed
-from nlbench.specs.model import Closed
+from nlbench.specs.model import Strict
 
 FORMAT: Final = b"nlbench checkpoint 2\n"
 _SUM: Final = 32
@@ -38,7 +38,7 @@ _LEARNER: Final = "learner/"
 _LOOP: Final = "loop/"
 
 
-class _Facts(Closed):
+class _Facts(Strict):
     """What a checkpoint says in JSON."""
 
     run: Name

@@ -18,7 +18,7 @@ import torch
 from pydantic import Field, TypeAdapter
 from torch import Tensor
 
-from nlbench.specs.model import Closed
+from nlbench.specs.model import Strict
 from nlbench.state import as_bytes
 
 Size = Annotated[int, Field(ge=0)]
@@ -31,7 +31,7 @@ _LENGTH: Final = 8
 """Bytes that say how long the header is, which follows them; tensors begin at a multiple of as many."""
 
 
-class _Place(Closed):
+class _Place(Strict):
     """Where in a file bytes lie, as its header says it."""
 
     dtype: Literal["U8"]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 from pydantic import ValidationError
 
 from nlbench.specs.kinds import KindOf
-from nlbench.specs.model import Closed
+from nlbench.specs.model import NONE, Closed
+
+_NULLS: Final = ("", "None", "null")
+"""What other languages call nothing."""
 
 
 def problems(error: ValidationError, place: str, model: type[Closed], values: Any = None) -> list[str]:
@@ -40,6 +43,7 @@ def problems(error: ValidationError, place: str, model: type[Closed], values: An
         else:
             rule = re.sub("^(Input|String|List) should", "must", item["msg"])
             rule = rule.partition(" or instance of ")[0].partition(" after validation, not ")[0]
+            rule += f", or {NONE}" if path and item["input"] in _NULLS and table.may_be_unset(path[-1]) else ""
             lines.append(f"{place}: {key or 'file'}: {rule}, got {shown(item['input'])}")
     return lines
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated, Literal
 
 import pytest
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from nlbench.specs.model import Closed, canonical, digest
 
@@ -40,3 +41,21 @@ def test_a_digest_tells_parts_apart():
     assert digest("a", "b") != digest("ab")
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
     assert len(digest("a")) == 16
+
+
+class Optional(Closed):
+    every: Annotated[int, Field(ge=1)] | None = 7
+    rate: float = 0.5
+    file: str | None = "a"
+    how: Literal["all", "none"] | None = "all"
+    inner: Table | None = Table()
+
+
+def test_none_unsets_a_key_that_may_hold_nothing_and_no_text_of_that_name():
+    """TOML has no null."""
+    unset = Optional.model_validate({"every": "none", "inner": "none", "file": "none", "how": "none"})
+    assert unset == Optional(every=None, inner=None, file="none", how="none")
+    with pytest.raises(ValidationError):
+        Optional.model_validate({"rate": "none"})
+    with pytest.raises(ValidationError):
+        Optional.model_validate({"every": "null"})

@@ -139,6 +139,12 @@ def test_values_of_the_claim_of_a_run_and_of_the_reduced_form_have_their_order()
     assert (reduced.learner.learner.rate, reduced.batch, len(reduced.seeds)) == (0.5, 64, 5)
 
 
+def test_a_claim_unsets_what_a_stream_says() -> None:
+    cells = {"plain": {"model": "mlp", "stream": "split-digits", "set": {"protocol.evaluate_every": "none"}}}
+    one = claim({"kind": "value", "of": "plain", "equals": 0.5, "band": 0.1}, cells=cells)
+    assert trial("one", one, reduced=False).plans["plain"].stream.protocol.evaluate_every is None
+
+
 def test_a_record_of_other_terms_under_a_run_s_name_is_not_taken_for_it(tmp_path) -> None:
     other = api.run("chance", "split-digits", seeds=8, overrides={"protocol.passes": "2"}, results=tmp_path, device="cpu")
     asked = trial("number", claim(NUMBER), reduced=False)
