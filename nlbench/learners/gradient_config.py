@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -26,6 +27,12 @@ class GradientConfig(Closed):
 
     own_rates: ClassVar[str] = ""
     """Why a schedule does not go with the method; empty where it does."""
+
+    @field_validator("optimizer", mode="before")
+    @classmethod
+    def _usual_kind(cls, said: Any) -> Any:
+        """A table that says no kind changes values of the usual one."""
+        return {"kind": cls.model_fields["optimizer"].default.kind, **said} if isinstance(said, Mapping) else said
 
     @model_validator(mode="after")
     def _schedule_goes_with_it(self) -> Self:

@@ -22,6 +22,11 @@ def test_networks_and_optimizers_of_their_own_kinds():
     assert (made.network.kind, made.optimizer.kind) == ("convolutional", "adamw")
 
 
+def test_values_of_the_usual_optimizer_change_without_its_kind():
+    changed = spec(kind="naive", optimizer={"rate": 0.3}).optimizer
+    assert (changed.kind, changed.rate) == ("sgd", 0.3)
+
+
 @pytest.mark.parametrize(
     ("learner", "message"),
     [
