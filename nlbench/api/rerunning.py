@@ -13,7 +13,7 @@ from nlbench.api import running
 from nlbench.api.progress import Watcher
 from nlbench.comparison.reproduction import Reproduction, reproduction
 from nlbench.errors import NlbenchError, RecordError
-from nlbench.plan import MachineOptions, Plan
+from nlbench.plan import DeclaredStream, MachineOptions, Plan
 from nlbench.records import Record, read_record
 from nlbench.records.facts import Difference, stated
 from nlbench.records.tools import diff
@@ -31,6 +31,9 @@ _DECLARED: Final = {
     "precision": "its precision",
 }
 """What decides the numbers beside the code."""
+_NAME_IT: Final = (
+    "Name what is not the package's own: --model ./file.py:Class or ./recipe.toml, --stream ./file.toml or a data file."
+)
 
 
 @dataclass(frozen=True)
@@ -63,10 +66,11 @@ class Rerunning:
         return 1 if self.same_run else 2
 
 
-def command_of(record: Record | str | Path, *, model: str | None = None, stream: str | None = None) -> Rerun:
+def command_of(record: Record | str | Path, *, model: object = None, stream: str | DeclaredStream | None = None) -> Rerun:
     """Return the command that makes a record again, and whether it gives the same numbers today. Runs nothing.
 
-    `model` and `stream` name what is not the package's own: nothing that only the record names is opened.
+    `model` and `stream` give what is not the package's own, as `nlbench.run` takes it: nothing that only the record names is
+    opened.
     """
     from nlbench.reporting import rerun
 
@@ -77,8 +81,8 @@ def rerun(
     record: Record | str | Path,
     *,
     seeds: str = "all",
-    model: str | None = None,
-    stream: str | None = None,
+    model: object = None,
+    stream: str | DeclaredStream | None = None,
     progress: Watcher | None = None,
     started: Callable[[Plan], None] | None = None,
     **options: Unpack[MachineOptions],
@@ -86,7 +90,8 @@ def rerun(
     """Return the comparison of a record with its own run, carried out again into a folder that is thrown away.
 
     seeds    "all" of them; "3": so many, drawn at random; "0,1": those
-    model    what runs instead of the record's name for it, such as `./file.py:Class`; `stream` likewise
+    model    what runs instead of the record's name for it, such as `./file.py:Class`, or a class or object as it is; `stream`
+             likewise, or what `stream_from_arrays` returned
     options  facts of the machine, as `run` takes them
     Raises NlbenchError where the record cannot be made again here: it names what is not given, or its declarations, data or terms
     are no longer what they were.
@@ -95,10 +100,7 @@ def rerun(
     chosen, drawn = _seeds(record, seeds)
     how = command_of(record, model=model, stream=stream)
     if how.plan is None:
-        hint = (
-            "Name what is not the package's own: --model ./file.py:Class or ./recipe.toml, --stream ./file.toml or a data file."
-        )
-        raise NlbenchError(f"{record.path}: cannot be run again. {how.remark}", hint)
+        raise NlbenchError(f"{record.path}: cannot be run again. {how.remark}", "" if how.in_python else _NAME_IT)
     plan = replace(how.plan, seeds=chosen)
     today, said = plan.describe(), record.footer
     if changed := [words for name, words in _DECLARED.items() if stated(today[name]) != stated(getattr(said, name))]:

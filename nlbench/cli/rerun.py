@@ -28,7 +28,8 @@ def rerun(
     """Say which command makes a record again; with --compare run it, and say whether the record's numbers hold.
 
     Everything is taken from the record's own facts. What it names that is not the package's own is never opened, unless you name
-    it with --model or --stream. The new numbers are thrown away; times are not compared.
+    it with --model or --stream. What was given in Python is said with the call that runs it again there. The new numbers are
+    thrown away; times are not compared.
 
     Exit 0: equal, or within rounding, as another number of threads gives. 1: different. 2: it cannot be judged: its code, data
     or declarations are no longer those of the record.

@@ -17,7 +17,7 @@ from nlbench.closure.kept import SyntaxCache
 from nlbench.closure.loading import UnaccountedImportError, check, forget, load
 from nlbench.closure.outside import NAMED, Outside, Reached
 from nlbench.closure.package import Package
-from nlbench.closure.session import MAIN, give, given
+from nlbench.closure.session import MAIN, OBJECT, give, given
 from nlbench.closure.session import reached as reached_by
 
 _CACHE: Final = SyntaxCache()
@@ -65,6 +65,7 @@ def _digest(digests: dict[str, str]) -> str:
 __all__ = [
     "MAIN",
     "NAMED",
+    "OBJECT",
     "Reached",
     "UnaccountedImportError",
     "check",

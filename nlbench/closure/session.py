@@ -23,6 +23,8 @@ from nlbench.closure.outside import Reached
 from nlbench.ownership import is_own
 
 MAIN: Final = "__main__"
+OBJECT: Final = ".object"
+"""Ends the name of an object of a class."""
 OWN: Final = __name__.partition(".")[0]
 _NAMED: Final = ("LOAD_GLOBAL", "LOAD_NAME", "IMPORT_NAME")
 _SAYS_NOTHING: Final = frozenset(
@@ -51,7 +53,7 @@ def give(value: Any) -> str:
     """
     kind = value if isinstance(value, type) else type(value)
     label = kind.__qualname__.rpartition(".<locals>.")[2]
-    name = f"{kind.__module__}:{label}{'' if kind is value else '.object'}"
+    name = f"{kind.__module__}:{label}{'' if kind is value else OBJECT}"
     _GIVEN[name] = value
     return name
 

@@ -22,6 +22,8 @@ def command(found: Rerun, as_json: bool) -> None:
         return
     line(found.command)
     note(found.remark)
+    if found.in_python:
+        return
     if found.plan is None:
         note("--compare runs it again where --model or --stream names what is not the package's own")
     else:

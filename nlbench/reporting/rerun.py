@@ -14,9 +14,11 @@ from nlbench.escaping import printable
 from nlbench.plan import FILE_BATCH, RECIPE_TABLES, STREAM_TABLES, DeclaredStream, Plan, resolve
 from nlbench.records import Record, terms
 from nlbench.records.facts import flatten, stated
+from nlbench.reporting import in_python
 from nlbench.sources import Source, is_data
 from nlbench.specs import stream_spec
 from nlbench.specs.kinds import UNRESOLVED
+from nlbench.specs.model import NONE
 from nlbench.specs.streams import Protocol
 
 _GROUPS: Final[tuple[catalog.Group, ...]] = ("learners", "networks", "streams", "sources")
@@ -43,37 +45,44 @@ class Recorded(Source):
 class Rerun(NamedTuple):
     """A command line, what must be known before trusting that it gives the same numbers, and what it would do.
 
-    plan  null where that cannot be said without opening what only the record names, or not with today's declarations
+    plan       null where that cannot be said without opening what only the record names, or not with today's declarations
+    in_python  the command is a call in Python, which alone can give what the run was given
     """
 
     command: str
     remark: str
     plan: Plan | None = None
+    in_python: bool = False
 
 
-def rerun(record: Record, *, model: str | None = None, stream: str | None = None) -> Rerun:
-    """Return the command that runs the record's learner on its stream again, today's declarations --set to what was recorded.
+def rerun(record: Record, *, model: object = None, stream: str | DeclaredStream | None = None) -> Rerun:
+    """Return the command that runs the record's learner on its stream again, today's declarations --set to what was recorded;
+    where Python gave one of them, the call in Python.
 
     The remark says whether that resolves to the record's fingerprint, and if not, which part of it differs. What a record names
-    is looked up only among the package's own names: no file is opened and no module imported for it. `model` and `stream` are the
-    names under which the user gives what is not the package's own. Cost: milliseconds.
+    is looked up only among the package's own names: no file is opened and no module imported for it. `model` and `stream` are
+    what the user gives, by name or as `nlbench.run` takes it, in place of what is not the package's own. Cost: milliseconds.
     """
     said = record.footer
-    learner = model or _model(record)
-    overrides: dict[str, str] = _beside_file(record) if stream and _is_data(stream) else {}
-    named, own = (stream, {}) if stream else _named(record)
-    declared: str | DeclaredStream = stream or record.stream
+    found = in_python.given(record)
+    python = in_python.Given("" if isinstance(model, str) else found.model, "" if isinstance(stream, str) else found.stream)
+    lacking = in_python.Given("" if model is not None else found.model, "" if stream is not None else found.stream)
+    learner = model if isinstance(model, str) else _model(record)
+    overrides: dict[str, str] = _beside_file(record) if isinstance(stream, str) and _is_data(stream) else {}
+    named, own = _named(record) if stream is None else (stream if isinstance(stream, str) else record.stream, {})
+    declared = record.stream if stream is None else stream
     plan = None
 
     def planned() -> Plan:
-        return resolve(learner, declared, seeds=record.seeds, overrides=overrides, precision=said.precision)
+        given = learner if model is None else model
+        return resolve(given, declared, seeds=record.seeds, overrides=overrides, precision=said.precision)
 
-    foreign = sorted(_foreign(record, model, stream))
+    foreign = sorted(_foreign(record, model is not None, stream is not None))
     try:
-        if not stream and named != record.stream and not foreign:
+        if stream is None and named != record.stream and not foreign:
             declared = _of_file(record)
         if foreign:
-            overrides = _of_foreign(record)
+            overrides = _of_foreign(record, in_python.unset(record, found))
             raise NlbenchError(f"{_list(foreign)} is not the package's own, and nothing else that a record names is opened.")
         then = _settable(terms.stream(said), record.terms, record.evaluation, said.learner_spec)
         for tables in (STREAM_TABLES[:1], (*STREAM_TABLES[1:], *RECIPE_TABLES)):  # what is left out may follow from the stream
@@ -85,15 +94,19 @@ def rerun(record: Record, *, model: str | None = None, stream: str | None = None
         plan = planned()
         remark = _remark(record, plan)
     except NlbenchError as error:
-        remark = f"Not reconstructed from today's declarations: {error}"
-    if named != record.stream and not stream:
+        remark = lacking.remark(record) if any(lacking) else f"Not reconstructed from today's declarations: {error}"
+    if named != record.stream and stream is None:
         remark += f" It runs where {named} lies."
+    if stream is None and not isinstance(declared, str):  # a file of which only the record speaks
+        plan = None
+    if any(python):
+        return Rerun(in_python.call(record, python, learner, named, own | overrides), remark, plan, in_python=True)
     words = ["nlbench", "run", "--model", learner, "--stream", named, "--seeds", seeds_text(record.seeds)]
     if said.precision != "float32":
         words += ["--precision", said.precision]
     for key, value in (own | overrides).items():
         words += ["--set", f"{key}={value}"]
-    return Rerun(shlex.join(words), remark, plan if isinstance(declared, str) else None)
+    return Rerun(shlex.join(words), remark, plan)
 
 
 def _list(names: Iterable[str]) -> str:
@@ -108,19 +121,20 @@ def _model(record: Record) -> str:
     return record.model if record.model in catalog.names("model") else f"./{record.model}.toml"
 
 
-def _of_foreign(record: Record) -> dict[str, str]:
-    """Return the `--set` values of a run of what is not the package's own: all that its learner was given, and, on a stream of
-    ours, in what that stream was changed.
+def _of_foreign(record: Record, unset: Mapping[str, Any]) -> dict[str, str]:
+    """Return the `--set` values of a run of what is not the package's own: all that its learner was given beside what it is where
+    nothing is set, and, on a stream of ours, in what that stream was changed.
     """
     said = record.footer
     then = _settable(terms.stream(said), record.terms, record.evaluation, said.learner_spec)
     own = {key: value for key, value in then.items() if key.startswith("learner.") and key != "learner.kind"}
+    own = _overrides(_settable({}, {}, {}, unset), own)
     if record.stream not in catalog.names("stream"):
-        return _overrides({}, own)
+        return own
     facts = resolve(_PLAIN, record.stream, seeds=record.seeds).describe()
     today = _settable(facts["stream_spec"], facts["terms"], facts["evaluation"], facts["learner_spec"])
     others = {key: value for key, value in then.items() if not key.startswith("learner.")}
-    return _overrides({}, own) | _overrides(today, others)
+    return own | _overrides(today, others)
 
 
 def _named(record: Record) -> tuple[str, dict[str, str]]:
@@ -169,9 +183,9 @@ def _of_file(record: Record) -> DeclaredStream:
     return DeclaredStream(record.stream, spec, Recorded(name=name, checksum_said=record.footer.data[name]))
 
 
-def _foreign(record: Record, model: str | None, stream: str | None) -> set[str]:
-    """Return what a record names that is none of the package's own recipes, streams and extensions, and that the user does not
-    give: a `model` stands for all that its learner names, a `stream` for all that its stream does.
+def _foreign(record: Record, model: bool, stream: bool) -> set[str]:
+    """Return what a record names that is none of the package's own recipes, streams and extensions. Where the user gives the
+    `model`, that stands for all that its learner names, and a `stream` for all that its stream does.
     """
     said = record.footer
     streams = {*catalog.names("stream"), *([record.stream] if _named(record)[0] != record.stream else [])}
@@ -212,8 +226,8 @@ def _settable(
 
 
 def _overrides(today: Mapping[str, Any], then: Mapping[str, Any]) -> dict[str, str]:
-    """Return the `--set` values that turn what is declared today into what was recorded; null cannot be set."""
-    changed = {key: value for key, value in then.items() if value is not None and today.get(key) != value}
+    """Return the `--set` values that turn what is declared today into what was recorded."""
+    changed = {key: NONE if value is None else value for key, value in then.items() if today.get(key) != value}
     return {
         key.replace(_OPTIONS, "learner."): value if isinstance(value, str) else json.dumps(value)
         for key, value in changed.items()

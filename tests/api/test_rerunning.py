@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from altered_records import altered, better
+from sklearn.linear_model import SGDClassifier
 
 from nlbench import api
 from nlbench.errors import NlbenchError
@@ -50,6 +51,16 @@ def test_drawn_seeds_are_of_the_record_and_not_foreseen(record, monkeypatch):
 def test_seeds_that_the_record_lacks_are_refused(record, seeds, match):
     with pytest.raises(NlbenchError, match=match):
         api.rerun(record, seeds=seeds)
+
+
+def test_what_was_given_in_python_is_given_there_again(tmp_path):
+    estimator = SGDClassifier(alpha=0.01)
+    record = api.run(estimator, "split-digits", seeds=1, results=tmp_path, device="cpu").record
+    with pytest.raises(
+        NlbenchError, match=r"cannot be run again\. SGDClassifier was given in Python; there, nlbench\.api\.rerun"
+    ):
+        api.rerun(record)
+    assert api.rerun(record, model=estimator).found.sameness == "equal"
 
 
 LEARNER = """

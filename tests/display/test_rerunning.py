@@ -30,6 +30,8 @@ def test_of_what_is_not_the_packages_own_a_comparison_is_not_promised(capsys: py
     assert "--compare runs it again and says whether the numbers hold" in capsys.readouterr().err
     rerunning.command(Rerun("the command", "the remark"), as_json=False)
     assert "--compare runs it again where --model or --stream names" in capsys.readouterr().err.replace("\n", " ")
+    rerunning.command(Rerun("the call", "the remark", in_python=True), as_json=False)
+    assert capsys.readouterr().err == "the remark\n"
 
 
 def test_deviations_changes_and_the_chance_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

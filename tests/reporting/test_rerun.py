@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 
 import pytest
+from planned_records import recorded
 from synthetic_records import make_record, matrix
 
 from nlbench import plan
-from nlbench.records import Record
 from nlbench.reporting import rerun
 from nlbench.reporting.rerun import seeds_text
 from nlbench.specs.identity import fingerprint
-
-
-def recorded(tmp_path: Path, model: str, stream: str, overrides: dict[str, str], seeds=(0, 1), **more: str) -> Record:
-    facts = plan.resolve(model, stream, seeds=seeds, overrides=overrides, **more).describe()
-    tasks = facts.pop("n_tasks")
-    facts.pop("seeds")
-    return make_record(tmp_path / "a.parquet", {seed: matrix(0.5, 0.9, tasks) for seed in seeds}, **facts)
 
 
 @pytest.mark.parametrize(
@@ -28,6 +20,7 @@ def recorded(tmp_path: Path, model: str, stream: str, overrides: dict[str, str],
         {},
         {"learner.hidden": "[7, 9]", "learner.rate": "0.03"},
         {"stream.scenario": "task-il", "protocol.passes": "2", "protocol.prequential": "true"},
+        {"protocol.evaluate_every": "none"},
         {"protocol.batch": "8"},
         {"batch": "8"},
         {"protocol.batch": "8", "batch": "4", "presents": "cumulative"},

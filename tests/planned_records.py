@@ -1,0 +1,20 @@
+"""Records of runs that were planned and never carried out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from synthetic_records import make_record, matrix
+
+from nlbench import plan
+from nlbench.plan import DeclaredStream
+from nlbench.records import Record
+
+
+def recorded(
+    tmp_path: Path, model: object, stream: str | DeclaredStream, overrides: dict[str, str], seeds=(0, 1), **more: str
+) -> Record:
+    facts = plan.resolve(model, stream, seeds=seeds, overrides=overrides, **more).describe()
+    tasks = facts.pop("n_tasks")
+    facts.pop("seeds")
+    return make_record(tmp_path / "a.parquet", {seed: matrix(0.5, 0.9, tasks) for seed in seeds}, **facts)
