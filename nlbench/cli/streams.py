@@ -65,11 +65,15 @@ class _Lasting(io.TextIOWrapper):
 
 @contextmanager
 def prepared() -> Iterator[None]:
-    """Let both streams take everything, and last, and remarks be one line each, while this lasts."""
+    """Let both streams take everything, and last, remarks be one line each, and each warning be said once, while this lasts."""
     with _lasting("stdout"), _lasting("stderr"), warnings.catch_warnings():
         shown = warnings.showwarning
+        said: set[tuple[str, type[Warning]]] = set()
 
         def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
+            if (str(message), category) in said:  # Python says a thing again where a library has changed its filters meanwhile
+                return
+            said.add((str(message), category))
             if issubclass(category, Remark):
                 sys.stderr.write(f"nlbench: {message}\n")
             else:

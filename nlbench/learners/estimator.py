@@ -81,17 +81,18 @@ class Estimator(Learner):
         return {"parameters": sum(held)}
 
     def _logits(self, inputs: np.ndarray) -> Tensor:
-        n_classes = len(self.classes)
         if not self.fitted:
-            return torch.zeros(len(inputs), n_classes)
+            return torch.zeros(len(inputs), len(self.classes))
+        with np.errstate(divide="ignore"):  # a class that was not met yet has probability 0, whose logarithm is -inf
+            return torch.as_tensor(self._answers(inputs), dtype=torch.float32)
+
+    def _answers(self, inputs: np.ndarray) -> np.ndarray:
         if hasattr(self.estimator, "decision_function"):
             values = self.estimator.decision_function(inputs)
-            values = np.stack([-values, values], 1) if values.ndim == 1 else values
-        elif hasattr(self.estimator, "predict_proba"):
-            values = np.log(np.maximum(self.estimator.predict_proba(inputs), np.finfo(np.float32).tiny))
-        else:
-            values = np.eye(n_classes)[self.estimator.predict(inputs)]
-        return torch.as_tensor(values, dtype=torch.float32)
+            return np.stack([-values, values], 1) if values.ndim == 1 else values
+        if hasattr(self.estimator, "predict_proba"):
+            return np.log(np.maximum(self.estimator.predict_proba(inputs), np.finfo(np.float32).tiny))
+        return np.eye(len(self.classes))[self.estimator.predict(inputs)]
 
 
 class _Held:

@@ -33,6 +33,22 @@ def test_what_a_learner_closes_is_still_written_to(shut: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "shown\n", "told\n")
 
 
+REPEATED = """
+import warnings
+from nlbench.cli import streams
+with streams.prepared():
+    for number in range(4):
+        with warnings.catch_warnings():  # as a library does on its way: Python forgets what it has said
+            warnings.warn(f"warning {number % 2}", RuntimeWarning)
+"""
+
+
+def test_each_warning_is_said_once() -> None:
+    done = subprocess.run([sys.executable, "-c", REPEATED], capture_output=True, text=True)
+    said = [line for line in done.stderr.splitlines() if "RuntimeWarning" in line]
+    assert [line.rpartition(": ")[2] for line in said] == ["warning 0", "warning 1"]
+
+
 def test_the_stream_that_is_written_to_cannot_be_detached() -> None:
     script = "import sys\nfrom nlbench.cli import streams\nwith streams.prepared():\n    sys.stdout.detach()"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

@@ -10,7 +10,7 @@ import torch
 from quick_cases import quick_if
 from sklearn.base import BaseEstimator
 from sklearn.linear_model import Perceptron, SGDClassifier
-from sklearn.naive_bayes import BernoulliNB
+from sklearn.naive_bayes import BernoulliNB, GaussianNB
 from sklearn.neural_network import MLPClassifier
 from small_streams import running, small_stream
 
@@ -61,6 +61,12 @@ def test_a_recipe_names_one_with_its_options(tmp_path):
     named = nlbench.run(str(recipe), stream, seeds=2, results=tmp_path, device="cpu")
     given = nlbench.run(SGDClassifier(alpha=0.01), stream, seeds=2, results=tmp_path, device="cpu")
     assert named.metric("average_accuracy") == given.metric("average_accuracy")
+
+
+def test_a_class_that_was_not_met_yet_is_no_cause_for_a_warning(tmp_path, recwarn):
+    run = nlbench.run(GaussianNB(), small_stream(), seeds=2, results=tmp_path, device="cpu")
+    assert [str(one.message) for one in recwarn] == []
+    assert min(run.metric("learning_accuracy").values()) > 0.5
 
 
 class Silent(BaseEstimator):
