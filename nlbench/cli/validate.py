@@ -11,9 +11,13 @@ from nlbench.errors import SpecError
 
 
 def validate(
-    files: Annotated[list[Path], typer.Argument(help="Stream and recipe files, or records.")],
+    files: Annotated[list[Path], typer.Argument(help="Streams, recipes, claims, grids and records, or folders of them.")],
 ) -> None:
-    """Check files and report every broken rule at once; exit 2 if there is one."""
+    """Check files and report every broken rule at once; exit 2 if there is one.
+
+    What a TOML file declares is told by its tables. A folder stands for every .toml and .parquet file right in it, but
+    pyproject.toml.
+    """
     from nlbench import api
     from nlbench.display.files import validated
 

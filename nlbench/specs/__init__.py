@@ -10,7 +10,7 @@ from nlbench.specs.loading import (
     read_table,
     stream_spec,
     toml_value,
-    validate_file,
+    validate,
 )
 from nlbench.specs.model import Closed, canonical, digest
 from nlbench.specs.streams import StreamConfig, StreamSpec
@@ -31,5 +31,5 @@ __all__ = [
     "read_table",
     "stream_spec",
     "toml_value",
-    "validate_file",
+    "validate",
 ]

@@ -151,11 +151,10 @@ def learner_spec(table: Table, place: str, *, name: str) -> LearnerSpec:
     return spec
 
 
-def validate_file(path: Path, streams: Collection[str] = ()) -> str:
-    """Return "stream" or "learner": what the file declares, after checking all of it, each `[on."<stream>"]` table included,
-    whose stream must not be a mistyped one of `streams`. Nothing that the file names is opened or imported.
+def validate(table: Table, path: Path, streams: Collection[str] = ()) -> str:
+    """Return "stream" or "learner": what the table of a file declares, after checking all of it, each `[on."<stream>"]` table
+    included, whose stream must not be a mistyped one of `streams`. Nothing that it names is opened or imported.
     """
-    table = read_table(path)
     if "stream" in table:
         stream_spec(table, str(path), UNRESOLVED)
         return "stream"

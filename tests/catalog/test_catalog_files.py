@@ -21,7 +21,7 @@ from nlbench.metrics import compute
 from nlbench.plan import DeclaredStream, Plan, resolve
 from nlbench.protocol import Schedule, evaluated_tasks, problem_of
 from nlbench.sources import Arrays, Source
-from nlbench.specs import read_table, stream_spec, validate_file
+from nlbench.specs import read_table, stream_spec, validate
 from nlbench.specs.recipes import TERMS
 from nlbench.streams.building import build as build_stream
 from nlbench.streams.stream import Stream
@@ -61,7 +61,7 @@ class Made(Source):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_file_holds_and_says_what_it_is(path) -> None:
-    assert validate_file(path) == ("stream" if path.parent.name == "tasks" else "learner")
+    assert validate(read_table(path), path) == ("stream" if path.parent.name == "tasks" else "learner")
     title = read_table(path)["title"]
     assert 20 <= len(title) <= 120
     assert not title.endswith(".")

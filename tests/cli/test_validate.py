@@ -46,6 +46,47 @@ def test_validate_and_run_agree_on_streams_a_recipe_may_name(command: Command) -
             assert done.err.startswith(f'nlbench: mine.toml: on."{mistyped}": unknown stream {mistyped!r}. Did you mean ')
 
 
+GRID = 'models = ["mlp", "./my_network.py:Network"]\nstreams = ["split-digits@1", "./mine.csv"]\n[set]\nprotocol.passes = 2\n'
+CLAIM = """
+title = "t"
+statement = "s"
+source.paper = "p"
+cells.one = { model = "mlp", stream = "split-digits" }
+holds = [{ kind = "value", of = "one", equals = 0.5, band = 0.1 }]
+"""
+STREAM = 'title = "t"\n[stream]\nkind = "split"\nsource = "digits"\ntasks = 5\n[protocol]\nbatch = 16\n'
+
+
+def test_what_a_file_declares_is_told_by_its_tables_and_a_folder_stands_for_all_in_it(command: Command) -> None:
+    folder = Path("mine")
+    folder.mkdir()
+    for name, text in {"claim": CLAIM, "grid": GRID, "recipe": '[learner]\nkind = "mlp"\n', "stream": STREAM}.items():
+        (folder / f"{name}.toml").write_text(text)
+    (folder / "pyproject.toml").write_text('[project]\nname = "x"\n')
+    done = command("validate", "mine")
+    kinds = {"claim": "claim", "grid": "grid", "recipe": "learner", "stream": "stream"}
+    assert (done.code, done.err) == (0, "")
+    assert done.out == "".join(f"mine/{name}.toml: a {kind}, no rule broken\n" for name, kind in kinds.items())
+
+
+def test_what_a_grid_and_a_claim_break_is_said_as_of_these(command: Command) -> None:
+    Path("grid.toml").write_text(GRID.replace("mlp", "mpl").replace("passes", "pases"))
+    Path("claim.toml").write_text(CLAIM.replace("split-digits", "split-digit"))
+    Path("deep.toml").write_text(GRID.replace("streams", "seeds = 0\nstreams"))
+    Path("other.toml").write_text('titel = "x"\n[lerner]\nkind = "mlp"\n')
+    Path("empty").mkdir()
+    done = command("validate", "grid.toml", "claim.toml", "deep.toml", "other.toml", "empty")
+    assert done.code == 2
+    assert [line.removeprefix("nlbench: ").partition(" Did you")[0] for line in done.err.splitlines()] == [
+        "grid.toml: unknown model 'mpl'.",
+        "claim.toml: unknown stream 'split-digit'.",
+        "deep.toml: seeds: must be how many seeds, at least 1, or a list of seeds, each at least 0, got 0",
+        "other.toml: must say stream, learner, cells or models, as a stream, a recipe, a claim or a grid does "
+        "(did you mean learner?), got ['titel', 'lerner']",
+        "empty: holds no .toml and no .parquet file",
+    ]
+
+
 def test_validate_checks_a_record(command: Command) -> None:
     run(command)
     assert command("validate", str(the_record())).out == f"{the_record()}: a record, no rule broken\n"

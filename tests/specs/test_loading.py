@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from nlbench import catalog
 from nlbench.errors import NlbenchError, SpecError
-from nlbench.specs import apply_overrides, learner_spec, read_table, stream_spec, validate_file
+from nlbench.specs import apply_overrides, learner_spec, read_table, stream_spec, validate
 from nlbench.specs.loading import listed, toml_value
 from nlbench.specs.problems import near
 
@@ -206,7 +206,7 @@ def test_validate_checks_the_table_of_every_stream_and_names_each_rule_once(tmp_
     path = tmp_path / "r.toml"
     path.write_text('batch = 0\n[learner]\nkind = "mlp"\n[on.a]\nrate = -1.0\n[on.b]\nhiden = [1]\n')
     with pytest.raises(SpecError) as caught:
-        validate_file(path)
+        validate(read_table(path), path)
     assert caught.value.problems == (
         f"{path}: batch: must be greater than or equal to 1, got 0",
         f'{path}: on."a": learner.rate: must be greater than 0, got -1.0',
@@ -221,7 +221,7 @@ def test_a_stream_without_a_kind_is_told_so() -> None:
 
 def test_a_byte_order_mark_is_no_syntax_error(tmp_path: Path) -> None:
     (tmp_path / "r.toml").write_text('[learner]\nkind = "mlp"\n', encoding="utf-8-sig")
-    assert validate_file(tmp_path / "r.toml") == "learner"
+    assert validate(read_table(tmp_path / "r.toml"), tmp_path / "r.toml") == "learner"
 
 
 @pytest.mark.parametrize(
@@ -263,6 +263,6 @@ def test_a_device_is_no_declaration() -> None:
 def test_any_text_is_a_declaration_or_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.toml").write_text(text, encoding="utf-8")
     try:
-        validate_file(tmp_path / "x.toml")
+        validate(read_table(tmp_path / "x.toml"), tmp_path / "x.toml")
     except NlbenchError as error:
         assert "x.toml" in str(error)  # noqa: PT017
