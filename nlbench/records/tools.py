@@ -92,7 +92,7 @@ def prune(folder: Path | str, *, delete: bool = False) -> dict[Path, str]:
     """
     folder = place(folder)
     if not folder.is_dir():
-        raise RecordError(f"{folder}: is not a folder.", "Name the folder of records with --results.")
+        raise RecordError(f"{folder}: is not a folder.", "Name a folder of records.")
     records = read_records([folder])[0] if record_files([folder]) else []
     old = [path for record in superseded(records) for path in record.paths if path.parent.name != REFERENCE_FOLDER]
     left = [*folder.glob(".*.parquet.*.tmp"), *folder.glob(".checkpoints/.*.tmp")]

@@ -22,5 +22,13 @@ def test_files_are_named_first_and_deleted_on_demand(command: Command) -> None:
 
 
 def test_no_folder_is_one_line(command: Command) -> None:
-    done = command("prune", "--results", "absent")
-    assert (done.code, done.err) == (2, "nlbench: absent: is not a folder. Name the folder of records with --results.\n")
+    done = command("prune", "absent")
+    assert (done.code, done.err) == (2, "nlbench: absent: is not a folder. Name a folder of records.\n")
+
+
+def test_several_folders_are_named_as_other_commands_that_read_take_them(command: Command) -> None:
+    left = [Path(folder, ".r.parquet.1.tmp") for folder in ("new", "old")]
+    for path in left:
+        path.parent.mkdir()
+        path.touch()
+    assert command("prune", "new/", "old").out == "".join(f"left over  {path}\n" for path in left)
