@@ -59,21 +59,24 @@ def again(*, quiet: bool) -> Iterator[Callable[[Moment], None]]:
 
 
 class Watch:
-    """Shows a run: its rows become one line a finished task, and its moments what stands between these."""
+    """Shows a run: its rows become one line a finished task, and its moments what stands between these. Of a run that is
+    refused before its first row nothing is shown.
+    """
 
     def __init__(self, plan: Plan, seeds: Sequence[int]) -> None:
+        self.head = (
+            f"{plan.model} on {plan.stream_name} ({plan.stream.stream.scenario}), {seeds_text(seeds)}, batches of {plan.batch}"
+        )
         self.tasks = plan.stream.stream.tasks
         self.completed: int | None = None
         self.accuracies: list[Row] = []
         self.clock = self.printed = perf_counter()
         self.bar: Any = None
         self.bar_task: Any = None
-        self._print(
-            f"{plan.model} on {plan.stream_name} ({plan.stream.stream.scenario}), {seeds_text(seeds)}, batches of {plan.batch}"
-        )
 
     def row(self, row: Row) -> None:
         """Take a row of the run."""
+        self._begin()
         if row.metric == "accuracy":
             self.accuracies.append(row)
         elif row.metric == "seconds.evaluate":
@@ -81,10 +84,16 @@ class Watch:
 
     def moment(self, moment: Moment) -> None:
         """Take a moment of the run."""
+        self._begin()
         if self.bar is not None:
             self.bar.update(self.bar_task, completed=moment.samples, total=moment.total, description=in_words(moment))
         elif perf_counter() - self.printed >= SELDOM:
             self._print(f"  {in_words(moment)}")
+
+    def _begin(self) -> None:
+        if self.head:
+            self._print(self.head)
+            self.head = ""
 
     def _boundary(self, task: int) -> None:
         self.completed = task

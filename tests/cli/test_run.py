@@ -88,6 +88,12 @@ def test_what_was_not_measured_is_a_dash_with_its_reason_and_null_in_json(comman
     assert found["accuracy"][1][1:] == [None] * 4
 
 
+def test_a_learner_that_the_stream_does_not_suit_is_refused_before_anything_is_shown(command: Command) -> None:
+    done = run(command, "--set", "protocol.boundaries=false", model="ewc")
+    assert done.code == 2
+    assert done.err.startswith("nlbench: ewc needs to be told when a task ends")
+
+
 def test_a_learner_at_chance_is_marked(command: Command) -> None:
     marked, unmarked = ("\nat chance " in run(command, model=model).out for model in ("chance", "mlp"))
     assert marked
