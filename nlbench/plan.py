@@ -281,7 +281,8 @@ def resolve(
     for what, named in (("model", name), ("stream", declared.name)):
         if rule := name_fault(named):
             raise NlbenchError(f"{what} {printable(named)!r}: a name {rule}.", "Rename its file.")
-    plan = Plan(name, learner, declared, tuple(seeds), precision, (*notes, *told))
+    of_data = declared.source.remarks if declared.source is not None else ()
+    plan = Plan(name, learner, declared, tuple(seeds), precision, (*of_data, *notes, *told))
     code = Code.of(plan.parts)
     return replace(plan, code=code, notes=(*plan.notes, *code.remarks))
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import csv as python_csv
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from nlbench.errors import DataError
+from nlbench.sources.columns import FINITE, Opened, Values, left_out, pictures, table
 from nlbench.specs.reading import Reading
 
 BLOCK: Final = 1024
@@ -23,33 +25,6 @@ BUFFER: Final = 2**20
 """Bytes of a Parquet file that are read at once, of each column."""
 COLUMNS: Final = 32
 """Columns of a Parquet file that are read at once: of each a page is unpacked, which is often the whole column."""
-
-Values = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A data file that has been looked at.
-
-    labels  (N,) as they stand in the file
-    tasks   (N,) numbers of tasks, or None
-    test    (N,) bool: which rows are the test set, or None where the file does not say
-    shape   of one row
-    parts   each yields some numbers of every row, (m, *shape) but for the last axis, along which parts lie beside each other; the
-            same rows at a time, in order; numbers of 8 bits are 0 to 255
-    """
-
-    labels: Values
-    tasks: Values | None
-    test: NDArray[np.bool_] | None
-    shape: tuple[int, ...]
-    kind: Literal["image", "vector", "features"]
-    parts: tuple[Callable[[], Iterator[Values]], ...]
-
-    def blocks(self) -> Iterator[Values]:
-        """Yield the rows (m, *shape) in order."""
-        for beside in zip(*(part() for part in self.parts), strict=True):
-            yield np.concatenate(beside, axis=-1) if len(beside) > 1 else beside[0]
 
 
 def arrays(path: Path, reading: Reading) -> Opened:
@@ -96,7 +71,12 @@ def arrays(path: Path, reading: Reading) -> Opened:
             for first in range(0, len(each), BLOCK):
                 yield each[first : first + BLOCK]
 
-    return Opened(labels, tasks, test, shape, "image" if len(shape) in (2, 3) else "vector", (blocks,))
+    def fault(row: int, place: int) -> DataError:
+        name = parts[row >= shapes[0][0]]
+        rule = f"{name} must be finite in float32, which those at index {row - (name != parts[0]) * shapes[0][0]} are not"
+        return DataError(f"{path}: {rule}.", FINITE)
+
+    return Opened(labels, tasks, test, shape, "image" if len(shape) in (2, 3) else "vector", (blocks,), fault)
 
 
 def _plain(path: Path, held: Any, name: str) -> Values:
@@ -121,7 +101,7 @@ def parquet(path: Path, reading: Reading) -> Opened:
         file = pq.ParquetFile(path, metadata=metadata, buffer_size=BUFFER, pre_buffer=False)
         yield from file.iter_batches(BLOCK, columns=columns)
 
-    return _table(path, reading, metadata.schema.to_arrow_schema().names, batches, at_once=COLUMNS)
+    return table(path, reading, metadata.schema.to_arrow_schema(), batches, at_once=COLUMNS)
 
 
 def csv(path: Path, reading: Reading) -> Opened:
@@ -129,12 +109,47 @@ def csv(path: Path, reading: Reading) -> Opened:
     from pyarrow import csv as reader
 
     def batches(columns: list[str]) -> Iterator[pa.RecordBatch]:
-        return iter(reader.open_csv(path, convert_options=reader.ConvertOptions(include_columns=columns)))
+        try:
+            yield from reader.open_csv(path, convert_options=reader.ConvertOptions(include_columns=columns))
+        except pa.ArrowInvalid as error:
+            raise _csv_fault(path, str(error), columns) from None
 
-    names = reader.open_csv(path).schema.names
-    if len(names) == 1 and any(sign in names[0] for sign in ";\t|"):
-        raise DataError(f"{path}: columns must be separated by commas, got the one column {names[0][:60]!r}.")
-    return _table(path, reading, names, batches)
+    try:
+        schema = reader.open_csv(path).schema
+    except pa.ArrowInvalid as error:
+        raise _csv_fault(path, str(error), ()) from None
+    if len(schema) == 1 and any(sign in schema.names[0] for sign in ";\t|"):
+        raise DataError(f"{path}: columns must be separated by commas, got the one column {schema.names[0][:60]!r}.")
+    return table(path, reading, schema, batches, where=partial(_csv_line, path))
+
+
+def _csv_fault(path: Path, why: str, columns: Sequence[str]) -> DataError:
+    """Return what is wrong with a file that pyarrow gave up for this reason, by the line that an editor shows."""
+    refused = re.search(r"conversion error to \w+: invalid value '(.*)'", why)
+    rows = _csv_rows(path)
+    _, names = next(rows, (0, []))
+    for line, row in rows:
+        place = f"{path}, line {line}"
+        if len(row) != len(names):
+            return DataError(f"{place}: must have {len(names)} values, one a column, got {len(row)}.")
+        found = [name for name, value in zip(names, row, strict=True) if refused and value == refused[1] and name in columns]
+        if found:
+            return DataError(f"{place}: column {found[0]!r} must be numbers, as above, got {refused[1]!r}.", left_out(found))
+    return DataError(f"{path}: cannot be read: {why.splitlines()[0].rstrip('.')}.")
+
+
+def _csv_line(path: Path, row: int) -> str:
+    return f"line {next(islice(_csv_rows(path), row + 1, None))[0]}"
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield what is in each line, the names included, with the line's number; a value may go over several."""
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        rows, line = python_csv.reader(file), 1
+        for row in rows:
+            if row:
+                yield line, row
+            line = rows.line_num + 1
 
 
 def arrow(path: Path, reading: Reading) -> Opened:
@@ -146,6 +161,12 @@ def arrow(path: Path, reading: Reading) -> Opened:
     if len(opened) == 1:
         return opened[0]
     train, test = opened
+
+    def fault(row: int, place: int) -> DataError:
+        each, first = (train, 0) if row < len(train.labels) else (test, len(train.labels))
+        assert each.fault is not None
+        return each.fault(row - first, place)
+
     return Opened(
         np.concatenate([train.labels, test.labels]),
         None if train.tasks is None or test.tasks is None else np.concatenate([train.tasks, test.tasks]),
@@ -153,6 +174,8 @@ def arrow(path: Path, reading: Reading) -> Opened:
         train.shape,
         train.kind,
         (lambda: (block for each in opened for block in each.blocks()),),
+        fault,
+        train.ids,
     )
 
 
@@ -164,7 +187,7 @@ def _arrow(folder: Path, reading: Reading) -> Opened:
             for batch in pa.ipc.open_stream(pa.memory_map(str(file))):
                 yield batch.select(columns)
 
-    return _table(folder, reading, pa.ipc.open_stream(pa.memory_map(str(files[0]))).schema.names, batches)
+    return table(folder, reading, pa.ipc.open_stream(pa.memory_map(str(files[0]))).schema, batches)
 
 
 def lines(path: Path, reading: Reading) -> Opened:
@@ -187,129 +210,15 @@ def lines(path: Path, reading: Reading) -> Opened:
         while block := list(islice(left, BLOCK)):
             yield pa.RecordBatch.from_pylist(block)
 
-    return _table(path, reading, list(next(rows(), {})), batches)
+    first = next(rows(), {})
+    schema = pa.RecordBatch.from_pylist([first]).schema if first else pa.schema([])
+    return table(path, reading, schema, batches, where=partial(_json_line, path))
 
 
-Batches = Callable[[list[str]], Iterable[pa.RecordBatch]]
-"""What yields the columns named of a table's rows."""
-
-
-def _table(path: Path, reading: Reading, names: Sequence[str], batches: Batches, *, at_once: int | None = None) -> Opened:
-    """Rows of named columns: a text, an image as encoded bytes, a list of numbers, or numbers; all together or some at once."""
-    if reading.labels not in names:
-        held = f"but {', '.join(names)}" if names else "nor any other"
-        raise DataError(
-            f"{path}: has no column {reading.labels!r}, {held}.",
-            "Name the labels' one: [stream.read] labels, or --set stream.read.labels=NAME.",
-        )
-    if twice := [name for number, name in enumerate(names) if name in names[:number]]:
-        raise DataError(f"{path}: has two columns {twice[0]!r}.", "Give each a name of its own.")
-    if unknown := [name for name in reading.unused if name not in names]:
-        raise DataError(f"{path}: stream.read.unused: must be among its columns, {', '.join(names)}, got {', '.join(unknown)}.")
-    said = [name for name in (reading.labels, reading.tasks, reading.split) if name in names]
-    parts = list(batches(said))
-    if not sum(map(len, parts)):
-        raise DataError(f"{path}: holds no rows.")
-    facts = pa.Table.from_batches(parts)
-    values = {name: _facts(facts.column(name)) for name in said}
-    split = values.get(reading.split)
-    test = None if split is None else _tested(path, split, reading)
-    columns = [name for name in names if name not in (*said, *reading.unused)]
-    kind: Literal["image", "vector", "features"] = "vector"
-    if reading.text in columns:
-        columns, kind = [reading.text], "features"
-    elif reading.image in columns:
-        columns, kind = [reading.image], "image"
-    convert = {"features": _hashed, "image": _decoded, "vector": _numbers}[kind]
-    if not columns:
-        raise DataError(f"{path}: has no column beside {', '.join(names)}: a sample must be something.")
-
-    def blocks(columns: list[str]) -> Iterator[Values]:
-        for batch in batches(columns):
-            yield convert(path, batch.select(columns), reading)
-
-    size = at_once or len(columns)
-    each = tuple(partial(blocks, columns[first : first + size]) for first in range(0, len(columns), size))
-    shapes = [next(part()).shape[1:] for part in each]
-    shape = (*shapes[0][:-1], sum(one[-1] for one in shapes))
-    return Opened(values[reading.labels], values.get(reading.tasks), test, shape, kind, each)
-
-
-def _tested(path: Path, split: Values, reading: Reading) -> NDArray[np.bool_]:
-    """Return which rows are the test set."""
-    odd = np.flatnonzero([value not in ("train", "test", "validation") for value in split.tolist()])
-    if len(odd):
-        raise DataError(
-            f"{path}: column {reading.split!r} must say train, test or validation, got {split[odd[0]]!r} in row {odd[0] + 1}.",
-            "Where it is no such column, name another: [stream.read] split, or --set stream.read.split=NAME.",
-        )
-    return np.isin(split, ["test", "validation"])
-
-
-def _facts(column: pa.ChunkedArray) -> Values:
-    """Return a column's numbers, or objects where they are words or some are missing. No `to_numpy`: it imports pandas."""
-    values = column.combine_chunks()
-    if values.null_count or not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
-        return np.array(values.to_pylist(), dtype=object)
-    return np.from_dlpack(values)
-
-
-def _hashed(path: Path, batch: pa.RecordBatch, reading: Reading) -> Values:
-    from sklearn.feature_extraction.text import HashingVectorizer
-
-    texts = batch.column(0).to_pylist()
-    if odd := [text for text in texts if not isinstance(text, str)]:
-        raise DataError(f"{path}: column {reading.text!r} must hold a text in every row, got {odd[0]!r}.")
-    return np.asarray(HashingVectorizer(n_features=reading.features, dtype=np.float32).transform(texts).toarray())
-
-
-def _decoded(path: Path, batch: pa.RecordBatch, reading: Reading) -> Values:
-    from io import BytesIO
-
-    held = [value["bytes"] if isinstance(value, dict) else value for value in batch.column(0).to_pylist()]
-    if not all(isinstance(each, bytes) for each in held):
-        hint = "Embed them (datasets.table.embed_table_storage), or name the folder of images itself."
-        raise DataError(f"{path}: column {reading.image!r} must hold the bytes of image files.", hint)
-    return pictures(path, [BytesIO(each) for each in held], reading)
-
-
-def _numbers(path: Path, batch: pa.RecordBatch, reading: Reading) -> Values:
-    parts = []
-    for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        try:
-            parts.append(_column(column, len(batch)))
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError):
-            hint = f"Leave it out with [stream.read] unused, or --set stream.read.unused={name}; or turn it into numbers."
-            raise DataError(
-                f"{path}: column {name!r} must be numbers, or lists of one length, got {column.type}.", hint
-            ) from None
-    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
-
-
-def _column(column: pa.Array, n: int) -> NDArray[np.float32]:
-    """Return (n, k): a column's numbers, k to a row, NaN where one is missing."""
-    while pa.types.is_list(column.type) or pa.types.is_large_list(column.type) or pa.types.is_fixed_size_list(column.type):
-        column = column.flatten()
-    if pa.types.is_string(column.type) or pa.types.is_temporal(column.type):
-        raise ValueError
-    values = column.cast(pa.float32(), safe=False)
-    numbers = np.from_dlpack(values.fill_null(float("nan")) if values.null_count else values)
-    return np.asarray(numbers, np.float32).reshape(n, -1)
-
-
-def pictures(path: Path, files: Sequence[Any], reading: Reading) -> NDArray[np.uint8]:
-    """Return images (m, height, width) or (m, height, width, 3) of files or streams."""
-    from PIL import Image
-
-    made = []
-    for file in files:
-        with Image.open(file) as image:
-            shown = image.convert("L" if image.mode in ("1", "L", "I", "I;16", "F") else "RGB")
-            made.append(np.asarray(shown.resize((reading.size, reading.size)) if reading.size else shown))
-    if len({each.shape for each in made}) > 1:
-        hint = "Say [stream.read] size, to which all are brought."
-        raise DataError(f"{path}: images must be of one size, got {sorted({each.shape for each in made})[:3]}.", hint)
-    return np.stack(made)
+def _json_line(path: Path, row: int) -> str:
+    with path.open(encoding="utf-8") as file:
+        held = (number for number, line in enumerate(file, 1) if line.strip())
+        return f"line {next(islice(held, row, None))}"
 
 
 IMAGES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})

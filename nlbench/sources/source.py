@@ -73,6 +73,11 @@ class Source:
         """One digest over all file checksums."""
         return digest(dict(self.files))
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What there is to say of it to who cuts a stream from it."""
+        return ()
+
     def read(self, data: Path | None = None) -> Arrays:
         """Return the whole data set, its files verified and fetched first where that is possible. The arrays are the caller's to
         change. Raises `DataError` if it cannot be had.

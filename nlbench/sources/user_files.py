@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from nlbench.errors import DataError
 from nlbench.sources import formats
-from nlbench.sources.formats import Opened
+from nlbench.sources.columns import Opened
 from nlbench.sources.in_memory import MOST_CLASSES, InMemory, TaskArrays
 from nlbench.sources.source import Arrays, Source, held_out
 from nlbench.specs.reading import Reading
@@ -65,7 +66,6 @@ class FileSource(Source):
         parts = {True: np.empty((test.sum(), *shape), np.float32), False: np.empty((len(test) - test.sum(), *shape), np.float32)}
         places = np.where(test, test.cumsum(), (~test).cumsum()) - 1
         for first, left, block in self._blocks():
-            self._check_finite(block, first)
             rows, numbers = slice(first, first + len(block)), slice(left, left + block.shape[-1])
             for part, chosen in ((True, test[rows]), (False, ~test[rows])):
                 if chosen.any():
@@ -99,19 +99,24 @@ class FileSource(Source):
             tasks=tuple(parts),
         )
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Which columns may do no more than tell rows apart."""
+        ids = self.opened[0].ids
+        if not ids:
+            return ()
+        several, listed = len(ids) > 1, json.dumps(list(ids), ensure_ascii=False)
+        what, tells, out = ("columns", "they only tell", "them") if several else ("column", "it only tells", "it")
+        shown = f"{what} {', '.join(map(repr, ids))} {'are' if several else 'is'} shown to the learner"
+        said = f"'{listed}'" if several else ids[0]
+        way = f"unused = {listed} in [stream.read], or --set stream.read.unused={said}"
+        return (f"{self.paths[0]}: {shown}; if {tells} rows apart, leave {out} out: {way}.",)
+
     def locate(self, data: Path | None = None) -> dict[str, Path]:
         return {path.name: path for path in self.paths}
 
     def verify(self, data: Path | None = None) -> dict[str, Path]:
         return self.locate(data)
-
-    def _check_finite(self, block: NDArray[np.float32], first: int) -> None:
-        """Raise `DataError` naming the row of a number that is not finite in a block whose first row has this number, from 0."""
-        finite = np.isfinite(block)
-        if not finite.all():
-            row = first + 1 + int(np.flatnonzero(~finite.reshape(len(block), -1).all(1))[0])
-            hint = "Fill what is missing, scale what float32 cannot hold (3e38), or leave those rows out."
-            raise DataError(f"{self.paths[0]}: numbers must be finite, which those of row {row} are not.", hint)
 
     def _standard(self) -> str:
         return self.reading.standardise or ("all" if self.kind == "image" else "each")
@@ -127,7 +132,7 @@ class FileSource(Source):
             return None
         first = 0
         for block in (*_chunks(train), *_chunks(test)):
-            self._check_finite(block, first)
+            _check_finite(self.opened[0], block, first, 0)
             first += len(block)
         return Arrays(train, self.labels[~self.test], test, self.labels[self.test])
 
@@ -143,11 +148,23 @@ class FileSource(Source):
                         if block.shape[1:-1] != each.shape[:-1] or (width and block.shape[-1] != width):
                             raise DataError(f"{path}: rows must have one shape, got {each.shape} and {block.shape[1:]}.")
                         width = block.shape[-1]
-                        shown = _laid_out(block, self.reading, self.kind == "image")
-                        yield row, left, _as_floats(shown)
+                        shown = _as_floats(_laid_out(block, self.reading, self.kind == "image"))
+                        _check_finite(each, shown, row - start, left)
+                        yield row, left, shown
                         row += len(block)
                 left += width
             start += len(each.labels)
+
+
+def _check_finite(file: Opened, block: NDArray[np.float32], first: int, left: int) -> None:
+    """Raise `DataError` for a number that is not finite in a block of a file, which begins at this row and this place in the
+    last axis, both from 0.
+    """
+    finite = np.isfinite(block)
+    if not finite.all():
+        assert file.fault is not None
+        row, *_, place = np.argwhere(~finite)[0].tolist()
+        raise file.fault(first + row, left + place)
 
 
 def opened(name: str, reading: Reading | None) -> FileSource:

@@ -1,0 +1,277 @@
+"""Rows of named columns as numbers: of each value that is none, the file, where an editor finds it, and its column are said."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from nlbench.errors import DataError
+from nlbench.specs.reading import Reading
+
+Values = NDArray[Any]
+Fault = Callable[[int, int], DataError]
+
+FINITE: Final = "Fill what is missing, scale what float32 cannot hold (3e38), or leave those rows out."
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A data file that has been looked at.
+
+    labels  (N,) as they stand in the file
+    tasks   (N,) numbers of tasks, or None
+    test    (N,) bool: which rows are the test set, or None where the file does not say
+    shape   of one row
+    parts   each yields some numbers of every row, (m, *shape) but for the last axis, along which parts lie beside each other; the
+            same rows at a time, in order; numbers of 8 bits are 0 to 255
+    fault   what is wrong with a number that is not finite, by its row and its place in the last axis, both from 0; None of bytes
+    ids     columns that may do no more than tell rows apart
+    """
+
+    labels: Values
+    tasks: Values | None
+    test: NDArray[np.bool_] | None
+    shape: tuple[int, ...]
+    kind: Literal["image", "vector", "features"]
+    parts: tuple[Callable[[], Iterator[Values]], ...]
+    fault: Fault | None = None
+    ids: tuple[str, ...] = ()
+
+    def blocks(self) -> Iterator[Values]:
+        """Yield the rows (m, *shape) in order."""
+        for beside in zip(*(part() for part in self.parts), strict=True):
+            yield np.concatenate(beside, axis=-1) if len(beside) > 1 else beside[0]
+
+
+def _row(row: int) -> str:
+    return f"row {row + 1}"
+
+
+Batches = Callable[[list[str]], Iterable[pa.RecordBatch]]
+"""What yields the columns named of a table's rows."""
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of a table's file, from its row `first` on: `where` says how an editor finds one."""
+
+    path: Path
+    where: Callable[[int], str]
+    first: int = 0
+
+    def at(self, row: int) -> str:
+        return f"{self.path}, {self.where(self.first + row)}"
+
+
+def table(
+    path: Path,
+    reading: Reading,
+    schema: pa.Schema,
+    batches: Batches,
+    *,
+    at_once: int | None = None,
+    where: Callable[[int], str] = _row,
+) -> Opened:
+    """Rows of named columns: a text, an image as encoded bytes, a list of numbers, or numbers; all together or some at once."""
+    names = schema.names
+    if reading.labels not in names:
+        held = f"but {', '.join(names)}" if names else "nor any other"
+        raise DataError(
+            f"{path}: has no column {reading.labels!r}, {held}.",
+            "Name the labels' one: [stream.read] labels, or --set stream.read.labels=NAME.",
+        )
+    if twice := [name for number, name in enumerate(names) if name in names[:number]]:
+        raise DataError(f"{path}: has two columns {twice[0]!r}.", "Give each a name of its own.")
+    if unknown := [name for name in reading.unused if name not in names]:
+        raise DataError(f"{path}: stream.read.unused: must be among its columns, {', '.join(names)}, got {', '.join(unknown)}.")
+    said = [name for name in (reading.labels, reading.tasks, reading.split) if name in names]
+    parts = list(batches(said))
+    if not sum(map(len, parts)):
+        raise DataError(f"{path}: holds no rows.")
+    facts = pa.Table.from_batches(parts)
+    values = {name: _facts(facts.column(name)) for name in said}
+    file = _Rows(path, where)
+    for name in said:
+        _refuse_odd(file, name, values[name])
+    split = values.get(reading.split)
+    test = None if split is None else _tested(file, split, reading)
+    columns = [name for name in names if name not in (*said, *reading.unused)]
+    kind: Literal["image", "vector", "features"] = "vector"
+    if reading.text in columns:
+        columns, kind = [reading.text], "features"
+    elif reading.image in columns:
+        columns, kind = [reading.image], "image"
+    convert = {"features": _hashed, "image": _decoded, "vector": _numbers}[kind]
+    if not columns:
+        raise DataError(f"{path}: has no column beside {', '.join(names)}: a sample must be something.")
+
+    def blocks(columns: list[str]) -> Iterator[Values]:
+        first = 0
+        for batch in batches(columns):
+            yield convert(replace(file, first=first), batch.select(columns), reading)
+            first += len(batch)
+
+    size = at_once or len(columns)
+    each = tuple(partial(blocks, columns[first : first + size]) for first in range(0, len(columns), size))
+    shapes = [next(part()).shape[1:] for part in each]
+    shape = (*shapes[0][:-1], sum(one[-1] for one in shapes))
+    ids = _ids(batches, schema, columns, size) if kind == "vector" else ()
+    labels, tasks = values[reading.labels], values.get(reading.tasks)
+    return Opened(labels, tasks, test, shape, kind, each, partial(_fault, file, batches, columns), ids)
+
+
+def _refuse_odd(file: _Rows, name: str, values: Values) -> None:
+    """Refuse what is neither a whole number nor a word, where it stands."""
+    if values.ndim > 1:
+        return
+    if values.dtype == object:
+        odd = np.array([value is None or value == "" or value != value for value in values])
+    else:
+        odd = ~(np.isfinite(values) & (values == np.rint(values)))
+    if odd.any():
+        row = int(odd.argmax())
+        empty = values.dtype == object or np.isnan(values[row])
+        rule = "is empty" if empty else f"must be a whole number or a word, got {values[row]}"
+        hint = "Fill it in, or leave that row out." if empty else ""
+        raise DataError(f"{file.at(row)}: column {name!r} {rule}.", hint)
+
+
+def _fault(file: _Rows, batches: Batches, columns: list[str], row: int, place: int) -> DataError:
+    """Return what is wrong with a number of a row, which stands in this place beside the others."""
+    first = 0
+    for batch in batches(columns):
+        for name, column in zip(columns, batch.select(columns).columns if row < first + len(batch) else (), strict=False):
+            width = _column(column, len(batch)).shape[1]
+            if place < width:
+                value = column[row - first].as_py()
+                empty = value is None or value != value
+                got = "has no number" if empty else f"must be finite in float32, got {value!r}"
+                return DataError(f"{file.at(row)}: column {name!r} {got}.", FINITE)
+            place -= width
+        first += len(batch)
+    raise AssertionError(row)
+
+
+def _ids(batches: Batches, schema: pa.Schema, columns: list[str], at_once: int) -> tuple[str, ...]:
+    """Return the columns that are called id, or hold whole numbers, another one in each row."""
+    whole_numbers = [name for name in columns if pa.types.is_integer(schema.field(name).type)]
+    likely: list[str] = []
+    for first in range(0, len(whole_numbers), at_once):
+        head = next(iter(batches(whole_numbers[first : first + at_once])))
+        likely += [name for name in whole_numbers[first : first + at_once] if _tells(head[name])]
+    if likely:
+        whole = pa.Table.from_batches(batches(likely))
+        likely = [name for name in likely if _tells(whole[name].combine_chunks())]
+    return tuple(name for name in columns if name in likely or name.lower() == "id")
+
+
+def _tells(column: pa.Array) -> bool:
+    """Return whether whole numbers tell rows apart."""
+    return not column.null_count and len(np.unique(np.from_dlpack(column))) == len(column)
+
+
+def _tested(file: _Rows, split: Values, reading: Reading) -> NDArray[np.bool_]:
+    """Return which rows are the test set."""
+    odd = np.flatnonzero([value not in ("train", "test", "validation") for value in split.tolist()])
+    if len(odd):
+        raise DataError(
+            f"{file.at(int(odd[0]))}: column {reading.split!r} must say train, test or validation, got {split[odd[0]]!r}.",
+            "Where it is no such column, name another: [stream.read] split, or --set stream.read.split=NAME.",
+        )
+    return np.isin(split, ["test", "validation"])
+
+
+def _facts(column: pa.ChunkedArray) -> Values:
+    """Return a column's numbers, or objects where they are words or some are missing. No `to_numpy`: it imports pandas."""
+    values = column.combine_chunks()
+    if values.null_count or not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
+        return np.array(values.to_pylist(), dtype=object)
+    return np.from_dlpack(values)
+
+
+def _hashed(rows: _Rows, batch: pa.RecordBatch, reading: Reading) -> Values:
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+    texts = batch.column(0).to_pylist()
+    if odd := [row for row, text in enumerate(texts) if not isinstance(text, str)]:
+        raise DataError(f"{rows.at(odd[0])}: column {reading.text!r} must hold a text, got {texts[odd[0]]!r}.")
+    return np.asarray(HashingVectorizer(n_features=reading.features, dtype=np.float32).transform(texts).toarray())
+
+
+def _decoded(rows: _Rows, batch: pa.RecordBatch, reading: Reading) -> Values:
+    from io import BytesIO
+
+    held = [value["bytes"] if isinstance(value, dict) else value for value in batch.column(0).to_pylist()]
+    if odd := [row for row, each in enumerate(held) if not isinstance(each, bytes)]:
+        hint = "Embed them (datasets.table.embed_table_storage), or name the folder of images itself."
+        raise DataError(f"{rows.at(odd[0])}: column {reading.image!r} must hold the bytes of an image file.", hint)
+    return pictures(rows.path, [BytesIO(each) for each in held], reading)
+
+
+def _numbers(rows: _Rows, batch: pa.RecordBatch, reading: Reading) -> Values:
+    parts, odd = [], []
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            parts.append(_column(column, len(batch)))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError):
+            odd.append(name)
+    if odd:
+        row, value = _odd(batch[odd[0]])
+        others = f"; nor is {' or '.join(map(repr, odd[1:]))}" if len(odd) > 1 else ""
+        rule = f"column {odd[0]!r} must be numbers, or lists of one length, got {value}{others}"
+        raise DataError(f"{rows.at(row)}: {rule}.", left_out(odd))
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+
+def left_out(names: Sequence[str]) -> str:
+    """Return the way out where columns are no numbers."""
+    said = names[0] if len(names) == 1 else f"'{json.dumps(list(names), ensure_ascii=False)}'"
+    what = "it" if len(names) == 1 else "them"
+    return f"Leave {what} out with [stream.read] unused, or --set stream.read.unused={said}; or turn {what} into numbers."
+
+
+def _odd(column: pa.Array) -> tuple[int, str]:
+    """Return the first row whose value is no number, and what it is."""
+    values = column.to_pylist()
+    for row, value in enumerate(values):
+        try:
+            float(value)
+        except (TypeError, ValueError):
+            if value is not None and not isinstance(value, list):
+                return row, repr(value) if isinstance(value, str) else str(value)
+    lengths = [len(value) if isinstance(value, list) else -1 for value in values]
+    return next((row for row, length in enumerate(lengths) if length != lengths[0]), 0), str(column.type)
+
+
+def _column(column: pa.Array, n: int) -> NDArray[np.float32]:
+    """Return (n, k): a column's numbers, k to a row, NaN where one is missing."""
+    while pa.types.is_list(column.type) or pa.types.is_large_list(column.type) or pa.types.is_fixed_size_list(column.type):
+        column = column.flatten()
+    if pa.types.is_string(column.type) or pa.types.is_temporal(column.type):
+        raise ValueError
+    values = column.cast(pa.float32(), safe=False)
+    numbers = np.from_dlpack(values.fill_null(float("nan")) if values.null_count else values)
+    return np.asarray(numbers, np.float32).reshape(n, -1)
+
+
+def pictures(path: Path, files: Sequence[Any], reading: Reading) -> NDArray[np.uint8]:
+    """Return images (m, height, width) or (m, height, width, 3) of files or streams."""
+    from PIL import Image
+
+    made = []
+    for file in files:
+        with Image.open(file) as image:
+            shown = image.convert("L" if image.mode in ("1", "L", "I", "I;16", "F") else "RGB")
+            made.append(np.asarray(shown.resize((reading.size, reading.size)) if reading.size else shown))
+    if len({each.shape for each in made}) > 1:
+        hint = "Say [stream.read] size, to which all are brought."
+        raise DataError(f"{path}: images must be of one size, got {sorted({each.shape for each in made})[:3]}.", hint)
+    return np.stack(made)
