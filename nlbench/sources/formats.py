@@ -125,16 +125,16 @@ def csv(path: Path, reading: Reading) -> Opened:
 
 def _csv_fault(path: Path, why: str, columns: Sequence[str]) -> DataError:
     """Return what is wrong with a file that pyarrow gave up for this reason, by the line that an editor shows."""
-    refused = re.search(r"conversion error to \w+: invalid value '(.*)'", why)
+    said = re.search(r"conversion error to \w+: invalid value '(.*)'", why)
+    refused = said[1] if said is not None else None
     rows = _csv_rows(path)
     _, names = next(rows, (0, []))
     for line, row in rows:
         place = f"{path}, line {line}"
         if len(row) != len(names):
             return DataError(f"{place}: must have {len(names)} values, one a column, got {len(row)}.")
-        found = [name for name, value in zip(names, row, strict=True) if refused and value == refused[1] and name in columns]
-        if found:
-            return DataError(f"{place}: column {found[0]!r} must be numbers, as above, got {refused[1]!r}.", left_out(found))
+        if found := [name for name, value in zip(names, row, strict=True) if value == refused and name in columns]:
+            return DataError(f"{place}: column {found[0]!r} must be numbers, as above, got {refused!r}.", left_out(found))
     return DataError(f"{path}: cannot be read: {why.splitlines()[0].rstrip('.')}.")
 
 
