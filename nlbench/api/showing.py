@@ -40,7 +40,7 @@ def _named(name: str) -> Declaration | Record:
         raise NlbenchError(f"{name}: is data, and no model, stream or record.", hint)
     path = _declared(name)
     table = specs.read_table(path)
-    return Declaration(specs.validate_file(path), path.stem, path.read_text(encoding="utf-8").strip(), table, needed(table))
+    return Declaration(specs.validate(table, path), path.stem, path.read_text(encoding="utf-8").strip(), table, needed(table))
 
 
 def _record(name: str) -> Record:

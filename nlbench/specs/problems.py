@@ -10,13 +10,13 @@ from typing import Any, Final, get_args
 from pydantic import ValidationError
 
 from nlbench.specs.kinds import KindOf
-from nlbench.specs.model import NONE, Closed
+from nlbench.specs.model import NONE, Closed, Strict
 
 _NULLS: Final = ("", "None", "null")
 """What other languages call nothing."""
 
 
-def problems(error: ValidationError, place: str, model: type[Closed], values: Any = None) -> list[str]:
+def problems(error: ValidationError, place: str, model: type[Strict], values: Any = None) -> list[str]:
     """Return one line per broken rule of a validation error; `values` is what was validated, for the names that are near."""
     lines = []
     for item in error.errors(include_url=False):
@@ -43,7 +43,8 @@ def problems(error: ValidationError, place: str, model: type[Closed], values: An
         else:
             rule = re.sub("^(Input|String|List) should", "must", item["msg"])
             rule = rule.partition(" or instance of ")[0].partition(" after validation, not ")[0]
-            rule += f", or {NONE}" if path and item["input"] in _NULLS and table.may_be_unset(path[-1]) else ""
+            if item["input"] in _NULLS and issubclass(table, Closed) and table.may_be_unset(key.rpartition(".")[2]):
+                rule += f", or {NONE}"
             lines.append(f"{place}: {key or 'file'}: {rule}, got {shown(item['input'])}")
     return lines
 
@@ -61,7 +62,7 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _place(model: type[Closed], values: Any, loc: Sequence[int | str]) -> tuple[type[Closed], list[str]]:
+def _place(model: type[Strict], values: Any, loc: Sequence[int | str]) -> tuple[type[Strict], list[str]]:
     """Return the config that the last key of a place belongs to, and the place as the file writes it."""
     table, path = model, []
     for number, part in enumerate(loc):
@@ -78,14 +79,14 @@ def _place(model: type[Closed], values: Any, loc: Sequence[int | str]) -> tuple[
     return table, path
 
 
-def _configs(annotation: Any) -> Iterator[type[Closed]]:
+def _configs(annotation: Any) -> Iterator[type[Strict]]:
     """Yield the configs that a field may hold, those inside of tuples included."""
-    if isinstance(annotation, type) and issubclass(annotation, Closed):
+    if isinstance(annotation, type) and issubclass(annotation, Strict):
         yield annotation
     for part in get_args(annotation):
         yield from _configs(part)
 
 
-def _is_kind(config: type[Closed], kind: object) -> bool:
+def _is_kind(config: type[Strict], kind: object) -> bool:
     field = config.model_fields.get("kind")
     return field is None or kind is None or kind in get_args(field.annotation) or field.annotation is str
