@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from synthetic_records import make_record, matrix
+from synthetic_records import make_record, matrix, redated
 
 from nlbench import gate
 from nlbench.records import Record, rewrite_record
@@ -30,8 +29,7 @@ def record(path: Path, final: list[float], *, learned: float = 0.95, first_seed:
 def dated(path: Path, day: str, final: list[float], **facts: Any) -> Record:
     """A record of `hope` made on a day of June."""
     made = record(path, final, **facts)
-    created = {"created": f"2026-06-{day}T00:00:00+00:00"}
-    rewrite_record(replace(made, footer=made.footer.model_copy(update=created)), path)
+    rewrite_record(redated(made, f"2026-06-{day}T00:00:00+00:00"), path)
     return made
 
 

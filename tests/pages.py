@@ -20,6 +20,11 @@ def within_rows(seed: int, n_tasks: int, evaluations: int = 6) -> list[Row]:
     return rows
 
 
+def named(records: list[Record], name: str) -> Record:
+    """Return the record that was read from a file of that name."""
+    return next(record for record in records if record.path.stem == name)
+
+
 def compared(records: list[Record]) -> Comparison:
     """A comparison beside whose records something was skipped."""
     return replace(compare(records), skipped=("skipped a.txt is no record.",))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nlbench.records import Record, Row, read_record, write_record
-from nlbench.records.schema import METADATA_KEY, SCHEMA
+from nlbench.records.agreement import digests
+from nlbench.records.footer import of_execution
+from nlbench.records.schema import METADATA_KEY, SCHEMA, SCHEMA_VERSION
 from nlbench.records.seal import EMPTY, KEY, sealed
 
 
@@ -33,21 +36,25 @@ def whole_rows(seed: int, n_tasks: int, *, chance: float | None = 0.5, memory_by
     return [*rows, Row(seed, n_tasks, None, None, "bytes.parameters", memory_bytes)]
 
 
-def metadata(*, seeds: list[int], n_tasks: int, **overrides: Any) -> dict[str, Any]:
-    """Return the metadata of a run as the runner assembles it."""
-    return {
+def metadata(
+    *, seeds: list[int], n_tasks: int, fingerprint: str | None = None, stream_digest: str | None = None, **overrides: Any
+) -> dict[str, Any]:
+    """Return the metadata of a run as the runner assembles it. Its digests are made of its declarations; what is given as one is
+    a name, and two records of other names have other digests.
+    """
+    facts = {
         "run": "run-1",
         "model": "mlp",
         "stream": "split-digits",
-        "stream_digest": "digest-of-stream",
         "scenario": "class-il",
-        "fingerprint": "fingerprint-mlp",
-        "protocol_version": 1,
+        "protocol_version": 2,
         "stream_spec": {"stream": {"kind": "split"}},
         "learner_spec": {"learner": {"kind": "mlp", "width": 256}},
-        "learner_digest": "digest-of-mlp",
         "role": {"mlp": "naive", "joint": "joint"}.get(overrides.get("model", "mlp")),
         "data": {"digits": "sha256-of-digits"},
+        "terms": {},
+        "evaluation": {},
+        "code": {} if fingerprint is None else {"learner.mine": fingerprint},
         "precision": "float32",
         "backend": "reference",
         "device": "cpu",
@@ -56,6 +63,18 @@ def metadata(*, seeds: list[int], n_tasks: int, **overrides: Any) -> dict[str, A
         "n_tasks": n_tasks,
         **overrides,
     }
+    if stream_digest is not None:
+        facts["stream_spec"] = {**facts["stream_spec"], "mine": stream_digest}
+    return with_digests(facts)
+
+
+def with_digests(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return what a record says with the digests that its declarations give."""
+    if "protocol" in facts["stream_spec"]:
+        facts = {"source_digest": "digest-of-source", **facts}
+    stamps = {"schema_version": SCHEMA_VERSION, "metric_versions": {}, "created": "2026-06-01T00:00:00+00:00"}
+    unmade = dict.fromkeys(("stream_digest", "learner_digest", "fingerprint"), "not made yet")
+    return {**facts, **digests(of_execution({**facts, **unmade, **stamps}, Path("a record")))}
 
 
 def matrix(final: float, learned: float, n_tasks: int = 5, chance: float = 0.1) -> np.ndarray:
@@ -86,6 +105,12 @@ def make_record(
     rows += [row for seed in matrices for row in whole_rows(seed, n_tasks, chance=chance, memory_bytes=memory_bytes)]
     rows += [Row(None, None, None, None, "seconds.train", seconds), *(extra or [])]
     return read_record(write_record(path, rows=rows, metadata=metadata(seeds=sorted(matrices), n_tasks=n_tasks, **facts)))
+
+
+def redated(record: Record, created: str) -> Record:
+    """Return a record as if its newest execution had been made then."""
+    runs = [*record.footer.runs[:-1], record.footer.runs[-1].model_copy(update={"created": created})]
+    return replace(record, footer=record.footer.model_copy(update={"created": created, "runs": runs}))
 
 
 def forge(target: Path, groups: Sequence[pa.Table], text: str | bytes, *, seal: bool = True) -> Path:

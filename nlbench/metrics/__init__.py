@@ -252,7 +252,7 @@ OF_THE_PAST: Final = frozenset(
         *("intransigence", "gap_closed"),
     }
 )
-_CONFLICT: Final = "tasks contradict each other: see learning and prequential accuracy"
+CONTRADICT: Final = "tasks contradict each other: see learning and prequential accuracy"
 
 _OTHER_LABELS: Final = "tasks ask for other labels: there is no level to come back to"
 
@@ -304,7 +304,7 @@ def measure(metric: Metric, arguments: tuple[Any, ...] | None, *, conflict: bool
     nothing where tasks contradict each other, or do not ask for the same labels.
     """
     if conflict and metric.name in OF_THE_PAST:
-        return Value(None, _CONFLICT)
+        return Value(None, CONTRADICT)
     if not shared and metric.function is recovery_time:
         return Value(None, _OTHER_LABELS)
     if arguments is None:

@@ -18,6 +18,8 @@ _INTEGERS: Final = ("seed", "after_task", "on_task", "samples_seen", "n")
 _SHARES: Final = ("accuracy", "accuracy_within", "chance", "prequential_accuracy")
 _COUNTED: Final = ("accuracy", "accuracy_within")
 """What is a number of right samples out of `n`."""
+_BATCHES: Final = "prequential_accuracy"
+"""Of a task a number of right samples too; of the whole stream it is derived."""
 _PLACED: Final = {
     "accuracy": ("seed", "after_task", "on_task"),
     "accuracy_within": ("seed", "after_task", "on_task", "samples_seen"),
@@ -98,7 +100,8 @@ class Columns:
         value, n = self.value[shares], self.n[shares]
         if ((value < 0) | (value > 1)).any():
             raise RecordError(f"{place}: an accuracy lies outside [0, 1].")
-        if (n == 0).any() or (self.n[self.of_metrics(_COUNTED)] == NONE).any():
+        counted = self.of_metrics(_COUNTED) | (self.of_metrics((_BATCHES,)) & (self.on_task != NONE))
+        if (n == 0).any() or (self.n[counted] == NONE).any():
             raise RecordError(f"{place}: an accuracy is of no samples.")
         counted = (n != NONE) & ~np.isnan(value)
         value, n = value[counted], n[counted]

@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nlbench.escaping import name_fault
-from nlbench.metrics import METRICS
 from nlbench.records import limits
 from nlbench.records.columns import Columns
 from nlbench.records.footer import Footer, NotARecordError, check_columns, parse
@@ -110,7 +109,7 @@ class Content:
         known = footer.metric_versions
         if isinstance(known, dict):
             for name in columns.names:
-                if not belongs_first(name, known.keys() | METRICS.keys()):
+                if not belongs_first(name, known.keys()):
                     raise NotARecordError(f"{self.path}: rows of {name} must not lie in row group 0.")
         columns.check(footer.seeds, footer.n_tasks, str(self.path))
         columns.check_keys(str(self.path), of_seeds=True)

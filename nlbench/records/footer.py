@@ -173,6 +173,12 @@ class Footer(Execution):
         return self.scenario == "domain-il"
 
     @model_validator(mode="after")
+    def _each_metric_has_a_version(self) -> Footer:
+        if self.schema_version > 1 and isinstance(self.metric_versions, int):
+            raise ValueError(f"metric_versions: must be a table of a version for each metric, got {self.metric_versions}")
+        return self
+
+    @model_validator(mode="after")
     def _seeds_agree(self) -> Footer:
         if not all(a < b for a, b in pairwise(self.seeds)):
             raise ValueError(f"seeds: must ascend, got {self.seeds}")
@@ -204,6 +210,11 @@ IDENTITY: Final = frozenset(
         "evaluation",
     }
 )
+
+
+def differing_identity(first: Footer, second: Footer) -> list[str]:
+    """Return the facts in which two footers differ that executions of one record share."""
+    return sorted(name for name in IDENTITY if getattr(first, name) != getattr(second, name))
 
 
 def of_execution(facts: Mapping[str, Any], path: Path) -> Footer:

@@ -20,11 +20,11 @@ from nlbench.errors import NotFiniteError, RecordError
 from nlbench.metrics import METRICS, versions
 from nlbench.places import place
 from nlbench.records import arrays, seal
-from nlbench.records.agreement import check_digests
+from nlbench.records.agreement import check_agreement
 from nlbench.records.columns import NONE, Columns, derive, null_metrics
 from nlbench.records.content import Content
 from nlbench.records.files import REFERENCE_FOLDER, record_files
-from nlbench.records.footer import IDENTITY, Diverged, Footer, NotARecordError, of_execution
+from nlbench.records.footer import Diverged, Footer, NotARecordError, differing_identity, of_execution
 from nlbench.records.record import Record
 from nlbench.records.schema import (
     CONSTANT,
@@ -67,9 +67,7 @@ def extend_record(record: Record, *, rows: Iterable[Row], metadata: Mapping[str,
 
 def _extended(record: Record, rows: Iterable[Row], metadata: Mapping[str, Any]) -> bytes:
     old, new = record.footer, _stamped(metadata, record.path)
-    said = IDENTITY & old.model_fields_set & new.model_fields_set
-    differing = sorted(key for key in said if getattr(old, key) != getattr(new, key))
-    if differing:
+    if differing := differing_identity(old, new):
         raise RecordError(f"{record.path}: cannot be extended by a run whose {', '.join(differing)} differs.")
     repeated = sorted(set(new.seeds) & set(old.seeds))
     if repeated:
@@ -193,7 +191,7 @@ def _without_derived(table: pa.Table) -> pa.Table:
 
 def _packed(path: Path, table: pa.Table, footer: Footer) -> bytes:
     check_finite(table, str(path))
-    check_digests(footer, path)
+    check_agreement(footer, path)
     columns = Columns.of(table, str(path))
     columns.check(footer.seeds, footer.n_tasks, str(path))
     columns.check_keys(str(path))
@@ -250,7 +248,7 @@ def _writing(path: Path) -> Iterator[None]:
 def _open(content: Content) -> Record:
     """Return the record with row group 0 read and its matrix metrics checked."""
     record = Record((content,), *content.begin())
-    check_digests(record.footer, content.path)
+    check_agreement(record.footer, content.path)
     record.verify()
     return record
 
@@ -278,6 +276,10 @@ def _merge(records: Sequence[Record]) -> Record:
                 raise RecordError(f"two values for seed {seed} of {record.model}: in {owner[seed]} and in {record.path}.", hint)
             owner[seed] = record.path
     footers = [record.footer for record in records]
+    for record in records[1:]:
+        if differing := differing_identity(footers[0], record.footer):
+            other, named = records[0].path, ", ".join(differing)
+            raise RecordError(f"{record.path}: is of the fingerprint of {other}, but its {named} differs.")
     merged = {
         "seeds": sorted(owner),
         "runs": [run for footer in footers for run in footer.runs],

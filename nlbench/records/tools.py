@@ -24,7 +24,10 @@ from nlbench.records.storage import storage
 from nlbench.records.store import read_record, read_records, replace_file, rewrite_record
 
 _BOOKKEEPING: Final = frozenset(
-    {"check", "created", "fingerprint", "metric_versions", "null_metrics", "run", "runs", "schema_version"}
+    {
+        *("check", "created", "metric_versions", "null_metrics", "run", "runs", "schema_version"),
+        *("fingerprint", "learner_digest", "stream_digest"),  # what they are made of says more
+    }
 )
 EXPORTS: Final = (".csv", ".jsonl", ".parquet")
 

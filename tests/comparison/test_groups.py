@@ -94,9 +94,7 @@ def test_labels_name_the_fields_that_differ(tmp_path: Path) -> None:
         ("hope", {"learner": {"kind": "hope", "width": 512, "fast": {"rate": 0.2}, "slow": {"rate": 0.3}}}),
         ("mlp", {"learner": {"kind": "mlp", "width": 256}}),
     ]
-    records = [
-        learner(tmp_path, model, [0.5, 0.6], learner_spec=spec, fingerprint=f"f{i}") for i, (model, spec) in enumerate(specs)
-    ]
+    records = [learner(tmp_path / str(i), model, [0.5, 0.6], learner_spec=spec) for i, (model, spec) in enumerate(specs)]
     found = [e.label for e in compare(records).groups[0].entries]
     assert found == [
         "hope[fast.rate=0.1,slow.rate=0.1,width=256]",
@@ -108,34 +106,31 @@ def test_labels_name_the_fields_that_differ(tmp_path: Path) -> None:
 
 
 def test_namesakes_of_other_code_or_precision_stay_apart(tmp_path: Path) -> None:
-    records = [
-        learner(tmp_path, "hope", [0.5, 0.6], fingerprint="f1", source_digest="aaaa1111bbbb"),
-        learner(tmp_path, "hope", [0.5, 0.6], fingerprint="f2", source_digest="cccc2222dddd"),
-    ]
+    records = [learner(tmp_path / code, "hope", [0.5, 0.6], code={"learner": code}) for code in ("aaaa1111bbbb", "cccc2222dddd")]
     assert [e.label for e in compare(records).groups[0].entries] == [
-        "hope[source_digest=aaaa1111]",
-        "hope[source_digest=cccc2222]",
+        "hope[learner=aaaa1111]",
+        "hope[learner=cccc2222]",
     ]
     with pytest.raises(ComparisonError, match="several learners are called hope"):
         compare(records, baseline="hope")
-    assert compare(records, baseline="hope[source_digest=cccc2222]").groups[0].baseline == "hope[source_digest=cccc2222]"
+    assert compare(records, baseline="hope[learner=cccc2222]").groups[0].baseline == "hope[learner=cccc2222]"
 
 
 def test_streams_that_differ_are_never_averaged_and_the_fact_is_named(tmp_path: Path) -> None:
-    stream = {"stream": {"kind": "split", "tasks": 5}}
-    other = {"stream": {"kind": "split", "tasks": 2}}
+    stream = {"stream": {"kind": "split", "noise": 0.1}}
+    other = {"stream": {"kind": "split", "noise": 0.2}}
     records = [
         learner(tmp_path, "mlp", [0.5, 0.6], stream_spec=stream),
-        learner(tmp_path, "cms", [0.5, 0.6], stream_spec=other, stream_digest="another"),
+        learner(tmp_path, "cms", [0.5, 0.6], stream_spec=other),
         learner(tmp_path, "hope", [0.5, 0.6], stream_spec=stream, data={"digits": "changed"}),
-        learner(tmp_path, "joint", [0.5, 0.6], stream_spec=stream, protocol_version=2),
+        learner(tmp_path, "joint", [0.5, 0.6], stream_spec=stream, protocol_version=3),
     ]
     found = compare(records)
     assert [len(group.entries) for group in found.groups] == [1, 1, 1, 1]
     assert found.mismatches == (
-        "split-digits: mlp and cms cannot be compared: stream_spec.stream.tasks: 5 / 2",
+        "split-digits: mlp and cms cannot be compared: stream_spec.stream.noise: 0.1 / 0.2",
         "split-digits: mlp and hope cannot be compared: data.digits: sha256-of-digits / changed",
-        "split-digits: mlp and joint cannot be compared: protocol_version: 1 / 2",
+        "split-digits: mlp and joint cannot be compared: protocol_version: 2 / 3",
     )
     assert found.mismatches[0] in found.to_markdown()
 
@@ -144,7 +139,7 @@ def test_unequal_terms_are_compared_and_marked(tmp_path: Path) -> None:
     one, four = ({"passes": passes, "batch": 16, "boundaries": False} for passes in (1, 4))
     records = [
         learner(tmp_path, "mlp", spread(0.5, 10), terms=one),
-        learner(tmp_path, "mlp", spread(0.7, 10), terms=four, fingerprint="longer"),
+        learner(tmp_path / "longer", "mlp", spread(0.7, 10), terms=four),
         learner(tmp_path, "cms", spread(0.6, 10), terms=one),
     ]
     (group,) = compare(records).groups
@@ -202,7 +197,8 @@ def test_records_of_protocol_1_stand_by_what_their_stream_is(tmp_path: Path) -> 
         protocol = {"batch": 16, "passes": passes, "evaluate": "full", "boundaries": False, "output_space": None}
         spec = {"stream": {"kind": "split", "tasks": 5}, "protocol": protocol}
         learned = {"learner": {"kind": model}, "batch": batch}
-        records.append(learner(tmp_path, model, [0.5, 0.6], stream_spec=spec, learner_spec=learned, stream_digest=f"of {passes}"))
+        old = {"protocol_version": 1, "stream_spec": spec, "learner_spec": learned}
+        records.append(learner(tmp_path, model, [0.5, 0.6], **old))
     (group,) = compare(records).groups
     assert "unequal terms: passes 1 and 4, batch 16 and 32." in group.notes
     assert (
@@ -210,7 +206,8 @@ def test_records_of_protocol_1_stand_by_what_their_stream_is(tmp_path: Path) -> 
         == records[1].stream_digest
         == stream_digest({"stream": {"kind": "split", "tasks": 5}, "output_space": "all"}, {"digits": "sha256-of-digits"})
     )
-    today = learner(tmp_path, "hope", [0.5, 0.6], stream_digest=records[0].stream_digest, protocol_version=2)
+    today = learner(tmp_path, "hope", [0.5, 0.6], stream_spec={"stream": {"kind": "split", "tasks": 5}, "output_space": "all"})
+    assert today.stream_digest == records[0].stream_digest
     apart = compare([*records, today])
     assert [len(group.entries) for group in apart.groups] == [2, 1]
     assert "protocol_version: 1 / 2" in apart.mismatches[0]
@@ -277,7 +274,7 @@ def test_references_are_of_the_records_own_network_where_it_is_recorded(tmp_path
 
 
 def test_references_are_of_the_records_own_precision_where_there_are_several(trio: list[Record], tmp_path: Path) -> None:
-    low = learner(tmp_path / "low", "mlp", spread(0.3, 5, 0.002), fingerprint="f2", precision="bf16")
+    low = learner(tmp_path / "low", "mlp", spread(0.3, 5, 0.002), precision="bf16")
     alone, found = compare(trio), compare([low, *trio])
     assert found.groups[0].baseline == "mlp[precision=float32]"
     before, after = (next(e for e in each.groups[0].entries if e.label == "hope") for each in (alone, found))

@@ -181,7 +181,7 @@ def test_seeds_in_common_are_paired(tmp_path: Path) -> None:
 
 
 def test_a_changed_recipe_is_judged_and_named(tmp_path: Path, reference: Path) -> None:
-    changed = {"learner_spec": {"learner": {"kind": "mlp", "width": 512}}, "fingerprint": "new", "backend": "numba"}
+    changed = {"learner_spec": {"learner": {"kind": "mlp", "width": 512}}, "backend": "numba"}
     judgement = gate.check(record(tmp_path / "new.parquet", shifted(-0.05), **changed), against=reference)
     assert judgement.exit_status == 1
     assert [str(change) for change in judgement.changed] == [

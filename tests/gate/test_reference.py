@@ -44,13 +44,13 @@ def test_a_wrong_table_of_margins_is_an_error(tmp_path: Path, table: dict[str, f
 @pytest.mark.parametrize(
     ("facts", "named"),
     [
-        ({"stream_digest": "another"}, "stream_digest: another / digest-of-stream"),
+        ({"stream_digest": "another"}, "stream_spec.mine: another / None"),
         (
             {"stream_digest": "another", "stream_spec": {"stream": {"kind": "permuted"}}},
             "stream_spec.stream.kind: permuted / split",
         ),
         ({"data": {"digits": "changed"}}, "data.digits: changed / sha256-of-digits"),
-        ({"protocol_version": 2}, "protocol_version: 2 / 1"),
+        ({"protocol_version": 3}, "protocol_version: 3 / 2"),
     ],
 )
 def test_mismatched(tmp_path: Path, reference: Path, facts: dict[str, Any], named: str) -> None:

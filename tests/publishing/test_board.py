@@ -9,7 +9,7 @@ def test_a_record_of_the_same_declaration_leaves_the_older_one_to_history(record
     made = board(records)
     (split,) = [group for group in made.comparison.groups if group.stream == "split-digits"]
     assert sorted(entry.label for entry in split.entries) == ["chance", "er", "joint", "mlp"]
-    old, new = (next(item for item in made.items if item.record.fingerprint == name) for name in ("of-er-old", "of-er-new"))
+    old, new = (next(item for item in made.items if item.record.path.stem == name) for name in ("er-old", "er-new"))
     assert (old.current, new.current) == (False, True)
     assert made.history(old) == made.history(new) == (old, new)
     assert old.stream == new.stream == "split-digits"
@@ -17,10 +17,10 @@ def test_a_record_of_the_same_declaration_leaves_the_older_one_to_history(record
 
 
 def test_a_commit_says_whether_the_tree_was_clean(records):
-    commits = {item.record.fingerprint: item.commit for item in board(records).items}
-    assert commits["of-er-old"] == "0ld0ld0ld0ld"
-    assert commits["of-er-new"] == "4ew4ew4ew4ew+"
-    assert commits["of-mlp"] == ""
+    commits = {item.record.path.stem: item.commit for item in board(records).items}
+    assert commits["er-old"] == "0ld0ld0ld0ld"
+    assert commits["er-new"] == "4ew4ew4ew4ew+"
+    assert commits["mlp"] == ""
 
 
 def test_files_have_names_of_their_own_that_stay_in_their_folder(records):

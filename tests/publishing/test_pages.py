@@ -6,6 +6,7 @@ import re
 from html import unescape
 
 import numpy as np
+from pages import named
 from synthetic_records import make_record, matrix
 
 from nlbench.comparison import compare
@@ -26,7 +27,7 @@ def test_a_stream_shows_each_learner_with_intervals_verdicts_and_costs_best_firs
     page = (site / "streams/split-digits.html").read_text(encoding="utf-8")
     shown = table(page, "learners")
     assert list(shown) == ["joint", "er", "chanceat chance", "mlpbaseline"]
-    current = [record for record in records if record.fingerprint not in ("of-er-old", "of-evil")]
+    current = [record for record in records if record.path.stem not in ("er-old", "evil")]
     (group,) = compare(current).groups
     er = next(entry for entry in group.entries if entry.label == "er")
     for metric in ("average_accuracy", "learning_accuracy", "forgetting"):
@@ -49,18 +50,19 @@ def test_cells_are_sorted_by_numbers_not_by_their_text(site):
 
 
 def test_a_record_shows_its_matrix_numbers_and_command(records, site):
-    record = next(one for one in records if one.fingerprint == "of-mlp")
-    page = (site / "records/mlp.split-digits.of-mlp.html").read_text(encoding="utf-8")
+    record = named(records, "mlp")
+    page = (site / f"records/mlp.split-digits.{record.fingerprint}.html").read_text(encoding="utf-8")
     cells = re.findall(r'<td[^>]* style="background:[^"]*">(.*?)</td>', page)
     assert np.allclose([float(cell) for cell in cells], record.accuracies.mean(0).ravel(), atol=0.0051)
     assert rerun(record).command in unescape(page)
     assert table(page, "seeds")["3"][0] == f"{record.metric('average_accuracy')[3]:.3f}"
-    assert 'href="../data/records/mlp.split-digits.of-mlp.parquet"' in page
+    assert f'href="../data/records/mlp.split-digits.{record.fingerprint}.parquet"' in page
 
 
-def test_history_leads_from_an_older_record_to_the_newest(site):
-    old, new = ((site / f"records/er.split-digits.of-er-{age}.html").read_text(encoding="utf-8") for age in ("old", "new"))
-    assert 'supersedes it: <a href="er.split-digits.of-er-new.html"' in old
+def test_history_leads_from_an_older_record_to_the_newest(records, site):
+    names = [f"er.split-digits.{named(records, name).fingerprint}.html" for name in ("er-old", "er-new")]
+    old, new = ((site / "records" / name).read_text(encoding="utf-8") for name in names)
+    assert f'supersedes it: <a href="{names[1]}"' in old
     assert "supersedes it" not in new
     assert re.findall(r'<td class="word">([0-9a-z]{12}[+]?)</td>', new) == ["4ew4ew4ew4ew+", "0ld0ld0ld0ld"]
     assert 'class="history"' in new

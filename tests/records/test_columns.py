@@ -48,6 +48,7 @@ def test_matrices_stand_at_their_seed_row_and_task_whatever_the_order_of_rows() 
         (Row(0, None, 1, None, "accuracy", 0.5), "names a seed or a task that the record does not have"),
         (Row(None, 1, 1, None, "accuracy", 0.5), "names a seed or a task that the record does not have"),
         (Row(None, None, None, None, "chance", 0.5), "names a seed or a task that the record does not have"),
+        (Row(0, 1, 1, None, "prequential_accuracy", 0.5), "an accuracy is of no samples"),
         (Row(1, 1, None, None, "level.1.updates", 9.0), "names a seed or a task that the record does not have"),
     ],
 )

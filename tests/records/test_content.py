@@ -148,6 +148,17 @@ def test_a_row_that_cannot_be(tmp_path: Path, changed: dict[str, Any], rule: str
     assert [bad.name in note for note in notes] == [True]
 
 
+def test_a_metric_of_no_version_is_not_among_the_metrics(tmp_path: Path) -> None:
+    """Else nobody could say whether what is stored is what its accuracies give."""
+    good = make_record(tmp_path / "good.parquet", TWO)
+    said = good.footer.facts()
+    left = {name: version for name, version in said["metric_versions"].items() if name != "forgetting"}
+    bad = reforged(good.path, tmp_path / "bad.parquet", text=json.dumps({**said, "metric_versions": left}))
+    assert "rows of forgetting must not lie in row group 0" in refused(bad)
+    bad = reforged(good.path, tmp_path / "bad.parquet", text=json.dumps({**said, "metric_versions": 99}))
+    assert "metric_versions: must be a table of a version for each metric, got 99" in refused(bad)
+
+
 def test_what_belongs_into_the_first_row_group_lies_there(tmp_path: Path) -> None:
     good = make_record(tmp_path / "good.parquet", TWO, extra=WITHIN).path
     late = {"metric": "bytes.late", "value": 3.0, "n": None, "on_task": None, "samples_seen": None}

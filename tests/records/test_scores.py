@@ -11,7 +11,7 @@ from synthetic_records import make_record, matrix, metadata, rows_of, tampered, 
 
 from nlbench.comparison import compare
 from nlbench.errors import RecordError
-from nlbench.metrics import METRICS, Metric
+from nlbench.metrics import METRICS, Metric, versions
 from nlbench.records import Row, extend_record, read_record, read_records
 from nlbench.records.schema import SCHEMA_VERSION
 
@@ -45,11 +45,12 @@ def test_a_stored_metric_that_disagrees_names_the_file(tmp_path: Path) -> None:
 
 def test_metrics_of_another_version_are_recomputed_not_checked(tmp_path: Path) -> None:
     record = make_record(tmp_path / "r.parquet", TWO)
-    for versions in ({"forgetting": 0}, 0):  # a version a metric, or that of schema 1, one for all
-        old = tampered(record.path, tmp_path / "old.parquet", metric="forgetting", value=0.99, metric_versions=versions)
+    of_schema_1 = {"metric_versions": 0, "schema_version": 1}  # one for all
+    for said in ({"metric_versions": {**versions(), "forgetting": 0}}, of_schema_1):
+        old = tampered(record.path, tmp_path / "old.parquet", metric="forgetting", value=0.99, **said)
         assert read_record(old).metric("forgetting") == pytest.approx({0: 0.3, 3: 0.25})
         assert read_records([old])[0][0].metric("forgetting") == pytest.approx({0: 0.3, 3: 0.25})
-    same = tampered(record.path, tmp_path / "same.parquet", metric="forgetting", value=0.99, metric_versions={"forgetting": 1})
+    same = tampered(record.path, tmp_path / "same.parquet", metric="forgetting", value=0.99)
     with pytest.raises(RecordError, match=r"same\.parquet: forgetting of seed 0 is stored as 0\.99"):
         read_records([same])
 

@@ -13,7 +13,7 @@ from synthetic_records import make_record, matrix, metadata, rows_of, tampered
 
 from nlbench.comparison import compare
 from nlbench.errors import NlbenchError, NotFiniteError, RecordError
-from nlbench.metrics import METRICS, compute
+from nlbench.metrics import METRICS, compute, versions
 from nlbench.records import Row, extend_record, read_record, read_records, rewrite_record, write_record
 from nlbench.records.schema import SCHEMA, SCHEMA_VERSION
 from nlbench.records.store import replace_file
@@ -88,7 +88,8 @@ def test_the_first_row_group_is_enough_to_compare(tmp_path: Path) -> None:
 def test_records_that_are_merged_know_what_all_of_them_know(tmp_path: Path) -> None:
     make_record(tmp_path / "a.parquet", {0: TWO[0]})
     other = make_record(tmp_path / "b" / "b.parquet", {3: TWO[3]}, run="run-2")
-    tampered(other.path, tmp_path / "b.parquet", metric="forgetting", value=0.99, metric_versions={"forgetting": 0})
+    older = {**versions(), "forgetting": 0}
+    tampered(other.path, tmp_path / "b.parquet", metric="forgetting", value=0.99, metric_versions=older)
     (merged,) = read_records([tmp_path / "a.parquet", tmp_path / "b.parquet"])[0]
     assert merged.metric("forgetting") == pytest.approx({0: 0.3, 3: 0.25})
 
@@ -146,8 +147,10 @@ def test_more_seeds_extend_the_record(tmp_path: Path) -> None:
     assert set(frame[frame.seed == 3].run) == {"run-1"}
     with pytest.raises(RecordError, match="seed 1 is already recorded"):
         extend_record(both, rows=rows_of(new), metadata=facts)
-    with pytest.raises(RecordError, match="fingerprint differs"):
+    with pytest.raises(RecordError, match="code, fingerprint differs"):
         extend_record(both, rows=[], metadata=metadata(seeds=[8], n_tasks=5, fingerprint="other"))
+    with pytest.raises(RecordError, match="conflict differs"):
+        extend_record(both, rows=[], metadata=metadata(seeds=[8], n_tasks=5, conflict=True))
 
 
 def test_rewriting_changes_no_value(tmp_path: Path) -> None:
@@ -166,6 +169,13 @@ def test_records_that_differ_in_seeds_only_are_merged(tmp_path: Path) -> None:
     assert records[0].metric("forgetting") == pytest.approx({0: 0.3, 3: 0.25})
     assert len(records[0].values("accuracy")) == 60
     assert not notes
+
+
+def test_records_of_one_fingerprint_that_say_otherwise_are_not_merged(tmp_path: Path) -> None:
+    make_record(tmp_path / "a.parquet", {0: TWO[0]})
+    make_record(tmp_path / "b.parquet", {3: matrix(0.6, 0.9, n_tasks=4)}, run="run-2")
+    with pytest.raises(RecordError, match=r"b\.parquet: is of the fingerprint of .*a\.parquet, but its n_tasks differs"):
+        read_records([tmp_path])
 
 
 def test_one_content_under_two_streams_names_is_two_records(tmp_path: Path) -> None:
@@ -195,7 +205,7 @@ def test_references_are_left_out_unless_asked_for_or_alone(tmp_path: Path) -> No
     make_record(tmp_path / "a.parquet", TWO)
     make_record(tmp_path / "reference" / "b.parquet", TWO, fingerprint="older")
     paths = sorted(tmp_path.iterdir())  # what a shell makes of results/*
-    assert [record.fingerprint for record in read_records(paths)[0]] == ["fingerprint-mlp"]
+    assert [record.path.name for record in read_records(paths)[0]] == ["a.parquet"]
     assert len(read_records(paths, with_reference=True)[0]) == 2
     assert len(read_records([tmp_path / "reference"])[0]) == 1
 

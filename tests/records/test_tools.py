@@ -3,15 +3,14 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from synthetic_records import forge, make_record, matrix
+from synthetic_records import forge, make_record, matrix, redated
 
 from nlbench.errors import RecordError
-from nlbench.metrics import METRICS
+from nlbench.metrics import METRICS, versions
 from nlbench.records import Row, read_record, rewrite_record
 from nlbench.records.schema import SCHEMA_VERSION
 from nlbench.records.tools import diff, export, migrate, prune
@@ -55,7 +54,7 @@ def test_migrating_the_oldest_keeps_every_value(tmp_path: Path) -> None:
 def test_migrating_recomputes_metrics_of_another_version(tmp_path: Path) -> None:
     record = make_record(tmp_path / "r.parquet", {0: matrix(0.6, 0.9)})
     file = pq.ParquetFile(record.path)
-    footer = {**json.loads(file.metadata.metadata[b"nlbench"]), "metric_versions": {"forgetting": 0}}
+    footer = {**json.loads(file.metadata.metadata[b"nlbench"]), "metric_versions": {**versions(), "forgetting": 0}}
     rows = [{**row, "value": 0.123} if row["metric"] == "forgetting" else row for row in file.read().to_pylist()]
     forge(record.path, [record.table.from_pylist(rows, schema=record.table.schema)], json.dumps(footer))
     assert migrate(record.path)
@@ -66,9 +65,7 @@ def test_migrating_recomputes_metrics_of_another_version(tmp_path: Path) -> None
 def test_diff_names_the_facts(tmp_path: Path) -> None:
     first = make_record(tmp_path / "a.parquet", {0: matrix(0.6, 0.9)})
     spec = {"learner": {"kind": "mlp", "width": 512, "depth": 2}}
-    second = make_record(
-        tmp_path / "b.parquet", {0: matrix(0.6, 0.9), 1: matrix(0.6, 0.9)}, learner_spec=spec, fingerprint="x", run="r2"
-    )
+    second = make_record(tmp_path / "b.parquet", {0: matrix(0.6, 0.9), 1: matrix(0.6, 0.9)}, learner_spec=spec, run="r2")
     assert [str(found) for found in diff(first, second)] == [
         "learner_spec.learner.depth: None / 2",
         "learner_spec.learner.width: 256 / 512",
@@ -100,8 +97,7 @@ def test_export(tmp_path: Path) -> None:
 def test_prune_takes_what_newer_code_measured_again(tmp_path: Path) -> None:
     def make(name: str, created: str, **facts: object) -> Path:
         record = make_record(tmp_path / name, {0: matrix(0.6, 0.9)}, fingerprint=name, **facts)
-        dated = replace(record, footer=record.footer.model_copy(update={"created": created}))
-        return rewrite_record(dated, record.path)
+        return rewrite_record(redated(record, created), record.path)
 
     old = make("old.parquet", "2026-01-01T00:00:00+00:00", source_digest="one")
     later = {**read_record(old).footer.learner_spec, "schedule": None}  # a key that the older one could not have

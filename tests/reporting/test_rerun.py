@@ -5,13 +5,12 @@ from __future__ import annotations
 import shlex
 
 import pytest
-from planned_records import recorded
+from planned_records import MADE_ANEW, recorded
 from synthetic_records import make_record, matrix
 
 from nlbench import plan
 from nlbench.reporting import rerun
 from nlbench.reporting.rerun import seeds_text
-from nlbench.specs.identity import fingerprint
 
 
 @pytest.mark.parametrize(
@@ -47,8 +46,7 @@ def test_rerun_keeps_the_precision(tmp_path):
 
 def test_rerun_says_what_has_changed_since(tmp_path):
     facts = plan.resolve("mlp", "split-digits", seeds=(0,)).describe() | {"code": {"learner": "older code"}}
-    facts["fingerprint"] = fingerprint(facts)
-    facts = {key: value for key, value in facts.items() if key not in ("seeds", "n_tasks")}
+    facts = {name: fact for name, fact in facts.items() if name not in {*MADE_ANEW, "n_tasks"}}
     record = make_record(tmp_path / "a.parquet", {0: matrix(0.5, 0.9)}, environment={"commit": "c0ffee" * 7}, **facts)
     remark = rerun(record).remark
     assert (
