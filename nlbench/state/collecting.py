@@ -34,7 +34,8 @@ DEEPEST: Final = 120
 _OBSTACLE: Final = b'["obstacle",'
 """How the node of an obstacle is written, and no text within the JSON: its quotes have backslashes."""
 
-_SAFE: Final = 2**53
+_SMALL: Final = 2**32
+"""Below it a number is no place in memory, and any reader of JSON has it."""
 _LARGEST: Final = 8
 """Bytes of the largest numbers of NumPy that torch has too; others are held as bytes."""
 _KINDS: Final = {Tensor: "tensor", nn.Parameter: "parameter", nn.Buffer: "buffer"}
@@ -100,6 +101,7 @@ class _Walk:
         self._storages: dict[int, int] = {}
         self._views: dict[int, list[tuple[Tensor, list[Any]]]] = defaultdict(list)
         self._arrays = Shown()
+        self._large_numbers: list[tuple[int, str, list[Any]]] = []
         self._nodes = 0
 
     def node(self, value: Any, path: str, depth: int) -> Any:
@@ -108,7 +110,7 @@ class _Walk:
         if value is None or isinstance(value, bool) or type(value) is str:
             return value
         if type(value) is int:
-            return value if -_SAFE < value < _SAFE else ["int", hex(value)]
+            return value if -_SMALL < value < _SMALL else self._large(value, path)
         if isinstance(value, enum.Enum) and not values.held_by_member(value):
             return self._member(value)
         name = values.leaf(value)
@@ -154,8 +156,15 @@ class _Walk:
         if isinstance(value, tuple):
             return self._tuple(value, path, depth)
         if type(value) is frozenset:
-            return ["frozenset", [self.node(each, f"{path}{{{i}}}", depth) for i, each in enumerate(self._ordered(value))]]
+            items = self._ordered(value)
+            found = [self.node(each, f"{path}{{{i}}}", depth) for i, each in enumerate(items)]
+            return ["frozenset", found + self._of_its_past(items, path)]
         return self._object(value, path, depth)
+
+    def _large(self, value: int, path: str) -> Any:
+        node = ["int", hex(value)]
+        self._large_numbers.append((value, path, node))
+        return node
 
     @staticmethod
     def _member(value: enum.Enum) -> Any:
@@ -181,7 +190,9 @@ class _Walk:
         return node
 
     def place_views(self) -> None:
-        """Add to the nodes of tensors and arrays whose place in memory is kept where that is, the first of each memory at 0."""
+        """Add to the nodes of tensors and arrays whose place in memory is kept where that is, the first of each memory at 0; and
+        name the numbers that are places of objects.
+        """
         for views in self._views.values():
             if len(views) > 1 or not is_dense(views[0][0]):
                 start = min(value.storage_offset() for value, _ in views)
@@ -191,6 +202,9 @@ class _Walk:
         self._arrays.place()
         for node in self._arrays.beside(value for views in self._views.values() for value, _ in views):
             node[:] = self._obstacle(node[1], "an array whose memory something shows that is no view of it, such as a tensor")
+        for number, path, node in self._large_numbers:
+            if number in self._numbers:
+                node.append(self._obstacle(path, "the id of an object, which is another in another process"))
 
     def _array(self, value: np.ndarray, path: str, depth: int) -> Any:
         if type(value) is not np.ndarray:
@@ -229,7 +243,7 @@ class _Walk:
 
     def _in_a_row(self, several: Sequence[Any], path: str, depth: int) -> list[Any]:
         """Return the nodes of several values; whole numbers, of which a generator holds hundreds, are nodes as they are."""
-        if all(type(each) is int and -_SAFE < each < _SAFE for each in several):
+        if all(type(each) is int and -_SMALL < each < _SMALL for each in several):
             self._nodes += len(several)
             return list(several)
         return [self.node(each, f"{path}[{i}]", depth) for i, each in enumerate(several)]
@@ -262,6 +276,8 @@ class _Walk:
         if issubclass(container, set):
             items = self._ordered(items)
         found = self._in_a_row(items, path, depth)
+        if issubclass(container, set):
+            return found + self._of_its_past(items, path)
         return [value.maxlen, found] if issubclass(container, deque) else found
 
     def _ordered(self, items: Iterable[Any]) -> list[Any]:
@@ -273,6 +289,14 @@ class _Walk:
             return found
         ranks = [values.rank(each) or self._met(each) for each in found]
         return found if None in ranks else [found[i] for i in sorted(range(len(found)), key=ranks.__getitem__)]  # type: ignore[arg-type]
+
+    def _of_its_past(self, items: Sequence[Any], path: str) -> list[Any]:
+        """Return an obstacle where a set of these in this order, filled anew, has another: it comes of what was in it before."""
+        if list(set(items)) == items or not all(map(values.hashes_alike, items)):
+            return []
+        return [
+            self._obstacle(path, "a set whose order comes of how it was filled: dict.fromkeys(...) keeps one that comes back")
+        ]
 
     def _met(self, value: object) -> str | None:
         return f"{self._numbers[id(value)]:9}" if id(value) in self._numbers else None

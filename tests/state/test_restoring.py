@@ -409,6 +409,40 @@ def test_sets_are_compared_whatever_their_own_order_is():
     assert first_difference(saved(holder(held=set(items))), collect(holder(held=set(items[1:])))) is not None
 
 
+@pytest.mark.parametrize("kind", [set, frozenset])
+@pytest.mark.parametrize(("start", "step", "comes_back"), [(0, 1, True), (7, 8, False)])
+def test_a_set_that_a_checkpoint_would_give_back_in_another_order_is_named(kind, start, step, comes_back):
+    """Else it would be saved, and refused or in another order when the run goes on."""
+    held = holder(inner=[kind(range(start, start + 12 * step, step))])
+    found = obstacles(held)
+    assert found == (
+        []
+        if comes_back
+        else ["inner[0]: a set whose order comes of how it was filled: dict.fromkeys(...) keeps one that comes back"]
+    )
+    if comes_back:
+        fresh = holder(inner=[kind()])
+        restore(fresh, saved(held))
+        assert list(fresh.inner[0]) == list(held.inner[0])
+
+
+def test_what_is_in_a_set_that_is_named_is_compared_all_the_same():
+    held = holder(inner=set(range(7, 103, 8)))
+    before = saved(held)
+    held.inner.add(5)
+    assert first_difference(before, collect(held)) is not None
+
+
+def test_the_id_of_an_object_is_named_and_other_large_numbers_are_not():
+    part = Buffer(1)
+    held = holder(part=part, seen={id(part): 1}, number=2**45 + 1)
+    assert obstacles(held) == ["seen<key 0>: the id of an object, which is another in another process"]
+    held.seen = {2**45: 1}
+    fresh = holder(part=Buffer(1), seen={}, number=0)
+    restore(fresh, saved(held))
+    assert (fresh.seen, fresh.number) == ({2**45: 1}, 2**45 + 1)
+
+
 class Watched:
     made = 0
 
