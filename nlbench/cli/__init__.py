@@ -146,7 +146,8 @@ def _obey(arguments: list[str], debug: bool) -> None:
         _complain("interrupted.")
         sys.exit(130)
     except OSError as error:
-        _complain(f"{error.filename or 'output'}: {error.strerror}.", debug)
+        unnamed = "the folder that this was started in" if isinstance(error, FileNotFoundError) else "output"
+        _complain(f"{error.filename or unnamed}: {error.strerror}.", debug)
         if error.filename is None:  # what is left in the buffer would fail again when Python ends
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(2)

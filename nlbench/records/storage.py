@@ -52,17 +52,17 @@ class _LocalFiles:
     """A file system: temporary files that are renamed, and locks."""
 
     def open(self, path: Path) -> BinaryIO:
-        if not path.is_file():
-            if path.is_dir():
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-            there = os.path.lexists(path)  # as a pipe, which would never end, or a link that leads nowhere
-            raise OSError(errno.EINVAL, NO_FILE) if there else FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        if not os.path.lexists(path):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        _refuse_other_than_files(path)
         return path.open("rb")
 
     def exists(self, path: Path) -> bool:
         return path.exists()
 
     def replace(self, path: Path, *parts: bytes | memoryview, sync: bool = True) -> None:
+        if path.exists():
+            _refuse_other_than_files(path)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -92,6 +92,16 @@ class _LocalFiles:
 
     def turn(self, path: Path, *, wait: bool, tell: Callable[[str], None]) -> AbstractContextManager[None]:
         return turn(path, wait=wait, tell=tell)
+
+
+def _refuse_other_than_files(path: Path) -> None:
+    """Raise OSError for what is there and no file: a folder, a pipe, which would never end, a device, which whoever may write
+    beside it would replace, a link that leads nowhere.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not path.is_file():
+        raise OSError(errno.EINVAL, NO_FILE)
 
 
 class _ObjectStore:

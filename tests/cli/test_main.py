@@ -133,6 +133,15 @@ def test_a_defect_exits_70_and_debug_shows_where(command: Command, monkeypatch: 
     assert traced.err.endswith("ZeroDivisionError: division by zero\n")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a folder that one is in cannot be removed")
+def test_a_folder_that_is_gone_is_said_to_be(tmp_path: Path) -> None:
+    run = [sys.executable, "-c", "import os; os.rmdir(os.getcwd()); from nlbench.cli import main; main()"]
+    run += ["run", "--model", "chance", "--stream", "split-digits", "--seeds", "1"]
+    done = subprocess.run(run, cwd=tmp_path, env=os.environ, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == "nlbench: the folder that this was started in: No such file or directory."
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 @pytest.mark.parametrize("arguments", [("list", "metrics"), ("show", "mlp", "--format", "json")])
 def test_an_output_that_is_full_is_one_line_and_exit_2(arguments: tuple[str, ...]) -> None:

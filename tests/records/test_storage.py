@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
@@ -49,6 +50,20 @@ def test_what_is_put_is_read_as_a_whole_and_removed(folder):
     place_.delete(path)
     place_.delete(path)
     assert not path.exists()
+
+
+def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path) -> None:
+    """Whoever may write to /dev, such as root in a container, would have no /dev/stdout and no /dev/null any more."""
+    pipe, folder = tmp_path / "pipe", tmp_path / "folder"
+    os.mkfifo(pipe)
+    folder.mkdir()
+    device = tmp_path / "device"
+    device.symlink_to("/dev/null")
+    for path, why in ((pipe, "is no file"), (device, "is no file"), (folder, "Is a directory")):
+        with pytest.raises(RecordError, match=f"cannot write {path}: {why}"):
+            replace_file(path, b"x")
+    assert (pipe.is_fifo(), device.is_symlink(), folder.is_dir()) == (True, True, True)
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_a_change_is_made_again_on_what_another_put_meanwhile(bucket):
