@@ -2,8 +2,8 @@
 
 from nlbench.comparison.chance import Learned, learned, mean_chance
 from nlbench.comparison.groups import SHOWN, TESTED, compare
-from nlbench.comparison.model import Entry, Estimate, Group, Paired, Ranking
-from nlbench.comparison.tables import Comparison, Table, learner_table, paired_table, remarks
+from nlbench.comparison.model import Entry, Estimate, Group, Paired, Ranking, Table
+from nlbench.comparison.tables import Comparison, learner_table, paired_table, remarks
 
 __all__ = [
     "SHOWN",

@@ -5,17 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from statistics import fmean
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
 from nlbench import escaping
+from nlbench.comparison.model import Group, Table
 from nlbench.comparison.statistics import t_test
 from nlbench.metrics import METRICS
-
-if TYPE_CHECKING:
-    from nlbench.comparison.model import Group
-    from nlbench.comparison.tables import Table
 
 ARROWS: Final = {"higher": r" $\uparrow$", "lower": r" $\downarrow$"}
 _MINUS: Final = re.compile(r"(?<![\w.])-(?=\d)")

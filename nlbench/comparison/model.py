@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from nlbench.comparison.chance import Learned
 from nlbench.records import Record
@@ -91,3 +91,12 @@ class Group:
     family: int  # tests that the Holm correction covers
     rankings: Mapping[str, Ranking]
     notes: tuple[str, ...]
+
+
+class Table(NamedTuple):
+    """A title, a header and rows of finished text, and what stands below them, apart."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    foot: tuple[tuple[str, ...], ...] = ()

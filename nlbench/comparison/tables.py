@@ -7,12 +7,12 @@ import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from nlbench import escaping
 from nlbench.comparison import latex
 from nlbench.comparison.chance import WORDS
-from nlbench.comparison.model import Entry, Estimate, Group, Paired, Ranking
+from nlbench.comparison.model import Entry, Estimate, Group, Paired, Ranking, Table
 from nlbench.comparison.statistics import ROUNDING
 from nlbench.metrics import OF_FORGETTING, WITH_CHANCE
 from nlbench.records import terms
@@ -44,15 +44,6 @@ FIELDS: Final = (
 ON_FRONT: Final = "◆"
 CHANCE: Final = "(chance)"
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB")
-
-
-class Table(NamedTuple):
-    """A title, a header and rows of finished text, and what stands below them, apart."""
-
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    foot: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

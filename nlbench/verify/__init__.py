@@ -9,8 +9,9 @@ page     verdicts -> HTML, Markdown
 """
 
 from nlbench.verify.claims import Claim, claim_of, read_claim, read_claims
-from nlbench.verify.judging import Finding, judge
+from nlbench.verify.judging import judge
 from nlbench.verify.kept import facts, judged_of
+from nlbench.verify.model import Finding
 from nlbench.verify.running import Judged, Measured, Trial, exit_status, trial, verify
 from nlbench.verify.words import worded
 

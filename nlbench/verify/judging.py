@@ -8,40 +8,18 @@ What is said of differences and slopes must also pass the exact sign-flip test, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 
 from nlbench.comparison import statistics
 from nlbench.comparison.statistics import Interval
 from nlbench.verify.claims import Equality, Order, Slope, Statement, Value
+from nlbench.verify.model import Finding, Verdict
 from nlbench.verify.words import worded
 
 ALPHA: Final = 0.05
-Verdict = Literal["holds", "does not hold", "undecided", "not comparable"]
 Seeds = Mapping[int, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The verdict on one statement, and the numbers it stands on.
-
-    low, high        the interval of `mean`: of the value, the difference or the slope
-    expected         what it must reach: one number or two
-    seeds_to_tell    of what is undecided: as many would be enough if the spread stays as it is; None if no 1,000 are
-    """
-
-    statement: str
-    verdict: Verdict
-    reason: str
-    mean: float | None = None
-    low: float | None = None
-    high: float | None = None
-    expected: tuple[float, ...] = ()
-    p: float | None = None
-    seeds: int = 0
-    seeds_to_tell: int | None = None
 
 
 def judge(statement: Statement, values: Mapping[str, Seeds], tests: int = 1) -> Finding:

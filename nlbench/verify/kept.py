@@ -9,7 +9,7 @@ from typing import Any
 
 from nlbench.comparison.statistics import Interval
 from nlbench.verify.claims import Claim
-from nlbench.verify.judging import Finding
+from nlbench.verify.model import Finding
 from nlbench.verify.running import Judged, Measured
 
 

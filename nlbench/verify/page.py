@@ -14,7 +14,7 @@ from nlbench.escaping import printable
 from nlbench.records.store import replace_file
 from nlbench.reporting.sections import template
 from nlbench.verify.claims import Chapter, Value
-from nlbench.verify.judging import Verdict
+from nlbench.verify.model import Verdict
 from nlbench.verify.running import Judged
 from nlbench.verify.words import expected, interval, reduction
 

@@ -20,7 +20,9 @@ from nlbench.sweep import Budget, Engine, Outcome, sweep
 from nlbench.sweep.grid import as_toml
 from nlbench.sweep.running import UNBOUNDED
 from nlbench.verify.claims import Claim, Statement, Value
-from nlbench.verify.judging import Finding, Verdict, judge, worded
+from nlbench.verify.judging import judge
+from nlbench.verify.model import Finding, Verdict
+from nlbench.verify.words import worded
 
 
 @dataclass(frozen=True, eq=False)

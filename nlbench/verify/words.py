@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from nlbench.comparison.statistics import Interval
 from nlbench.sweep.grid import as_toml
 from nlbench.verify.claims import Equality, Order, Quick, Slope, Statement, Value
-
-if TYPE_CHECKING:
-    from nlbench.comparison.statistics import Interval
-    from nlbench.verify.judging import Finding
+from nlbench.verify.model import Finding
 
 
 def worded(statement: Statement) -> str:

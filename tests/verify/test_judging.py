@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from nlbench.verify.claims import Equality, Order, Slope, Statement, Value
-from nlbench.verify.judging import judge, slopes, worded
+from nlbench.verify.judging import judge, slopes
+from nlbench.verify.words import worded
 
 VALUE = Value(kind="value", of="a", equals=0.8, band=0.02)
 ORDER = Order(kind="order", above="a", below="b", by=0.1)

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nlbench.kernels.contexts import Rules, Values
 from nlbench.kernels.contexts.reference import FLOOR_SHARE, KNOWN, LEAST_SPREAD, PRIOR_SAMPLES
 from nlbench.kernels.contexts.reference import turn as turn
+from nlbench.kernels.contexts.values import Rules, Values
 from nlbench.kernels.elementary import exp
 from nlbench.kernels.programs import Program, array
 from nlbench.kernels.tiles import dot, gemm, kernel, transpose

@@ -12,7 +12,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from nlbench.kernels.contexts import Rules, Values, reference
+from nlbench.kernels.contexts import reference
+from nlbench.kernels.contexts.values import Rules, Values
 from nlbench.kernels.gpu_tiles import empty, padded
 
 FLOOR_SHARE: Final = tl.constexpr(reference.FLOOR_SHARE)

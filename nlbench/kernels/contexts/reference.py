@@ -7,13 +7,12 @@ the other.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from nlbench.kernels.contexts import Rules, Values
+from nlbench.kernels.contexts.values import Rules, Values
 
 PRIOR_SAMPLES: Final = 16.0
 """Samples that the variance within values is shrunk by, towards the total one."""
