@@ -48,10 +48,14 @@ class Dying:
 
 @dataclass(frozen=True)
 class Sleeping:
+    """Sleeps in naps, between which a cluster interrupts."""
+
     seconds: float
 
     def perform(self) -> None:
-        time.sleep(self.seconds)
+        until = time.monotonic() + self.seconds
+        while time.monotonic() < until:
+            time.sleep(0.01)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,9 @@ whether to try again what was lost is decided once, by `drive`.
 
 from __future__ import annotations
 
+import os
 import pickle
+import sys
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
@@ -137,6 +139,11 @@ class Packed:
 
     def perform(self) -> Any:
         return pickle.loads(self.content).perform()
+
+
+def import_path() -> str:
+    """Return where this process looks for modules, as PYTHONPATH of a worker that is to find the same."""
+    return os.pathsep.join(place or os.getcwd() for place in sys.path)
 
 
 def unasked(ended: Ended) -> Ended:

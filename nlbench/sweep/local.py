@@ -17,7 +17,7 @@ from typing import Any, Final
 import joblib
 
 from nlbench.errors import NlbenchError
-from nlbench.sweep.engines import READY, Ended, Engine, Needs, Packed, Work, unasked
+from nlbench.sweep.engines import READY, Ended, Engine, Needs, Packed, Work, import_path, unasked
 
 GIB: Final = 2**30
 THREADS: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -113,12 +113,11 @@ class _Worker:
         self.number: int | None = None
         """Of the work that it performs."""
         self.ready = False
-        path = os.pathsep.join(place or os.getcwd() for place in sys.path)
         self._process = subprocess.Popen(
             [sys.executable, "-c", "from nlbench.sweep.worker import serve; serve()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**environment, "PYTHONPATH": path},
+            env={**environment, "PYTHONPATH": import_path()},
             start_new_session=True,  # the terminal's Ctrl-C is for whoever started it, who tells
         )
         self._inbox = inbox
