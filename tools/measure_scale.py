@@ -1,14 +1,15 @@
 """Measure what a sweep costs beside its runs: `python tools/measure_scale.py`.
 
-Tiny cells, a small perceptron on the digits, are run by workers that are warm: the clock starts when each has ended two. A cell
-costs its engine, (wall x workers - seconds that workers say cells took) / cells, and the fixed part of its run: what a process
-takes for it before the first task and after the last: the stream, the learner, locks and the record, measured in this process.
-`--engine ray` measures a Ray cluster of this machine.
+Tiny cells, a small perceptron on the digits, are run by workers that are warm: the clock starts after ten for each. A cell costs
+its engine, (wall x workers - seconds of it in which workers say that they ran cells) / cells, and the fixed part of its run: what
+a process takes for it before the first task and after the last: the stream, the learner, locks and the record, measured in this
+process. `--engine ray` measures a Ray cluster of this machine.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -23,6 +24,8 @@ from nlbench.plan import Plan
 from nlbench.records import Row
 
 FEW = 60
+WARM = 10
+"""Cells for each worker before the clock starts."""
 
 
 def plans(count: int) -> list[Plan]:
@@ -38,7 +41,8 @@ def measured(engine_name: str, cells: int, workers: int | None, results: Path) -
     engine = api.engine(engine_name, workers=workers, device="cpu")
     slots = engine.slots
     clock = perf_counter()
-    grid = plans(cells + 2 * slots)
+    before = WARM * slots
+    grid = plans(before + cells)
     planning = (perf_counter() - clock) / len(grid)
     ended: list[tuple[float, float]] = []
     began, cpu = perf_counter(), process_time()
@@ -46,8 +50,8 @@ def measured(engine_name: str, cells: int, workers: int | None, results: Path) -
         assert outcome.state == "run", outcome.error
         ended.append((perf_counter(), outcome.seconds))
     cpu = process_time() - cpu
-    first, last = ended[2 * slots - 1][0], ended[-1][0]
-    work = [seconds for _, seconds in ended[2 * slots :]]
+    first, last = ended[before - 1][0], ended[-1][0]
+    work = [min(seconds, end - first) for end, seconds in ended[before:]]  # of one that began earlier, what is in this time
     figures = {
         "planning": planning,
         "engine": ((last - first) * slots - sum(work)) / cells,
@@ -55,7 +59,8 @@ def measured(engine_name: str, cells: int, workers: int | None, results: Path) -
         "median cell": median(work),
     }
     took = f"warm after {first - began:.1f} s, then {last - first:.1f} s"
-    return f"{engine_name}, {slots} workers, {cells} cells: {took}; ms a cell: {_told(figures)}\n"
+    load = f"load {os.getloadavg()[0]:.1f}"
+    return f"{engine_name}, {slots} workers, {cells} cells, {load}: {took}; ms a cell: {_told(figures)}\n"
 
 
 def fixed_part(results: Path) -> str:
