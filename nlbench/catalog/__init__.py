@@ -136,6 +136,12 @@ def built_in(group: Group, name: str) -> bool:
     return name in _TABLES[group]
 
 
+def kind_of(part: type) -> tuple[Group, str] | None:
+    """Return the group and the name of a class of ours, None for any other."""
+    name = f"{part.__module__}:{part.__qualname__}"
+    return next(((group, kind) for group, table in _TABLES.items() for kind, row in table.items() if row.place == name), None)
+
+
 def needs(learner: str) -> tuple[str, ...]:
     """Return what a learner of ours needs, such as boundaries; nothing of another, whose class alone can say."""
     return LEARNERS.get(learner, Extension("")).needs

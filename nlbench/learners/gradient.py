@@ -37,6 +37,7 @@ class GradientLearner(Learner):
     where a method makes what it holds for each parameter.
     """
 
+    Config = GradientConfig
     precisions: ClassVar[tuple[str, ...]] = ("float32", "bf16")
     captured: bool = True
     made_anew: ClassVar[tuple[str, ...]] = ("network", "head", "optimizer", "_problem", "_steps")
