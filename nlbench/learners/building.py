@@ -15,9 +15,8 @@ from nlbench.learners.external import External
 from nlbench.specs import Closed, ExternalConfig, own_config
 
 _OTHERS: Final = (
-    "A torch module or an estimator with partial_fit is run from Python, nlbench.run(Class, …), or by a recipe: "
-    "kind = 'naive' with network = { kind = 'module', build = './file.py:Class' }, "
-    "or kind = 'estimator' with build = './file.py:Class'."
+    "A torch module or an estimator with partial_fit is run from Python, nlbench.run(Class, …), or by a recipe, a file of TOML: "
+    "[learner] kind = 'naive' with network = {{ kind = 'module', build = '{0}' }}, or kind = 'estimator' with build = '{0}'."
 )
 
 
@@ -47,7 +46,7 @@ def build(config: Closed, problem: Problem) -> Learner:
 
 def find(kind: str) -> type[Learner]:
     """Return the class of a kind of learner: ours, a registered one, or that of `./file.py:Class` or `package.module:Class`."""
-    return catalog.extension("learners", kind, _is_learner, "a subclass of nlbench.Learner", _OTHERS)
+    return catalog.extension("learners", kind, _is_learner, "a subclass of nlbench.Learner", _OTHERS.format(kind))
 
 
 def _is_learner(value: object) -> bool:

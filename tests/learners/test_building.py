@@ -143,8 +143,8 @@ def test_what_is_not_there_is_one_line(kind: str, line: str) -> None:
 @pytest.mark.parametrize(
     ("name", "recipe"),
     [
-        ("Plain", "kind = 'naive' with network = { kind = 'module', build = './file.py:Class' }"),
-        ("Estimating", "kind = 'estimator' with build = './file.py:Class'"),
+        ("Plain", "kind = 'naive' with network = { kind = 'module', build = './file.py:Plain' }"),
+        ("Estimating", "kind = 'estimator' with build = './file.py:Estimating'"),
     ],
 )
 def test_what_is_no_learner_is_told_the_recipe_that_runs_it(
@@ -158,7 +158,7 @@ def test_what_is_no_learner_is_told_the_recipe_that_runs_it(
     with pytest.raises(NlbenchError) as caught:
         find(f"./file.py:{name}")
     assert recipe in caught.value.hint
-    rows = recipe.replace(" with ", "\n").replace("Class", name)
+    rows = recipe.replace(" with ", "\n")
     Path("mine.toml").write_text(f"title = 'Mine'\nbatch = 16\n[learner]\n{rows}\n")
     made = build(resolve("./mine.toml", "split-digits", seeds=(0,)).learner.learner, PROBLEM)
     assert isinstance(made, Learner)
