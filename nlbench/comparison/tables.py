@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -238,9 +238,11 @@ def chosen(table: Table, columns: Sequence[str]) -> Table:
     return Table(table.title, part(table.header), tuple(map(part, table.rows)), tuple(map(part, table.foot)))
 
 
-def remarks(group: Group) -> list[str]:
-    """Return what stands below a group's tables: ranks with their critical difference, what the mark says, and notes."""
-    front = any(entry.on_front.get(cost) for entry in group.entries for cost in ("bytes", "seconds"))
+def remarks(group: Group, *, costs: Collection[str] = ("bytes", "seconds")) -> list[str]:
+    """Return what stands below a group's tables: what the mark says where a column of `costs` has it, ranks with their critical
+    difference, and notes.
+    """
+    front = any(entry.on_front.get(cost) for entry in group.entries for cost in costs)
     marked = [f"{ON_FRONT}: no other learner is better at {group.columns[0]} for as few bytes or seconds."] if front else []
     return [*marked, *(ranking_text(metric, ranking) for metric, ranking in group.rankings.items()), *group.notes]
 

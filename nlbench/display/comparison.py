@@ -25,11 +25,11 @@ def comparison(result: Comparison, form: str, columns: Sequence[str] = ()) -> No
     size = sum(len(table.rows) for table in result.tables())
     show = _plain_table if size <= PRETTY_ROWS and out.is_terminal else _lines
     for group in result.groups:
-        shown = [tables.learner_table(group)]
-        shown += [tables.paired_table(group)] if any(entry.paired for entry in group.entries) else []
-        for table in shown:
-            show(_narrowed(table, columns))
-        for text in (*tables.remarks(group), ""):
+        learners = _narrowed(tables.learner_table(group), columns)
+        show(learners)
+        if any(entry.paired for entry in group.entries):
+            show(_narrowed(tables.paired_table(group), columns))
+        for text in (*tables.remarks(group, costs=learners.header), ""):
             line(text)
     closing = [*(tables.ranking_text(metric, ranking) for metric, ranking in result.overall.items()), *result.mismatches]
     for text in closing:

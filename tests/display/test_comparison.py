@@ -14,10 +14,10 @@ from nlbench.comparison import compare
 from nlbench.display import comparison, console
 
 
-def shown(result: object, monkeypatch: pytest.MonkeyPatch, *, terminal: bool) -> str:
+def shown(result: object, monkeypatch: pytest.MonkeyPatch, *, terminal: bool, width: int = 200) -> str:
     """Return what is printed of a comparison; both modules write to the same console."""
     text = io.StringIO()
-    out = Console(file=text, force_terminal=terminal, width=200, highlight=False, no_color=True)
+    out = Console(file=text, force_terminal=terminal, width=width, highlight=False, no_color=True)
     for module in (comparison, console):
         monkeypatch.setattr(module, "out", out)
     comparison.comparison(result, "table")
@@ -37,6 +37,12 @@ def test_few_rows_are_drawn_on_a_terminal_and_many_or_elsewhere_are_plain(
         assert "a[red]b" in text
         assert "split-digits: difference from mlp, paired on seeds; Holm over 2 tests" in text
         assert "ranks of average_accuracy over 10 seeds: a[red]b 1.00, mlp 2.00" in text
+
+
+def test_the_mark_is_explained_where_it_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = compare([learner(tmp_path, "mlp", spread(0.2, 3))])
+    for width, times in ((200, 3), (80, 0)):  # in two columns and below
+        assert shown(result, monkeypatch, terminal=True, width=width).count("◆") == times
 
 
 def test_a_single_learner_has_no_table_of_differences_and_why_streams_stay_apart_is_last(
