@@ -42,7 +42,7 @@ class UnknownNameError(NlbenchError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str], else_: str = "") -> None:
         known = sorted(known)
-        near = get_close_matches(name, known, n=3, cutoff=0.5)
+        near = get_close_matches(name, known, n=3, cutoff=0.5) or [one for one in known if name and name in one][:3]
         nearest = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(known)}." if known else ""
         super().__init__(f"unknown {kind} {name!r}.", f"{nearest} {else_}".strip())
 

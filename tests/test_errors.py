@@ -39,6 +39,11 @@ def test_unknown_name_suggests_the_nearest_and_nothing_far_away() -> None:
     )
 
 
+def test_unknown_name_that_is_a_part_of_known_ones_suggests_these() -> None:
+    error = UnknownNameError("model", "naive", ["hope", "naive-convolutional", "slda"])
+    assert str(error) == "unknown model 'naive'. Did you mean naive-convolutional?"
+
+
 def test_whatever_somebody_else_s_code_raises_is_told_in_a_line() -> None:
     class SilentError(Exception):
         def __str__(self) -> str:

@@ -31,7 +31,7 @@ def run(
     set_: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", help="Override a fact: learner.rate=0.05, protocol.passes=2; none unsets: protocol.evaluate_every=none."
+            "--set", help="Override a fact: learner.rate=0.05, protocol.passes=2; KEY=none unsets one that may be left out."
         ),
     ] = None,
     results: Results = Path("results"),
@@ -55,6 +55,8 @@ def run(
     ] = None,
 ) -> None:
     """Run a learner on a stream and record what it keeps and what it forgets.
+
+    nlbench run --model mlp --stream split-digits --set protocol.evaluate_every=none
 
     Seeds run together as one tensor axis. Interrupt it whenever you like, with Ctrl-C or a signal: the same command resumes.
     """

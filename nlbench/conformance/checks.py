@@ -237,7 +237,7 @@ CHECKS: Final = (
     Check(
         "answers",
         "it learns every batch, and predict returns finite logits (S, N, C)",
-        "See help(nlbench.Learner) for what observe and predict are given and return.",
+        "See help(nlbench.Learner) for what observe and predict are given and return; --shape is of samples that it can take.",
         answers,
     ),
     Check(
