@@ -43,7 +43,8 @@ Values = dict[int, float]  # seed -> value, only where there is one
 
 def _shared(code: Mapping[str, str]) -> dict[str, str]:
     """Return the digests of the code that rivals have in common."""
-    return {part: found for part, found in code.items() if part.partition(".")[0] not in ("learner", "network", "module")}
+    own = ("learner", "estimator", "network", "module")
+    return {part: found for part, found in code.items() if part.partition(".")[0] not in own}
 
 
 def compare(records: Iterable[Record], *, baseline: str | None = None, metrics: Sequence[str] | None = None) -> Comparison:

@@ -373,6 +373,13 @@ def test_ranks_over_streams_use_learners_found_in_each(trio: list[Record], tmp_p
     assert (overall.blocks, overall.of) == (2, "streams")
 
 
+@pytest.mark.parametrize("part", ["learner", "estimator", "network", "network.inner", "module", "protocol"])
+def test_the_code_of_a_learner_s_own_parts_is_none_that_rivals_share(part: str, tmp_path: Path) -> None:
+    mine = learner(tmp_path, "mine", [0.5, 0.6], code={"protocol": "0", "learner": "1"} | {part: "2"})
+    notes = compare([learner(tmp_path, "mlp", [0.5, 0.6], code={"protocol": "0", "learner": "1"}), mine]).groups[0].notes
+    assert any(note.startswith("code differs") for note in notes) == (part == "protocol")
+
+
 def test_notes_name_what_differs_between_executions(tmp_path: Path) -> None:
     records = [learner(tmp_path, "mlp", [0.5, 0.6]), learner(tmp_path, "cms", [0.5, 0.6, 0.7], device="cuda")]
     notes = compare(records).groups[0].notes
