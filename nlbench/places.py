@@ -33,6 +33,11 @@ def place(name: str | PathLike[str]) -> Path:
     return cast(Path, found)
 
 
+def several(given: Any) -> list[Any]:
+    """Return what names one place, or several, as a list."""
+    return [given] if isinstance(given, str | Path) or is_remote(given) else list(given)
+
+
 def is_remote(path: object) -> TypeGuard[Any]:
     """Return whether a path is none of this machine's, but one that fsspec reaches."""
     return hasattr(path, "fs")

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from nlbench import catalog, specs
 from nlbench.errors import NlbenchError, SpecError, UnknownNameError
-from nlbench.places import place
+from nlbench.places import place, several
 from nlbench.records import read_record, read_records, tools
 from nlbench.records.tools import prune
 from nlbench.sources import is_data
@@ -27,7 +27,7 @@ class Exported(NamedTuple):
 
 def export(paths: Iterable[str | Path], out: str | Path) -> Exported:
     """Write all rows of the records in files and folders to one `.csv`, `.jsonl` or `.parquet` file, atomically."""
-    records, skipped = read_records(paths)
+    records, skipped = read_records(several(paths))
     return Exported(tools.export(records, out), len(records), tuple(skipped))
 
 
@@ -35,7 +35,7 @@ def export_hub(paths: Iterable[str | Path], folder: str | Path) -> Exported:
     """Write the records in files and folders as a data set for the Hugging Face hub: Parquet files as they are, and a card."""
     from nlbench import publishing  # matplotlib and jinja2, which no other of these needs
 
-    records, skipped = read_records(paths)
+    records, skipped = read_records(several(paths))
     return Exported(*publishing.hub(records, folder), tuple(skipped))
 
 
@@ -56,7 +56,7 @@ def validate(paths: Iterable[str | Path]) -> list[Checked]:
     """Return, for each stream, recipe, claim, grid or record, what it is and every rule it breaks; a folder stands for all that
     lie right in it. Opens nothing that they name.
     """
-    return [checked for path in paths for checked in _all_checked(place(path))]
+    return [checked for path in several(paths) for checked in _all_checked(place(path))]
 
 
 _ANOTHERS: Final = "pyproject.toml"

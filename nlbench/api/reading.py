@@ -11,13 +11,19 @@ from nlbench import comparison, gate
 from nlbench.api.looking import look
 from nlbench.errors import RecordError
 from nlbench.gate import Judgement, Update, exit_status
+from nlbench.places import several
 from nlbench.records import Record, read_record, read_records, record_files, tools
 from nlbench.records.facts import Difference
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from nlbench.api.running import Run
     from nlbench.plan import DeclaredStream
     from nlbench.publishing import Published
+
+    Given: TypeAlias = Record | Run | str | Path
+    Records: TypeAlias = Given | Iterable[Given]
 
 
 def load(*paths: str | Path) -> list[Record]:
@@ -27,7 +33,7 @@ def load(*paths: str | Path) -> list[Record]:
 
 
 def compare(
-    records: Iterable[Record | str | Path],
+    records: Records,
     *,
     baseline: str | None = None,
     metrics: Sequence[str] | None = None,
@@ -35,16 +41,18 @@ def compare(
 ) -> comparison.Comparison:
     """Return the comparison of records, grouped by stream, with intervals and paired tests against `baseline`.
 
-    Records may be given as such and as files, folders and patterns, which are read together: what is not a record is skipped and
-    named in `skipped`; records in a folder `reference` are left out beside others, unless `with_reference`.
+    Records may be given as such, as runs, and as files, folders and patterns, one or several; these are read together: what is
+    not a record is skipped and named in `skipped`; records in a folder `reference` are left out beside others, unless
+    `with_reference`.
     """
     read, skipped = _read(records, with_reference)
     return replace(comparison.compare(read, baseline=baseline, metrics=metrics), skipped=tuple(skipped))
 
 
-def _read(records: Iterable[Record | str | Path], with_reference: bool) -> tuple[list[Record], list[str]]:
+def _read(records: Records, with_reference: bool) -> tuple[list[Record], list[str]]:
     """Return records as they were given and those in files, folders and patterns, and a note for each file skipped."""
-    items = list(records)
+    given = [records] if hasattr(records, "record") or isinstance(records, Record) else several(records)
+    items = [getattr(item, "record", item) for item in given]
     paths = [item for item in items if not isinstance(item, Record)]
     read, skipped = read_records(paths, with_reference=with_reference) if paths else ([], [])
     return [*(item for item in items if isinstance(item, Record)), *read], skipped
@@ -59,7 +67,7 @@ class Report(NamedTuple):
 
 
 def report(
-    records: Iterable[Record | str | Path],
+    records: Records,
     out: str | Path = "report.html",
     *,
     figures: str | Path | None = None,
@@ -88,7 +96,7 @@ class Site(NamedTuple):
 
 
 def publish(
-    records: Iterable[Record | str | Path],
+    records: Records,
     site: str | Path = "site",
     *,
     baseline: str | None = None,
@@ -154,7 +162,7 @@ def update_references(paths: Iterable[str | Path], against: str | Path | None = 
 
 def _all_named(paths: Iterable[str | Path]) -> list[Path]:
     """Return the record files that paths and patterns name. Raises RecordError where one names none."""
-    given = list(paths)
+    given = several(paths)
     for path in given:
         if not record_files([path]):
             raise RecordError(f"{path}: holds no record.", "Name the record files, or a folder that has some.")

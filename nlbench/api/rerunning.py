@@ -53,6 +53,10 @@ class Rerunning:
     same_run: bool
     changed: tuple[Difference, ...]
 
+    def __repr__(self) -> str:
+        found = self.found
+        return f"<nlbench rerun of {self.record.path}: {found.sameness}, {found.values:,} values of {len(found.seeds)} seeds>"
+
     @property
     def chance(self) -> float:
         """Probability that one altered seed is among those that were run, were they drawn at random."""

@@ -56,6 +56,17 @@ class Comparison:
     mismatches: tuple[str, ...]
     skipped: tuple[str, ...] = ()  # what was read and is no record
 
+    def __str__(self) -> str:
+        return "\n".join(self._blocks(lambda shown, _: to_text(shown), escaping.terminal)).rstrip("\n")
+
+    def __repr__(self) -> str:
+        streams = ", ".join(f"{len(group.entries)} on {group.stream}" for group in self.groups)
+        return f"<nlbench comparison of learners: {streams or 'none'}>"
+
+    def _repr_markdown_(self) -> str:
+        """Return what a notebook shows."""
+        return self.to_markdown()
+
     def tables(self) -> Iterator[Table]:
         """Yield, for each stream, the table of its learners and the table of its paired tests, where there are any."""
         for group in self.groups:

@@ -33,6 +33,10 @@ class Record:
     footer: Footer
     first: Columns  # row group 0
 
+    def __repr__(self) -> str:
+        seeds = f"{len(self.seeds)} seed{'s' if len(self.seeds) > 1 else ''}"
+        return f"<nlbench record: {self.model} on {self.stream}, {seeds}: {self.path}>"
+
     @property
     def paths(self) -> tuple[Path, ...]:
         """The files."""

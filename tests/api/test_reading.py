@@ -26,10 +26,25 @@ def test_a_run_answers_with_its_record_and_compares_with_another(tmp_path: Path)
     assert [record.path for record in nlbench.load(tmp_path)] == sorted([mlp.path, joint.path])
     compared = nlbench.compare([mlp.record, joint.path], baseline="mlp")
     assert len(compared.groups) == 1
+    assert nlbench.compare([mlp, joint], baseline="mlp").to_json() == compared.to_json()
+    assert nlbench.compare(str(tmp_path)).to_json() == nlbench.compare([tmp_path]).to_json()
+    assert len(nlbench.compare(mlp).groups[0].entries) == 1
+    assert len(api.validate(mlp.path)) == 1
     assert {entry.label for entry in compared.groups[0].entries} == {"mlp", "joint-one-pass"}
     mean = {model.record.model: sum(model.metric("average_accuracy").values()) / 3 for model in (mlp, joint)}
     assert mean["joint-one-pass"] > mean["mlp"] + 0.5
     assert len(compared.to_pandas()) > 0
+
+
+def test_what_is_shown_in_a_session_is_short_and_says_what_it_is(tmp_path: Path) -> None:
+    run = nlbench.run("chance", "split-digits", seeds=1, results=tmp_path)
+    assert repr(run.record) == f"<nlbench record: chance on split-digits, 1 seed: {run.path}>"
+    compared = nlbench.compare(run)
+    assert repr(compared) == "<nlbench comparison of learners: 1 on split-digits>"
+    assert compared._repr_markdown_() == compared.to_markdown()
+    first, header, row, *_ = str(compared).splitlines()
+    assert first.startswith("split-digits · class-il · 5 tasks")
+    assert (header.split()[0], row.split()[0]) == ("learner", "chance")
 
 
 def test_loading_what_is_no_record_is_one_line(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ def test_an_honest_record_holds_on_another_number_of_threads(record):
     assert done.found.seeds == (0, 1, 2, 3)
     assert {one.field for one in done.changed} >= {"threads"}
     assert "--set learner.rate=0.2" in done.command
+    assert repr(done).startswith(f"<nlbench rerun of {record.path}: {done.found.sameness}, ")
 
 
 def test_a_record_altered_consistently_in_one_seed_is_refused(record, tmp_path):
