@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nlbench import comparison, gate
 from nlbench.api.looking import look
@@ -51,7 +51,7 @@ def compare(
 
 def _read(records: Records, with_reference: bool) -> tuple[list[Record], list[str]]:
     """Return records as they were given and those in files, folders and patterns, and a note for each file skipped."""
-    given = [records] if hasattr(records, "record") or isinstance(records, Record) else several(records)
+    given: list[Any] = [records] if hasattr(records, "record") or isinstance(records, Record) else several(records)
     items = [getattr(item, "record", item) for item in given]
     paths = [item for item in items if not isinstance(item, Record)]
     read, skipped = read_records(paths, with_reference=with_reference) if paths else ([], [])
