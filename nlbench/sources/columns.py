@@ -14,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from nlbench.errors import DataError
+from nlbench.specs.problems import shown
 from nlbench.specs.reading import Reading
 
 Values = NDArray[Any]
@@ -146,18 +147,15 @@ def _refuse_odd(file: _Rows, name: str, values: Values) -> None:
 
 def _fault(file: _Rows, batches: Batches, columns: list[str], row: int, place: int) -> DataError:
     """Return what is wrong with a number of a row, which stands in this place beside the others."""
-    first = 0
-    for batch in batches(columns):
-        for name, column in zip(columns, batch.select(columns).columns if row < first + len(batch) else (), strict=False):
-            width = _column(column, len(batch)).shape[1]
-            if place < width:
-                value = column[row - first].as_py()
-                empty = value is None or value != value
-                got = "has no number" if empty else f"must be finite in float32, got {value!r}"
-                return DataError(f"{file.at(row)}: column {name!r} {got}.", FINITE)
-            place -= width
-        first += len(batch)
-    raise AssertionError(row)
+    widths = [_column(column, len(column)).shape[1] for column in next(iter(batches(columns))).select(columns).columns]
+    name = columns[int(np.searchsorted(np.cumsum(widths), place, side="right"))]
+    found = pa.Table.from_batches(batches([name])).column(name)
+    value = found[row].as_py()
+    if value is not None and value == value:
+        return DataError(f"{file.at(row)}: column {name!r} must be finite in float32, got {shown(value)}.", FINITE)
+    more = found.null_count - 1
+    others = f" nor have {more:,} further rows" if more > 0 else ""
+    return DataError(f"{file.at(row)}: column {name!r} has no number{',' if others else ''}{others}.", FINITE)
 
 
 def _ids(batches: Batches, schema: pa.Schema, columns: list[str], at_once: int) -> tuple[str, ...]:

@@ -28,6 +28,9 @@ def test_a_number_that_is_missing_is_named_by_its_line_and_its_column(tmp_path: 
         opened(str(tmp_path / "b.csv"), None).read()
     with pytest.raises(DataError, match=said):
         opened(str(tmp_path / "a.csv"), Reading(test=str(tmp_path / "b.csv"))).read()
+    (tmp_path / "b.csv").write_text(holed.replace("9,9,", "9,NA,").replace("3,3,", "3,,"))
+    with pytest.raises(DataError, match=r"b\.csv, line 6: column 'y' has no number, nor have 2 further rows\. Fill"):
+        opened(str(tmp_path / "b.csv"), None).read()
 
 
 def test_a_column_that_tells_rows_apart_is_remarked_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
