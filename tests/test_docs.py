@@ -91,6 +91,14 @@ PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "examples/READ
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_mark_that_takes_in_a_file_is_one(page):
+    """A formatter may take it for code."""
+    marks = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("--8")]
+    taken = [re.fullmatch('--8<-- "(.+)"', line) for line in marks]
+    assert all(mark is not None and (ROOT / mark[1]).is_file() for mark in taken), marks
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_file_that_a_page_names_is_there(page):
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     named = re.findall(r"`((?:nlbench|tests|tools|examples|docs|baselines|tasks|\.ci)/[\w./-]*)`", text)
