@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from rich import box
@@ -62,6 +62,8 @@ def record(found: Record) -> None:
         out.print(found.class_order, style="dim", markup=False, soft_wrap=True)
     lay_out(out, _matrix(found))
     lay_out(out, _metric_table(found))
+    for reason, names in _reasons(found).items():
+        out.print(f"– {', '.join(names)}: {reason}", style="dim", markup=False, soft_wrap=True)
     out.print()
     seconds = ", ".join(f"{phase} {value:.2f} s" for phase, value in sorted(found.seconds().items(), reverse=True))
     sizes = ", ".join(f"{kind} {size_text(value)}" for kind, value in found.bytes().items() if value)
@@ -117,10 +119,27 @@ def _metric_table(found: Record) -> Table:
             better = f"{definitions.METRICS[name].better} is better"
             grid.add_row(name, number_text(sum(values) / len(values)), bounds, _chance(found, name), better)
         else:
-            grid.add_row(name, "–", "", "", escape(found.reason(name)))
+            grid.add_row(name, "–", "", "", "")
     if said := WORDS.get(learned(found)):
         grid.add_row(Text(said, style="bold"), "", "", "", "what was not learned cannot be forgotten")
     return grid
+
+
+_MEASURED_BY: Final = {
+    "needs accuracy_within, which the stream did not measure": "--set protocol.evaluate_every=N, in samples, does",
+    "needs prequential_accuracy, which the stream did not measure": "--set protocol.prequential=true does",
+}
+
+
+def _reasons(found: Record) -> dict[str, list[str]]:
+    """Return why metrics are null, each reason with those of which it is."""
+    reasons: dict[str, list[str]] = {}
+    for name in _headline(found):
+        if not found.measured(name):
+            reason = found.reason(name)
+            way_out = _MEASURED_BY.get(reason)
+            reasons.setdefault(f"{reason}: {way_out}" if way_out else reason, []).append(name)
+    return reasons
 
 
 def _chance(found: Record, name: str) -> str:

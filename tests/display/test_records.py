@@ -59,8 +59,12 @@ def test_one_seed_has_no_interval_and_what_was_not_measured_is_a_dash(tmp_path: 
     (learning,) = [line for line in lines if line.startswith("learning_accuracy")]
     assert learning.split()[1:4] == ["0.900", "one", "seed"]
     (transfer,) = [line for line in lines if line.startswith("forward_transfer")]
-    assert transfer.split()[1] == "–"
-    assert "needs row 0 and the entries above the diagonal" in transfer
+    assert transfer.split()[1:] == ["–"]
+    (why,) = [line for line in lines if line.startswith("– ") and "needs row 0 and the entries above the diagonal" in line]
+    assert "forward_transfer" in why
+    names = "min_accuracy, worst_case_accuracy, learning_curve_area"
+    needs = "needs accuracy_within, which the stream did not measure: --set protocol.evaluate_every=N, in samples, does"
+    assert f"– {names}: {needs}" in lines
     row = next(line for line in lines if line.strip().startswith("task 2 "))
     assert row.split() == ["task", "2", "0.900", "0.900", "–", "–", "–"]
 
