@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nlbench import catalog
 from nlbench import plan as plans
 from nlbench.comparison import learned, statistics
 from nlbench.comparison.chance import WORDS
@@ -72,8 +73,9 @@ class Judged:
 
     @property
     def command(self) -> str:
-        """What judges it again."""
-        return f"nlbench verify {self.name}{' --quick' if self.reduced else ''}"
+        """What judges it again; of a claim of one's own, where its file lies."""
+        name = self.name if self.name in catalog.names("claim") else f"./{self.name}.toml"
+        return f"nlbench verify {name}{' --quick' if self.reduced else ''}"
 
 
 def exit_status(judged: Iterable[Judged]) -> int:

@@ -101,7 +101,7 @@ def test_a_reduced_form_claims_no_published_number(results) -> None:
     found = {each.name: each for each in verify(trials, results, Here(1), Machine()) if isinstance(each, Judged)}
     assert [finding.verdict for finding in found["published"].findings] == ["not comparable", "holds"]
     assert found["published"].verdict == "holds"
-    assert found["published"].command == "nlbench verify published --quick"
+    assert found["published"].command == "nlbench verify ./published.toml --quick"
     assert "no reduced form" in found["learns"].findings[0].reason
 
 
