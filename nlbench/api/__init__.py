@@ -8,7 +8,8 @@ verifying     trials, verify
 reading       load, compare, report, publish, diff, check, check_all, update_references
 conformance   check_learner
 learners      load_learner
-files         export, export_hub, prune, migrate, validate
+files         export, export_hub, prune, migrate
+validating    validate
 choices       listing
 showing       named
 looking       look
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from nlbench.api.choices import listing
     from nlbench.api.conformance import check_learner
     from nlbench.api.data import fetch_data, known_data, verify_data
-    from nlbench.api.files import export, export_hub, migrate, prune, validate
+    from nlbench.api.files import export, export_hub, migrate, prune
     from nlbench.api.learners import load_learner
     from nlbench.api.looking import look
     from nlbench.api.reading import check, check_all, compare, diff, exit_status, load, publish, report, update_references
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from nlbench.api.searching import carry_over, check_scenarios, searched, tune
     from nlbench.api.showing import named
     from nlbench.api.sweeping import engine, grid, sweep
+    from nlbench.api.validating import validate
     from nlbench.api.verifying import trials, verify
 
 __all__ = [
@@ -116,7 +118,8 @@ __getattr__ = lazy.names(
         **dict.fromkeys(("trials", "verify"), "verifying"),
         "check_learner": "conformance",
         "load_learner": "learners",
-        **dict.fromkeys(("export", "export_hub", "migrate", "prune", "validate"), "files"),
+        **dict.fromkeys(("export", "export_hub", "migrate", "prune"), "files"),
+        "validate": "validating",
         "listing": "choices",
         "named": "showing",
         "look": "looking",

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Declaration:
-    """A stream or a recipe as its file has it."""
+    """A stream, a recipe, a claim or a grid as its file has it."""
 
-    kind: str  # "stream" or "learner"
+    kind: str  # "stream", "learner", "claim" or "grid"
     name: str
     text: str
     table: Mapping[str, Any]
@@ -28,7 +28,7 @@ class Declaration:
 
 
 def named(names: Iterable[str]) -> list[Declaration | Record]:
-    """Return what each name stands for: a model, a stream, the file of one, or a record."""
+    """Return what each name stands for: a model, a stream, a claim, the file of one or of a grid, or a record."""
     return [_named(name) for name in names]
 
 
@@ -40,7 +40,15 @@ def _named(name: str) -> Declaration | Record:
         raise NlbenchError(f"{name}: is data, and no model, stream or record.", hint)
     path = _declared(name)
     table = specs.read_table(path)
-    return Declaration(specs.validate(table, path), path.stem, path.read_text(encoding="utf-8").strip(), table, needed(table))
+    return Declaration(_kind(table, path), path.stem, path.read_text(encoding="utf-8").strip(), table, needed(table))
+
+
+def _kind(table: dict[str, Any], path: Path) -> str:
+    if {"stream", "learner"} & table.keys():
+        return specs.validate(table, path)
+    from nlbench.api.validating import declared  # with all that sweeps and claims are made of
+
+    return declared(table, path)
 
 
 def _record(name: str) -> Record:
@@ -68,4 +76,7 @@ def _declared(name: str) -> Path:
         return catalog.find("stream", name)
     if name in catalog.names("model"):
         return catalog.find("model", name)
-    raise UnknownNameError("model, stream or record", name, [*catalog.names("model"), *catalog.names("stream")])
+    if name in catalog.names("claim"):
+        return catalog.find("claim", name)
+    known = [each for kind in catalog.FOLDERS for each in catalog.names(kind)]
+    raise UnknownNameError("model, stream, claim or record", name, known)

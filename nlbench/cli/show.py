@@ -11,7 +11,7 @@ from nlbench.cli.options import Data, Format, one_of
 
 
 def show(
-    names: Annotated[list[str], typer.Argument(help="Models, streams, recipe or stream files, or records.")],
+    names: Annotated[list[str], typer.Argument(help="Models, streams or claims, files of these or of grids, or records.")],
     format: Annotated[Format, typer.Option(help="Output format.", **one_of(Format, "format"))] = Format.table,
     samples: Annotated[bool, typer.Option("--samples", help="Look into streams: sizes, labels, order, drift, samples.")] = False,
     figures: Annotated[Path | None, typer.Option(help="Folder for a picture of each stream's samples.")] = None,

@@ -15,8 +15,9 @@ from nlbench.display.console import err, escape, lay_out, line, note, out, size_
 
 if TYPE_CHECKING:
     from nlbench.api.data import Known, Verified
-    from nlbench.api.files import Checked, Exported
+    from nlbench.api.files import Exported
     from nlbench.api.reading import Report, Site
+    from nlbench.api.validating import Checked
     from nlbench.records.facts import Difference
 
 

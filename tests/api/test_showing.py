@@ -9,7 +9,7 @@ from synthetic_records import make_record, matrix
 
 from nlbench import api, catalog
 from nlbench.api.showing import Declaration
-from nlbench.errors import RecordError, UnknownNameError
+from nlbench.errors import RecordError, SpecError, UnknownNameError
 from nlbench.records import Record
 
 
@@ -29,6 +29,15 @@ def test_a_name_stands_for_a_stream_a_model_a_file_or_a_record(tmp_path: Path) -
     assert isinstance(record, Record)
     with pytest.raises(UnknownNameError, match="Did you mean split-digits"):
         api.named(["split-digit"])
+
+
+def test_a_claim_and_a_grid_are_shown_as_what_they_are(tmp_path: Path) -> None:
+    (tmp_path / "grid.toml").write_text('models = ["mlp"]\nstreams = ["split-digits"]\n')
+    claim, grid = api.named(["two-languages", str(tmp_path / "grid.toml")])
+    assert [(one.kind, one.name) for one in (claim, grid)] == [("claim", "two-languages"), ("grid", "grid")]
+    (tmp_path / "claim.toml").write_text("holds = []\n")
+    with pytest.raises(SpecError, match=r"claim\.toml: title: is required"):
+        api.named([str(tmp_path / "claim.toml")])
 
 
 def test_a_folder_stands_for_its_only_record_and_otherwise_says_how_to_name_one(tmp_path: Path) -> None:

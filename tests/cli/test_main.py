@@ -85,7 +85,7 @@ from nlbench import api, cli
         (("check", "empty", "--update", "--junit", "x.xml"), "nlbench: --update writes no report: it takes no --junit, "),
         (("check", "empty", "--update", "--markdown", "x.md"), "nlbench: --update writes no report: it takes no --junit, "),
         (("check", "empty", "--update", "--format", "json"), "nlbench: --update writes no report: it takes no --junit, "),
-        (("show", "mpl"), "nlbench: unknown model, stream or record 'mpl'. Did you mean mlp?"),
+        (("show", "mpl"), "nlbench: unknown model, stream, claim or record 'mpl'. Did you mean mlp?"),
         (("show", "no.parquet"), "nlbench: no.parquet does not exist."),
         (("validate", "no.toml"), "nlbench: no.toml: cannot be read: No such file or directory."),
         (("compare", "empty"), "nlbench: no record found in empty."),

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from nlbench.api.data import Verified
-from nlbench.api.files import Checked, Exported
+from nlbench.api.files import Exported
 from nlbench.api.reading import Report
+from nlbench.api.validating import Checked
 from nlbench.display import files
 from nlbench.records.facts import Difference
 
