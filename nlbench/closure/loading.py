@@ -128,6 +128,12 @@ def load(place: str, reached: Reached) -> ModuleType:
     return module
 
 
+def bring_in(name: str) -> None:
+    """Import a module if an import statement of a part that is loaded names it: its code may do so no sooner than it runs."""
+    if name in _FINDER.files and name not in sys.modules:
+        importlib.import_module(name)
+
+
 def forget() -> None:
     """Let go of every module that `load` brought in, so that whoever imports one of that name gets his own."""
     _FINDER.forget()

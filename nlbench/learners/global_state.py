@@ -6,7 +6,9 @@ import enum
 import io
 import sys
 from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from functools import cached_property, singledispatchmethod
+from threading import local
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, Final
 
@@ -15,6 +17,13 @@ from nlbench.ownership import is_own_file
 _HOLDERS: Final = frozenset({"array", "builtins", "collections", "numpy", "random", "torch", "types", "weakref"})
 """Packages whose objects hold data; what others made is data if somebody wrote it for their learner."""
 _THEIRS: Final = frozenset({"nlbench", "torch", *sys.stdlib_module_names})
+
+
+def held_now(value: object) -> object:
+    """Return what a variable of the context or of a thread holds here and now; any other value as it is."""
+    if isinstance(value, ContextVar):
+        return value.get(None)
+    return vars(value) if isinstance(value, local) else value
 
 
 class Data:
@@ -89,8 +98,8 @@ class _Reach:
         elif isinstance(value, type) and self._is_own(value.__module__):
             for each in own_classes(value):
                 self._of_class(each)
-        elif not place.endswith("__") and is_data(value, self._package):
-            self.found[place] = value
+        elif not place.endswith("__") and is_data(held := held_now(value), self._package):
+            self.found[place] = held
 
     def _of_function(self, function: FunctionType) -> None:
         module = _written_in(function)
@@ -151,7 +160,7 @@ def _is_empty(cell: Any) -> bool:
 def _data(values: Mapping[str, Any], package: str) -> Data:
     found: dict[str, Any] = {}
     for name, value in values.items():
-        made = value.__func__ if isinstance(value, classmethod | staticmethod) else value
+        made = held_now(value.__func__ if isinstance(value, classmethod | staticmethod) else value)
         if isinstance(made, property):
             found[name] = [made.fget, made.fset, made.fdel]
         elif isinstance(made, FunctionType):

@@ -1,4 +1,4 @@
-"""Classes and functions that are loaded already, by the names that state is saved under: nothing is imported."""
+"""Classes and functions by the names that state is saved under: of what is loaded, or named by import statements of it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import torch
 
+from nlbench.closure import bring_in
 from nlbench.state import values
 
 _INSTALLED: Final = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
@@ -43,7 +44,11 @@ _MADE_FROM: Final = ("torch.nn", "torch.optim", "nlbench")
 
 
 def loaded(name: str) -> Any:
-    """Return a class or function by the name of a module that is loaded, and that is the user's, torch's or ours; or None."""
+    """Return a class or function by the name of a module that is loaded, and that is the user's, torch's or ours; or None.
+
+    A module that the user's own import statements name, and that was loaded by none so far, is imported.
+    """
+    bring_in(name.partition(":")[0])
     for module, found in _named(name):
         file = getattr(module, "__file__", None) or ""
         if name.startswith(_MADE_FROM) or not Path(file).as_posix().startswith(_INSTALLED):

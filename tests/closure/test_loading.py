@@ -43,6 +43,16 @@ def test_siblings_import_also_later_from_functions(tmp_path: Path) -> None:
     assert str(tmp_path) not in sys.path
 
 
+def test_what_an_import_statement_names_is_brought_in_and_nothing_else(tmp_path: Path) -> None:
+    write(tmp_path, mine="def f():\n    import late\n    return late.y", late="y = 2", other="raise SystemExit")
+    load(tmp_path / "mine.py")
+    assert "late" not in sys.modules
+    for name in ("late", "other", "antigravity", "gone"):
+        closure.bring_in(name)
+    assert sys.modules["late"].y == 2
+    assert not {"other", "antigravity"} & sys.modules.keys()
+
+
 def test_two_files_with_siblings_of_one_name_do_not_meet(tmp_path: Path) -> None:
     text = "import helper\nfrom helper import x\ndef f():\n    import late\n    return late.y"
     first = load(write(tmp_path / "a", mine=text, helper="x = 1", late="y = 1"))

@@ -25,6 +25,8 @@ def keep(sample):
 LEARNERS = """
 import itertools
 import random
+import threading
+from contextvars import ContextVar
 from functools import lru_cache
 
 import helper
@@ -35,6 +37,7 @@ from helper import keep
 import nlbench
 
 COUNT, SEEN, WEIGHTS, DRAWS, NUMBERS = 0, {}, torch.zeros(2), random.Random(0), itertools.count()
+CONTEXT, THREAD = ContextVar("seen", default=0), threading.local()
 CONSTANT = {"rate": 0.1}
 
 
@@ -112,6 +115,16 @@ class Drawing(Nothing):
 class Counting(Nothing):
     def learn(self, batch):
         next(NUMBERS)
+
+
+class OfContext(Nothing):
+    def learn(self, batch):
+        CONTEXT.set(CONTEXT.get() + 1)
+
+
+class OfThread(Nothing):
+    def learn(self, batch):
+        THREAD.seen = getattr(THREAD, "seen", 0) + 1
 
 
 class OfDefault(Nothing):
@@ -196,6 +209,8 @@ def batch(seeds: int = 2) -> Batch:
         ("NumberOfModule", r"module besides.*\.COUNT"),
         ("TensorOfModule", r"module besides.*\.WEIGHTS"),
         ("Drawing", r"module besides.*\.DRAWS"),
+        ("OfContext", r"module besides.*\.CONTEXT"),
+        ("OfThread", r"module besides.*\.THREAD"),
         ("OfDefault", "function counted"),
         ("OfClosure", r"function counter\.<locals>\.step"),
         ("OfSibling", r"module helper.*\.STORE"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from quick_cases import quick_if
 from small_streams import rows_by_seed, small_stream
 
 import nlbench
+from nlbench import closure
 from nlbench.errors import InterruptedRunError, Remark
 from nlbench.plan import Machine
 from nlbench.protocol import Position
@@ -62,6 +64,21 @@ def test_stopped_within_and_between_tasks_is_as_if_never_stopped(
     assert told == ["going on in task 2 after 1 pass and 2 batches"]
     assert rows_by_seed(done.record) == rows_by_seed(whole.record)
     assert [(each.task, each.passes, each.batches) for each in done.record.footer.resumes] == [(1, 0, 3), (2, 0, 0), (2, 1, 2)]
+
+
+@pytest.mark.usefixtures("heeded")
+def test_what_a_learner_holds_of_a_module_that_it_imports_late_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a new process nobody has imported that module when the checkpoint is read."""
+    monkeypatch.setenv("NLBENCH_STOP", "10 SIGTERM")
+    with pytest.raises(InterruptedRunError, match="It is kept"):
+        run("Importing", tmp_path / "stopped")
+    closure.forget()
+    assert "late" not in sys.modules
+    done = run("Importing", tmp_path / "stopped")
+    monkeypatch.delenv("NLBENCH_STOP")
+    assert rows_by_seed(done.record) == rows_by_seed(run("Importing", tmp_path / "whole").record)
 
 
 def test_it_is_saved_at_boundaries_and_every_so_many_seconds_within_tasks(

@@ -1,4 +1,4 @@
-"""Code is found by name where it is loaded already and may be made of; nothing is imported, nothing of others is."""
+"""Code is found by name where it is loaded already and may be made of; nothing of others is, nor imported."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_an_enumeration_is_found_whosever_it_is():
     assert loaded_enumeration(name_of(Counter)) is None
 
 
-def test_nothing_is_imported():
+def test_nothing_is_imported_that_no_statement_of_a_users_own_names():
     assert "antigravity" not in sys.modules
     assert loaded("antigravity:fly") is None
     assert "antigravity" not in sys.modules
