@@ -249,6 +249,8 @@ class _Walk:
         return [self.node(each, f"{path}[{i}]", depth) for i, each in enumerate(several)]
 
     def _object(self, value: Any, path: str, depth: int) -> Any:
+        if whole := values.of_the_process(value):
+            return self._obstacle(path, whole)
         kind, container = type(value), values.container_of(value)
         if kind not in (container, *values.BARE) and not values.is_written_in_python(kind):
             return self._obstacle(path, f"a {kind.__module__}.{kind.__qualname__}")

@@ -7,10 +7,12 @@ import decimal
 import enum
 import fractions
 import logging
+import os
 import pathlib
 import random
 import re
 import struct
+import sys
 import types
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Sequence
@@ -315,6 +317,21 @@ def _keeps_more(kind: type) -> bool:
 def container_of(value: object) -> type | None:
     """Return the built-in container that a value is, or is a subclass of."""
     return next((kind for kind in CONTAINERS if isinstance(value, kind)), None)
+
+
+_OF_THE_PROCESS: Final = {
+    id(each): name for name, each in {"os.environ": os.environ, "sys.modules": sys.modules, "sys.path": sys.path}.items()
+}
+
+
+def of_the_process(value: object) -> str | None:
+    """Return what a value is that belongs to the whole process, which a checkpoint must not put back; None for any other."""
+    if id(value) in _OF_THE_PROCESS:
+        return _OF_THE_PROCESS[id(value)]
+    if type(value) is dict and isinstance(name := value.get("__name__"), str):
+        module = sys.modules.get(name)
+        return f"the names of module {name}" if getattr(module, "__dict__", None) is value else None
+    return None
 
 
 def attributes(value: object, *, made_anew: bool = False) -> dict[str, Any]:

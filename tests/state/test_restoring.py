@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import random
 import re
+import sys
 from collections import Counter, OrderedDict, defaultdict, deque
 from dataclasses import dataclass, field
 from enum import Enum, IntFlag
@@ -246,6 +248,11 @@ def test_closures_partials_and_bound_methods():
         (lambda: torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8), "tensor of a kind of its own"),
         (lambda: np.array([object(), 1])[1:], "array of object"),
         (lambda: random.SystemRandom(), "SystemRandom"),
+        (lambda: os.environ, "os.environ"),
+        (lambda: sys.path, "sys.path"),
+        (lambda: vars(sys.modules["builtins"]), "the names of module builtins"),
+        (lambda: globals(), "the names of module"),
+        (lambda: vars(np), "the names of module numpy"),
         (lambda: __import__("sqlite3").connect(":memory:"), "Connection"),
     ],
 )
