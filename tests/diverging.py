@@ -1,4 +1,4 @@
-"""A learner whose odd seeds diverge, as the text of its file."""
+"""Learners whose odd seeds diverge, and of which none can be made, as the texts of their files."""
 
 ODD = """
 import torch
@@ -13,4 +13,14 @@ class Odd(Learner):
         return torch.tensor([float("nan") if seed % 2 and self.steps == 2 else 0.5 for seed in self.seeds])
     def predict(self, inputs, task):
         return torch.ones(len(self.seeds), inputs.shape[1], self.classes)
+"""
+
+FAILING = """
+from nlbench import Learner
+
+class Failing(Learner):
+    def __init__(self, config, problem):
+        raise ValueError("no such width")
+    def observe(self, batch): ...
+    def predict(self, inputs, task): ...
 """

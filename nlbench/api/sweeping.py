@@ -107,28 +107,37 @@ def standing(points: Iterable[Point], results: str | Path, *, force: bool = Fals
 
 
 class Costs(NamedTuple):
-    """What cells would cost: seconds on `slots` workers, and the bytes that the largest learner keeps, all seeds together."""
+    """What cells would cost: seconds on `slots` workers, and the bytes that the largest learner keeps, all seeds together; of
+    those that cannot be estimated, why, by model and stream: they are in no number.
+    """
 
     seconds: float
     bytes: int
     slots: int
+    unknown: dict[str, str]
 
 
 def costs(cells: Iterable[tuple[Point, Cell]], slots: int, machine: Machine) -> Costs | None:
     """Return what the missing seeds of cells would cost, judged by the first cell of each model and stream; None where nothing is
     missing. Cost: a second or two for each of these.
     """
-    found: dict[tuple[str, str], Estimate] = {}
+    found: dict[str, Estimate | None] = {}
+    unknown: dict[str, str] = {}
     seconds, most = 0.0, 0
     for point, cell in cells:
-        if cell.missing:
-            plan = replace(point.plan, seeds=cell.missing)
-            key = plan.model, plan.stream_name
-            if key not in found:
+        if not cell.missing:
+            continue
+        plan = replace(point.plan, seeds=cell.missing)
+        key = f"{plan.model} on {plan.stream_name}"
+        if key not in found:
+            try:
                 found[key] = estimate(plan, machine)
-            seconds += found[key].seconds
-            most = max(most, len(cell.missing) * sum(found[key].bytes_per_seed.values()))
-    return Costs(seconds / slots, most, slots) if found else None
+            except NlbenchError as error:
+                found[key], unknown[key] = None, str(error)
+        if (one := found[key]) is not None:
+            seconds += one.seconds
+            most = max(most, len(cell.missing) * sum(one.bytes_per_seed.values()))
+    return Costs(seconds / slots, most, slots, unknown) if found else None
 
 
 def unfinished(outcomes: Iterable[Outcome], on_divergence: OnDivergence) -> bool:

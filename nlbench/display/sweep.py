@@ -142,7 +142,11 @@ def dry_run(cells: Sequence[tuple[Point, Cell]], costs: Costs | None, as_json: b
     lay_out(out, grid)
     missing = sum(bool(cell.missing) for _, cell in cells)
     note(f"{len(cells)} cells, {missing} to run")
-    if costs is not None:
+    if costs is None:
+        return
+    for key, why in costs.unknown.items():
+        note(f"{key}: not in what follows, as it fails: {why}")
+    if costs.seconds:
         note(
             f"about {clock(costs.seconds)} on {costs.slots} worker{'s' * (costs.slots > 1)} of this machine, judged by one cell "
             f"of each model and stream; a cell keeps at most {size_text(costs.bytes)}, beside its data and what training needs"

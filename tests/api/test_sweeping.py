@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from diverging import FAILING
 from small_streams import small_stream
 
 import nlbench
@@ -109,9 +110,20 @@ def test_costs_are_judged_by_one_cell_of_each_model_and_stream(tmp_path: Path, m
         return SimpleNamespace(seconds=3.0, bytes_per_seed={"a": 5})
 
     monkeypatch.setattr(sweeping, "estimate", estimate)
-    assert sweeping.costs(cells, 2, api.options()) == (3.0, 10, 2)
+    assert sweeping.costs(cells, 2, api.options()) == (3.0, 10, 2, {})
     assert len(asked) == 1
     assert sweeping.costs([(points[0], Cell(points[0].plan, (), {}))], 2, api.options()) is None
+
+
+def test_a_cell_that_cannot_be_estimated_is_told_and_the_others_are_estimated(tmp_path: Path) -> None:
+    (tmp_path / "failing.py").write_text(FAILING)
+    failing = f"{tmp_path / 'failing.py'}:Failing"
+    points = sweeping.distinct(api.grid({"models": [failing, "mlp"], "streams": ["split-digits"], "seeds": 1}))
+    found = sweeping.costs(sweeping.standing(points, tmp_path), 1, api.options(device="cpu"))
+    assert found is not None
+    assert found.seconds > 0
+    assert list(found.unknown) == ["Failing on split-digits"]
+    assert "no such width" in found.unknown["Failing on split-digits"]
 
 
 def test_what_has_no_record_and_should_is_unfinished() -> None:

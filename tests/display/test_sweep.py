@@ -78,7 +78,7 @@ def test_a_terminal_gets_a_live_table_and_a_log_a_line_now_and_then(monkeypatch:
 
 def test_a_dry_run_lists_every_cell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     cells = [(POINTS[0], Cell(POINTS[0].plan, (), {})), (POINTS[1], Cell(POINTS[1].plan, (0,), LOST))]
-    costs = Costs(seconds=75.0, bytes=2_000_000, slots=2)
+    costs = Costs(seconds=75.0, bytes=2_000_000, slots=2, unknown={"odd on small": "no such width"})
     with written(monkeypatch, display, "out", width=160) as shown, written(monkeypatch, console, "err", width=300) as told:
         display.dry_run(cells, costs, as_json=False)
     lines = [line.rstrip() for line in shown.getvalue().splitlines() if "learner.rate" in line]
@@ -88,6 +88,7 @@ def test_a_dry_run_lists_every_cell(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert "2 cells, 1 to run" in told.getvalue()
     assert "about 1:15 on 2 workers of this machine" in told.getvalue()
     assert "at most 2 MB" in told.getvalue()
+    assert "odd on small: not in what follows, as it fails: no such width" in told.getvalue()
     capsys.readouterr()
     display.dry_run(cells, costs, as_json=True)
     found = json.loads(capsys.readouterr().out)

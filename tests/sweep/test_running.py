@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from diverging import ODD
+from diverging import FAILING, ODD
 from small_streams import rows_by_seed, small_stream
 
 import nlbench
@@ -24,15 +24,6 @@ from nlbench.sweep.local import Local
 
 CPU = Machine(device="cpu")
 STREAM = small_stream()
-FAILING = """
-from nlbench import Learner
-
-class Failing(Learner):
-    def __init__(self, config, problem):
-        raise ValueError("no such width")
-    def observe(self, batch): ...
-    def predict(self, inputs, task): ...
-"""
 
 
 def plan(rate: float, seeds: int = 2) -> Plan:
