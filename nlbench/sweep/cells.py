@@ -102,6 +102,8 @@ class CellWork:
                 if not error.diverged:
                     raise
                 diverged |= error.diverged
+                saved = plan.checkpoint_path(self.results)
+                storage(saved).delete(saved)  # nothing goes on from there
                 if self.on_divergence == "stop":
                     break
                 plan = plan.of_seeds(tuple(seed for seed in plan.seeds if seed not in diverged))

@@ -13,7 +13,7 @@ import nlbench
 from nlbench.errors import NlbenchError, RecordError
 from nlbench.plan import Machine
 from nlbench.records import read_record
-from nlbench.sweep.cells import Cell, CellWork, Divergences
+from nlbench.sweep.cells import Cell, CellWork, Divergences, OnDivergence
 
 CPU = Machine(device="cpu")
 STREAM = small_stream()
@@ -57,6 +57,15 @@ def test_a_seed_that_diverges_is_left_out_and_the_record_says_so(odd: str, tmp_p
     assert not plan.record_path(tmp_path / "stopped").exists()
     none = CellWork(replace(plan, seeds=(1, 3)), tmp_path / "none", CPU, False, "mask").perform()
     assert (none.seeds_run, none.diverged) == ((), made.diverged)
+
+
+@pytest.mark.parametrize("way", ["mask", "stop"])
+def test_a_run_that_diverges_leaves_no_checkpoint(way: OnDivergence, tmp_path: Path) -> None:
+    (tmp_path / "late.py").write_text(ODD.replace("self.steps == 2", "self.steps == 8"))  # in the second task, of five batches
+    plan = nlbench.resolve(f"{tmp_path / 'late.py'}:Odd", STREAM, seeds=2)
+    made = CellWork(plan, tmp_path / "r", CPU, False, way).perform()
+    assert made.diverged == {1: "task 2, step 3: the loss is nan"}
+    assert not list((tmp_path / "r/.checkpoints").glob("*.checkpoint"))
 
 
 def test_other_code_than_was_planned_with_is_refused(tmp_path: Path) -> None:
