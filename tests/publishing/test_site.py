@@ -150,8 +150,11 @@ def axe(tmp_path_factory) -> str:
 
 
 def opened(site: Path, page: str, tmp_path: Path, width: int, *options: str, axe: str = "", spoil=lambda text: text):
-    """Open a page of a site at a width, with axe in it; return what the probe saw, console lines, what else was asked."""
-    text = (site / page).read_text(encoding="utf-8")
+    """Open the page of a site that fits a pattern at a width, with axe in it; return what the probe saw, console lines, what else
+    was asked.
+    """
+    (found,) = site.glob(page)
+    text = found.read_text(encoding="utf-8")
     if axe:
         text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text).replace(
             "</body>", '<script src="axe.js"></script></body>'
@@ -185,13 +188,13 @@ def test_tables_sort_and_filter_in_a_browser(hundreds, tmp_path):
 @pytest.mark.slow
 @needs_chromium
 @pytest.mark.parametrize(("width", "options"), [(390, ()), (1280, (DARK,))], ids=["phone-light", "desk-dark"])
-@pytest.mark.parametrize("page", ["index.html", "streams/s0.html", "records/m3.s0.18.html"])
+@pytest.mark.parametrize("page", ["index.html", "streams/s0.html", "records/m3.s0.*.html"])
 def test_pages_fit_a_phone_and_can_be_read_by_all(hundreds, axe, tmp_path, page, width, options):
     seen, console, asked = opened(hundreds[0], page, tmp_path, width, *options, axe=axe)
     assert (console, asked) == ([], [])
     assert seen["scroll"] <= width
     assert seen["violations"] == []
-    assert {"color-contrast", "button-name" if page != "records/m3.s0.18.html" else "document-title"} <= set(seen["passes"])
+    assert {"color-contrast", "button-name" if page != "records/m3.s0.*.html" else "document-title"} <= set(seen["passes"])
 
 
 @pytest.mark.slow
