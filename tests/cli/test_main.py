@@ -48,7 +48,7 @@ from nlbench import api, cli
             "nlbench: learner 'cms' has no products in bf16: it declares float32. Leave --precision out,",
         ),
         (
-            ("tune", "-m", "cms", "-s", "split-digits", "--space", "learner.rate=1", "--precision", "bf16"),
+            ("tune", "-m", "cms", "-s", "split-digits", "--space", "learner.rate=1", "--precision", "bf16", "--workers", "1"),
             "nlbench: learner 'cms' has no products in bf16",
         ),
         (

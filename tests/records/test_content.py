@@ -38,10 +38,11 @@ assert threads() == before, threads()
 READER = """
 import pathlib, sys
 from nlbench.records import read_record
-try:
-    read_record(sys.argv[1])
-except Exception as error:
-    print(error)
+for path in sys.argv[1:]:
+    try:
+        read_record(path)
+    except Exception as error:
+        print(error)
 status = pathlib.Path("/proc/self/status")  # where the system has it: the most memory that was held, from this program's start
 print(status.read_text() if status.exists() else "")
 """
@@ -77,24 +78,29 @@ def footer(tmp_path: Path, **changed: Any) -> str:
     return json.dumps({**said, **changed})
 
 
-@pytest.mark.parametrize(
-    ("count", "columns", "facts", "rule"),
-    [
-        (100_000, {}, {"n_tasks": 100_000}, r"seeds × (n_tasks + 1) × n_tasks: must be at most"),
-        (2**21 + 1, {}, {}, "rows: must be at most 2,097,152"),
-        (10, {}, {"note": "x" * 2**21}, "its metadata in bytes: must be at most"),
-        (6, {"model": "m" * 2_000_000}, {}, "column model: must have 1 to 200 characters"),
-        (6, {"model": "m" * 2_000_000}, {"model": "m" * 1_000_000}, "model: must have at most 200 characters"),
-        (1, {"metric": "x" * (2**28 + 1)}, {}, "its decompressed size in bytes: must be at most"),
-    ],
+TOO_MUCH: tuple[tuple[int, dict[str, Any], dict[str, Any], str], ...] = (
+    (100_000, {}, {"n_tasks": 100_000}, "seeds × (n_tasks + 1) × n_tasks: must be at most"),
+    (2**21 + 1, {}, {}, "rows: must be at most 2,097,152"),
+    (10, {}, {"note": "x" * 2**21}, "its metadata in bytes: must be at most"),
+    (6, {"model": "m" * 2_000_000}, {}, "column model: must have 1 to 200 characters"),
+    (6, {"model": "m" * 2_000_000}, {"model": "m" * 1_000_000}, "model: must have at most 200 characters"),
+    (1, {"metric": "x" * (2**28 + 1)}, {}, "its decompressed size in bytes: must be at most"),
 )
-def test_what_asks_for_too_much_is_refused(
-    tmp_path: Path, count: int, columns: dict[str, Any], facts: dict[str, Any], rule: str
-) -> None:
-    path = forge(tmp_path / "large.parquet", [rows(count, **columns)], footer(tmp_path, **facts))
-    done = subprocess.run([sys.executable, "-c", READER, path], capture_output=True, text=True, check=True)
-    assert rule in done.stdout
-    peak = [int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("VmHWM")]
+"""Rows, and what they and the footer hold of it; and what is said of that."""
+
+
+def test_what_asks_for_too_much_is_refused(tmp_path: Path) -> None:
+    """By one process, which holds less than a gigabyte at any time."""
+    paths = [
+        forge(tmp_path / f"large-{number}.parquet", [rows(count, **columns)], footer(tmp_path, **facts))
+        for number, (count, columns, facts, _) in enumerate(TOO_MUCH)
+    ]
+    done = subprocess.run([sys.executable, "-c", READER, *paths], capture_output=True, text=True, check=True)
+    said = done.stdout.splitlines()
+    for line, path, (_, _, _, rule) in zip(said, paths, TOO_MUCH, strict=False):
+        assert path.name in line
+        assert rule in line
+    peak = [int(line.split()[1]) for line in said if line.startswith("VmHWM")]
     assert all(kilobytes < 1_000_000 for kilobytes in peak)
 
 

@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,19 +51,37 @@ def test_asking_for_more_seeds_runs_only_the_missing_ones(tmp_path: Path) -> Non
     assert [sorted(run.seeds) for run in more.record.runs] == [[0, 2], [1, 3]]
 
 
-TWICE = """
-import sys
-import nlbench
+TOLD = """
+import nlbench.runner
 
-done = nlbench.run("mlp", "split-digits", seeds=sys.argv[1], results=sys.argv[2])
-print(done.seeds_run, done.seeds_kept)
+while True:
+    try:
+        results, seeds = input().split()
+    except EOFError:
+        break
+    done = nlbench.run("mlp", "split-digits", seeds=seeds, results=results)
+    print(done.seeds_run, done.seeds_kept, flush=True)
 """
 
 
-def test_runs_at_once_lose_no_seed(tmp_path: Path) -> None:
-    commands = [[sys.executable, "-c", TWICE, seeds, str(tmp_path)] for seeds in ("0,1", "2,3")]
-    runs = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
-    assert [run.communicate()[0] for run in runs] == ["(0, 1) ()\n", "(2, 3) ()\n"]
+@pytest.fixture(scope="module")
+def at_once() -> Iterator[Callable[[Path, str, str], list[str]]]:
+    """Two processes that run at once what they are told: a folder of results, and the seeds of either."""
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
+    both = [subprocess.Popen([sys.executable, "-c", TOLD], **pipes) for _ in range(2)]
+
+    def told(results: Path, *seeds: str) -> list[str]:
+        for process, each in zip(both, seeds, strict=True):
+            process.stdin.write(f"{results} {each}\n")
+        return [process.stdout.readline() for process in both]
+
+    yield told
+    for process in both:
+        process.communicate()
+
+
+def test_runs_at_once_lose_no_seed(tmp_path: Path, at_once: Callable[[Path, str, str], list[str]]) -> None:
+    assert at_once(tmp_path, "0,1", "2,3") == ["(0, 1) ()\n", "(2, 3) ()\n"]
     (record,) = nlbench.load(tmp_path)
     assert record.seeds == (0, 1, 2, 3)
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [record.path.name]
@@ -79,10 +99,10 @@ def test_what_another_run_recorded_meanwhile_is_kept(tmp_path: Path) -> None:
     assert [list(run.seeds) for run in done.record.runs] == [[1, 2], [0]]
 
 
-def test_two_runs_of_one_plan_take_turns_and_the_second_finds_the_record(tmp_path: Path) -> None:
-    commands = [[sys.executable, "-c", TWICE, "0,1", str(tmp_path)] for _ in range(2)]
-    runs = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
-    assert sorted(run.communicate()[0] for run in runs) == ["() ()\n", "(0, 1) ()\n"]
+def test_two_runs_of_one_plan_take_turns_and_the_second_finds_the_record(
+    tmp_path: Path, at_once: Callable[[Path, str, str], list[str]]
+) -> None:
+    assert sorted(at_once(tmp_path, "0,1", "0,1")) == ["() ()\n", "(0, 1) ()\n"]
     assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 1
 
 

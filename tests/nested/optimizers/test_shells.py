@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -228,14 +226,3 @@ def test_settings_that_do_not_exist_or_climb_are_refused(kind: type[opt.RuleOpti
         kind([nn.Parameter(draw(3, 4))], momentun=0.9)
     with pytest.raises(NlbenchError, match="must be >= 0"):
         kind([nn.Parameter(draw(3, 4))], lr=-0.1)
-
-
-def modules_of_the_memory_side() -> Iterator[str]:
-    yield from ("retention", "rules", "associative", "local_objective", "surprise", "gabal")
-
-
-def test_memories_start_without_the_compiler_that_torch_optimizers_load() -> None:
-    """Making a torch optimizer loads torch's compiler, over a second; memories and controllers must not."""
-    imports = "; ".join(f"import nlbench.nested.{name}" for name in modules_of_the_memory_side())
-    check = f"import sys; {imports}; sys.exit('torch._dynamo' in sys.modules or 'nlbench.nested.optimizers' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
