@@ -9,7 +9,7 @@ from itertools import product
 import pytest
 import torch
 from quick_cases import quick_if
-from small_streams import mlp, problem_of, rows_of, running, small_stream, untimed
+from small_streams import mlp, problem_of, rows_of, running, small_stream, small_tasks, untimed
 from torch import Tensor
 
 from nlbench.errors import NotFiniteError
@@ -50,7 +50,7 @@ WAYS = {
 @torch.no_grad()
 def test_going_on_from_any_step_gives_the_remaining_rows(made_for: Callable[[Stream], Mlp], way: str, presents: str) -> None:
     """Every step is tried, and going on, as saving, leaves the run that was saved as it would have been."""
-    stream = running(small_stream(**WAYS[way]), [0, 1])
+    stream = running(small_stream(tasks=small_tasks(n_train=32, n_test=10), **WAYS[way]), [0, 1])
     schedule = Schedule.of(stream, 8, presents)
     meeting = Meeting(made_for(stream), stream, schedule)
     steps, places = [], []
