@@ -22,6 +22,8 @@ from nlbench.records.schema import CONSTANT, METADATA_KEY, SCHEMA, SEALED_SINCE,
 from nlbench.records.seal import is_sealed
 from nlbench.records.storage import NO_FILE, storage
 
+_NAMES: Final = ("model", "stream")
+"""Texts of a footer that no digest is made of: each reader compares them with those of the rows."""
 _TEXTS: Final = tuple(field.name for field in SCHEMA if field.type == pa.string())
 
 
@@ -54,13 +56,15 @@ class Content:
 
     def begin(self) -> tuple[Footer, Columns]:
         """Return the footer, and the rows of row group 0."""
-        with self._parquet(["metric"]) as file:
+        texts = ["metric", *_NAMES]
+        with self._parquet(texts) as file:
             footer = self._footer(file)
             if not file.num_row_groups:
                 raise NotARecordError(f"{self.path} holds no rows.")
-            first = file.read_row_group(0, columns=list(Columns.SOURCE), use_threads=False)
+            first = file.read_row_group(0, columns=[*Columns.SOURCE, *_NAMES], use_threads=False)
             first.validate(full=True)  # codes within their dictionary, text in UTF-8: Arrow reads a damaged page without a word
-            self._check_texts(first, ["metric"])
+            self._check_texts(first, texts)
+            self._check_constant(first, footer, _NAMES)
             check_finite(first, str(self.path))
             columns = Columns.of(first, str(self.path))
         self._check_first(columns, footer)
@@ -75,7 +79,10 @@ class Content:
                 group.validate(full=True)
             table = pa.concat_tables(groups).unify_dictionaries()
             self._check_texts(table, _TEXTS)
-            self._check_repeated(table, footer)
+            self._check_constant(table, footer, CONSTANT)
+            strangers = set(_distinct(table, "run")) - {execution.run for execution in footer.runs}
+            if strangers:
+                raise NotARecordError(f"{self.path}: column run: names {min(strangers)}, which the metadata do not.")
             for name in {name for group in groups[1:] for name in _distinct(group, "metric")}:
                 if belongs_first(name, ()):
                     raise NotARecordError(f"{self.path}: rows of {name} must lie in row group 0.")
@@ -83,14 +90,11 @@ class Content:
             check_finite(table, str(self.path))
         return table
 
-    def _check_repeated(self, table: pa.Table, footer: Footer) -> None:
+    def _check_constant(self, table: pa.Table, footer: Footer, names: Sequence[str]) -> None:
         """Refuse a column that does not say in each row what the footer says."""
-        for name in CONSTANT:
+        for name in names:
             if _distinct(table, name) != [getattr(footer, name)]:
                 raise NotARecordError(f"{self.path}: column {name}: must be {getattr(footer, name)} as the metadata say.")
-        strangers = set(_distinct(table, "run")) - {execution.run for execution in footer.runs}
-        if strangers:
-            raise NotARecordError(f"{self.path}: column run: names {min(strangers)}, which the metadata do not.")
 
     def _footer(self, file: pq.ParquetFile) -> Footer:
         limits.check_rows(file.metadata, self.path)

@@ -133,6 +133,14 @@ def test_a_column_that_repeats_the_metadata_says_the_same(tmp_path: Path, column
         read_record(bad)
 
 
+@pytest.mark.parametrize("name", ["model", "stream"])
+def test_another_name_in_the_footer_alone_is_seen_by_those_who_read_many_records(tmp_path: Path, name: str) -> None:
+    good = make_record(tmp_path / "good.parquet", TWO)
+    bad = reforged(good.path, tmp_path / "bad.parquet", text=json.dumps({**good.footer.facts(), name: "another"}))
+    _, notes = read_records([good.path, bad])
+    assert notes == [f"skipped {bad}: column {name}: must be another as the metadata say."]
+
+
 def test_each_row_is_of_an_execution(tmp_path: Path) -> None:
     good = make_record(tmp_path / "good.parquet", TWO).path
     bad = reforged(good, tmp_path / "bad.parquet", change=lambda table: of(table, run="another"))
