@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, TypeGuard, cast
 
@@ -14,10 +14,13 @@ MARK = "://"
 def place(name: str | PathLike[str]) -> Path:
     """Return a path: of this machine, or for a URL an object with the methods of `Path` that nlbench uses.
 
-    Raises NlbenchError where a URL is given and the extra `s3` is not installed, or nothing reads its kind.
+    Raises NlbenchError for what is no path, and where a URL is given and the extra `s3` is not installed, or nothing reads its
+    kind.
     """
     if isinstance(name, Path) or is_remote(name):
         return name
+    if not isinstance(fspath(name) if isinstance(name, PathLike) else name, str) or "\0" in str(name):
+        raise NlbenchError(f"{name!r}: must be the path of a folder or file.")
     if not isinstance(name, str) or MARK not in name:
         return Path(name)
     try:

@@ -365,7 +365,7 @@ def stream_from_arrays(
     the stream's `[protocol]` values, such as `passes=2` or `evaluate_every=500`. Raises `DataError` where shapes or labels do
     not fit, `SpecError` where a value breaks its rule.
     """
-    if not re.fullmatch(r"[^./\\\0][^/\\\0]*", name):
+    if not isinstance(name, str) or not re.fullmatch(r"[^./\\\0][^/\\\0]*", name):
         raise DataError(f"stream name: must be usable as part of a file name, got {name!r}.")
     source = from_arrays(f"stream {name}", tasks)
     table = {

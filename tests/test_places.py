@@ -31,6 +31,13 @@ def test_a_url_is_joined_and_named_like_a_path():
     assert not is_remote(Path("results"))
 
 
+@pytest.mark.parametrize("name", [None, 3, b"results", "a\0b"])
+def test_what_is_no_path_is_one_line(name):
+    with pytest.raises(NlbenchError, match="must be the path of a folder or file") as caught:
+        place(name)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_kind_that_nothing_reads_names_the_extra():
     with pytest.raises(NlbenchError, match=r"nowhere://x: cannot be reached.*nlbench\[s3\]"):
         place("nowhere://x")

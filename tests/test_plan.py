@@ -215,8 +215,8 @@ def test_protocol_values_are_checked_like_those_of_a_file() -> None:
         stream_from_arrays("s", [(X, Y, X, Y)], pases=2)
 
 
-@pytest.mark.parametrize("name", ["a/b", "", "../x", ".hidden"])
-def test_a_name_that_cannot_be_part_of_a_file_name_is_refused(name: str) -> None:
+@pytest.mark.parametrize("name", ["a/b", "", "../x", ".hidden", None, 3])
+def test_a_name_that_cannot_be_part_of_a_file_name_is_refused(name: Any) -> None:
     with pytest.raises(DataError, match="stream name: must be usable as part of a file name"):
         stream_from_arrays(name, [(X, Y, X, Y)])
 

@@ -6,7 +6,8 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import signature
-from numbers import Integral
+from math import inf
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Unpack
 
@@ -199,12 +200,15 @@ def _machine(machine: MachineOptions) -> Machine:
     data, threads, save = machine.get("data"), machine.get("threads"), machine.get("save")
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, Integral) or threads < 1):
         raise NlbenchError(f"threads: must be a whole number from 1, got {threads!r}.", "Leave it out for a share of the cores.")
+    every = machine.get("checkpoint_every", 60.0)
+    if isinstance(every, bool) or not isinstance(every, Real) or not 0 <= every < inf:
+        raise NlbenchError(f"checkpoint_every: must be a number of seconds from 0, got {every!r}.", "0: none within tasks.")
     return Machine(
         device=machine.get("device", "auto"),
         backend=machine.get("backend", "auto"),
         data=Path(data) if data is not None else None,
         threads=int(threads) if threads is not None else None,
-        checkpoint_every=machine.get("checkpoint_every", 60.0),
+        checkpoint_every=float(every),
         wait=machine.get("wait", True),
         save=Path(save) if save is not None else None,
     )

@@ -28,12 +28,12 @@ SMALL: Final = 32_768
 
 def torch_device(name: str) -> torch.device:
     """Return the device to run on; `auto` is the GPU where there is one. Raises `BackendError` if it is asked for and absent."""
+    if not isinstance(name, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise BackendError(f"device must be auto, cpu or cuda, got {name!r}.")
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise BackendError(f"device {name!r} needs a CUDA device; none is visible.", "Use --device cpu.")
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
-        raise BackendError(f"device must be auto, cpu or cuda, got {name!r}.")
     return torch.device(name)
 
 

@@ -111,7 +111,7 @@ def _pair(place: str, part: Any) -> tuple[NDArray[np.float32], NDArray[np.int64]
     if not isinstance(part, Sequence) or len(part) != 2:
         raise DataError(f"{place} must be (inputs, labels) or a Dataset with a length, got a {type(part).__name__}.")
     raw, labels = (_array(f"{place} {what}", value) for what, value in zip(("inputs", "labels"), part, strict=True))
-    if len(raw) == 0 or raw.ndim < 2 or labels.shape != (len(raw),):
+    if raw.ndim < 2 or len(raw) == 0 or labels.shape != (len(raw),):
         raise DataError(f"{place} must be inputs (n, …) with n >= 1 and labels (n,), got {raw.shape} and {labels.shape}.")
     if labels.dtype.kind not in "iu":
         hint = "Number the labels of all tasks together."
@@ -154,6 +154,8 @@ def _array(place: str, value: Any) -> NDArray[Any]:
         if torch is not None and isinstance(value, torch.Tensor):
             value = value.detach().cpu()
             value = (value.float() if value.dtype == torch.bfloat16 else value).resolve_conj().resolve_neg().numpy()
+        if np.ma.is_masked(value):
+            raise ValueError("some of it is masked; fill it, or leave those samples out")
         return np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise DataError(f"{place} must be an array of numbers: {' '.join(str(error).split())}.") from None

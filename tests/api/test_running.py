@@ -97,6 +97,14 @@ def test_an_unknown_keyword_runs_nothing_and_names_the_nearest(tmp_path: Path, k
         api.options(backends="numba")  # type: ignore[call-arg]
 
 
+@pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf"), "60", None, True])
+def test_what_is_no_number_of_seconds_is_refused(tmp_path: Path, seconds: Any) -> None:
+    """Else a run would keep no checkpoints within tasks, without a word."""
+    with pytest.raises(NlbenchError, match="checkpoint_every: must be a number of seconds from 0, got"):
+        nlbench.run("mlp", small_stream(), results=tmp_path / "r", checkpoint_every=seconds)
+    assert not (tmp_path / "r").exists()
+
+
 def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
     plain = small_stream(batch=8, passes=2)
     stream = small_stream(batch=np.int64(8), passes=np.uint8(2), prequential=np.bool_(False))

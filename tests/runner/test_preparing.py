@@ -21,6 +21,7 @@ from nlbench.runner import prepare, preparing, threads
     [
         (Machine(device="cuda:99"), "device 'cuda:99'"),
         (Machine(device="gpu"), "device must be auto, cpu or cuda, got 'gpu'"),
+        (Machine(device=None), "device must be auto, cpu or cuda, got None"),  # type: ignore[arg-type]
         (Machine(backend="tritn"), "unknown backend 'tritn'. Did you mean triton"),
     ],
 )

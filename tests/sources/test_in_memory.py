@@ -68,6 +68,8 @@ X, Y = np.zeros((4, 3), np.float32), np.array([0, 1, 0, 1])
         ((X, Y, X, Y / 2), "task 1: test labels must be integers from 0, got float64"),
         ((X, Y, X + np.nan, Y), "task 1: test inputs must be finite, which those at index 0 are not. Fill what is missing"),
         ((X, Y, np.where(np.arange(4)[:, None] == 2, np.inf, X), Y), "must be finite, which those at index 2 are not"),
+        ((X[0, 0], Y, X, Y), r"task 1: train must be inputs \(n, …\) with n >= 1 and labels \(n,\), got \(\) and \(4,\)"),
+        ((np.ma.masked_equal(X, X[0, 0]), Y, X, Y), "task 1: train inputs must be .*: some of it is masked; fill it"),
         ((X, Y, X[:, :2], Y), r"stream s: all inputs must have one shape, got \[\(2,\), \(3,\)\]"),
     ],
 )
