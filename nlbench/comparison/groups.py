@@ -92,7 +92,7 @@ def labels(records: Sequence[Record]) -> list[str]:
     namesakes: dict[str, list[dict[str, Any]]] = {}
     for record, own in zip(records, declared, strict=True):
         namesakes.setdefault(record.model, []).append(own)
-    varied = {model: varying(several) for model, several in namesakes.items()}
+    varied = {model: _with_one_code(varying(several)) for model, several in namesakes.items()}
     fields = {model: {field: _shortest(field, found) for field in found} for model, found in varied.items()}
     names = []
     for record, own in zip(records, declared, strict=True):
@@ -100,6 +100,13 @@ def labels(records: Sequence[Record]) -> list[str]:
         names.append(record.model if len(namesakes[record.model]) == 1 else f"{record.model}[{differing}]")
     count = Counter(names)
     return [name if count[name] == 1 else f"{name}[{one.fingerprint[:8]}]" for name, one in zip(names, records, strict=True)]
+
+
+def _with_one_code(fields: Sequence[str]) -> list[str]:
+    """Return the fields with `code` in place of its parts where several differ, and without it otherwise."""
+    parts = [field for field in fields if field.startswith("code.")]
+    left_out = {"code"} if len(parts) < 2 else set(parts)
+    return [field for field in fields if field not in left_out]
 
 
 def _shortest(field: str, fields: Sequence[str]) -> str:
@@ -122,6 +129,7 @@ def _declared(record: Record) -> dict[str, Any]:
         "precision": said.precision,
         **{key: found[:8] for key, found in digests.items() if found is not None},
         **{f"code.{part}": found[:8] for part, found in said.code.items()},
+        **({"code": digest(said.code)[:8]} if said.code else {}),
     }
 
 

@@ -16,6 +16,7 @@ from nlbench.comparison import compare
 from nlbench.comparison.tables import learner_table
 from nlbench.errors import ComparisonError, UnknownNameError
 from nlbench.records import Record, Row
+from nlbench.specs import digest
 from nlbench.specs.identity import stream_digest
 
 
@@ -114,6 +115,12 @@ def test_namesakes_of_other_code_or_precision_stay_apart(tmp_path: Path) -> None
     with pytest.raises(ComparisonError, match="several learners are called hope"):
         compare(records, baseline="hope")
     assert compare(records, baseline="hope[learner=cccc2222]").groups[0].baseline == "hope[learner=cccc2222]"
+
+
+def test_namesakes_of_several_parts_of_other_code_are_told_apart_by_one_digest(tmp_path: Path) -> None:
+    codes = [{"learner": part, "protocol": part, "source": "same"} for part in ("aaaa1111bbbb", "cccc2222dddd")]
+    found = compare([learner(tmp_path / code["learner"], "hope", [0.5, 0.6], code=code) for code in codes]).groups[0]
+    assert [entry.label for entry in found.entries] == [f"hope[code={digest(code)[:8]}]" for code in codes]
 
 
 def test_streams_that_differ_are_never_averaged_and_the_fact_is_named(tmp_path: Path) -> None:
