@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from signal import SIGINT
 from traceback import TracebackException, extract_tb
 from types import TracebackType
+from typing import Any
 
 
 class NlbenchError(Exception):
@@ -27,6 +30,24 @@ class NlbenchError(Exception):
 
 class Remark(UserWarning):
     """What the user should know and need not mend; the command line prints it in one line."""
+
+
+@contextmanager
+def remarks_told(tell: Callable[[str], None]) -> Iterator[None]:
+    """Have each remark told once in place of a warning, while this lasts."""
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+        told: set[str] = set()
+
+        def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
+            if not issubclass(category, Remark):
+                shown(message, category, *place)
+            elif str(message) not in told:
+                told.add(str(message))
+                tell(str(message))
+
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
 
 
 class SpecError(NlbenchError):

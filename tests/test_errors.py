@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 
 import pytest
 
 from nlbench import errors
-from nlbench.errors import Blamed, NlbenchError, SpecError, UnknownNameError
+from nlbench.errors import Blamed, NlbenchError, Remark, SpecError, UnknownNameError, remarks_told
 
 FOUND = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, Exception)]
 KINDS = [kind for kind in FOUND if not issubclass(kind, Warning)]
@@ -42,6 +43,15 @@ def test_unknown_name_suggests_the_nearest_and_nothing_far_away() -> None:
 def test_unknown_name_that_is_a_part_of_known_ones_suggests_these() -> None:
     error = UnknownNameError("model", "naive", ["hope", "naive-convolutional", "slda"])
     assert str(error) == "unknown model 'naive'. Did you mean naive-convolutional?"
+
+
+def test_remarks_are_told_once_and_other_warnings_stay_warnings(recwarn: pytest.WarningsRecorder) -> None:
+    told: list[str] = []
+    with remarks_told(told.append):
+        for text, kind in (("a", Remark), ("b", Remark), ("a", Remark), ("else", RuntimeWarning)):
+            warnings.warn(text, kind, stacklevel=1)
+    assert told == ["a", "b"]
+    assert [str(one.message) for one in recwarn] == ["else"]
 
 
 def test_whatever_somebody_else_s_code_raises_is_told_in_a_line() -> None:

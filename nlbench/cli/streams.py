@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final, NoReturn
 
-from nlbench.errors import Remark
+from nlbench.errors import remarks_told
 
 PLAIN: Final = "nlbench.plain"
 _SIGNS: Final = {
@@ -74,13 +74,11 @@ def prepared() -> Iterator[None]:
             if (str(message), category) in said:  # Python says a thing again where a library has changed its filters meanwhile
                 return
             said.add((str(message), category))
-            if issubclass(category, Remark):
-                sys.stderr.write(f"nlbench: {message}\n")
-            else:
-                shown(message, category, *place)
+            shown(message, category, *place)
 
         warnings.showwarning = show  # type: ignore[assignment]
-        yield
+        with remarks_told(lambda remark: sys.stderr.write(f"nlbench: {remark}\n")):
+            yield
 
 
 @contextmanager

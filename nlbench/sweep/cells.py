@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 from nlbench.code import Code
-from nlbench.errors import NlbenchError, NotFiniteError, RecordError
+from nlbench.errors import NlbenchError, NotFiniteError, RecordError, remarks_told
 from nlbench.launching import complete, missing_seeds
 from nlbench.plan import Machine, Plan
 from nlbench.records.storage import storage
@@ -97,7 +97,8 @@ class CellWork:
         plan = self.plan
         while plan.seeds:
             try:
-                done = complete(plan, self.results, self.machine, force=self.force, diverged=diverged, tell=notes.append)
+                with remarks_told(notes.append):
+                    done = complete(plan, self.results, self.machine, force=self.force, diverged=diverged, tell=notes.append)
             except NotFiniteError as error:
                 if not error.diverged:
                     raise

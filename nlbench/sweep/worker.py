@@ -12,6 +12,7 @@ import sys
 from types import FrameType
 from typing import Any, BinaryIO
 
+from nlbench.errors import remarks_told
 from nlbench.sweep.engines import READY, performed
 
 
@@ -40,11 +41,12 @@ def serve() -> None:
     running_half()
     keep_last()
     _put(outgoing, READY)
-    while (message := _next(incoming)) is not None:
-        signals.busy = True
-        ended = performed(*message)
-        signals.busy = False
-        _put(outgoing, ended)
+    with remarks_told(lambda remark: sys.stderr.write(f"nlbench: {remark}\n")):
+        while (message := _next(incoming)) is not None:
+            signals.busy = True
+            ended = performed(*message)
+            signals.busy = False
+            _put(outgoing, ended)
 
 
 def _put(outgoing: BinaryIO, message: Any) -> None:

@@ -68,6 +68,12 @@ def test_a_run_that_diverges_leaves_no_checkpoint(way: OnDivergence, tmp_path: P
     assert not list((tmp_path / "r/.checkpoints").glob("*.checkpoint"))
 
 
+def test_what_is_remarked_on_the_way_is_a_note_of_the_cell(odd: str, tmp_path: Path) -> None:
+    remarked = "import warnings\nfrom nlbench.errors import Remark\nwarnings.warn('by the way', Remark)\n"
+    (tmp_path / "odd.py").write_text(remarked + ODD)
+    assert CellWork(nlbench.resolve(odd, STREAM, seeds=1), tmp_path, CPU, False, "mask").perform().notes == ["by the way"]
+
+
 def test_other_code_than_was_planned_with_is_refused(tmp_path: Path) -> None:
     plan = nlbench.resolve("mlp", STREAM, seeds=1)
     other = replace(plan, code=replace(plan.code, digests={**plan.code.digests, "learner": "0" * 16}))
