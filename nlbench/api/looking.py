@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ def look(
     plan = resolve("chance", stream, seeds=(seed,))
     machine = Machine(device="cpu", data=None if data is None else Path(data))
     found = looked(half.build_stream(plan, machine))
+    if plan.declared.source is not None:
+        found = replace(found, label_names=plan.declared.source.label_names)
     if figures is not None:
         from nlbench.reporting.samples import draw
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 WIDEST: Final = 16
 """Columns of one sample."""
 
+NAMED: Final = 20
+"""Labels whose names are told."""
+
 DRAWN: Final = 6
 """Samples of a task in a row."""
 
@@ -30,6 +33,10 @@ def look(found: Look) -> None:
     )
     if found.class_order:
         out.print(f"class order {', '.join(map(str, found.class_order))}", markup=False, soft_wrap=True)
+    if found.label_names:
+        named = [f"{label} {name}" for label, name in enumerate(found.label_names[:NAMED])]
+        more = len(found.label_names) - len(named)
+        out.print(f"labels {', '.join(named)}{f' and {more} more' if more else ''}", markup=False, soft_wrap=True)
     grid = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("task", "train", "test", "drift", "labels"):
         grid.add_column(column, justify="left" if column == "labels" else "right")

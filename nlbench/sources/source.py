@@ -74,6 +74,11 @@ class Source:
         return digest(dict(self.files))
 
     @property
+    def label_names(self) -> tuple[str, ...]:
+        """What each label stands for, in their order, where it is called otherwise than by its number."""
+        return ()
+
+    @property
     def remarks(self) -> tuple[str, ...]:
         """What there is to say of it to who cuts a stream from it."""
         return ()

@@ -100,6 +100,12 @@ class FileSource(Source):
         )
 
     @property
+    def label_names(self) -> tuple[str, ...]:
+        """The words or numbers of the file that labels are."""
+        names = tuple(map(str, np.unique(np.concatenate([each.labels for each in self.opened])).tolist()))
+        return () if names == tuple(map(str, range(self.n_classes))) else names
+
+    @property
     def remarks(self) -> tuple[str, ...]:
         """Which columns may do no more than tell rows apart."""
         ids = self.opened[0].ids

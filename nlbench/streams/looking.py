@@ -51,7 +51,8 @@ class TaskLook:
 @dataclass(frozen=True)
 class Look:
     """What a stream looks like. `digest` identifies it; `class_order` is that of the first seed, () where classes are not dealt
-    out, or as the data set numbers them; `faults` says in words what a stream should not be.
+    out, or as the data set numbers them; `faults` says in words what a stream should not be; `label_names` are those of the data
+    set, () where it calls labels by their numbers.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Look:
     class_order: tuple[int, ...]
     tasks: tuple[TaskLook, ...]
     faults: tuple[str, ...]
+    label_names: tuple[str, ...] = ()
 
 
 def look(stream: Stream) -> Look:

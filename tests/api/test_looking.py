@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from small_streams import small_stream
 
 from nlbench.api import look
@@ -12,3 +13,14 @@ def test_a_stream_of_the_catalog_or_of_arrays_is_looked_at_and_drawn(tmp_path: P
     assert [task.labels for task in found.tasks] == [(0, 1), (2, 3), (4, 5), (6, 7), (8, 9)]
     assert (tmp_path / "split-digits.samples.png").stat().st_size > 1000
     assert look(small_stream()).tasks[0].samples is None
+
+
+def test_the_labels_of_a_file_are_called_as_it_calls_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, words in (("words", ("flu", "cold", "none")), ("numbers", (0, 1, 2)), ("odd", (7, 10, 30))):
+        Path(f"{name}.csv").write_text("x,label\n" + "".join(f"{i / 7},{words[i % 3]}\n" for i in range(30)))
+        Path(f"{name}.toml").write_text(
+            f'title = "t"\n[stream]\nkind = "split"\nsource = "./{name}.csv"\ntasks = 3\n[protocol]\nbatch = 4\n'
+        )
+    names = [look(f"./{name}.toml").label_names for name in ("words", "numbers", "odd")]
+    assert names == [("cold", "flu", "none"), (), ("7", "10", "30")]

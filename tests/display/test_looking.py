@@ -23,6 +23,16 @@ def test_a_look_is_a_table_of_tasks_samples_and_faults(monkeypatch: pytest.Monke
     assert lines[-1] == "tasks 1 and 2 have the same test set."
 
 
+def test_names_of_labels_are_told_up_to_twenty(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = tuple(f"n{label}" for label in range(22))
+    found = Look("s", "digest", 1, "class-il", (3,), 22, (), (TaskLook(1, 9, 9, (0,), 0.0, None),), (), names)
+    with written(monkeypatch, looking, "out", width=100) as text:
+        looking.look(found)
+    line = text.getvalue().splitlines()[1]
+    assert line.startswith("labels 0 n0, 1 n1, ")
+    assert line.endswith(", 19 n19 and 2 more")
+
+
 def test_samples_are_drawn_in_shades_or_in_signs_two_rows_a_line() -> None:
     signs = looking.drawn(IMAGE, coloured=False).plain.splitlines()
     assert len(signs) == 4
