@@ -35,6 +35,7 @@ from nlbench.specs import (
 from nlbench.specs.identity import fingerprint, stream_digest
 from nlbench.specs.python_models import learner_of
 from nlbench.specs.reading import reading
+from nlbench.specs.streams import Check, Protocol
 
 # History of PROTOCOL_VERSION (raise it when the same declaration would be presented, measured or identified differently):
 #   1  the first.
@@ -268,7 +269,7 @@ def resolve(
     unknown = [key for key in overrides if key.split(".")[0] not in (*STREAM_TABLES, *RECIPE_TABLES)]
     if unknown:
         known = ", ".join((*(f"{name}.<key>" for name in (*STREAM_TABLES, "learner")), "batch", "presents"))
-        raise SpecError([f"--set {key}: must be one of {known}" for key in unknown])
+        raise SpecError([f"--set {key}: must be one of {known}{_meant(key)}" for key in unknown])
     if scenario is not None:
         overrides["stream.scenario"] = scenario
     try:
@@ -285,6 +286,12 @@ def resolve(
     plan = Plan(name, learner, declared, tuple(seeds), precision, (*of_data, *notes, *told))
     code = Code.of(plan.parts)
     return replace(plan, code=code, notes=(*plan.notes, *code.remarks))
+
+
+def _meant(key: str) -> str:
+    """Return which key of a table may be meant by one without a table."""
+    tables = [table for table, model in (("protocol", Protocol), ("check", Check)) if key in model.model_fields]
+    return f" (did you mean {tables[0]}.{key}?)" if tables else ""
 
 
 def _blamed(problem: str, overrides: Mapping[str, str]) -> str:

@@ -166,6 +166,8 @@ def test_overrides_must_name_a_table_that_exists_and_all_wrong_ones_are_told() -
         resolved(lerner__rate="1", chek__forgetting="1", protocol__passes="2")
     assert [problem.split(":")[0] for problem in caught.value.problems] == ["--set lerner.rate", "--set chek.forgetting"]
     assert "protocol.<key>" in caught.value.problems[0]
+    with pytest.raises(SpecError, match=r"^--set passes: must be .* \(did you mean protocol\.passes\?\)$"):
+        resolve("mlp", "split-digits", seeds=[0], overrides={"passes": "2"})
     with pytest.raises(SpecError, match=r"--set learner\.rat: is not a known key \(did you mean rate\?\), got 1"):
         resolved(learner__rat="1")
     with pytest.raises(SpecError, match=r"--set protocol.passes: must be greater than or equal to 1, got 0"):

@@ -61,7 +61,9 @@ class Outside:
         search = _Search([], place.partition(".")[0])
         own = search.counted(place)
         if place not in own:
-            raise NlbenchError(f"{place}: there is no such module.", f"Name a {one} as package.module:Name.")
+            here = Path(*place.split(".")).with_suffix(".py")
+            way_out = f"What lies here is named ./{here.as_posix()}:Name." if here.is_file() else ""
+            raise NlbenchError(f"{place}: there is no such module.", way_out or f"Name a {one} as package.module:Name.")
         return Reached({}, {}, ()) if place.partition(".")[0] in DEPENDENCIES else self._walk(search, own)
 
     def _walk(self, search: _Search, todo: dict[str, Path]) -> Reached:

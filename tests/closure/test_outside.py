@@ -51,6 +51,15 @@ def test_a_module_on_the_path_counts_with_its_packages_and_none_is_imported(
     assert not {"lib_here", "lib_there", "lib_there.thing"} & set(sys.modules)
 
 
+def test_a_module_that_lies_here_and_is_on_no_path_is_named_as_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, mine="", folder__deep="")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place])
+    for place, file in (("mine", "mine.py"), ("folder.deep", "folder/deep.py")):
+        with pytest.raises(NlbenchError, match=rf"^{place}: there is no such module\. What lies here is named \./{file}:Name\.$"):
+            closure.outside(place)
+
+
 def test_what_is_installed_does_not_count_but_for_the_named_part_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site = tmp_path / "site-packages"
     write(site, plugin__mine="import plugin.parts, installed_lib", plugin__parts="", installed_lib="")
