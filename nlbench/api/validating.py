@@ -63,7 +63,7 @@ def declared(table: Mapping[str, Any], path: Path) -> str:
     where = str(path)
     if "stream" in table or "learner" in table:
         return specs.validate(dict(table), path, catalog.names("stream"))
-    if {"cells", "holds"} & table.keys():
+    if {"cells", "holds", "statement"} & table.keys():
         cells = claim_of(table, where).cells.values()
         _refuse_unknown(where, (cell.model for cell in cells), (cell.stream for cell in cells))
         return "claim"

@@ -88,6 +88,8 @@ def unknown(kind: Kind, name: str, registered: Iterable[str] = ()) -> UnknownNam
             return UnknownNameError(kind, name, (), f"It is a {other}: name it with --{other}.")
     if kind == "stream" and Path(name).exists():
         return UnknownNameError(kind, name, (), f"What lies here is named ./{name}.")
+    if Path(f"{name}.toml").is_file():
+        return UnknownNameError(kind, name, (), f"What lies here is named ./{name}.toml.")
     own = {"model": "./file.py:Class", "stream": "./file.toml, or its data ./file.csv or ./folder"}.get(kind, "./file.toml")
     return UnknownNameError(kind, name, [*names(kind), *registered], f"One of your own is named {own}.")
 

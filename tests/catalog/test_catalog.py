@@ -41,6 +41,14 @@ def test_unknown_names_suggest_the_nearest_of_their_own_kind() -> None:
         catalog.find("model", "split-mnist")
 
 
+@pytest.mark.parametrize("kind", ["model", "stream", "claim"])
+def test_a_file_that_lies_here_is_named_as_one(kind: catalog.Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.toml").touch()
+    with pytest.raises(UnknownNameError, match=rf"^unknown {kind} 'mine'\. What lies here is named \./mine\.toml\.$"):
+        catalog.find(kind, "mine")
+
+
 def test_a_name_of_the_other_kind_says_so_and_an_unknown_one_how_ones_own_is_named() -> None:
     assert str(catalog.unknown("model", "split-mnist")) == "unknown model 'split-mnist'. It is a stream: name it with --stream."
     assert str(catalog.unknown("stream", "mlp")) == "unknown stream 'mlp'. It is a model: name it with --model."

@@ -73,8 +73,10 @@ def test_what_a_grid_and_a_claim_break_is_said_as_of_these(command: Command) -> 
     Path("grid.toml").write_text(GRID.replace("mlp", "mpl").replace("passes", "pases"))
     Path("claim.toml").write_text(CLAIM.replace("split-digits", "split-digit"))
     Path("deep.toml").write_text(GRID.replace("streams", "seeds = 0\nstreams"))
+    Path("bare.toml").write_text('statement = "s"\n')
     Path("other.toml").write_text('titel = "x"\n[lerner]\nkind = "mlp"\n')
     Path("empty").mkdir()
+    assert "bare.toml: cells: is required" in command("validate", "bare.toml").err
     done = command("validate", "grid.toml", "claim.toml", "deep.toml", "other.toml", "empty")
     assert done.code == 2
     assert [line.removeprefix("nlbench: ").partition(" Did you")[0] for line in done.err.splitlines()] == [
