@@ -33,7 +33,7 @@ class Remark(UserWarning):
 
 
 @contextmanager
-def remarks_told(tell: Callable[[str], None]) -> Iterator[None]:
+def remarks_told(tell: Callable[[str], object]) -> Iterator[None]:
     """Have each remark told once in place of a warning, while this lasts."""
     with warnings.catch_warnings():
         shown = warnings.showwarning
