@@ -63,10 +63,15 @@ def unset(record: Record, found: Given) -> dict[str, Any]:
     if not found.model:
         return {}
     learner = record.footer.learner_spec["learner"]
-    table = {"kind": learner["kind"]} | {key: learner[key] for key in ("build",) if key in learner}
-    if isinstance(network := learner.get("network"), Mapping) and "build" in network:
-        table["network"] = {key: network[key] for key in ("kind", "build")}
+    table = {key: learner[key] for key in ("kind", "build") if key in learner}
+    if _is_module(learner):
+        table["network"] = {key: value for key, value in learner["network"].items() if key in ("kind", "build")}
     return learner_spec({"learner": table}, record.model, name=record.model).identity()
+
+
+def _is_module(learner: Mapping[str, Any]) -> bool:
+    network = learner.get("network")
+    return isinstance(network, Mapping) and "build" in network
 
 
 def call(record: Record, found: Given, model: str, stream: str, overrides: Mapping[str, str]) -> str:
@@ -76,6 +81,9 @@ def call(record: Record, found: Given, model: str, stream: str, overrides: Mappi
     words.append(f"seeds={count if record.seeds == tuple(range(count)) else list(record.seeds)}")
     if record.footer.precision != "float32":
         words.append(f"precision={json.dumps(record.footer.precision)}")
+    learner = record.footer.learner_spec.get("learner", {})
+    if found.model and _is_module(learner) and learner.get("kind") != "naive":  # as which a module is run where nothing is said
+        overrides = {"learner.kind": str(learner.get("kind")), **overrides}
     if overrides:
         words.append(f"overrides={json.dumps(dict(overrides), ensure_ascii=False)}")
     return f"nlbench.run({', '.join(words)})"

@@ -9,6 +9,7 @@ import torch
 from planned_records import recorded
 from sklearn.linear_model import SGDClassifier
 from small_streams import small_stream
+from synthetic_records import make_record, matrix
 
 from nlbench.reporting import rerun
 
@@ -22,7 +23,16 @@ GIVEN = {
     "an object": (lambda: SGDClassifier(alpha=0.1), "SGDClassifier(…)", {"protocol.passes": "2"}),
     "a class": (lambda: SGDClassifier, "SGDClassifier", {"protocol.evaluate_every": "none"}),
     "a module": (lambda: Network, "Network", {"learner.optimizer.rate": "0.2"}),
+    "a module of another method": (lambda: Network, "Network", {"learner.kind": "l2-init"}),
 }
+
+
+def test_a_record_that_says_little_is_no_defect(tmp_path):
+    record = recorded(tmp_path, Network, "split-digits", {})
+    for learner in ({"build": "a:b.object"}, {"kind": "naive", "network": {"build": "a:b.object"}}, {"kind": "__main__:X"}):
+        made = make_record(tmp_path / "b.parquet", {0: matrix(0.5, 0.9)}, model="Network", learner_spec={"learner": learner})
+        assert rerun(made).in_python
+    assert rerun(record).in_python
 
 
 @pytest.mark.parametrize(("give", "words", "overrides"), GIVEN.values(), ids=GIVEN)
