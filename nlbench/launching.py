@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 from nlbench import closure, sources
+from nlbench.errors import RecordError
 from nlbench.plan import Machine, Plan
 from nlbench.records import Row, read_record
 from nlbench.records.storage import storage
@@ -30,12 +31,18 @@ class Completed(NamedTuple):
 
 
 def missing_seeds(plan: Plan, results: Path, force: bool = False) -> tuple[int, ...]:
-    """Return the plan's seeds that its record does not hold yet; all of them with `force`."""
+    """Return the plan's seeds that its record does not hold yet; all of them with `force`.
+
+    Raises `RecordError` where what lies in its place is no record of this run.
+    """
     path = plan.record_path(results)
     if force or not storage(path).exists(path):
         return plan.seeds
-    recorded = read_record(path).seeds
-    return tuple(seed for seed in plan.seeds if seed not in recorded)
+    record = read_record(path)
+    if (record.fingerprint, record.model, record.stream) != (plan.fingerprint, plan.model, plan.stream_name):
+        other = f"{record.model} on {record.stream}, {record.fingerprint}"
+        raise RecordError(f"{path}: is the record of another run: {other}.", "Move it away, or replace it with --force.")
+    return tuple(seed for seed in plan.seeds if seed not in record.seeds)
 
 
 def complete(

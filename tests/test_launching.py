@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,6 +13,7 @@ import torch
 from small_streams import small_stream
 
 import nlbench
+from nlbench.errors import RecordError
 from nlbench.launching import complete, missing_seeds
 from nlbench.plan import Machine
 
@@ -27,6 +29,29 @@ def test_only_the_seeds_that_a_record_lacks_are_run(tmp_path: Path) -> None:
     assert done == ((0, 2), ())
     assert set(heard) == {None, 0, 2}
     assert complete(plan, tmp_path, Machine(device="cpu"), tell=print) == ((), ())
+
+
+def test_what_lies_where_the_record_belongs_and_is_none_of_this_run_is_told_before_any_training(tmp_path: Path) -> None:
+    plan, heard = nlbench.resolve("mlp", small_stream(), seeds=1), []
+    place = plan.record_path(tmp_path)
+
+    def run(**options: bool) -> object:
+        return complete(plan, tmp_path, Machine(device="cpu"), listen=heard.append, tell=print, **options)
+
+    other = nlbench.resolve("chance", small_stream(), seeds=1)
+    complete(other, tmp_path / "other", Machine(device="cpu"), tell=print)
+    shutil.copy(other.record_path(tmp_path / "other"), place)
+    with pytest.raises(
+        RecordError, match=r"is the record of another run: chance on small, .*Move it away, or replace it with --force"
+    ):
+        run()
+    (tmp_path / "linked").mkdir()
+    plan.record_path(tmp_path / "linked").symlink_to("nowhere")
+    with pytest.raises(RecordError, match="is no file"):
+        missing_seeds(plan, tmp_path / "linked")
+    assert not heard
+    run(force=True)
+    assert (nlbench.load(place)[0].model, bool(heard)) == ("mlp", True)
 
 
 def test_a_learner_that_goes_elsewhere_takes_neither_run_nor_output_there(

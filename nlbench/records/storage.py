@@ -58,7 +58,7 @@ class _LocalFiles:
         return path.open("rb")
 
     def exists(self, path: Path) -> bool:
-        return path.exists()
+        return os.path.lexists(path)  # a link that leads nowhere too: who opens it is told so
 
     def replace(self, path: Path, *parts: bytes | memoryview, sync: bool = True) -> None:
         if path.exists():
