@@ -103,20 +103,25 @@ def test_an_added_metric_is_measured(shown, folder):
     assert "average_accuracy" in read
 
 
-def test_an_added_command_runs(copy):
-    (arguments,) = commands(section("A command"))
+@pytest.fixture(scope="module")
+def changed(copy):
+    """What the changed nlbench prints: of the command that was added, of help, and of the bench of the backend."""
     run = ["run", "--model", "chance", "--stream", "split-digits", "--seeds", "2"]
-    _, answer, page = together(copy, run, arguments, ["--help"], package=copy)
+    ((command,), (bench,)) = (commands(section(title)) for title in ("A command", "A kernel backend"))
+    _, *printed = together(copy, run, command, ["--help"], bench, package=copy)
+    return printed
+
+
+def test_an_added_command_runs(changed):
+    answer, page, _ = changed
     assert answer.strip() == "split-digits: chance"
     assert "Name the most accurate learner" in page
 
 
-def test_an_added_backend_is_judged_and_timed(copy):
-    (arguments,) = commands(section("A kernel backend"))
-    (shown,) = together(copy, arguments, package=copy)
-    checked, of = re.search(r"(\d+) of (\d+) checks", shown).groups()
+def test_an_added_backend_is_judged_and_timed(changed):
+    checked, of = re.search(r"(\d+) of (\d+) checks", changed[2]).groups()
     assert checked == of
-    assert re.search(r"mlp_logits .* numpy ", shown)
+    assert re.search(r"mlp_logits .* numpy ", changed[2])
 
 
 def test_a_wrong_backend_is_caught(copy):
