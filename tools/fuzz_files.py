@@ -43,7 +43,7 @@ from safetensors.numpy import load, save
 
 import nlbench
 from nlbench import catalog, runner
-from nlbench.api.files import validate
+from nlbench.api.validating import validate
 from nlbench.batch import Learner
 from nlbench.errors import NlbenchError, NotFiniteError
 from nlbench.metrics import METRICS

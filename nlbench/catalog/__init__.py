@@ -86,9 +86,9 @@ def unknown(kind: Kind, name: str, registered: Iterable[str] = ()) -> UnknownNam
     for other in ("model", "stream"):
         if other != kind and name in names(other):
             return UnknownNameError(kind, name, (), f"It is a {other}: name it with --{other}.")
-    if kind == "stream" and Path(name).exists():
+    if kind == "stream" and os.path.exists(name):
         return UnknownNameError(kind, name, (), f"What lies here is named ./{name}.")
-    if Path(f"{name}.toml").is_file():
+    if os.path.isfile(f"{name}.toml"):  # also of what no file can be called
         return UnknownNameError(kind, name, (), f"What lies here is named ./{name}.toml.")
     own = {"model": "./file.py:Class", "stream": "./file.toml, or its data ./file.csv or ./folder"}.get(kind, "./file.toml")
     return UnknownNameError(kind, name, [*names(kind), *registered], f"One of your own is named {own}.")

@@ -49,6 +49,13 @@ def test_a_file_that_lies_here_is_named_as_one(kind: catalog.Kind, tmp_path: Pat
         catalog.find(kind, "mine")
 
 
+@pytest.mark.parametrize("kind", ["model", "stream"])
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b"])
+def test_what_no_file_can_be_called_is_an_unknown_name_too(kind: catalog.Kind, name: str) -> None:
+    """Such a name may stand in a file that is checked."""
+    assert isinstance(catalog.unknown(kind, name), UnknownNameError)
+
+
 def test_a_name_of_the_other_kind_says_so_and_an_unknown_one_how_ones_own_is_named() -> None:
     assert str(catalog.unknown("model", "split-mnist")) == "unknown model 'split-mnist'. It is a stream: name it with --stream."
     assert str(catalog.unknown("stream", "mlp")) == "unknown stream 'mlp'. It is a model: name it with --model."
