@@ -72,7 +72,7 @@ def test_html_says_every_verdict_and_obeys_nothing():
     assert "Source: Somebody 2020, Table 1" in tags.text
     assert "A <b>bold</b> | title" in tags.text
     assert ".5100 [.4900, .5300]" in tags.text
-    assert "nlbench verify second --quick" in tags.text
+    assert "nlbench verify ./second.toml --quick" in tags.text  # none of the catalog
 
 
 def test_hope_comes_first_and_in_a_chapter_what_holds():
