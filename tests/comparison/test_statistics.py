@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -68,6 +68,7 @@ def test_sums_that_tie_but_for_rounding_count_as_ties() -> None:
     assert statistics.sign_flip_test(thirds) == 0.25
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(-20, 20), min_size=2, max_size=9))
 def test_two_sided_p_is_symmetric_and_attainable(counts: list[int]) -> None:
     found = np.array(counts) / 100
@@ -92,6 +93,7 @@ def test_one_value_has_no_interval() -> None:
     assert np.isnan(statistics.difference_interval(np.array([0.5]), np.array([0.4, 0.3])).high)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_holm_agrees_with_its_definition(p_values: list[float]) -> None:
     p = np.array(p_values)

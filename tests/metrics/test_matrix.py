@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -64,6 +64,7 @@ def test_gap_without_a_gap_is_not_measured() -> None:
         metrics.gap_closed(GOLDEN, GOLDEN, GOLDEN)
 
 
+@settings(deadline=None)
 @given(matrices)
 def test_perfect_memory_forgets_nothing(drawn: np.ndarray) -> None:
     R = drawn.copy()
@@ -77,6 +78,7 @@ def test_perfect_memory_forgets_nothing(drawn: np.ndarray) -> None:
         assert values[name].value == pytest.approx(0, abs=1e-12)
 
 
+@settings(deadline=None)
 @given(matrices)
 def test_sign_conventions_and_ranges(R: np.ndarray) -> None:
     values = {name: value.value for name, value in compute(R).items() if value.value is not None}
@@ -88,6 +90,7 @@ def test_sign_conventions_and_ranges(R: np.ndarray) -> None:
         assert low - 1e-12 <= value <= high + 1e-12
 
 
+@settings(deadline=None)
 @given(matrices, st.floats(0.01, 1))
 def test_losing_an_old_task_raises_forgetting_and_lowers_backward_transfer(R: np.ndarray, loss: float) -> None:
     worse = R.copy()
@@ -98,6 +101,7 @@ def test_losing_an_old_task_raises_forgetting_and_lowers_backward_transfer(R: np
     assert after["backward_transfer"].value - before["backward_transfer"].value == pytest.approx(-lost, abs=1e-12)
 
 
+@settings(deadline=None)
 @given(matrices, st.data())
 def test_nan_and_infinity_are_errors(R: np.ndarray, data: st.DataObject) -> None:
     at = (data.draw(st.integers(0, R.shape[0] - 1)), data.draw(st.integers(0, R.shape[1] - 1)))
@@ -109,6 +113,7 @@ def test_nan_and_infinity_are_errors(R: np.ndarray, data: st.DataObject) -> None
             METRICS[name].function(R)
 
 
+@settings(deadline=None)
 @given(matrices, st.data())
 def test_inputs_are_never_changed(R: np.ndarray, data: st.DataObject) -> None:
     mask = data.draw(arrays.arrays(bool, R.shape))
@@ -119,6 +124,7 @@ def test_inputs_are_never_changed(R: np.ndarray, data: st.DataObject) -> None:
     np.testing.assert_array_equal(masked.mask, mask_before)
 
 
+@settings(deadline=None)
 @given(matrices, st.data())
 def test_a_masked_entry_gives_null_or_changes_nothing(R: np.ndarray, data: st.DataObject) -> None:
     at = (data.draw(st.integers(0, R.shape[0] - 1)), data.draw(st.integers(0, R.shape[1] - 1)))
