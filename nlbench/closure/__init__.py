@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from nlbench.closure.kept import SyntaxCache
-from nlbench.closure.loading import UnaccountedImportError, bring_in, check, forget, load
+from nlbench.closure.loading import UnaccountedImportError, check, forget, load
 from nlbench.closure.outside import NAMED, Outside, Reached
 from nlbench.closure.package import Package
 from nlbench.closure.session import MAIN, OBJECT, give, given
@@ -68,7 +68,6 @@ __all__ = [
     "OBJECT",
     "Reached",
     "UnaccountedImportError",
-    "bring_in",
     "check",
     "digest_outside",
     "forget",

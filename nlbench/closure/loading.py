@@ -96,6 +96,11 @@ class _Finder(MetaPathFinder):
             return differs
         return self.files.get(name) != path or self.contents[name] != _content(path)
 
+    def bring_in(self, name: str) -> None:
+        """Import a module if an import statement of a part that is loaded names it: its code may do so no sooner than it runs."""
+        if name in self.files and name not in sys.modules:
+            importlib.import_module(name)
+
     def forget(self) -> None:
         """Drop all that was brought in."""
         for name in list(self.contents):
@@ -126,12 +131,6 @@ def load(place: str, reached: Reached) -> ModuleType:
     module = importlib.import_module(place) if named is None else _executed(named)
     check(before, reached)
     return module
-
-
-def bring_in(name: str) -> None:
-    """Import a module if an import statement of a part that is loaded names it: its code may do so no sooner than it runs."""
-    if name in _FINDER.files and name not in sys.modules:
-        importlib.import_module(name)
 
 
 def forget() -> None:

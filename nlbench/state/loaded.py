@@ -16,7 +16,6 @@ from typing import Any, Final
 
 import torch
 
-from nlbench.closure import bring_in
 from nlbench.state import values
 
 _INSTALLED: Final = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
@@ -46,9 +45,12 @@ _MADE_FROM: Final = ("torch.nn", "torch.optim", "nlbench")
 def loaded(name: str) -> Any:
     """Return a class or function by the name of a module that is loaded, and that is the user's, torch's or ours; or None.
 
-    A module that the user's own import statements name, and that was loaded by none so far, is imported.
+    A module that the user's own import statements name, and that was loaded by none so far, is imported, by the finder on
+    `sys.meta_path` that knows those statements.
     """
-    bring_in(name.partition(":")[0])
+    for finder in list(sys.meta_path):
+        if (bring_in := getattr(finder, "bring_in", None)) is not None:
+            bring_in(name.partition(":")[0])
     for module, found in _named(name):
         file = getattr(module, "__file__", None) or ""
         if name.startswith(_MADE_FROM) or not Path(file).as_posix().startswith(_INSTALLED):
