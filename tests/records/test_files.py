@@ -38,9 +38,12 @@ def test_references_below_a_folder_count_only_where_they_are_asked_for(tmp_path:
         assert [path.name for path in record_files([given], references=True)] == ["a.parquet", "b.parquet"]
 
 
-@pytest.mark.parametrize("name", ["x" * 5000, "a\0b"])
-def test_what_no_file_can_be_called_is_one_line(name: str) -> None:
-    with pytest.raises(NlbenchError, match=r"cannot be looked for: (File name too long|embedded null byte)"):
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [("x" * 5000, "cannot be looked for: File name too long"), ("a\0b", r"^'a\\x00b': must be the path of a folder or file")],
+)
+def test_what_no_file_can_be_called_is_one_line(name: str, rule: str) -> None:
+    with pytest.raises(NlbenchError, match=rule):
         record_files([name])
 
 
