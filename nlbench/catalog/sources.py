@@ -9,6 +9,7 @@ from nlbench.catalog.extension import Extension
 SOURCES: Final = {
     "digits": Extension("nlbench.sources.pixels:DIGITS"),
     "mnist": Extension("nlbench.sources.idx:MNIST"),
+    "mnist-unscaled": Extension("nlbench.sources.idx:MNIST_UNSCALED"),
     "fashion-mnist": Extension("nlbench.sources.idx:FASHION_MNIST"),
     "mnist-5k": Extension("nlbench.sources.pixels:MNIST_5K"),
     "newsgroups": Extension("nlbench.sources.text:NEWSGROUPS"),

@@ -6,7 +6,7 @@ Reading them directly keeps torchvision out of a run's start-up.
 from __future__ import annotations
 
 import gzip
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
@@ -91,6 +91,10 @@ MNIST: Final = Idx(
     licence="CC BY-SA 3.0",
     suppliers=(Torchvision("MNIST"),),
     modality="images",
+)
+
+MNIST_UNSCALED: Final = replace(
+    MNIST, name="mnist-unscaled", title="MNIST with its pixels as they are, from 0 to 1", mean=0.0, std=1.0
 )
 
 FASHION_MNIST: Final = Idx(

@@ -9,11 +9,13 @@ from zipfile import ZipFile
 
 import numpy as np
 import pytest
+import torch
 from small_streams import idx_bytes, made_mnist
 
 from nlbench.errors import DataError
 from nlbench.sources import Source, downloads, read
-from nlbench.sources.idx import EMNIST_BALANCED, EMNIST_FILES, EMNIST_LETTERS, FASHION_MNIST, KMNIST, MNIST
+from nlbench.sources.idx import EMNIST_BALANCED, EMNIST_FILES, EMNIST_LETTERS, FASHION_MNIST, KMNIST, MNIST, MNIST_UNSCALED
+from nlbench.streams.stream import shown
 
 
 @pytest.fixture
@@ -39,6 +41,14 @@ def test_canonical_mnist_loads_and_its_constants_standardise_the_training_set() 
     assert np.bincount(arrays.train_labels).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
     assert arrays.train_inputs.mean(dtype=np.float64) == pytest.approx(MNIST.mean, abs=1e-7)
     assert arrays.train_inputs.std(dtype=np.float64) == pytest.approx(MNIST.std, abs=1e-7)
+
+
+@pytest.mark.mnist
+def test_unscaled_mnist_is_shown_as_its_pixels_are() -> None:
+    images, _, scaling = shown(MNIST_UNSCALED.read(), MNIST_UNSCALED, torch.device("cpu"))
+    assert scaling is None
+    assert torch.equal(images, torch.from_numpy(MNIST.read().train_inputs))
+    assert (images.min(), images.max()) == (0.0, 1.0)
 
 
 def test_packed_and_raw_files_give_the_same_arrays(made: Source, tmp_path: Path) -> None:
