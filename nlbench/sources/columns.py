@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -253,23 +253,43 @@ def _column(column: pa.Array, n: int) -> NDArray[np.float32]:
     """Return (n, k): a column's numbers, k to a row, NaN where one is missing."""
     while pa.types.is_list(column.type) or pa.types.is_large_list(column.type) or pa.types.is_fixed_size_list(column.type):
         column = column.flatten()
-    if pa.types.is_string(column.type) or pa.types.is_temporal(column.type):
+    known = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean, pa.types.is_null)
+    if not any(is_kind(column.type) for is_kind in known):  # words are no numbers, though they may be made of figures
         raise ValueError
     values = column.cast(pa.float32(), safe=False)
     numbers = np.from_dlpack(values.fill_null(float("nan")) if values.null_count else values)
     return np.asarray(numbers, np.float32).reshape(n, -1)
 
 
-def pictures(path: Path, files: Sequence[Any], reading: Reading) -> NDArray[np.uint8]:
-    """Return images (m, height, width) or (m, height, width, 3) of files or streams."""
+def pictures(path: Path, files: Sequence[Any], reading: Reading) -> NDArray[Any]:
+    """Return images (m, height, width) or (m, height, width, 3) of files or streams: bytes, or float32 where grey is finer."""
     from PIL import Image
 
     made = []
     for file in files:
         with Image.open(file) as image:
-            shown = image.convert("L" if image.mode in ("1", "L", "I", "I;16", "F") else "RGB")
-            made.append(np.asarray(shown.resize((reading.size, reading.size)) if reading.size else shown))
-    if len({each.shape for each in made}) > 1:
-        hint = "Say [stream.read] size, to which all are brought."
-        raise DataError(f"{path}: images must be of one size, got {sorted({each.shape for each in made})[:3]}.", hint)
+            deep = image.mode == "F" or image.mode.startswith("I")
+            grey = image.mode in ("1", "L") if reading.channels is None else reading.channels == 1
+            brought = image.convert("F" if deep else "L" if grey else "RGB")
+            one = np.asarray(brought.resize((reading.size, reading.size)) if reading.size else brought)
+            made.append(np.repeat(one[..., None], 3, 2) if deep and reading.channels == 3 else one)
+    refuse_bytes_among_numbers(path, {each.dtype for each in made})
+    refuse_shapes(path, {each.shape for each in made})
+    if made[0].dtype != np.uint8 and not all(np.isfinite(each).all() for each in made):
+        raise DataError(f"{path}: images must be finite.", FINITE)
     return np.stack(made)
+
+
+def refuse_bytes_among_numbers(path: Path, types: Set[np.dtype[Any]]) -> None:
+    """Refuse rows of bytes, which are divided by 255, beside rows of other numbers."""
+    if len({each == np.uint8 for each in types}) > 1:
+        raise DataError(f"{path}: must hold bytes, which are divided by 255, in all rows or in none.")
+
+
+def refuse_shapes(path: Path, shapes: Set[tuple[int, ...]]) -> None:
+    """Refuse rows of several shapes."""
+    if len(shapes) > 1:
+        several = sorted(shapes)
+        way = "size" if len({shape[2:] for shape in several}) == 1 else "channels = 1 or 3"
+        hint = f"Of images say [stream.read] {way}, to which all are brought." if len(several[0]) > 1 else ""
+        raise DataError(f"{path}: rows must have one shape, got {', '.join(map(str, several[:3]))}.", hint)

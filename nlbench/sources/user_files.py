@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from nlbench.errors import DataError
 from nlbench.sources import formats
-from nlbench.sources.columns import Opened
+from nlbench.sources.columns import Opened, refuse_bytes_among_numbers, refuse_shapes
 from nlbench.sources.in_memory import MOST_CLASSES, InMemory, TaskArrays
 from nlbench.sources.source import Arrays, Source, held_out
 from nlbench.specs.reading import Reading
@@ -144,15 +144,17 @@ class FileSource(Source):
 
     def _blocks(self) -> Iterator[tuple[int, int, NDArray[Any]]]:
         """Yield blocks of numbers, each behind the row and the place in the last axis where it begins."""
-        start = 0
+        start, types = 0, set[np.dtype[Any]]()
         for path, each in zip(self.paths, self.opened, strict=True):
             left = 0
             for part in each.parts:
-                row, width = start, 0
+                row, width, shapes = start, 0, set[tuple[int, ...]]()
                 with _readable(path):
-                    for block in part():
-                        if block.shape[1:-1] != each.shape[:-1] or (width and block.shape[-1] != width):
-                            raise DataError(f"{path}: rows must have one shape, got {each.shape} and {block.shape[1:]}.")
+                    for block in filter(len, part()):
+                        types.add(block.dtype)
+                        refuse_bytes_among_numbers(path, types)
+                        shapes.add(block.shape[1:])
+                        refuse_shapes(path, shapes)
                         width = block.shape[-1]
                         shown = _as_floats(_laid_out(block, self.reading, self.kind == "image"))
                         _check_finite(each, shown, row - start, left)

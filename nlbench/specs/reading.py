@@ -23,7 +23,8 @@ class Reading(Closed):
     unused       columns that are no part of a sample, such as a row's number; one, or several
     test         a file with the test set; without one, and without a column `split` that says "test", a fixed fifth of each class
     layout       of images: channels first or last
-    size         images are made this high and wide, bilinear; in files they must all be alike otherwise
+    size         images are made this high and wide, bicubic; in files they must all be alike otherwise
+    channels     images are made grey (1) or coloured (3); in files they must all be alike otherwise
     standardise  with mean and deviation of the training set: of all numbers (images), of each number of a sample, or of each
                  channel of an image (all else), or not at all
     """
@@ -37,6 +38,7 @@ class Reading(Closed):
     test: str | None = None
     layout: Literal["NCHW", "NHWC"] = "NCHW"
     size: Annotated[int, Field(ge=1)] | None = None
+    channels: Literal[1, 3] | None = None
     standardise: Literal["all", "each", "none"] | None = None
     features: Annotated[int, Field(ge=1)] = 2048
     """Hashed features of a text."""

@@ -141,9 +141,42 @@ def test_a_folder_of_images_a_class_with_its_test_set(tmp_path: Path) -> None:
     assert opened.test.tolist() == [False, False, True, True]
     assert rows(opened)[:, 0, 0, 0].tolist() == [10, 20, 30, 40]
     picture(50, (7, 7)).save(tmp_path / "test" / "cat" / "2.png")
-    with pytest.raises(DataError, match=r"images must be of one size.*\[stream\.read\] size"):
+    with pytest.raises(DataError, match=r"got \(6, 5, 3\), \(7, 7, 3\)\. Of images say \[stream\.read\] size"):
         rows(formats.images(tmp_path, PLAIN))
     assert rows(formats.images(tmp_path, Reading(size=4))).shape == (5, 4, 4, 3)
+
+
+def in_classes(place: Path, images: list[Image.Image]) -> Path:
+    """Lay images out as two classes, three samples of each at least."""
+    for number, image in enumerate(images):
+        (place / f"{number % 2}").mkdir(parents=True, exist_ok=True)
+        image.save(place / f"{number % 2}" / f"{number:04}.png")
+    return place
+
+
+def test_grey_images_among_coloured_ones_are_brought_to_what_is_said(tmp_path: Path) -> None:
+    place = in_classes(tmp_path, [picture(10 * k) if k % 3 else picture(10 * k).convert("L") for k in range(10)])
+    with pytest.raises(DataError, match=r"rows must have one shape.* say \[stream\.read\] channels = 1 or 3"):
+        rows(formats.images(place, PLAIN))
+    assert rows(formats.images(place, Reading(channels=1)))[:, 0, 0].tolist() == [*range(0, 100, 20), *range(10, 100, 20)]
+    assert rows(formats.images(place, Reading(channels=3))).shape == (10, 6, 5, 3)
+
+
+def test_images_of_sixteen_bits_keep_them(tmp_path: Path) -> None:
+    values = [0, 100, 256, 1000, 40_000, 65_535]
+    place = in_classes(tmp_path, [Image.fromarray(np.full((3, 3), value, np.uint16)) for value in values])
+    assert rows(formats.images(place, PLAIN))[:, 1, 1].tolist() == values[::2] + values[1::2]
+    assert rows(formats.images(place, Reading(channels=3, size=2)))[2, 1, 1].tolist() == [40_000] * 3
+    picture(7, (3, 3)).convert("L").save(place / "0" / "9.png")
+    with pytest.raises(DataError, match="must hold bytes, which are divided by 255, in all rows or in none"):
+        rows(formats.images(place, PLAIN))
+
+
+def test_images_of_numbers_must_be_finite(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    Image.fromarray(np.array([[1, np.nan]], np.float32)).save(tmp_path / "a" / "1.tiff")
+    with pytest.raises(DataError, match="images must be finite"):
+        formats.images(tmp_path, PLAIN)
 
 
 def test_a_data_set_of_hugging_face_saved_to_disk(tmp_path: Path) -> None:
@@ -173,6 +206,10 @@ def test_what_is_no_number_and_what_has_no_label_is_named(tmp_path: Path) -> Non
     pq.write_table(table(word=["a"] * N), tmp_path / "a.parquet")
     with pytest.raises(DataError, match=r"a\.parquet, row 1: column 'word' must be numbers, or lists of one length, got 'a'"):
         formats.parquet(tmp_path / "a.parquet", PLAIN)
+    for kind in (pa.large_string(), pa.binary(), pa.dictionary(pa.int32(), pa.string())):
+        pq.write_table(pa.table({"label": LABELS, "figures": pa.array(["7"] * N).cast(kind)}), tmp_path / "b.parquet")
+        with pytest.raises(DataError, match=r"b\.parquet, row 1: column 'figures' must be numbers"):
+            formats.parquet(tmp_path / "b.parquet", PLAIN)
     with pytest.raises(DataError, match=r"has no column 'class', but x0, x1.*\[stream\.read\] labels"):
         formats.parquet(tmp_path / "a.parquet", Reading(labels="class"))
     (tmp_path / "a.jsonl").write_text('{"label": 1}\n{no')

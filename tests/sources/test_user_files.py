@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from small_streams import small_tasks
 
 import nlbench
@@ -89,6 +90,23 @@ def test_a_folder_of_arrays_that_nothing_is_done_to_stays_on_the_disk(tmp_path: 
     arrays = opened(str(tmp_path), Reading(standardise="none")).read()
     assert isinstance(arrays.train_inputs, np.memmap)
     assert np.array_equal(arrays.train_inputs, inputs)
+
+
+def test_bytes_are_not_mixed_with_other_numbers(tmp_path: Path) -> None:
+    labels = np.arange(50) % 2
+    for name, kind in (("a", np.uint8), ("b", np.float64)):
+        np.savez(tmp_path / f"{name}.npz", inputs=RNG.integers(0, 256, (50, 4)).astype(kind), labels=labels)
+    for train, test in (("a", "b"), ("b", "a")):
+        with pytest.raises(DataError, match="must hold bytes, which are divided by 255, in all rows or in none"):
+            opened(str(tmp_path / f"{train}.npz"), Reading(test=str(tmp_path / f"{test}.npz"))).read()
+
+
+def test_the_images_of_a_later_block_are_like_those_of_the_first(tmp_path: Path) -> None:
+    for number in range(1030):
+        (tmp_path / f"{number % 2}").mkdir(exist_ok=True)
+        Image.new("L" if number in (1027, 1029) else "RGB", (2, 2)).save(tmp_path / f"{number % 2}" / f"{number:04}.png")
+    with pytest.raises(DataError, match=r"got \(2, 2\), \(2, 2, 3\).*channels = 1 or 3"):
+        opened(str(tmp_path), None).read()
 
 
 def test_a_test_file_of_its_own_and_labels_that_are_words(tmp_path: Path) -> None:
