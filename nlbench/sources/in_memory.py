@@ -58,8 +58,9 @@ def from_arrays(place: str, tasks: Iterable[Any]) -> InMemory:
     """Return data as a source: inputs (n, *input_shape), labels integers that index the logits directly, from 0. All is copied.
 
     A task is (train inputs, train labels, test inputs, test labels), a mapping of these names, or (train, test), each of which is
-    (inputs, labels) or a torch Dataset of such pairs, read whole. `place` names what they are for in errors. Raises `DataError`
-    where shapes or labels do not fit, or there is but one; a `Remark` names labels that are tested and never trained.
+    (inputs, labels) or a torch Dataset of such pairs, read whole, perhaps with a task label behind each. `place` names what they
+    are for in errors. Raises `DataError` where shapes or labels do not fit, or there is but one; a `Remark` names labels that are
+    tested and never trained.
     """
     tasks = list(tasks)
     if not tasks:
@@ -162,15 +163,15 @@ def _array(place: str, value: Any) -> NDArray[Any]:
 
 
 def _read(place: str, samples: Any) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return all samples of a Dataset."""
+    """Return all samples of a Dataset; a whole number behind the label, as Avalanche's have it, tells no more than the place."""
     inputs: list[NDArray[Any]] = []
     labels: list[NDArray[Any]] = []
     for index in range(len(samples)):
         sample = samples[index]
-        if not isinstance(sample, Sequence) or len(sample) != 2:
+        if not isinstance(sample, Sequence) or not (len(sample) == 2 or (len(sample) == 3 and isinstance(sample[2], int))):
             got = f"a {type(sample).__name__}{f' of {len(sample)}' if isinstance(sample, Sequence) else ''}"
             raise DataError(f"{place}, sample {index} must be (input, label), got {got}.")
-        for kept, value, what in zip((inputs, labels), sample, ("input", "label"), strict=True):
+        for kept, value, what in zip((inputs, labels), sample[:2], ("input", "label"), strict=True):
             kept.append(_array(f"{place}, {what} {index}", value))
     try:
         return (np.stack(inputs), np.stack(labels)) if inputs else (np.empty((0, 0)), np.empty(0, np.int64))

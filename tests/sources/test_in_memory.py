@@ -147,11 +147,24 @@ def test_a_task_may_be_a_mapping_pairs_or_datasets() -> None:
     assert from_arrays("s", ((TensorDataset(*map(torch.from_numpy, train)), Pairs(*test)) for _ in range(1))).checksum == same
 
 
+class Labelled(Pairs):
+    """Of Avalanche's shape: a task label stands behind each label."""
+
+    def __getitem__(self, index: int) -> Any:
+        return [*super().__getitem__(index), 3]
+
+
+def test_a_task_label_behind_the_label_changes_nothing() -> None:
+    (task,) = small_tasks(1)
+    assert from_arrays("s", [(Labelled(*task[:2]), Labelled(*task[2:]))]).checksum == from_arrays("s", [task]).checksum
+
+
 @pytest.mark.parametrize(
     ("part", "rule"),
     [
         (Endless(), r"task 1: train must be \(inputs, labels\) or a Dataset with a length, got a Endless"),
         (TensorDataset(torch.zeros(4, 3)), r"task 1: train, sample 0 must be \(input, label\), got a tuple of 1"),
+        (TensorDataset(torch.zeros(4, 3), torch.zeros(4), torch.zeros(4)), r"must be \(input, label\), got a tuple of 3"),
         (Pairs([np.zeros(3), np.zeros(2)], [0, 1]), "task 1: train must have samples of one shape"),
         (Pairs([], [0, 1]), "task 1: train raised IndexError: list index out of range"),
         (Pairs([], []), r"task 1: train must be inputs \(n, …\) with n >= 1"),
