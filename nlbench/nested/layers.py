@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -67,7 +68,9 @@ def along_seeds(parameter: Tensor, x: Tensor) -> Tensor:
 
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """x with zero mean and unit variance along its last axis, then scaled and shifted by weight and bias, (D) or (S, D)."""
-    return F.layer_norm(x, x.shape[-1:]) * along_seeds(weight, x) + along_seeds(bias, x)
+    if weight.ndim == 1:
+        return F.layer_norm(x, x.shape[-1:], weight, bias)
+    return torch.addcmul(along_seeds(bias, x), F.layer_norm(x, x.shape[-1:]), along_seeds(weight, x))
 
 
 def unit(x: Tensor) -> Tensor:
@@ -99,6 +102,37 @@ class LayerNorm(nn.Module):
         return layer_norm(x, self.weight, self.bias)
 
 
+class _Convolved(torch.autograd.Function):
+    """Σ_i w_i tokens[i : i + L] for tokens ((S,) …, L + window - 1, D) and w ((S,) window, D): autograd would keep a copy of the
+    tokens for each w_i and add up as many that are zero but for L rows.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(tokens: Tensor, weight: Tensor) -> Tensor:
+        window = weight.shape[-2]
+        length = tokens.shape[-2] - window + 1
+        sums = along_seeds(weight[..., 0, :], tokens) * tokens[..., :length, :]
+        for i in range(1, window):
+            sums = torch.addcmul(sums, along_seeds(weight[..., i, :], tokens), tokens[..., i : i + length, :])
+        return sums
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        tokens, weight = ctx.saved_tensors
+        window, length = weight.shape[-2], gradient.shape[-2]
+        padded = F.pad(gradient, (0, 0, window - 1, window - 1))
+        back = _Convolved.apply(padded, weight.flip(-2))
+        summed = list(range(weight.ndim - 2, tokens.ndim - 1))
+        found = [(gradient * tokens[..., i : i + length, :]).sum(summed) for i in range(window)]
+        return back, torch.stack(found, -2)
+
+
 class CausalConvolution(nn.Module):
     """A depthwise convolution over the current token and the `window - 1` before it, which a stream carries as its tail.
 
@@ -115,6 +149,4 @@ class CausalConvolution(nn.Module):
     def forward(self, x: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
         """The convolved tokens and the new tail: x ((S,) B, L, D), tail ((S,) B, window - 1, D)."""
         tokens = torch.cat([tail, x], -2)
-        length = x.shape[-2]
-        taps = [along_seeds(self.weight[..., i, :], x) * tokens[..., i : i + length, :] for i in range(self.window)]
-        return torch.stack(taps).sum(0), tokens[..., length:, :]
+        return _Convolved.apply(tokens, self.weight), tokens[..., x.shape[-2] :, :]

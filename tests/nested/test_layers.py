@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from nlbench.nested.layers import CausalConvolution, Draws, LayerNorm, Linear, linear, unit
@@ -69,3 +70,31 @@ def test_convolution_carries_its_tail():
     assert torch.equal(torch.cat(pieces, 2), whole)
     assert torch.equal(tail, end)
     assert torch.equal(end, x[..., -3:, :])
+
+
+@pytest.mark.parametrize("seeds", [0, (0, 1)])
+def test_convolution_has_the_gradients_of_its_sum_twice(seeds):
+    convolution = CausalConvolution(3, Draws.of(seeds)).double()
+    lead = (2,) if seeds else ()
+    inputs = [draw(*lead, 2, 5, 3).requires_grad_(), draw(*lead, 2, 3, 3, seed=1).requires_grad_(), convolution.weight]
+
+    def convolved(x, tail, weight):
+        return torch.func.functional_call(convolution, {"weight": weight}, (x, tail))[0]
+
+    assert torch.autograd.gradcheck(convolved, inputs)
+    assert torch.autograd.gradgradcheck(convolved, inputs)
+
+
+def test_convolution_is_mapped_over_seeds():
+    convolution, x, tail = CausalConvolution(3, Draws.of(0)).double(), draw(4, 2, 5, 3), draw(4, 2, 3, 3, seed=1)
+    weights = draw(4, 4, 3, seed=2)
+
+    def convolved(weight, x, tail):
+        return torch.func.functional_call(convolution, {"weight": weight}, (x, tail))[0]
+
+    def slopes(weight, x, tail):
+        return torch.func.grad(lambda weight: convolved(weight, x, tail).square().sum())(weight)
+
+    for f in (convolved, slopes):
+        each = torch.stack([f(*given) for given in zip(weights, x, tail, strict=True)])
+        assert torch.allclose(torch.func.vmap(f)(weights, x, tail), each, atol=1e-12)
