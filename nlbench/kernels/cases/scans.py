@@ -134,7 +134,7 @@ def _run_self(tensors: Tensors, *, backend: Backend, **options: Any) -> Tensors:
 
 def _self(name: str, sizes: Mapping[str, Any], **options: Any) -> Case:
     options = {"chunk": 8, "outer_chunk": 16, "rate_max": 1 / 16, **options}
-    limited = "target_clip" in options
+    limited = bool(options.keys() & {"target_clip", "truncation"})
     return Case("self_referential_scan", name, _self_inputs, _run_self, sizes, options, refused_by=("triton",) if limited else ())
 
 
@@ -207,6 +207,8 @@ SCANS: Final = (
         "clipped-dot-to-zero", {"S": 1, "H": 2, "L": 21, "d": 12, "to_initial": False}, chunk=16, objective="dot", target_clip=0.9
     ),
     _self("truncated", {"S": 1, "H": 2, "L": 70, "d": 12}, chunk=16, target_clip=1.0, truncation=2),
+    _self("truncated-many-segments", {"S": 1, "H": 2, "L": 75, "d": 12}, outer_chunk=8, truncation=3),
+    _self("clipped-many-segments", {"S": 1, "H": 2, "L": 75, "d": 12}, outer_chunk=8, target_clip=0.9, truncation=5),
     _self("dot", {"S": 2, "H": 2, "L": 40, "d": 12}, objective="dot", read="exact"),
     _self("free-values", {"S": 1, "H": 2, "L": 21, "d": 12}, normalize_values=False),
     _self("ragged-segments-of-32", {"S": 1, "H": 2, "L": 70, "d": 20}, outer_chunk=32),

@@ -2,29 +2,29 @@
 
 All memories share keys and gates, so they are one memory with rows side by side, and one solve serves them: keys, values, rate,
 retain (2 d + 2 rows) and, where it shares their chunk and reads from its start, the fifth (3 d + 2); elsewhere that one is a
-`memory_scan`. D = W - W_initial is what is learned, base = W_initial, plus the identity for memories that read `z + W z`. With
-p the probes: E = (I + A)⁻¹ η (p baseᵀ + (p - γ̄ K) Dᵀ), D_C = γ_C D + Eᵀ (s K); backward, Z = ∂E after the solve reaches D at the
-start by Zᵀ η (p - γ̄ K), and what reaches keys and gates is summed over the rows of all memories by products with D and base.
+`memory_scan`. D = W - W_initial is what is learned, base = W_initial, plus the identity for memories that read `z + W z`, and
+U = base + D. With p the probes: E = (I + A)⁻¹ η (p Uᵀ - γ̄ K Dᵀ), D_C = γ_C D + Eᵀ (s K); backward, Z = ∂E after the solve reaches
+D at the start by -Zᵀ η γ̄ K and U by Zᵀ η p, and what reaches keys and gates is summed over the rows of all memories by products
+with D and U. D is kept at the start of every fourth segment: from there it is made again by fewer numbers than it holds.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from nlbench.kernels.elementary import sigmoid
 from nlbench.kernels.memory_scan._chunk import add_product, decay_products, decay_products_backward, masked, weighted_rows
 from nlbench.kernels.memory_scan._numba import scan as scan_memory
 from nlbench.kernels.programs import Program, array, empty, optional, tensor
 from nlbench.kernels.self_referential_scan import Memories
-from nlbench.kernels.self_referential_scan._targets import add_clipped, doubled, targets, targets_backward
+from nlbench.kernels.self_referential_scan._projections import project, raw_backward, row_dot
+from nlbench.kernels.self_referential_scan._targets import add_clipped, clipped_backward, values_of
 from nlbench.kernels.self_referential_scan.memory import learn_and_read
-from nlbench.kernels.self_referential_scan.reference import TINY
 from nlbench.kernels.tiles import (
     add,
     copy,
@@ -36,6 +36,9 @@ from nlbench.kernels.tiles import (
     solve_unit_lower_transposed,
     transpose,
 )
+
+KEPT: Final = 4
+"""Segments of which the first keeps its states: more of them cost time to make the others again, fewer memory that is passed."""
 
 
 class Segment(NamedTuple):
@@ -71,8 +74,8 @@ def new_segment(C, d, like):  # type: ignore[no-untyped-def]
 
 @kernel()
 def prepare(K, probes, share, limits, s):  # type: ignore[no-untyped-def]
-    """Fill the workspace: η and α from their sigmoids, the system A below its diagonal, s K, and what D and base are asked:
-    p - γ̄ K and p.
+    """Fill the workspace: η and α from their sigmoids, the system A below its diagonal, s K, and what D and U are asked: -γ̄ K and
+    p.
     """
     size, d = K.shape
     for t in range(size):
@@ -87,69 +90,9 @@ def prepare(K, probes, share, limits, s):  # type: ignore[no-untyped-def]
     for t in range(size):
         before = s.decay[t, 0]
         for i in range(d):
-            s.asked[t, i] = probes[t, i] - before * K[t, i]
+            s.asked[t, i] = -before * K[t, i]
         for i in range(d):
             s.asked[t, d + i] = probes[t, i]
-
-
-@kernel(fastmath={"reassoc", "contract"})
-def row_dot(A, B, t):  # type: ignore[no-untyped-def]
-    """Σ_i A[t, i] B[t, i]."""
-    total = A.dtype.type(0)
-    for i in range(A.shape[1]):
-        total += A[t, i] * B[t, i]
-    return total
-
-
-@kernel(fastmath={"reassoc", "contract"})
-def scale_of(raw, t, first, d):  # type: ignore[no-untyped-def]
-    """1 / length of raw[t, first : first + d]."""
-    total = raw.dtype.type(TINY)
-    for i in range(first, first + d):
-        total += raw[t, i] * raw[t, i]
-    return raw.dtype.type(1) / np.sqrt(total)
-
-
-@kernel()
-def project(X, UT, bias, l2, normalize, raw, K, probes, scale, share):  # type: ignore[no-untyped-def]
-    """Keys, probes and the gates' sigmoids of the tokens X (C, d) from UT (d, 2 d + 2, …), the transposed base + D.
-
-    scale (C, 2) of keys and values, share (2, C)
-    """
-    tokens, d = X.shape
-    one = X.dtype.type(1)
-    gemm(1.0, X, UT[:, : 2 * d + 2], 0.0, raw)
-    subtract = X.dtype.type(1 if l2 else 0)
-    for t in range(tokens):
-        of_key = scale_of(raw, t, 0, d)
-        of_value = scale_of(raw, t, d, d) if normalize else one
-        scale[t, 0], scale[t, 1] = of_key, of_value
-        for i in range(d):
-            K[t, i] = of_key * raw[t, i]
-        for i in range(d):
-            probes[t, i] = of_value * raw[t, d + i] - subtract * K[t, i]
-        share[0, t], share[1, t] = sigmoid(raw[t, 2 * d] + bias[0]), sigmoid(raw[t, 2 * d + 1] + bias[1])
-
-
-@kernel()
-def raw_backward(K, probes, scale, share, l2, normalize, dK, d_probes, d_share, v, raw):  # type: ignore[no-untyped-def]
-    """raw (C, 2 d + 2) becomes what reaches it through `project`, v the values; d_share (2, C). Uses up dK."""
-    tokens, d = K.shape
-    one = K.dtype.type(1)
-    for t in range(tokens):
-        add = one if l2 else one - one
-        for i in range(d):
-            dK[t, i] -= add * d_probes[t, i]
-        for i in range(d):
-            v[t, i] = probes[t, i] + add * K[t, i]
-        of_key, of_value, along = scale[t, 0], scale[t, 1], row_dot(dK, K, t)
-        for i in range(d):
-            raw[t, i] = of_key * (dK[t, i] - along * K[t, i])
-        along = row_dot(d_probes, v, t) if normalize else K.dtype.type(0)
-        for i in range(d):
-            raw[t, d + i] = of_value * (d_probes[t, i] - along * v[t, i])
-        raw[t, 2 * d] = d_share[0, t] * share[0, t] * (one - share[0, t])
-        raw[t, 2 * d + 1] = d_share[1, t] * share[1, t] * (one - share[1, t])
 
 
 @kernel()
@@ -162,27 +105,26 @@ def sum_of(A, B, out):  # type: ignore[no-untyped-def]
 
 @Program
 def forward(  # type: ignore[no-untyped-def]
-    p, X, Q, D, base, bias, limits, segment, shared, l2, normalize, states, K, probes, scale, share, E, final, outputs
+    p, X, Q, D, base, bias, limits, segment, shared, l2, normalize, states, K, probes, scale, share, E, made, final, outputs
 ):
-    """One program's tokens: K, probes, scale, share and E of all of them, and Dᵀ at the start of every segment; those of the last
-    segment alone where the arrays hold no more.
+    """One program's tokens: K, probes, scale, share, E and targets that are clipped, made, of all of them, and D at the start of
+    every `KEPT`th segment; without those of the last segment alone where the arrays hold no more.
     """
     tokens, d = X.shape[1:]
-    keep_keys, keep_errors, keep_states = K.shape[1] == tokens, E.shape[1] == tokens, states.shape[1] != 1
+    keep_keys, keep_errors, keep_states = K.shape[1] == tokens, E.shape[1] == tokens, states.shape[1] > 0
     rows, size, kind = D.shape[1], min(segment, tokens), X.dtype
-    both, UT = np.empty((2 * d, rows), kind), np.empty((d, rows), kind)
-    DT, baseT = both[:d], both[d:]
+    both, baseT = np.empty((2 * d, rows), kind), np.empty((d, rows), kind)
+    DT, UT = both[:d], both[d:]
     transpose(D[p], DT)
     transpose(base[p], baseT)
-    raw, s = np.empty((size, 2 * d + 2), kind), new_segment(size, d, X)
-    clipped = limits[2] > 0
-    made, v = np.empty((size if clipped else 0, rows), kind), np.empty((size if clipped else 0, d), kind)
+    raw, v, s = np.empty((size, 2 * d + 2), kind), np.empty((size, d), kind), new_segment(size, d, X)
     for index in range((tokens + segment - 1) // segment):
         low, high = index * segment, min(index * segment + segment, tokens)
         n = high - low
         if n != s.eta.shape[0]:
             s = new_segment(n, d, X)
-        copy(DT, states[p, index if keep_states else 0])
+        if keep_states and index % KEPT == 0:
+            transpose(DT, states[p, index // KEPT])
         sum_of(baseT, DT, UT)
         at, place = low if keep_keys else 0, low if keep_errors else 0
         x, k, probe, e = X[p, low:high], K[p, at : at + n], probes[p, at : at + n], E[p, place : place + n]
@@ -192,9 +134,11 @@ def forward(  # type: ignore[no-untyped-def]
             gemm(1.0, Q[p, low:high], UT[:, 2 * d + 2 :], 0.0, outputs[p, low:high])
         prepare(k, probe, gates, limits, s)
         gemm(1.0, s.asked, both, 0.0, e)
-        if clipped:
-            targets(k, probe, UT, l2, v[:n], made[:n])
-            add_clipped(made[:n], limits[2], d, e)
+        if limits[2] > 0:
+            target = made[p, place : place + n]
+            values_of(k, probe, l2, v[:n])
+            gemm(1.0, v[:n], UT, 0.0, target)
+            add_clipped(target, limits[2], d, e)
         weighted_rows(s.eta, e, e)
         solve_unit_lower(s.system, e)
         gemm(1.0, s.scaled.T, e, s.decay[n, 0], DT)
@@ -202,21 +146,25 @@ def forward(  # type: ignore[no-untyped-def]
 
 
 class Reverse(NamedTuple):
-    """The backward pass's own intermediates of a segment."""
+    """The backward pass's own intermediates of a segment of C tokens: what reaches the rows of E, and below it the targets that
+    were clipped, (2 C, rows), what they ask of U (2 C, d), and what U and D tell of them.
+    """
 
     Z: Any
+    ZT: Any
     ET: Any
+    scaledT: Any  # noqa: N815
     d_decay: Any
     square: Any
-    found: Any
-    pull: Any
-    doubled: Any
+    asking: Any
+    told: Any
+    held_told: Any
+    faded: Any
     d_k: Any
     d_probes: Any
     values: Any
     d_share: Any
     raw: Any
-    made: Any
     lengths: Any
 
 
@@ -225,69 +173,105 @@ def new_reverse(C, d, rows, like):  # type: ignore[no-untyped-def]
     """A workspace for the backward pass of segments of C tokens."""
     kind = like.dtype
     return Reverse(
-        np.empty((C, rows), kind),
+        np.empty((2 * C, rows), kind),
         np.empty((rows, C), kind),
+        np.empty((rows, C), kind),
+        np.empty((d, C), kind),
         np.empty((C + 1, C + 1), kind),
         np.empty((C, C), kind),
-        np.empty((C, 2 * d), kind),
-        np.empty((C, 2 * d), kind),
-        np.empty((C, 2 * d), kind),
+        np.empty((2 * C, d), kind),
+        np.empty((2 * C, d), kind),
+        np.empty((C, d), kind),
+        np.empty((C, d), kind),
         np.empty((C, d), kind),
         np.empty((C, d), kind),
         np.empty((C, d), kind),
         np.empty((2, C), kind),
         np.empty((C, 2 * d + 2), kind),
-        np.empty((C, rows), kind),
-        np.empty(C, kind),
+        np.zeros(C, kind),
     )
 
 
 @kernel()
-def update_backward(K, probes, e, DT, both, limits, G, GT, s, r):  # type: ignore[no-untyped-def]
-    """Take G (rows, 2 d), the gradients of D at the segment's end and of base, to those at its start, but for what the inputs
-    add; starts d_k, d_probes and d_share. `both` (rows, 2 d) is D at the start beside base.
+def update_backward(K, probes, e, made, D, U, limits, l2, G, dU, s, r):  # type: ignore[no-untyped-def]
+    """Take G (rows, d), the gradient of D at the segment's end, to the start, but for what reaches it there through U; of that dU
+    becomes the part by targets. Starts d_k, d_probes and d_share.
     """
     size, d = K.shape
-    last = s.decay[size]
-    transpose(G[:, :d], GT)
-    gemm(1.0, s.scaled, GT, 0.0, r.Z)
-    gemm(1.0, e, G[:, :d], 0.0, r.d_k)
+    last, clipped = s.decay[size], limits[2] > 0
+    Z, used = r.Z[:size], 2 * size if clipped else size
+    transpose(s.scaled, r.scaledT)
+    gemm(1.0, G, r.scaledT, 0.0, r.ZT)
+    transpose(r.ZT, Z)
+    gemm(1.0, e, G, 0.0, r.d_k)
     fill_zero(r.d_decay)
-    r.d_decay[size, 0] = inner_product(GT, DT)
-    solve_unit_lower_transposed(s.system, r.Z)
+    r.d_decay[size, 0] = inner_product(G, D)
+    solve_unit_lower_transposed(s.system, Z)
     transpose(e, r.ET)
-    gemm(-1.0, r.Z, r.ET, 0.0, r.square)
-    gemm(1.0, r.Z, both, 0.0, r.found)
+    gemm(-1.0, Z, r.ET, 0.0, r.square)
+    values_of(K, probes, l2, r.values)
+    if clipped:
+        clipped_backward(made, limits[2], d, Z, r.Z[size:], r.lengths)
+    gemm(1.0, Z, D, 0.0, r.held_told)
+    gemm(1.0, r.Z[:used], U, 0.0, r.told[:used])
+    one = K.dtype.type(1)
+    through_values = one if clipped else one - one
+    through_keys = through_values if l2 else one - one
     for t in range(size):
         eta, before = s.eta[t], s.decay[t, 0]
         r.d_decay[size, 1 + t] = row_dot(K, r.d_k, t)
-        pulled = row_dot(K, r.found, t)
+        pulled = row_dot(K, r.held_told, t)
         r.d_decay[t, 0] -= eta * pulled
+        total = row_dot(probes, r.told, t) - before * pulled + row_dot(r.square, s.mask, t)
+        r.d_share[0, t] = limits[0] * (total + r.lengths[t])
         for i in range(d):
-            r.d_k[t, i] = last[1 + t] * r.d_k[t, i] - eta * before * r.found[t, i]
-        for i in range(d):
-            r.d_probes[t, i] = r.found[t, i] + r.found[t, d + i]
-        r.d_share[0, t] = limits[0] * (row_dot(probes, r.d_probes, t) - before * pulled + row_dot(r.square, s.mask, t))
-        for i in range(d):
-            r.d_probes[t, i] *= eta
+            r.asking[t, i] = eta * probes[t, i]
+            r.faded[t, i] = -eta * before * K[t, i]
+            r.d_probes[t, i] = eta * r.told[t, i]
+            r.d_k[t, i] = last[1 + t] * r.d_k[t, i] - eta * before * r.held_told[t, i]
+        if clipped:
+            for i in range(d):
+                r.asking[size + t, i] = eta * r.values[t, i]
+                r.d_probes[t, i] += eta * r.told[size + t, i]
+                r.d_k[t, i] += through_keys * eta * r.told[size + t, i]
         for i in range(size):
             r.square[t, i] *= eta
-    weighted_rows(s.eta, s.asked, r.pull)
-    for v in range(G.shape[0]):
-        for i in range(d):
-            G[v, i] *= last[0]
-    gemm(1.0, r.Z.T, r.pull, 1.0, G)
+        r.d_share[1, t] = 0
+    gemm(1.0, Z.T, r.faded, last[0], G)
+    gemm(1.0, r.Z[:used].T, r.asking[:used], 0.0, dU)
     add_product(r.square, s.similarity, r.d_decay)
     masked(s.decay, r.square, s.mask)
     for t in range(size):
         for i in range(t):
             s.mask[i, t] = s.mask[t, i]
     gemm(1.0, s.mask, K, 1.0, r.d_k)
-    for t in range(size):
-        r.d_share[1, t] = 0
     decay_products_backward(s.alpha, s.decay, r.d_decay, r.d_share[1])
     for t in range(size):
-        r.d_share[1, t] *= K.dtype.type(1) - limits[1]
+        r.d_share[1, t] *= one - limits[1]
+
+
+@kernel()
+def add_to_both(A, first, second):  # type: ignore[no-untyped-def]
+    """first += A and second += A."""
+    for i in range(A.shape[0]):
+        for j in range(A.shape[1]):
+            first[i, j] += A[i, j]
+            second[i, j] += A[i, j]
+
+
+@kernel()
+def made_again(kept, K, share, limits, segment, E, held, scaled):  # type: ignore[no-untyped-def]
+    """held[j] becomes D (rows, d) at the start of segment j of these tokens, from that of the first, which is kept."""
+    copy(kept, held[0])
+    one = K.dtype.type(1)
+    for j in range(1, min(KEPT, (K.shape[0] + segment - 1) // segment)):
+        low, left = (j - 1) * segment, one
+        for t in range(segment - 1, -1, -1):
+            for i in range(K.shape[1]):
+                scaled[t, i] = left * K[low + t, i]
+            left *= limits[1] + (one - limits[1]) * share[1, low + t]
+        copy(held[j - 1], held[j])
+        gemm(1.0, E[low : low + segment].T, scaled, left, held[j])
 
 
 @Program
@@ -308,64 +292,60 @@ def backward(  # type: ignore[no-untyped-def]
     scale,
     share,
     E,
+    made,
     d_keys,
     d_probes,
     d_share,
     dO,
-    D,
+    G,
     dX,
     dQ,
     d_base,
     d_bias,
 ):
-    """One program's gradients, last segment first; D enters as dD of the end and leaves as that of the start.
+    """One program's gradients, last segment first; G enters as dD of the end and leaves as that of the start.
 
     truncation  segments after whose first none goes on to what was written before; 0: it goes through all
     d_keys, d_probes, d_share  what reaches the results from elsewhere; empty where nothing does
     """
     tokens, d = X.shape[1:]
-    rows, size, kind = D.shape[1], min(segment, tokens), X.dtype
-    G, both = np.zeros((rows, 2 * d), kind), np.empty((rows, 2 * d), kind)
-    U, GT = np.empty((rows, d), kind), np.empty((d, rows), kind)
-    for v in range(rows):
-        for i in range(d):
-            G[v, i], both[v, d + i] = D[p, v, i], base[p, v, i]
+    rows, size, kind = G.shape[1], min(segment, tokens), X.dtype
+    held, U, dU = np.empty((KEPT, rows, d), kind), np.empty((rows, d), kind), np.empty((rows, d), kind)
+    fill_zero(d_base[p])
     d_bias[p, 0] = d_bias[p, 1] = 0
-    s, r = new_segment(size, d, X), new_reverse(size, d, rows, X)
-    for index in range((tokens + segment - 1) // segment - 1, -1, -1):
+    whole = new_segment(size, d, X)
+    s, r = whole, new_reverse(size, d, rows, X)
+    count = (tokens + segment - 1) // segment
+    for index in range(count - 1, -1, -1):
         low, high = index * segment, min(index * segment + segment, tokens)
         n = high - low
         if n != s.eta.shape[0]:
             s, r = new_segment(n, d, X), new_reverse(n, d, rows, X)
+        if index == count - 1 or index % KEPT == KEPT - 1:
+            first = (index - index % KEPT) * segment
+            behind = K[p, first:], share[p, :, first:]
+            made_again(states[p, index // KEPT], *behind, limits, segment, E[p, first:], held, whole.scaled)
         k, probe, gates, do = K[p, low:high], probes[p, low:high], share[p, :, low:high], dO[p, low:high]
+        D = held[index % KEPT]
         prepare(k, probe, gates, limits, s)
-        transpose(states[p, index], both[:, :d])
-        for v in range(rows):
-            for i in range(d):
-                U[v, i] = both[v, i] + both[v, d + i]
-        update_backward(k, probe, E[p, low:high], states[p, index], both, limits, G, GT, s, r)
-        if limits[2] > 0:
-            targets_backward(k, probe, U, GT, limits, l2, G, s, r)
+        sum_of(base[p], D, U)
+        update_backward(k, probe, E[p, low:high], made[p, low:high], D, U, limits, l2, G[p], dU, s, r)
         if d_keys.shape[1] > 0:
             add(d_keys[p, low:high], r.d_k)
             add(d_probes[p, low:high], r.d_probes)
             add(d_share[p, :, low:high], r.d_share)
         if shared:
             gemm(1.0, do, U[2 * d + 2 :], 0.0, dQ[p, low:high])
-            doubled(Q[p, low:high], r.doubled)
-            gemm(1.0, do.T, r.doubled, 1.0, G[2 * d + 2 :])
+            gemm(1.0, do.T, Q[p, low:high], 1.0, dU[2 * d + 2 :])
         raw_backward(k, probe, scale[p, low:high], gates, l2, normalize, r.d_k, r.d_probes, r.d_share, r.values, r.raw)
         for t in range(n):
             d_bias[p, 0] += r.raw[t, 2 * d]
             d_bias[p, 1] += r.raw[t, 2 * d + 1]
         gemm(1.0, r.raw, U[: 2 * d + 2], 0.0, dX[p, low:high])
-        doubled(X[p, low:high], r.doubled)
-        gemm(1.0, r.raw.T, r.doubled, 1.0, G[: 2 * d + 2])
+        gemm(1.0, r.raw.T, X[p, low:high], 1.0, dU[: 2 * d + 2])
+        add_to_both(dU, G[p], d_base[p])
         if truncation > 0 and index % truncation == 0:
-            fill_zero(G[:, :d])
-    for v in range(rows):
-        for i in range(d):
-            D[p, v, i], d_base[p, v, i] = G[v, i], G[v, d + i]
+            fill_zero(G[p])
 
 
 class _Scan(torch.autograd.Function):
@@ -382,13 +362,14 @@ class _Scan(torch.autograd.Function):
         bias = np.stack([array(rate_bias).ravel(), array(retain_bias).ravel()], -1)
         keep, size = any(ctx.needs_input_grad), min(segment, tokens)
         kept, seen = tokens if keep else size, tokens if keep or not shared else size
-        starts, errors = empty((count, -(-kept // segment), d, rows), X), empty((count, kept, rows), X)
+        starts = empty((count, -(-tokens // (KEPT * segment)) if keep else 0, rows, d), X)
+        errors, targets = empty((count, kept, rows), X), empty((count, kept if limits[2] else 0, rows), X)
         keys, probes = (empty((count, seen, d), X) for _ in range(2))
         scale, share = empty((count, tokens, 2), X), empty((count, 2, tokens), X)
         final, outputs = empty(base.shape, X), empty((count, tokens if shared else 0, d), X)
         options, made = (
             (np.array(limits, X.dtype), segment, shared, l2, normalize),
-            (starts, keys, probes, scale, share, errors),
+            (starts, keys, probes, scale, share, errors, targets),
         )
         forward(count, X, Q, difference, base, bias, *options, *made, final, outputs)
         final += home
@@ -403,15 +384,15 @@ class _Scan(torch.autograd.Function):
     def backward(ctx, d_outputs, d_keys, d_probes, d_share, *d_states):  # type: ignore[no-untyped-def]
         X, Q, base = ctx.saved
         given = [optional(each, like) for each, like in ((d_keys, X), (d_probes, X), (d_share, ctx.made[4]), (d_outputs, X))]
-        D = side_by_side(d_states)
-        d_end = D.copy()
+        G = side_by_side(d_states)
+        d_end = G.copy()
         dX, dQ, d_base, d_bias = empty(X.shape, X), empty(given[3].shape, X), empty(base.shape, X), empty((len(X), 2), X)
-        backward(len(X), X, Q, base, *ctx.options, ctx.truncation, *ctx.made, *given, D, dX, dQ, d_base, d_bias)
+        backward(len(X), X, Q, base, *ctx.options, ctx.truncation, *ctx.made, *given, G, dX, dQ, d_base, d_bias)
         tokens, biases = (*ctx.shape, *X.shape[1:]), np.ascontiguousarray(d_bias.T)
         d_queries = tensor(dQ, *tokens) if d_outputs is not None else None
-        homes = apart(d_end + d_base - D, *ctx.shape) if ctx.homed else ()
+        homes = apart(d_end + d_base - G, *ctx.shape) if ctx.homed else ()
         found = tensor(dX, *tokens), d_queries, *(tensor(each, *ctx.shape) for each in biases)
-        return *found, *(None,) * 6, *apart(D, *ctx.shape), *homes
+        return *found, *(None,) * 6, *apart(G, *ctx.shape), *homes
 
 
 @lru_cache
