@@ -225,7 +225,10 @@ def _numbers(rows: _Rows, batch: pa.RecordBatch, reading: Reading) -> Values:
         row, value = _odd(batch[odd[0]])
         others = f"; nor is {' or '.join(map(repr, odd[1:]))}" if len(odd) > 1 else ""
         rule = f"column {odd[0]!r} must be numbers, or lists of one length, got {value}{others}"
-        raise DataError(f"{rows.at(row)}: {rule}.", left_out(odd))
+        hint = left_out(odd)
+        if pa.types.is_struct(kind := batch.schema.field(odd[0]).type) and kind.get_field_index("bytes") >= 0:
+            hint = f"Of images say so: [stream.read] image, or --set stream.read.image={odd[0]}."
+        raise DataError(f"{rows.at(row)}: {rule}.", hint)
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
@@ -244,7 +247,7 @@ def _odd(column: pa.Array) -> tuple[int, str]:
             float(value)
         except (TypeError, ValueError):
             if value is not None and not isinstance(value, list):
-                return row, repr(value) if isinstance(value, str) else str(value)
+                return row, shown(value) if isinstance(value, str | bytes | dict) else str(value)
     lengths = [len(value) if isinstance(value, list) else -1 for value in values]
     return next((row for row, length in enumerate(lengths) if length != lengths[0]), 0), str(column.type)
 

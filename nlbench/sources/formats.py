@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv as python_csv
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -118,9 +118,13 @@ def csv(path: Path, reading: Reading) -> Opened:
         schema = reader.open_csv(path).schema
     except pa.ArrowInvalid as error:
         raise _csv_fault(path, str(error), ()) from None
-    if len(schema) == 1 and any(sign in schema.names[0] for sign in ";\t|"):
-        raise DataError(f"{path}: columns must be separated by commas, got the one column {schema.names[0][:60]!r}.")
+    _refuse_other_separators(path, schema.names)
     return table(path, reading, schema, batches, where=partial(_csv_line, path))
+
+
+def _refuse_other_separators(path: Path, names: Sequence[str]) -> None:
+    if len(names) == 1 and any(sign in names[0] for sign in ";\t|"):
+        raise DataError(f"{path}: columns must be separated by commas, got the one column {names[0][:60]!r}.")
 
 
 def _csv_fault(path: Path, why: str, columns: Sequence[str]) -> DataError:
@@ -129,6 +133,7 @@ def _csv_fault(path: Path, why: str, columns: Sequence[str]) -> DataError:
     refused = said[1] if said is not None else None
     rows = _csv_rows(path)
     _, names = next(rows, (0, []))
+    _refuse_other_separators(path, names)
     for line, row in rows:
         place = f"{path}, line {line}"
         if len(row) != len(names):
@@ -181,6 +186,12 @@ def arrow(path: Path, reading: Reading) -> Opened:
 
 def _arrow(folder: Path, reading: Reading) -> Opened:
     files = sorted(folder.glob("*.arrow"))
+    if not files:
+        held = sorted({file.relative_to(folder).parts[0] for file in folder.rglob("*.arrow")})
+        hint = f'Name one of them, such as "{folder / held[0]}", and perhaps another as [stream.read] test.'
+        raise DataError(
+            f"{folder}: .arrow files must lie in it, or in train and test (or validation), got {', '.join(held)}.", hint
+        )
 
     def batches(columns: list[str]) -> Iterator[pa.RecordBatch]:
         for file in files:
@@ -194,7 +205,7 @@ def lines(path: Path, reading: Reading) -> Opened:
     """An object of JSON a line, with a text or numbers and a label."""
 
     def rows() -> Iterator[dict[str, Any]]:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             for number, line in enumerate(file, 1):
                 try:
                     row = json.loads(line) if line.strip() else None
@@ -205,18 +216,42 @@ def lines(path: Path, reading: Reading) -> Opened:
                 if row is not None:
                     yield row
 
-    def batches(columns: list[str]) -> Iterator[pa.RecordBatch]:
-        left = ({name: row.get(name) for name in columns} for row in rows())
+    def blocks() -> Iterator[list[dict[str, Any]]]:
+        left = rows()
         while block := list(islice(left, BLOCK)):
-            yield pa.RecordBatch.from_pylist(block)
+            yield block
 
-    first = next(rows(), {})
-    schema = pa.RecordBatch.from_pylist([first]).schema if first else pa.schema([])
+    schema = _json_schema(blocks())
+
+    def batches(columns: list[str]) -> Iterator[pa.RecordBatch]:
+        for block in blocks():
+            try:
+                batch = pa.RecordBatch.from_pylist(block, pa.schema([schema.field(name) for name in columns]))
+            except (pa.ArrowException, OverflowError):
+                for name in columns:
+                    pa.array([row.get(name) for row in block])  # says what it is that has no type
+                raise
+            yield batch
+
     return table(path, reading, schema, batches, where=partial(_json_line, path))
 
 
+def _json_schema(blocks: Iterable[list[dict[str, Any]]]) -> pa.Schema:
+    """Return the columns of all rows, each of the type that holds its values; of the first type where none holds them all."""
+    schema = pa.schema([])
+    for block in blocks:
+        for name in dict.fromkeys(key for row in block for key in row):
+            try:
+                own = pa.schema([(name, pa.array([row.get(name) for row in block]).type)])
+                schema = pa.unify_schemas([schema, own], promote_options="permissive")
+            except (pa.ArrowException, OverflowError):
+                if name not in schema.names:
+                    schema = schema.append(pa.field(name, pa.string()))
+    return schema
+
+
 def _json_line(path: Path, row: int) -> str:
-    with path.open(encoding="utf-8") as file:
+    with path.open(encoding="utf-8-sig") as file:
         held = (number for number, line in enumerate(file, 1) if line.strip())
         return f"line {next(islice(held, row, None))}"
 

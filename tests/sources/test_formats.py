@@ -202,6 +202,53 @@ def test_a_data_set_of_hugging_face_saved_to_disk(tmp_path: Path) -> None:
     assert rows(opened)[:, 0, 0, 0].tolist() == [1, 2, 3, 4]
 
 
+def test_folders_of_arrow_files_that_are_called_otherwise_are_named(tmp_path: Path) -> None:
+    held = pa.table({"x": [1.0, 2.0], "label": [0, 1]})
+    (tmp_path / "tuning").mkdir()
+    with pa.OSFile(str(tmp_path / "tuning" / "a.arrow"), "wb") as file, pa.ipc.new_stream(file, held.schema) as out:
+        out.write_table(held)
+    rule = r"must lie in it, or in train and test \(or validation\), got tuning.*Name one of them, such as .*tuning\""
+    with pytest.raises(DataError, match=rule):
+        formats.arrow(tmp_path, PLAIN)
+
+
+def test_images_in_a_column_of_another_name_are_met_in_few_words(tmp_path: Path) -> None:
+    content = BytesIO()
+    Image.fromarray(np.arange(300, dtype=np.uint8).reshape(10, 10, 3)).save(content, "png")
+    images = [{"bytes": content.getvalue(), "path": None}] * 2
+    pq.write_table(pa.table({"img": images, "label": [0, 1]}), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"column 'img' must be numbers.*--set stream\.read\.image=img") as raised:
+        formats.parquet(tmp_path / "a.parquet", PLAIN)
+    assert len(str(raised.value)) < 300 + len(str(tmp_path))
+    assert rows(formats.parquet(tmp_path / "a.parquet", Reading(image="img"))).shape == (2, 10, 10, 3)
+
+
+def test_lines_of_json_are_of_the_type_that_holds_all_of_a_column(tmp_path: Path) -> None:
+    values: list[float] = [*range(1200), 0.5, 1.5, *range(98)]  # in the second block the first that is not whole
+    named = [{"a": value, "b": [1, value], "label": number % 2} for number, value in enumerate(values)]
+    (tmp_path / "a.jsonl").write_text("\ufeff" + "\n".join(map(json.dumps, named)), encoding="utf-8")
+    opened = formats.lines(tmp_path / "a.jsonl", PLAIN)
+    assert rows(opened)[:, [0, 2]].T.tolist() == [values, values]
+    assert opened.ids == ()
+
+
+def test_a_column_that_the_first_line_lacks_is_no_less_one(tmp_path: Path) -> None:
+    named = [{"a": 1.0, "label": 0}, *({"a": 2.0, "b": 3.0, "label": 1} for _ in range(3))]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, named)))
+    opened = formats.lines(tmp_path / "a.jsonl", PLAIN)
+    assert opened.shape == (2,)
+    assert opened.fault is not None
+    assert "line 1: column 'b' has no number" in str(opened.fault(0, 1))
+    (tmp_path / "b.jsonl").write_text("\n".join(json.dumps({**row, "said": [row, "x"]}) for row in named))
+    assert formats.lines(tmp_path / "b.jsonl", Reading(unused="said")).shape == (2,)
+
+
+def test_a_table_with_commas_in_its_numbers_is_not_one_with_commas_between_them(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a;b;label\n1;2,5;0\n")
+    with pytest.raises(DataError, match="columns must be separated by commas, got the one column 'a;b;label'"):
+        formats.csv(tmp_path / "a.csv", PLAIN)
+
+
 def test_what_is_no_number_and_what_has_no_label_is_named(tmp_path: Path) -> None:
     pq.write_table(table(word=["a"] * N), tmp_path / "a.parquet")
     with pytest.raises(DataError, match=r"a\.parquet, row 1: column 'word' must be numbers, or lists of one length, got 'a'"):
