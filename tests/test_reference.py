@@ -48,20 +48,33 @@ def test_readme_says_what_the_records_say(make_reference):
     assert f"<!-- results -->\n{make_reference.summary()}<!-- /results -->" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_a_stream_has_a_column_once_it_has_records_and_none_is_run_without_its_data(
-    make_reference, records, tmp_path, monkeypatch
-):
+def test_a_stream_has_a_line_once_it_has_records_and_none_is_run_without_its_data(make_reference, records, tmp_path, monkeypatch):
     run = nlbench.run("mlp", "instances-digits", seeds=2, results=tmp_path, device="cpu")
-    monkeypatch.setitem(make_reference.MODELS, "instances-digits", ("mlp",))
+    monkeypatch.setattr(make_reference, "SHOWN_ON", ("split-digits", "instances-digits"))
     monkeypatch.setattr(make_reference, "reference", lambda: [*records.values(), run.record])
-    head, _, *rows = make_reference.summary().splitlines()
-    assert head == "| learner | split-digits | forgets | permuted-digits | forgets | instances-digits | bytes |"
-    cells = {row.split("`")[1]: row.split(" | ")[5] for row in rows}
-    assert cells.pop("mlp").startswith(f"{np.mean(list(run.record.metric('average_accuracy').values())):.3f} ±"[1:])
+    head, _, first, last = make_reference.summary().splitlines()
+    shown = [name.strip(" `") for name in head.split("|")[2:-1]]
+    accuracy = np.mean(list(run.record.metric("average_accuracy").values()))
+    cells = dict(zip(shown, (cell.strip() for cell in last.split("|")[2:-1]), strict=True))
+    assert cells.pop("mlp").startswith(f"{accuracy:.3f}"[1:])
     assert set(cells.values()) == {"–"}
+    assert first.split("|")[2].strip() == " / ".join(
+        f"{values(records['hope', 'split-digits'], metric).mean():.3f}"[1:] for metric in ("average_accuracy", "forgetting")
+    )
     monkeypatch.setattr(nlbench.sources.source, "folders", lambda data: [tmp_path / "none"])
     assert make_reference.missing_data("split-newsgroups") == "newsgroups"
     assert make_reference.missing_data("split-digits") == ""
+
+
+def test_a_mark_says_that_paired_tests_tell_a_learner_from_hope(make_reference, records):
+    for stream in make_reference.DIGITS:
+        there = [record for record in records.values() if record.stream == stream and record.model in make_reference.SHOWN]
+        hope = values(records["hope", stream], "average_accuracy")
+        others = {record.model: values(record, "average_accuracy") - hope for record in there if record.model != "hope"}
+        p = dict(zip(others, holm(np.array([sign_flip_test(each) for each in others.values()])), strict=True))
+        marks = {name: "" if p[name] > 0.05 else "▴" if others[name].mean() > 0 else "▾" for name in others}
+        cells = dict(zip(make_reference.SHOWN, make_reference.cells(there), strict=True))
+        assert {name: cells[name].strip("./ 0123456789") for name in others} == marks
 
 
 def test_picture_of_the_readme_is_drawn_from_the_records(make_reference, tmp_path):
@@ -82,7 +95,10 @@ def test_every_reference_is_sound_and_complete(records, make_reference):
     for stream in {stream for _, stream in records}:
         there = {model for model, on in records if on == stream}
         assert there >= {"hope", "slda", "er", "mlp"}, stream
-    assert all(record.seeds == tuple(range(10)) for record in records.values())
+    assert all(record.seeds == tuple(range(make_reference.SEEDS.get(stream, 10))) for (_, stream), record in records.items())
+    sizes = [path.stat().st_size for path in REFERENCE.iterdir()]
+    assert max(sizes) <= 40_000
+    assert sum(sizes) <= 4_000_000
 
 
 @pytest.mark.parametrize(

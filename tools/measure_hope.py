@@ -62,7 +62,7 @@ SETTINGS = {
     "permuted-digits, 50 tasks": Setting("permuted-digits-50", 20, (0.92, None), 16_000),
     "permuted-digits, 100 tasks": Setting("permuted-digits-50", 20, (None, None), 16_000, {"stream.tasks": "100"}),
     "split-mnist": Setting("split-mnist", 10, (0.990, 0.0055), 9_500),
-    "split-mnist, domain-il": Setting("split-mnist", 10, (0.992, 0.005), 9_500, {"stream.scenario": '"domain-il"'}),
+    "split-mnist, domain-il": Setting("split-mnist-domain-il", 10, (0.992, 0.005), 9_500),
     "split-fashion": Setting("split-fashion", 10, (0.900, 0.055), 9_500),
     "relabelled-mnist": Setting("relabelled-mnist", 10, (0.96, None), 9_500),
     "permuted-mnist": Setting("permuted-mnist", 10, (0.975, 0.002), 7_400),
