@@ -22,6 +22,7 @@ import numpy as np
 
 import nlbench
 from nlbench.comparison import statistics
+from nlbench.learners.hope import sizes
 from nlbench.plan import Plan
 from nlbench.records import Record, read_records
 
@@ -63,6 +64,7 @@ SETTINGS = {
     "permuted-digits, 100 tasks": Setting("permuted-digits-50", 20, (None, None), 16_000, {"stream.tasks": "100"}),
     "split-mnist": Setting("split-mnist", 10, (0.990, 0.0055), 9_500),
     "split-mnist, domain-il": Setting("split-mnist-domain-il", 10, (0.992, 0.005), 9_500),
+    "split-mnist, domain-il, 8 MB": Setting("split-mnist-domain-il", 10, (0.992, 0.005), 2_500, {"learner.width": "1850"}),
     "split-fashion": Setting("split-fashion", 10, (0.900, 0.055), 9_500),
     "relabelled-mnist": Setting("relabelled-mnist", 10, (0.96, None), 9_500),
     "permuted-mnist": Setting("permuted-mnist", 10, (0.975, 0.002), 7_400),
@@ -73,6 +75,7 @@ SETTINGS = {
 FULL = "hope"
 PARTS = {
     "filters": {"learner.filters": "false"},
+    "contrast": {"learner.contrast": "false"},
     "metric": {"learner.metric": '"keys"'},
     "contexts": {"learner.contexts": "1"},
     "doubt": {"learner.doubt": "0.0"},
@@ -104,7 +107,8 @@ def rows(name: str) -> dict[str, Row]:
     image = sample_of(setting.stream) == "image"
     found = {FULL: Row("hope")}
     for part, changes in PARTS.items():
-        if (part != "filters" or image) and (part != "levels" or name in LEVELLED):
+        there = {"filters": image, "contrast": image and shortest(setting.stream) > sizes.SMALL, "levels": name in LEVELLED}
+        if there.get(part, True):
             found[f"without {part}"] = Row("hope", changes)
     for label, row in RIVALS.items():
         changes = dict(row.changes)
@@ -115,6 +119,12 @@ def rows(name: str) -> dict[str, Row]:
         if label != "convolution-ridge" or image:
             found[label] = Row(row.model, changes)
     return found
+
+
+def shortest(stream: str) -> int:
+    """Return the shorter side of a stream's images."""
+    source = nlbench.resolve("hope", stream, seeds=1).declared.source
+    return min(source.input_shape[-2:]) if source else 0
 
 
 @cache

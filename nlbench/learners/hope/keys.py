@@ -1,17 +1,17 @@
 """Slow keys: what a memory reads of samples, made once and never changed after the first chunk.
 
-An image is read by filters of its own, W C^p with random W and C the covariance of the first chunk's patches; a vector, of which
-nobody knows what lies beside what, by random ReLU features. A key has a root mean square of one, and a constant 1 appended.
+An image is read by filters of its own, W C^p with random W and C the covariance of the first chunk's patches, a large one at two
+scales; a vector, of which nobody knows what lies beside what, by random ReLU features. A key has a root mean square of one, and a
+constant 1 appended.
 
 Shapes: S seeds, N samples, D_in numbers in a sample, D width of a key without the constant.
-Source: random local filters and pooling, Saxe et al. 2011; filters whitened by their patches, Coates & Ng 2011; random ReLU
-features, Rahimi & Recht 2007.
+Source: random local filters and pooling, Saxe et al. 2011; filters whitened by their patches and patches brought to one contrast,
+Coates & Ng 2011; local contrast normalisation and two scales, Jarrett et al. 2009; random ReLU features, Rahimi & Recht 2007.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Final
 
 import torch
@@ -25,10 +25,18 @@ from nlbench.learners.hope.config import HopeConfig
 
 FIRST_FILTERS: Final = 32
 FIRST_KERNEL: Final = 5
-ALONE: Final = (-0.5,)
+POOL: Final = 4
+"""Side of the windows, two apart, whose mean a first layer's maps are."""
+NEAR: Final = 0.25
+"""Share of the filters that read the image itself; the others read the first layer's maps."""
+CONTRAST: Final = 0.01
+"""Added to the variance within a patch, in that of all pixels, before it is brought to one contrast."""
+ALONE: Final = -0.5
 """Power p of the only layer, which whitens: what varies little is read as loudly as what varies much."""
-ONE_ABOVE: Final = (0.25, -0.25)
-"""Powers of two: the first smooths, as another reads its maps, and the one that is read whitens by half."""
+BELOW: Final = 0.25
+"""Power of what reads a large image: it smooths."""
+ABOVE: Final = -0.1
+"""Power of what reads the first layer's maps."""
 BIAS: Final = 0.5
 """Standard deviation of the biases of random features, in theirs."""
 LEAST_VARIANCE: Final = 0.01
@@ -81,40 +89,67 @@ class RandomFeatures(Keys):
 
 
 class Filters(Keys):
-    """One layer of filters, or two where the image is large, each followed by ReLU and average pooling; the last is read at 3 x 3
-    places.
-    """
+    """One layer of filters, then ReLU, read at 3 x 3 places."""
 
-    def __init__(self, config: HopeConfig, width: int, problem: Problem) -> None:
+    def __init__(self, config: HopeConfig, number: int, problem: Problem) -> None:
         channels, self._height, self._width = (1, *problem.input_shape)[-3:]
-        side, self._own, self.tensors = min(self._height, self._width), config.filters, []
-        if side > sizes.SMALL:
-            self.tensors.append(_normal(problem, "first", (FIRST_FILTERS, channels, FIRST_KERNEL, FIRST_KERNEL)))
-            side, channels = (side - FIRST_KERNEL + 1) // 2, FIRST_FILTERS
-        kernel, number = sizes.kernel(side), round(width / sizes.GRID**2)
-        self.tensors.append(_normal(problem, "last", (number, channels, kernel, kernel)))
-        self.tensors = [_balanced(filters, first=i == 0) for i, filters in enumerate(self.tensors)]
-        self.width = number * sizes.GRID**2 + 1
+        self._config, self.width = config, number * sizes.GRID**2 + 1
+        self.tensors = self._drawn(number, channels, min(self._height, self._width), problem)
+
+    def _drawn(self, number: int, channels: int, side: int, problem: Problem) -> list[Tensor]:
+        """Return the filters, each (S, number, channels, k, k)."""
+        return [_filters(problem, "last", number, channels, sizes.kernel(side))]
 
     def of_seed(self, seed: int, inputs: Tensor) -> Tensor:
-        maps = self._images(inputs)
-        for filters in self.tensors[:-1]:
-            maps = F.avg_pool2d(F.conv2d(maps, filters[seed]).relu_(), 2)
-        found = F.conv2d(maps, self.tensors[-1][seed]).relu_()
-        return finished(F.adaptive_avg_pool2d(found, sizes.GRID).flatten(1))
+        (filters,) = self.tensors
+        return finished(at_places(F.conv2d(self._images(inputs), filters[seed]).relu_()))
 
     def fit(self, inputs: Tensor) -> None:
-        if not self._own:
-            return
-        powers: Sequence[float] = ALONE if len(self.tensors) == 1 else ONE_ABOVE
-        for seed, own in enumerate(inputs):
-            maps = self._images(own)
-            for filters, power in zip(self.tensors, powers, strict=True):
-                filters[seed] = in_metric(filters[seed], maps, power)
-                maps = F.avg_pool2d(F.conv2d(maps, filters[seed]).relu_(), 2)
+        if self._config.filters:
+            for seed, own in enumerate(inputs):
+                self._turn(seed, self._images(own))
+
+    def _turn(self, seed: int, images: Tensor) -> None:
+        """Turn a seed's filters into the metric of what they read of images (N, channels, h, w)."""
+        turn(self.tensors[0][seed], images, ALONE)
 
     def _images(self, inputs: Tensor) -> Tensor:
         return inputs.unflatten(-1, (-1, self._height, self._width))
+
+
+class TwoScales(Filters):
+    """Filters of images whose patches are brought to one contrast, some read at 3 x 3 places, others pooled and read there by a
+    second layer: both at a root mean square of one.
+    """
+
+    def _drawn(self, number: int, channels: int, side: int, problem: Problem) -> list[Tensor]:
+        near = round(NEAR * number)
+        second = _filters(problem, "last", number - near, FIRST_FILTERS, sizes.kernel((side - FIRST_KERNEL + 1) // 2))
+        return [
+            _filters(problem, "first", FIRST_FILTERS, channels, FIRST_KERNEL),
+            second - second.mean((-2, -1), keepdim=True),
+            _filters(problem, "near", near, channels, FIRST_KERNEL),
+        ]
+
+    def of_seed(self, seed: int, inputs: Tensor) -> Tensor:
+        first, second, near = (filters[seed] for filters in self.tensors)
+        maps = self._read(self._images(inputs), torch.cat([first, near]))
+        far = F.conv2d(pooled(maps[:, : len(first)]), second).relu_()
+        return finished(torch.cat([normed(at_places(own)) for own in (far, maps[:, len(first) :])], 1))
+
+    def _turn(self, seed: int, images: Tensor) -> None:
+        first, second, near = (filters[seed] for filters in self.tensors)
+        turn(first, images, BELOW)
+        turn(near, images, BELOW)
+        turn(second, pooled(self._read(images, first)), ABOVE)
+
+    def _read(self, images: Tensor, filters: Tensor) -> Tensor:
+        """Return what filters answer to patches of images, each at one contrast if that is asked for, rectified."""
+        answers = F.conv2d(images, filters)
+        if self._config.contrast:
+            mean, spread = contrast(images, filters.shape[-1])
+            answers.sub_(mean * filters.sum((1, 2, 3))[:, None, None]).div_(spread)
+        return answers.relu_()
 
 
 def kind_of(problem: Problem) -> sizes.Kind:
@@ -131,21 +166,43 @@ def of_problem(config: HopeConfig, problem: Problem) -> Keys:
     """Return what makes keys of a stream's samples."""
     kind = kind_of(problem)
     if kind == "image":
-        return Filters(config, config.width or sizes.width(kind, math.prod(problem.input_shape[-2:])), problem)
+        width = config.width or sizes.width(kind, math.prod(problem.input_shape[-2:]))
+        small = min(problem.input_shape[-2:]) <= sizes.SMALL
+        return (Filters if small else TwoScales)(config, round(width / sizes.GRID**2), problem)
     levels = config.levels and sizes.has_levels(kind, problem.n_inputs, problem.scenario)
     return RandomFeatures(config.width or (sizes.BESIDE_LEVELS if levels else sizes.width(kind, problem.n_inputs)), problem)
 
 
 def finished(features: Tensor) -> Tensor:
     """Return the keys (..., D + 1) of features (..., D): rectified, at a root mean square of one, a constant 1 appended."""
-    rectified = features.relu_()
-    scale = (rectified.square().mean(-1, keepdim=True) + 1e-24).rsqrt()
-    return torch.cat([rectified * scale, torch.ones_like(scale)], -1)
+    rectified = normed(features.relu_())
+    return torch.cat([rectified, torch.ones_like(rectified[..., :1])], -1)
 
 
-def in_metric(filters: Tensor, maps: Tensor, power: float) -> Tensor:
-    """Return filters (F, channels, k, k) times C^power, C the covariance of the patches of maps (N, channels, h, w) around their
-    mean, with a hundredth of its mean variance added.
+def normed(features: Tensor) -> Tensor:
+    """Return features (..., D) at a root mean square of one."""
+    return features * (features.square().mean(-1, keepdim=True) + 1e-24).rsqrt()
+
+
+def at_places(maps: Tensor) -> Tensor:
+    """Return maps (N, F, h, w) read at 3 x 3 places, (N, 9 F), map by map."""
+    return F.adaptive_avg_pool2d(maps, sizes.GRID).flatten(1)
+
+
+def pooled(maps: Tensor) -> Tensor:
+    """Return the means of windows of maps (N, F, h, w), beyond whose edges is nothing: (N, F, h / 2, w / 2), rounded down."""
+    return F.avg_pool2d(maps, POOL, 2, padding=POOL // 2 - 1)
+
+
+def contrast(images: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Return mean and spread of every patch of images (N, channels, h, w), all channels together, (N, 1, rows, columns)."""
+    mean, square = (F.avg_pool2d(own.mean(1, keepdim=True), side, 1) for own in (images, images.square()))
+    return mean, (square - mean.square()).clamp_min(0).add(CONTRAST).sqrt()
+
+
+def turn(filters: Tensor, maps: Tensor, power: float) -> None:
+    """Multiply filters (F, channels, k, k) by C^power, in place: C the covariance of the patches of maps (N, channels, h, w)
+    around their mean, with a hundredth of its mean variance added.
     """
     patches = F.unfold(maps, filters.shape[-1]).transpose(1, 2).flatten(0, 1).double()
     centred = patches - patches.mean(0)
@@ -153,13 +210,12 @@ def in_metric(filters: Tensor, maps: Tensor, power: float) -> Tensor:
     covariance.diagonal().add_(LEAST_VARIANCE * covariance.diagonal().mean() + 1e-12)
     values, vectors = torch.linalg.eigh(covariance)
     turned = filters.flatten(1).double() @ (vectors * values.clamp_min(1e-12) ** power) @ vectors.mT
-    return turned.view_as(filters).to(filters.dtype)
+    filters.copy_(turned.view_as(filters))
 
 
-def _balanced(filters: Tensor, *, first: bool) -> Tensor:
-    """Return random filters at the scale of their inputs; those of a second layer have mean zero within a kernel."""
-    scaled = filters / math.sqrt(filters[0, 0].numel())
-    return scaled if first else scaled - scaled.mean((-2, -1), keepdim=True)
+def _filters(problem: Problem, name: str, number: int, channels: int, side: int) -> Tensor:
+    """Return random filters (S, number, channels, side, side) of N(0, 1 / side^2)."""
+    return _normal(problem, name, (number, channels, side, side)) / side
 
 
 def _normal(problem: Problem, name: str, shape: tuple[int, ...]) -> Tensor:

@@ -16,7 +16,7 @@ BESIDE_LEVELS: Final = 500
 """Features that contexts are found in where levels are learned."""
 GRID: Final = 3
 """Places along each side of an image that a filter is read at."""
-SMALL: Final = 12
+SMALL: Final = 13
 """Longest side of an image that one layer of filters reads whole enough."""
 
 

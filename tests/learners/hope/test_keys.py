@@ -30,6 +30,7 @@ def inputs(shape, seeds=2):
         ((1, 8, 8), None, 76 * 9),
         ((28, 28), "image", 406 * 9),
         ((3, 32, 32), "image", 444 * 9),
+        ((13, 15), "image", 161 * 9),
         ((8, 8), "vector", 1200),
         ((64,), None, 1200),
         ((256,), "features", 4000),
@@ -69,19 +70,59 @@ def test_filters_of_ones_own_see_patches_as_white_noise_where_they_are_read():
         assert (distance < 0.3) is white
 
 
-def test_only_filters_of_ones_own_change_with_the_first_chunk():
-    shape = (8, 8)
+@pytest.mark.parametrize("shape", [(8, 8), (28, 28)])
+def test_only_filters_of_ones_own_change_with_the_first_chunk(shape):
     for table, changes in (({}, True), ({"filters": False}, False)):
         encode = made(shape, "image", **table)
-        before = encode.tensors[-1].clone()
+        before = [filters.clone() for filters in encode.tensors]
         encode.fit(inputs(shape))
-        assert torch.equal(before, encode.tensors[-1]) is not changes
+        for old, new in zip(before, encode.tensors, strict=True):
+            assert torch.equal(old, new) is not changes
 
 
-def test_inputs_that_never_vary_leave_filters_finite():
-    encode = made((8, 8), "image")
-    encode.fit(torch.zeros(2, N, 64))
-    assert encode(torch.zeros(2, N, 64)).isfinite().all()
+@pytest.mark.parametrize("shape", [(14, 17), (3, 28, 28)])
+@pytest.mark.parametrize("even", [True, False])
+def test_a_large_image_is_read_at_two_scales_patch_by_patch(shape, even):
+    """Patches of all channels less their mean, over their spread; then filters, windows of four and 3 x 3 places, in order."""
+    encode, shown = made(shape, "image", contrast=even), inputs(shape)
+    encode.fit(shown)
+    first, second, near = (filters[1].double() for filters in encode.tensors)
+    patches = F.unfold(shown[1].double().view(N, -1, *shape[-2:]), 5)
+    if even:
+        patches = (patches - patches.mean(1, keepdim=True)) / (patches.var(1, correction=0, keepdim=True) + 0.01).sqrt()
+    rows, columns = shape[-2] - 4, shape[-1] - 4
+    maps, seen = (torch.relu(filters.flatten(1) @ patches).view(N, -1, rows, columns) for filters in (first, near))
+    around = F.pad(maps, (1, 1, 1, 1))
+    means = torch.stack(
+        [
+            torch.stack([around[..., y : y + 4, x : x + 4].sum((2, 3)) / 16 for x in range(0, columns - 1, 2)], 2)
+            for y in range(0, rows - 1, 2)
+        ],
+        2,
+    )
+    far = torch.relu(F.conv2d(means, second))
+    parts = []
+    for read in (far, seen):
+        ends = [[(i * n // 3, -(-(i + 1) * n // 3)) for i in range(3)] for n in read.shape[-2:]]
+        places = torch.stack([read[..., y:b, x:r].mean((2, 3)) for y, b in ends[0] for x, r in ends[1]], 2).flatten(1)
+        parts.append(places / places.square().mean(1, keepdim=True).sqrt())
+    torch.testing.assert_close(encode.of_seed(1, shown[1])[:, :-1], torch.cat(parts, 1).float(), rtol=1e-4, atol=1e-4)
+
+
+def test_contrast_and_brightness_of_a_patch_are_not_read():
+    shown = inputs((28, 28))
+    for even, most in ((True, 0.02), (False, None)):
+        encode = made((28, 28), "image", contrast=even)
+        encode.fit(shown)
+        apart = float((encode(shown) - encode(3 * shown + 5)).norm() / encode(shown).norm())
+        assert apart < most if most else apart > 0.2
+
+
+@pytest.mark.parametrize("side", [8, 28])
+def test_inputs_that_never_vary_leave_filters_finite(side):
+    encode = made((side, side), "image")
+    encode.fit(torch.zeros(2, N, side**2))
+    assert encode(torch.zeros(2, N, side**2)).isfinite().all()
 
 
 def test_permuting_a_learner_is_permuting_its_inputs():
