@@ -51,8 +51,8 @@ class TaskLook:
 @dataclass(frozen=True)
 class Look:
     """What a stream looks like. `digest` identifies it; `class_order` is that of the first seed, () where classes are not dealt
-    out, or as the data set numbers them; `faults` says in words what a stream should not be; `label_names` are those of the data
-    set, () where it calls labels by their numbers.
+    out, or as the data set numbers them; `faults` says in words what a stream should not be; `label_names` says what each
+    label stands for, () where the data set calls labels by their numbers, or none stands for one class in all tasks.
     """
 
     name: str
