@@ -7,6 +7,7 @@ object of a subclass of `Source` that defines `read`, `"./file.py:NAME"`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from inspect import isfunction
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 def find(name: str, reading: Reading | None = None) -> Source:
     """Return a data set: ours, a registered one, a data file or folder, or what `./file.py:NAME` or `package.module:NAME` names,
-    which is a `Source`, or a function that returns one task, or a list of them, as `nlbench.stream_from_arrays` takes them.
+    which is a `Source`, or a function that returns one task, returns a list of them or yields them, as
+    `nlbench.stream_from_arrays` takes them.
 
     `reading` says how a file is read. Raises `DataError` for a file that cannot be.
     """
@@ -37,7 +39,8 @@ def find(name: str, reading: Reading | None = None) -> Source:
         return found
     with Blamed(name):
         made = found()
-    return from_arrays(name, made if isinstance(made, list) else [made])
+        tasks = list(made) if isinstance(made, list | Iterator) else [made]
+    return from_arrays(name, tasks)
 
 
 def _fits(value: object) -> bool:

@@ -180,13 +180,13 @@ class Stream:
         parts = [self.train(number) for number in range(1, task + 1)]
         bases: list[Tensor] = []
         rows, labels = [], []
-        size = max(len(part.rows) for part in parts)
+        drawn, called = (max(map(len, own)) for own in zip(*((part.rows, part.labels) for part in parts), strict=True))
         for part in parts:
             if not any(part.inputs is base for base in bases):
                 bases.append(part.inputs)
             start = sum(len(base) for base in bases[: next(i for i, base in enumerate(bases) if base is part.inputs)])
-            rows.append(part.rows.expand(size, -1) + start)
-            labels.append(part.labels.expand(size, -1))
+            rows.append(part.rows.expand(drawn, -1) + start)
+            labels.append(part.labels.expand(called, -1))
         orders = [order for number in range(1, task + 1) if (order := self.pixel_order(number)) is not None]
         return Samples(
             inputs=torch.cat(bases) if len(bases) > 1 else bases[0],

@@ -210,6 +210,9 @@ def test_a_function_in_a_file_gives_tasks(tmp_path: Path, monkeypatch: pytest.Mo
     )
     found = nlbench.run("mlp", "./mine.toml", seeds=1)
     assert found.record.n_tasks == 2
+    checksum = sources.find("./data.py:tasks").checksum
+    Path("data.py").write_text(f"{FUNCTION}\ndef each():\n    yield from tasks()\n")
+    assert sources.find("./data.py:each").checksum == checksum
 
 
 def test_a_file_is_run_tuned_gated_reported_and_run_again(file: str, tmp_path: Path) -> None:

@@ -178,6 +178,24 @@ EVERYTHING = {
 }
 
 
+@pytest.mark.parametrize("kind", ["split", "permuted", "relabelled"])
+def test_wrong_labels_blur_with_their_samples(kind: str) -> None:
+    noise = {"share": 0.3}
+    noisy, blurred = (declared_stream(kind, SEEDS, tasks=5, noise=noise, **more) for more in ({}, {"blur": {"share": 0.4}}))
+    for index in range(len(SEEDS)):
+        assert labelled(noisy, index) == labelled(blurred, index)
+
+
+def labelled(stream: Stream, seed_index: int) -> list[tuple[bytes, int]]:
+    """Return the samples of a seed in all turns, each with its label."""
+    found = []
+    for task in range(1, stream.n_tasks + 1):
+        inputs, labels = shown(stream, task)
+        own = inputs[min(seed_index, len(inputs) - 1)]
+        found += [(row.numpy().tobytes(), label) for row, label in zip(own, labels[seed_index].tolist(), strict=True)]
+    return sorted(found)
+
+
 @pytest.mark.parametrize("kind", ["permuted", "rotated", "relabelled"])
 def test_disturbances_compose_and_a_seed_is_the_same_alone(kind: str) -> None:
     among = declared_stream(kind, SEEDS, tasks=4, **EVERYTHING)

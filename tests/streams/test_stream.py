@@ -84,18 +84,24 @@ def test_chance_of_all_of_split_digits_is_a_tenth() -> None:
     assert np.mean([stream.chance(task)[0] for task in range(1, 6)]) == pytest.approx(0.5, abs=0.01)
 
 
-@pytest.mark.parametrize("kind", ["split", "permuted", "rotated"])
-def test_tasks_together_show_each_sample_as_its_task_shows_it(kind: str) -> None:
-    stream = declared_stream(kind, [0, 4], tasks=5)
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        *((kind, {}) for kind in ("split", "permuted", "rotated", "relabelled")),
+        *((kind, {"noise": {"share": 0.3}}) for kind in ("split", "permuted", "relabelled")),  # each seed has labels of its own
+    ],
+)
+def test_tasks_together_show_each_sample_as_its_task_shows_it(kind: str, more: dict[str, object]) -> None:
+    stream = declared_stream(kind, [0, 4], tasks=5, **more)
     together = stream.train_until(3)
     parts = [stream.ordered(stream.train(task), task) for task in (1, 2, 3)]
     assert len(together) == sum(map(len, parts))
     index = torch.arange(len(together))[None]
     inputs, labels = together.take(index)
     expected = [part.take(torch.arange(len(part))[None]) for part in parts]
-    size = max(len(x) for x, _ in expected)
-    assert torch.equal(inputs.expand(size, *inputs.shape[1:]), torch.cat([x.expand(size, *x.shape[1:]) for x, _ in expected], 1))
-    assert torch.equal(labels.expand(size, -1), torch.cat([y.expand(size, -1) for _, y in expected], 1))
+    for found, each in ((inputs, [x for x, _ in expected]), (labels, [y for _, y in expected])):
+        size = max(map(len, each))
+        assert torch.equal(found.expand(size, *found.shape[1:]), torch.cat([one.expand(size, *one.shape[1:]) for one in each], 1))
     order = stream.presentation("joint/3/0", len(together))
     shuffled = torch.cat([x for x, _ in together.batches(order, 500)], 1)
     for seed in range(2):
