@@ -15,7 +15,7 @@ from typing import Final, Literal, get_args
 import torch
 from torch import Tensor
 
-from nlbench.bench.peers import check_peers, peer_runs, peers_of
+from nlbench.bench.peers import PeerError, check_peers, peer_runs, peers_of
 from nlbench.kernels.backends import Backend, available_backends
 from nlbench.kernels.cases import CASES
 from nlbench.kernels.judging import Case, Judgement, Tensors, judge
@@ -268,8 +268,14 @@ def time_case(case: Case, backends: Iterable[Backend], turns: Turns, limits: Lim
                 refusals.append(Refusal(case.op, case.name, name, direction, key[2], run))
             else:
                 runs[name] = run
-        errors = _errors(case, tensors, runs) if direction == "forward" else {}
-        measured = in_turns(runs, repeats=turns.repeats, seconds=turns.seconds, device=turns.device)
+        while True:
+            try:
+                errors = _errors(case, tensors, runs) if direction == "forward" else {}
+                measured = in_turns(runs, repeats=turns.repeats, seconds=turns.seconds, device=turns.device)
+                break
+            except PeerError as error:
+                del runs[error.name]
+                refusals.append(Refusal(case.op, case.name, error.name, direction, key[2], error.reason))
         plain = median(measured["reference"]) if "reference" in measured else float("nan")
         passes = 3.5 if direction == "forward+backward" else 1.0
         shortest = limits.seconds(case.flops * passes, case.bytes * passes, key[2])

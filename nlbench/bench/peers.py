@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Final
@@ -37,6 +38,14 @@ REFUSALS: Final = (
     ValueError,
 )
 """What a package of others may answer with where it cannot: a dtype it does not take, a shape, a compiler too old."""
+
+
+class PeerError(Exception):
+    """A peer that ran once and then could not."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name}: {reason}")
+        self.name, self.reason = name, reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +83,31 @@ def peers_of(case: Case) -> tuple[Peer, ...]:
 
 
 def peer_runs(case: Case, tensors: Tensors, direction: str) -> Iterator[tuple[str, Run | str]]:
-    """Each peer's name and what runs it at the size of the case, run once; where it cannot, its reason in one line."""
+    """Each peer's name and what runs it at the size of the case, run once to its end; where it cannot, its reason in one line.
+
+    What runs it raises `PeerError` where it cannot any longer.
+    """
     for peer in peers_of(case):
         try:
             run = peer.make(tensors, direction == "forward+backward")
             run()
-            yield peer.name, run
+            if next(iter(tensors.values())).is_cuda:
+                torch.cuda.synchronize()  # what a kernel did wrong is told only then
+            yield peer.name, partial(_run_again, peer.name, run)
         except REFUSALS as error:
-            reason = str(error).strip().splitlines()
-            yield peer.name, f"{type(error).__name__}: {reason[0] if reason else 'no reason given'}"
+            yield peer.name, _reason(error)
+
+
+def _run_again(name: str, run: Run) -> object:
+    try:
+        return run()
+    except REFUSALS as error:
+        raise PeerError(name, _reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    said = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {said[0] if said else 'no reason given'}"
 
 
 def _tokens_first(tensors: Tensors, names: str, gradients: bool) -> list[torch.Tensor]:

@@ -79,6 +79,28 @@ def test_what_was_measured_is_kept_where_a_peer_refuses(stand_in):
     }
 
 
+def test_one_that_fails_while_it_is_timed_is_named_and_the_rest_is_timed(stand_in, monkeypatch):
+    calls = []
+
+    def tiring(q, k, v, rate, scale):
+        calls.append(q)
+        if len(calls) == 4:
+            raise torch.OutOfMemoryError("no memory is left\nand more")
+        return (q * rate[..., None], None)
+
+    monkeypatch.setattr(sys.modules["fla.ops.delta_rule"], "chunk_delta_rule", tiring)
+    turns = kernels.Turns("cpu", torch.float32, 3, 0.0, token_loop=False, peers=True)
+    timings, refusals = kernels.time_case(SCAN, ["reference"], turns, kernels.Limits(1.0, 1.0, 1))
+    assert [(each.implementation, each.direction) for each in timings] == [
+        ("reference", "forward"),
+        ("reference", "forward+backward"),
+        ("fla delta rule", "forward+backward"),
+    ]
+    assert [each.reason for each in refusals if each.implementation == "fla delta rule"] == [
+        "OutOfMemoryError: no memory is left"
+    ]
+
+
 def small(**sizes: int):
     return replace(RIDGE, sizes={**RIDGE.sizes, "S": 2, "H": 2, "L": 20, "d": 8, **sizes}, options={"chunk": 8})
 
