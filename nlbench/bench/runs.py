@@ -1,15 +1,9 @@
-"""Speed of whole runs: beside a tight hand-written loop that learns the same, in the same process and as whole commands."""
+"""Speed of whole runs, beside a tight hand-written loop that learns the same in the same process."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 from typing import Final, NamedTuple
@@ -17,8 +11,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import torch
 
-from nlbench import sources
-from nlbench.bench import avalanche
+from nlbench.bench.commands import COMMANDS, METHODS, CommandTiming, time_commands
 from nlbench.bench.kernels import Limits, measure_limits
 from nlbench.bench.loop import Outcome, Perceptron, Task, learn
 from nlbench.learners.mlp import Mlp
@@ -29,13 +22,6 @@ from nlbench.streams.stream import Stream
 
 LOOP: Final = "tight loop"
 MEAN_AGREES: Final = 0.002
-
-
-class Once(NamedTuple):
-    """Seconds of a command by the clock, and of the processor."""
-
-    seconds: float
-    processor: float
 
 
 class Case(NamedTuple):
@@ -69,13 +55,6 @@ CASES: Final = (
     Case("mlp", "split-digits", 10, batch=32, within=False),
     Case("hope", "split-digits", 5),
 )
-COMMANDS: Final = (
-    ("mlp", "split-digits", 5),
-    ("mlp", "split-mnist", 1),
-    ("mlp", "split-mnist", 10),
-    ("mlp", "permuted-mnist", 1),
-)
-"""Recipe, stream and seeds of whole commands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,23 +94,6 @@ class RunTiming:
 
 
 @dataclass(frozen=True, slots=True)
-class CommandTiming:
-    """Seconds of a whole command: median and range, and what is left without `import torch`.
-
-    processor  the median of its seconds on all cores, which other programs lengthen little
-    ratio      the median seconds of Avalanche's program over this one's, and the same of the processor's; None without one
-    """
-
-    command: str
-    seconds: float
-    low: float
-    high: float
-    beyond_torch: float
-    processor: float
-    ratio: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class RunReport:
     """Whether runs and loop learned the same, then their times."""
 
@@ -159,7 +121,8 @@ def bench_runs(
 
     streams   only these; none: all. Streams whose data are missing raise `DataError`
     commands  also time `nlbench run` from start to end, beside the loop as a program and `import torch`
-    methods   also time commands of methods on split-mnist, where Avalanche is installed beside a program that uses it
+    methods   also time commands of methods on split-mnist that measure at boundaries only, where Avalanche is installed beside
+              a program that uses it and does the same
     listen    is given a line of what is timed, as it comes
     """
     chosen = [case for case in cases or CASES if not streams or case.stream in streams]
@@ -170,13 +133,9 @@ def bench_runs(
             listen(f"{case.model} {case.stream}, {case.seeds} seeds, {each.implementation}: {each.train:.3g} s of training")
         checks += found
         timings += timed
-    wanted = [
-        *(COMMANDS if commands else ()),
-        *((model, "split-mnist", 1) for model in avalanche.STRATEGIES if methods),
-    ]
-    wanted = [each for each in dict.fromkeys(wanted) if not streams or each[1] in streams]
-    rivals = methods and avalanche_installed() is not None
-    whole = list(time_commands(wanted, repeats, data, rivals=rivals, listen=listen)) if wanted else []
+    wanted = [*(COMMANDS if commands else ()), *(METHODS if methods else ())]
+    wanted = [each for each in wanted if not streams or each.stream in streams]
+    whole = list(time_commands(wanted, repeats, data, listen=listen)) if wanted else []
     return RunReport(measure_limits(), tuple(checks), tuple(timings), tuple(whole))
 
 
@@ -257,67 +216,3 @@ def _tasks(stream: Stream) -> Iterator[Task]:
             labels[0],
             None if order is None else order[0],
         )
-
-
-def avalanche_installed() -> str | None:
-    """Return the version of Avalanche, or None where there is none."""
-    try:
-        return version("avalanche-lib")
-    except PackageNotFoundError:
-        return None
-
-
-def time_commands(
-    commands: Sequence[tuple[str, str, int]], repeats: int, data: Path | None, *, rivals: bool, listen: Callable[[str], None]
-) -> Iterator[CommandTiming]:
-    """Whole commands from start to end, in turns, from their second time on; the loop as a program where it has one, and with
-    `rivals` Avalanche's program that learns the same.
-    """
-    torch_alone = "python -c 'import torch'"
-    lines, beside = {torch_alone: ["-c", "import torch"]}, {}
-    for model, stream, seeds in commands:
-        options = ["--model", model, "--stream", stream, "--seeds", str(seeds), *(["--data", str(data)] if data else [])]
-        own = f"nlbench run --model {model} --stream {stream} --seeds {seeds}"
-        lines[own] = ["-m", "nlbench", "run", *options]
-        if seeds > 1:
-            continue
-        images = str(next(iter(sources.find("mnist").locate(data).values())).parent)
-        if model == "mlp":
-            lines[f"{LOOP}, {stream}, 1 seed"] = ["-m", "nlbench.bench.loop", stream, images]
-        if rivals and stream == "split-mnist":
-            beside[own] = f"Avalanche {avalanche_installed()}, {avalanche.STRATEGIES[model][0]}, {stream}, 1 seed"
-            lines[beside[own]] = ["-m", "nlbench.bench.avalanche", model, images]
-    found: dict[str, list[Once]] = {name: [] for name in lines}
-    for turn in range(repeats + 1):
-        for name, arguments in lines.items():
-            once = _timed(arguments)
-            if turn > 0:  # the first stores Python's byte code and the kernels' machine code
-                found[name].append(once)
-                listen(f"{name}: {once.seconds:.2f} s, {once.processor:.2f} s of the processor")
-    medians = {name: _medians(times) for name, times in found.items()}
-    for name, times in found.items():
-        seconds, processor = medians[name]
-        each = [once.seconds for once in times]
-        rival = medians.get(beside.get(name, ""))
-        ratio = None if rival is None else (rival.seconds / seconds, rival.processor / processor)
-        yield CommandTiming(name, seconds, min(each), max(each), seconds - medians[torch_alone].seconds, processor, ratio)
-
-
-def _timed(arguments: list[str]) -> Once:
-    """Run a command of Python once, its results in a folder that is gone afterwards."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    with tempfile.TemporaryDirectory() as folder:
-        own = ["--results", folder] if "run" in arguments else []
-        before, clock = _processor(), time.perf_counter()
-        subprocess.run([sys.executable, *arguments, *own], check=True, capture_output=True, env=environment)
-        return Once(time.perf_counter() - clock, _processor() - before)
-
-
-def _processor() -> float:
-    """Return the processor's seconds of all programs that this one started and that ended."""
-    used = os.times()
-    return used.children_user + used.children_system
-
-
-def _medians(times: Sequence[Once]) -> Once:
-    return Once(median(each.seconds for each in times), median(each.processor for each in times))

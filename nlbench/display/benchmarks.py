@@ -142,13 +142,15 @@ def runs(report: RunReport, as_json: bool) -> None:
     lay_out(out, grid)
     if report.commands:
         rivals = any(command.ratio is not None for command in report.commands)
-        more = ("times as long in Avalanche", "of the processor") if rivals else ()
-        grid = _grid("command", "seconds", "range", "without torch's import", "seconds of the processor", *more)
+        more = ("times as long in Avalanche", "of the processor", "of training") if rivals else ()
+        grid = _grid("command", "seconds", "range", "without torch's import", "of the processor", "of training", *more)
         for command in report.commands:
             spread = f"{command.low:.2f} … {command.high:.2f}"
-            ratios = [f"{each:.2f}" for each in command.ratio] if command.ratio else ["", ""] if rivals else []
-            cells = (f"{command.seconds:.2f}", spread, f"{command.beyond_torch:.2f}", f"{command.processor:.2f}", *ratios)
-            grid.add_row(command.command, *cells)
+            measured = (command.seconds, command.beyond_torch, command.processor, command.training)
+            seconds, *others = [
+                "" if each is None else f"{each:.2f}" for each in (*measured, *(command.ratio or (None,) * len(more)))
+            ]
+            grid.add_row(command.command, seconds, spread, *others)
         lay_out(out, grid)
     _limits(report.limits)
 
