@@ -1,19 +1,21 @@
 """Measure whole training steps of networks over tokens: the HOPE block, its memories alone, and the block with attention.
 
     python tools/measure_sequences.py                     on one core of the CPU, in processor time
+    python tools/measure_sequences.py cores               on all cores, by the clock: for a machine that does nothing else
     python tools/measure_sequences.py cuda                on the GPU, eager, by kernels, and captured as a graph
-    python tools/measure_sequences.py cpu 256x8x2048      width x rows x tokens; more may follow
+    python tools/measure_sequences.py cpu 256x8x2048x16   width x rows x tokens x chunk; more may follow
 
 A step is forward, backward and a step of descent. "Eager" has the memories in plain torch; ratios are to that, and to attention
-at the same size, from runs taken in turns; each time is the shortest. Before anything is timed, outputs and gradients of both are
-compared.
+at the same size, from runs taken in turns; each time is the shortest. "Products" is what torch takes for the products of the
+block's layers alone, at the rate of one of them: neither way does without. Before anything is timed, outputs and gradients of
+both are compared.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -22,26 +24,36 @@ from torch import Tensor, nn
 from nlbench.nested.hope import HopeBlock
 from nlbench.nested.self_referential import SelfReferential, SelfReferentialConfig
 
-SIZES = ("64x8x256", "256x8x256", "256x8x2048", "512x8x256", "64x1x8192")
+SIZES = {
+    "cpu": (
+        "256x1x512x2",
+        "256x1x512x4",
+        "256x1x512x16",
+        "256x1x512x64",
+        "256x8x256x2",
+        "256x8x256x16",
+        "64x8x256x2",
+        "64x8x256x16",
+    ),
+    "cuda": ("64x8x256x64", "256x8x256x64", "256x8x2048x64", "512x8x256x64", "64x1x8192x64"),
+}
 TURNS = {"cpu": 3, "cuda": 15}
 HEAD = 64
 """The width of a head."""
 AGREES = 1e-3
 """Outputs and gradients of both ways, apart by no more than this share of the largest."""
 PLAIN = {
-    "cpu": SelfReferentialConfig(form="linear", chunk=16, outer_chunk=16, backend="reference"),
-    "cuda": SelfReferentialConfig(
-        form="linear", chunk=64, outer_chunk=64, target_clip=None, truncation=None, backend="reference"
-    ),
+    "cpu": SelfReferentialConfig(form="linear", backend="reference"),
+    "cuda": SelfReferentialConfig(form="linear", target_clip=None, truncation=None, backend="reference"),
 }
-"""Chunks of 16 with clipped targets and truncated gradients; on a GPU, whose scan has neither, of 64 without."""
+"""With clipped targets and truncated gradients; on a GPU, whose scan has neither, without."""
 
 Step = Callable[[], list[Tensor]]
 
 
-def networks(width: int, device: str) -> Iterator[tuple[str, nn.Module, nn.Module | None]]:
+def networks(width: int, chunk: int, device: str) -> Iterator[tuple[str, nn.Module, nn.Module | None]]:
     """Yield each network's name, its module, and the same in plain torch where the two differ."""
-    heads, plain_config = max(1, width // HEAD), PLAIN[device]
+    heads, plain_config = max(1, width // HEAD), replace(PLAIN[device], chunk=chunk, outer_chunk=chunk)
     fast = replace(plain_config, backend="auto")
     yield "attention", HopeBlock(width, heads, (1, 16, 256), mixer="attention").to(device), None
     own, plain = (SelfReferential(width, heads, config).to(device) for config in (fast, plain_config))
@@ -86,9 +98,17 @@ def compare(name: str, own: Step, plain: Step) -> None:
             raise SystemExit(f"{name}: the kernels and plain torch disagree; nothing was timed.")
 
 
-def shortest(runs: dict[str, Callable[[], object]], device: str) -> dict[str, float]:
+def products(width: int, tokens: int, device: str) -> tuple[Callable[[], object], float]:
+    """Return a product of one layer of the HOPE block, and how many times its work a step of all of them is.
+
+    Three square layers and a continuum memory of two matrices 2 D wide, each forward, for its inputs and for its weights.
+    """
+    x, weight = torch.randn(tokens, width, device=device), torch.randn(width, width, device=device)
+    return lambda: x @ weight, 3 * (3 + 2 * 2)
+
+
+def shortest(runs: dict[str, Callable[[], object]], device: str, clock: Callable[[], float]) -> dict[str, float]:
     """Return the shortest seconds of each run, taken in turns."""
-    clock = time.process_time if device == "cpu" else time.perf_counter
     times: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(TURNS[device] + 1):
         for name, run in runs.items():
@@ -101,15 +121,17 @@ def shortest(runs: dict[str, Callable[[], object]], device: str) -> dict[str, fl
     return {name: min(each) for name, each in times.items()}
 
 
-def lines(device: str, sizes: list[str]) -> Iterator[str]:
+def lines(device: str, sizes: Sequence[str], clock: Callable[[], float]) -> Iterator[str]:
     """Yield the table."""
-    yield "| network | width, rows, tokens | eager ms | kernels ms | times eager | captured ms | tokens/s | times attention |"
-    yield "|---|---|---|---|---|---|---|---|"
+    head = "network", "width, rows, tokens, chunk", "products ms", "eager ms", "kernels ms", "times eager", "captured ms"
+    yield f"| {' | '.join(head)} | tokens/s | times attention |"
+    yield "|---|---|---|---|---|---|---|---|---|"
     for size in sizes:
-        width, rows, tokens = map(int, size.split("x"))
+        width, rows, tokens, chunk = map(int, size.split("x"))
         x = torch.randn(rows, tokens, width, generator=torch.Generator().manual_seed(0)).to(device)
-        runs: dict[str, Callable[[], object]] = {}
-        for name, module, plain in networks(width, device):
+        product, times_product = products(width, rows * tokens, device)
+        runs: dict[str, Callable[[], object]] = {"product": product}
+        for name, module, plain in networks(width, chunk, device):
             runs[name] = own = stepping(module, x)
             if plain is not None:
                 plain.load_state_dict(module.state_dict())
@@ -120,20 +142,27 @@ def lines(device: str, sizes: list[str]) -> Iterator[str]:
                 yield f"{name} {size}: not captured: {graph}"
             elif graph is not None:
                 runs[f"{name}, captured"] = graph
-        times = shortest(runs, device)
+        times = shortest(runs, device, clock)
         attention = times.get("attention, captured", times["attention"])
         for name in ("attention", "titans", "hope"):
             slow, fast, launched = (times.get(key, 0.0) for key in (name + ", eager", name, name + ", captured"))
-            best = launched or fast
-            cells = (f"{1e3 * slow:.4g}", f"{1e3 * fast:.4g}", f"{slow / best:.2f}", f"{1e3 * launched:.4g}")
-            shown = [cell if value else "" for cell, value in zip(cells, (slow, fast, slow, launched), strict=True)]
+            best, needed = launched or fast, times_product * times["product"] if name == "hope" else 0.0
+            cells = (
+                f"{1e3 * needed:.4g}",
+                f"{1e3 * slow:.4g}",
+                f"{1e3 * fast:.4g}",
+                f"{slow / best:.2f}",
+                f"{1e3 * launched:.4g}",
+            )
+            shown = [cell if value else "" for cell, value in zip(cells, (needed, slow, fast, slow, launched), strict=True)]
             yield f"| {name} | {size} | {' | '.join(shown)} | {rows * tokens / best:,.0f} | {attention / best:.2f} |"
 
 
 if __name__ == "__main__":
-    device, *sizes = sys.argv[1:] or ["cpu"]
-    if device == "cpu":
+    where, *sizes = sys.argv[1:] or ["cpu"]
+    device = "cuda" if where == "cuda" else "cpu"
+    if where == "cpu":
         torch.set_num_threads(1)
-    for line in lines(device, sizes or list(SIZES)):
+    for line in lines(device, sizes or SIZES[device], time.process_time if where == "cpu" else time.perf_counter):
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
