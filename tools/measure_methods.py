@@ -1,6 +1,7 @@
 """What a training step of a method costs beside the plain steps that its arithmetic is: `python tools/measure_methods.py`.
 
     python tools/measure_methods.py         on one core of the CPU: methods on an MLP 256-256 of MNIST, batches of 128
+    python tools/measure_methods.py own     one seed of examples/own_network.py beside a plain torch loop, on one core
     python tools/measure_methods.py cuda    on the GPU, captured: a resnet18 on 32x32 images, alone and with stored samples
 
 All in one process, in turns: on the CPU the shortest counts in processor time, which other programs only lengthen, on the GPU the
@@ -11,10 +12,12 @@ penalty's gradient. Products and penalty are timed as torch makes them of whole 
 
 from __future__ import annotations
 
+import runpy
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -22,6 +25,9 @@ from nlbench import catalog
 from nlbench.batch import Batch, Learner, Problem
 from nlbench.learners.building import build
 from nlbench.learners.gradient import GradientLearner
+from nlbench.plan import Machine, resolve
+from nlbench.protocol import Meeting, Position, Schedule
+from nlbench.runner import prepare
 from nlbench.specs.model import Closed
 
 WARM = 8
@@ -120,6 +126,42 @@ def passes(network: dict[str, object], problem: Problem) -> dict[str, Callable[[
     return {"penalty": penalty, "projection": projection}
 
 
+def own_network() -> None:
+    """Print what a training step of the example's network takes in a run, drawing and protocol included, beside a plain loop."""
+    example = runpy.run_path(str(Path(__file__).parents[1] / "examples" / "own_network.py"))
+    network, tasks = example["Network"], example["tasks"]
+    plan = resolve(network, example["stream"], seeds=(0,))
+    rate: float = plan.learner.learner.optimizer.rate  # type: ignore[attr-defined]
+
+    def run() -> float:
+        stream, learner = prepare(plan, Machine(device="cpu"))
+        schedule = Schedule.of(stream, plan.batch, plan.learner.presents)
+        meeting, clock = Meeting(learner, stream, schedule), time.process_time()
+        with torch.no_grad():
+            for task in range(1, stream.n_tasks + 1):
+                for _ in meeting.train(Position(task)):
+                    pass
+        return (time.process_time() - clock) / schedule.steps
+
+    def loop() -> float:
+        model = network(10)
+        optimizer, steps, clock = torch.optim.SGD(model.parameters(), rate), 0, time.process_time()
+        for inputs, labels, *_ in tasks:
+            x, y = torch.from_numpy(inputs), torch.from_numpy(labels)
+            for rows in torch.randperm(len(x)).split(plan.batch):
+                loss = torch.nn.functional.cross_entropy(model(x[rows]), y[rows])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                steps += 1
+        return (time.process_time() - clock) / steps
+
+    times = [(run(), loop()) for _ in range(41)][1:]
+    ours, theirs = map(min, zip(*times, strict=True))
+    ratio = statistics.median(run / loop for run, loop in times)
+    sys.stdout.write(f"a step of a run {ours * 1e6:.0f} µs, of a plain loop {theirs * 1e6:.0f}; median of ratios {ratio:.3f}\n")
+
+
 def on_the_gpu() -> None:
     """Print the milliseconds of a seed's step on images."""
     device = torch.device("cuda")
@@ -139,6 +181,8 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     if "cuda" in sys.argv[1:]:
         on_the_gpu()
+    elif "own" in sys.argv[1:]:
+        own_network()
     else:
         for count in (1, 10):
             on_the_cpu(count)
