@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -98,6 +99,20 @@ def test_performance_has_a_place_for_every_part():
         marks = re.findall(r"^<!-- ([\w-]+) -->$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
         assert sorted(marks) == sorted(name for name, (place, _) in make_performance.PARTS.items() if place == page)
     assert len(make_performance.PAGE.read_text(encoding="utf-8").splitlines()) <= 80
+
+
+def test_steps_over_tokens_are_compared_before_they_are_timed(monkeypatch):
+    sequences = tool("measure_sequences")
+    monkeypatch.setattr(sequences, "HEAD", 4)
+    *head, attention, titans, hope = sequences.lines("cpu", ["8x2x6x2"], time.process_time)
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in (head[0], attention, titans, hope)]
+    rows = [dict(zip(cells[0], row, strict=True)) for row in cells[1:]]
+    assert [row["network"] for row in rows] == ["attention", "titans", "hope"]
+    assert [bool(row["eager ms"]) for row in rows] == [False, True, True]
+    assert float(rows[2]["times eager"]) == pytest.approx(float(rows[2]["eager ms"]) / float(rows[2]["kernels ms"]), rel=0.02)
+    monkeypatch.setattr(sequences, "AGREES", 0.0)
+    with pytest.raises(SystemExit, match="titans 8x2x6x2: the kernels and plain torch disagree"):
+        list(sequences.lines("cpu", ["8x2x6x2"], time.process_time))
 
 
 def test_simulated_sweeps_take_what_can_be_said_without_simulating():
