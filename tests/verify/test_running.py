@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 
 from nlbench import api
+from nlbench.errors import InterruptedRunError
 from nlbench.plan import Machine
+from nlbench.records import read_record
 from nlbench.sweep import Budget, Here, Outcome
 from nlbench.verify import Judged, claim_of, exit_status, trial, verify
 
+LEARNERS = f"{Path(__file__).parents[1] / 'runner' / 'kept' / 'learners.py'}"
 CELLS = {
     "plain": {"model": "mlp", "stream": "split-digits"},
     "guess": {"model": "chance", "stream": "split-digits"},
@@ -161,3 +164,25 @@ def test_what_a_budget_left_is_said_so(tmp_path) -> None:
     *_, each = verify([asked], tmp_path, Here(1), Machine(device="cpu"), budget=Budget(seconds=0))
     assert isinstance(each, Judged)
     assert each.findings[0].reason == "guess has no record: the budget was spent before it"
+
+
+def test_interrupted_three_times_it_comes_to_the_same_verdict_and_nothing_is_lost(tmp_path, monkeypatch) -> None:
+    cells = {"means": {"model": f"{LEARNERS}:Means", "stream": "split-digits"}, "guess": CELLS["guess"]}
+    rarely = {"protocol.evaluate": "window:1", "protocol.evaluate_every": "none"}
+    asked = trial("learns", claim(LEARNS | {"above": "means"}, cells=cells, seeds=6, set=rarely), reduced=False)
+
+    def tried(results: Path) -> Judged:
+        *_, each = verify([asked], results, Here(1), Machine(device="cpu", backend="reference"))
+        assert isinstance(each, Judged)
+        return each
+
+    whole = tried(tmp_path / "whole")
+    for stop in ("7 SIGTERM", "40 SIGINT", "41 SIGTERM"):
+        monkeypatch.setenv("NLBENCH_STOP", stop)
+        with pytest.raises(InterruptedRunError, match="the same command goes on"):
+            tried(tmp_path / "slices")
+    monkeypatch.delenv("NLBENCH_STOP")
+    last = tried(tmp_path / "slices")
+    assert last.verdict == "holds"
+    assert last.findings == whole.findings
+    assert len(read_record(tmp_path / "slices" / last.cells["means"].record).runs[0].resumes) == 3
