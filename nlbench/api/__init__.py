@@ -3,6 +3,7 @@
 running       run, resolve, carry_out, missing_seeds, estimate, options, stream_from_arrays, parse_seeds
 sweeping      sweep, engine, grid
 rerunning     rerun, command_of
+ordering      orders
 searching     tune, searched, carry_over, check_scenarios
 verifying     trials, verify
 reading       load, compare, report, publish, diff, check, check_all, update_references
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from nlbench.api.files import export, export_hub, migrate, prune
     from nlbench.api.learners import load_learner
     from nlbench.api.looking import look
+    from nlbench.api.ordering import orders
     from nlbench.api.reading import check, check_all, compare, diff, exit_status, load, publish, report, update_references
     from nlbench.api.rerunning import command_of, rerun
     from nlbench.api.running import (
@@ -83,6 +85,7 @@ __all__ = [
     "missing_seeds",
     "named",
     "options",
+    "orders",
     "parse_seeds",
     "prune",
     "publish",
@@ -116,6 +119,7 @@ __getattr__ = lazy.names(
         **dict.fromkeys(("command_of", "rerun"), "rerunning"),
         **dict.fromkeys(("carry_over", "check_scenarios", "searched", "tune"), "searching"),
         **dict.fromkeys(("trials", "verify"), "verifying"),
+        "orders": "ordering",
         "check_learner": "conformance",
         "load_learner": "learners",
         **dict.fromkeys(("export", "export_hub", "migrate", "prune"), "files"),

@@ -27,6 +27,7 @@ from nlbench.cli import (
     doctor,
     export,
     migrate,
+    orders,
     prune,
     publish,
     report,
@@ -45,7 +46,7 @@ from nlbench.escaping import terminal
 
 COMMANDS = (
     *(run.run, sweep.sweep, compare.compare, report.report, publish.publish, check.check, rerun.rerun, verify.verify),
-    *(doctor.doctor, tune.tune),
+    *(doctor.doctor, tune.tune, orders.orders),
     *(listing.list_, show.show),
     *(diff.diff, export.export, prune.prune, migrate.migrate, validate.validate),
 )
