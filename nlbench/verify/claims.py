@@ -144,11 +144,14 @@ Statement = Annotated[Value | Order | Equality | Slope, Field(discriminator="kin
 
 
 class Quick(Closed):
-    """The reduced form: small streams in place of the paper's, other seeds, values that go before those of every run."""
+    """The reduced form: small streams in place of the paper's, other seeds, values that go before those of every run, and of
+    single runs before these.
+    """
 
     streams: dict[str, Words] = Field(default_factory=dict)
     seeds: Annotated[int, Field(ge=2)] | None = None
     set: dict[str, Any] = Field(default_factory=dict)
+    cells: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 
 class Claim(Closed):
@@ -196,6 +199,10 @@ class Claim(Closed):
         for stream in self.quick.streams if self.quick else ():
             if stream not in streams:
                 raise ValueError(f"quick.streams.{stream}: is no stream of its cells")
+        for name in self.quick.cells if self.quick else ():
+            if name not in self.cells:
+                meant = near(name, list(self.cells), all_else=True)
+                raise ValueError(f"quick.cells.{name}: is none of the cells{meant}")
         return self
 
     @property

@@ -95,7 +95,7 @@ def trial(name: str, claim: Claim, *, reduced: bool, seeds: int | None = None) -
         values, stream = {**claim.set, **runs.set}, runs.stream
         if reduced and quick is not None:
             stream = quick.streams.get(stream, stream)
-            values |= quick.set
+            values |= quick.set | quick.cells.get(cell, {})
         overrides = {key: as_toml(value) for key, value in values.items()}
         try:
             found[cell] = plans.resolve(runs.model, stream, seeds=tuple(range(count)), overrides=overrides)

@@ -51,4 +51,5 @@ def reduction(quick: Quick) -> str:
     """Return what a reduced form puts in place of the full one's; empty if nothing."""
     streams = [f"{small} for {large}" for large, small in quick.streams.items()]
     values = [f"{key} = {as_toml(value)}" for key, value in quick.set.items()]
+    values += [f"{key} = {as_toml(value)} of {name}" for name, own in quick.cells.items() for key, value in own.items()]
     return "; ".join([*streams, *([f"{quick.seeds} seeds"] if quick.seeds else []), *values])

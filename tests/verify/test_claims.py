@@ -77,6 +77,7 @@ def order(**values: object) -> list[dict[str, object]]:
         (changed(holds=[]), r"holds: List should have at least 1 item|holds: .*at least 1 item"),
         (changed(holds=[{"kind": "value", "of": "one", "equals": 0.5, "band": 0.1}]), r"cells\.other: nothing is held of it"),
         (changed(quick={"streams": {"split-mnist": "split-digits"}}), r"quick\.streams\.split-mnist: is no stream of its cells"),
+        (changed(quick={"cells": {"on": {"batch": 8}}}), r"quick\.cells\.on: is none of the cells \(did you mean one\?\)"),
         (changed(seeds=3), r"seeds: must be greater than or equal to 5, got 3"),
         (changed(surprise=1), r"surprise: is not a known key"),
         (

@@ -140,6 +140,9 @@ def test_values_of_the_claim_of_a_run_and_of_the_reduced_form_have_their_order()
     full, reduced = trial("one", one, reduced=False).plans["plain"], trial("one", one, reduced=True).plans["plain"]
     assert (full.learner.learner.rate, full.batch, len(full.seeds)) == (0.5, 8, 8)
     assert (reduced.learner.learner.rate, reduced.batch, len(reduced.seeds)) == (0.5, 64, 5)
+    of_its_own = {"set": {"batch": 64}, "cells": {"plain": {"batch": 32, "learner.rate": 0.2}}}
+    reduced = trial("one", claim(holds, cells=cells, quick=of_its_own), reduced=True).plans["plain"]
+    assert (reduced.learner.learner.rate, reduced.batch) == (0.2, 32)
 
 
 def test_a_claim_unsets_what_a_stream_says() -> None:

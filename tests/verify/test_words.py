@@ -46,3 +46,4 @@ def test_a_reduction_is_what_it_puts_in_place():
     quick = Quick(streams={"split-mnist": "split-digits"}, seeds=7, set={"stream.tasks": 5, "protocol.evaluate": "final"})
     assert reduction(quick) == 'split-digits for split-mnist; 7 seeds; stream.tasks = 5; protocol.evaluate = "final"'
     assert reduction(Quick()) == ""
+    assert reduction(Quick(set={"batch": 8}, cells={"ewc": {"batch": 16}})) == "batch = 8; batch = 16 of ewc"
