@@ -7,6 +7,7 @@ ordering      orders
 searching     tune, searched, carry_over, check_scenarios
 verifying     trials, verify
 reading       load, compare, report, publish, diff, check, check_all, update_references
+counting      count_flops
 conformance   check_learner
 learners      load_learner
 files         export, export_hub, prune, migrate
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from nlbench.api.benchmarks import bench_kernels, bench_runs
     from nlbench.api.choices import listing
     from nlbench.api.conformance import check_learner
+    from nlbench.api.counting import count_flops
     from nlbench.api.data import fetch_data, known_data, verify_data
     from nlbench.api.files import export, export_hub, migrate, prune
     from nlbench.api.learners import load_learner
@@ -68,6 +70,7 @@ __all__ = [
     "check_scenarios",
     "command_of",
     "compare",
+    "count_flops",
     "diff",
     "engine",
     "estimate",
@@ -119,6 +122,7 @@ __getattr__ = lazy.names(
         **dict.fromkeys(("command_of", "rerun"), "rerunning"),
         **dict.fromkeys(("carry_over", "check_scenarios", "searched", "tune"), "searching"),
         **dict.fromkeys(("trials", "verify"), "verifying"),
+        "count_flops": "counting",
         "orders": "ordering",
         "check_learner": "conformance",
         "load_learner": "learners",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, Unpack
 
 from nlbench import comparison, gate
 from nlbench.api.looking import look
@@ -38,15 +38,27 @@ def compare(
     baseline: str | None = None,
     metrics: Sequence[str] | None = None,
     with_reference: bool = False,
+    flops: str | Path | None = None,
+    within: Mapping[str, float] | None = None,
 ) -> comparison.Comparison:
     """Return the comparison of records, grouped by stream, with intervals and paired tests against `baseline`.
 
     Records may be given as such, as runs, and as files, folders and patterns, one or several; these are read together: what is
     not a record is skipped and named in `skipped`; records in a folder `reference` are left out beside others, unless
     `with_reference`.
+
+    flops   a file that `nlbench flops` wrote: training FLOPs are a cost then, with a Pareto front
+    within  the most of a cost, such as {"bytes": 1e7}: who takes more is left out, and named in `left_out`
     """
     read, skipped = _read(records, with_reference)
-    return replace(comparison.compare(read, baseline=baseline, metrics=metrics), skipped=tuple(skipped))
+    counts = {} if flops is None else comparison.read_flops(Path(flops))
+    compared = comparison.compare(read, baseline=baseline, metrics=metrics, flops=counts, within=within or {})
+    return replace(compared, skipped=tuple(skipped))
+
+
+def records_of(records: Records, *, with_reference: bool = False) -> list[Record]:
+    """Return records that are given as `compare` takes them."""
+    return _read(records, with_reference)[0]
 
 
 def _read(records: Records, with_reference: bool) -> tuple[list[Record], list[str]]:
@@ -56,6 +68,16 @@ def _read(records: Records, with_reference: bool) -> tuple[list[Record], list[st
     paths = [item for item in items if not isinstance(item, Record)]
     read, skipped = read_records(paths, with_reference=with_reference) if paths else ([], [])
     return [*(item for item in items if isinstance(item, Record)), *read], skipped
+
+
+class Comparing(TypedDict, total=False):
+    """What `compare` takes beside records."""
+
+    baseline: str | None
+    metrics: Sequence[str] | None
+    with_reference: bool
+    flops: str | Path | None
+    within: Mapping[str, float] | None
 
 
 class Report(NamedTuple):
@@ -71,10 +93,8 @@ def report(
     out: str | Path = "report.html",
     *,
     figures: str | Path | None = None,
-    baseline: str | None = None,
-    metrics: Sequence[str] | None = None,
-    with_reference: bool = False,
     streams: Sequence[str | DeclaredStream] = (),
+    **compared_by: Unpack[Comparing],
 ) -> Report:
     """Write one self-contained HTML page about records, and each figure as SVG, PNG and PDF into a folder `figures`.
 
@@ -83,7 +103,7 @@ def report(
     """
     from nlbench import reporting  # matplotlib and jinja2, which no other reader needs
 
-    compared = compare(records, baseline=baseline, metrics=metrics, with_reference=with_reference)
+    compared = compare(records, **compared_by)
     page, *drawn = reporting.report(compared, out, folder=figures, looks=[look(stream) for stream in streams])
     return Report(page, tuple(drawn), compared.skipped)
 

@@ -26,6 +26,7 @@ from nlbench.cli import (
     diff,
     doctor,
     export,
+    flops,
     migrate,
     orders,
     prune,
@@ -48,7 +49,7 @@ COMMANDS = (
     *(run.run, sweep.sweep, compare.compare, report.report, publish.publish, check.check, rerun.rerun, verify.verify),
     *(doctor.doctor, tune.tune, orders.orders),
     *(listing.list_, show.show),
-    *(diff.diff, export.export, prune.prune, migrate.migrate, validate.validate),
+    *(diff.diff, flops.flops, export.export, prune.prune, migrate.migrate, validate.validate),
 )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nlbench.cli.options import Baseline, Metrics, Records, WithReference, one_of
+from nlbench.cli.options import Baseline, Flops, Metrics, Records, WithinBudget, WithReference, one_of
 
 
 class Format(StrEnum):
@@ -26,6 +26,8 @@ def compare(
     metric: Metrics = None,
     format: Annotated[Format, typer.Option(help="Output format.", **one_of(Format, "format"))] = Format.table,
     with_reference: WithReference = False,
+    within: WithinBudget = None,
+    flops: Flops = None,
     columns: Annotated[
         str | None,
         typer.Option(help="Columns of tables, such as seeds,average_accuracy,bytes; otherwise all that fit."),
@@ -33,7 +35,16 @@ def compare(
 ) -> None:
     """Compare records: one table a stream, with 95 % intervals over seeds, and paired tests corrected by Holm."""
     from nlbench import api
+    from nlbench.comparison import budgets
     from nlbench.display.comparison import comparison
 
     names = [name.strip() for name in (columns or "").split(",") if name.strip()]
-    comparison(api.compare(paths, baseline=baseline, metrics=metric, with_reference=with_reference), format.value, names)
+    compared = api.compare(
+        paths,
+        baseline=baseline,
+        metrics=metric,
+        with_reference=with_reference,
+        flops=flops,
+        within=budgets(within or ()),
+    )
+    comparison(compared, format.value, names)

@@ -50,6 +50,11 @@ Metrics = Annotated[
     list[str] | None, typer.Option("--metric", help="Metrics to show; may be repeated. See: nlbench list metrics.")
 ]
 WithReference = Annotated[bool, typer.Option("--with-reference", help="Keep records of the folder reference too.")]
+Flops = Annotated[Path | None, typer.Option(help="Training FLOPs as nlbench flops counted them: another cost, and its front.")]
+WithinBudget = Annotated[
+    list[str] | None,
+    typer.Option("--within", help="Leave out who takes more: bytes=10MB, seconds=60 or flops=2T (of a seed); may be repeated."),
+]
 Stream = Annotated[str, typer.Option("--stream", "-s", help="A stream's name or file.")]
 Threads = Annotated[
     int | None,

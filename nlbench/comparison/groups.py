@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
 
 from nlbench.comparison import statistics
 from nlbench.comparison.chance import WORDS, Learned, learned, mean_chance
+from nlbench.comparison.costs import COSTS, Flops, affordable, spent
 from nlbench.comparison.model import Entry, Estimate, Group, Paired, Ranking, Verdict
 from nlbench.comparison.tables import Comparison
 from nlbench.errors import ComparisonError, UnknownNameError
@@ -47,24 +49,34 @@ def _shared(code: Mapping[str, str]) -> dict[str, str]:
     return {part: found for part, found in code.items() if part.partition(".")[0] not in own}
 
 
-def compare(records: Iterable[Record], *, baseline: str | None = None, metrics: Sequence[str] | None = None) -> Comparison:
+def compare(
+    records: Iterable[Record],
+    *,
+    baseline: str | None = None,
+    metrics: Sequence[str] | None = None,
+    flops: Flops = MappingProxyType({}),
+    within: Mapping[str, float] = MappingProxyType({}),
+) -> Comparison:
     """Return the learners of each stream side by side: intervals, paired tests against the baseline, ranks and Pareto fronts.
 
     Records are grouped by stream digest, data and protocol version, and only compared inside a group. `baseline` is a label or a
     recipe name; without one, the record of role `naive` (in float32 if there are several), else the first. `metrics` are those
-    tested (default: average_accuracy and forgetting, or forgetting_first on a stream that measures only that) and shown.
+    tested (default: average_accuracy and forgetting, or forgetting_first on a stream that measures only that) and shown. `flops`
+    are training FLOPs by fingerprint, `within` the most that bytes, seconds or flops may be: who takes more, or of whom it is not
+    known, is left out and named.
     Cost: about 2 ms a record. Raises ComparisonError or UnknownNameError.
     """
     records = list(records)
     if not records:
         raise ComparisonError("there are no records to compare.")
+    records, left_out = affordable(records, within, flops) if within else (records, [])
     metrics = [known(name) for name in metrics] if metrics else metrics
-    groups = tuple(_group(members, baseline, metrics) for members in _by_stream(records))
+    groups = tuple(_group(members, baseline, metrics, flops) for members in _by_stream(records))
     if baseline is not None and not any(group.baseline for group in groups):
         raise UnknownNameError("learner", baseline, {entry.label for group in groups for entry in group.entries})
     tested = tuple(dict.fromkeys(metric for group in groups for metric in group.metrics))
     overall = {metric: ranking for metric in tested if (ranking := _over_streams(groups, metric))}
-    return Comparison(groups, tested, overall, tuple(_mismatches(groups)))
+    return Comparison(groups, tested, overall, tuple(_mismatches(groups)), left_out=tuple(left_out))
 
 
 def _chosen(metrics: Sequence[str] | None, measured: Callable[[str], bool]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -153,7 +165,7 @@ def _counted_once(records: Sequence[Record], baseline: str | None) -> tuple[list
     return kept, notes
 
 
-def _group(records: Sequence[Record], baseline: str | None, metrics: Sequence[str] | None) -> Group:
+def _group(records: Sequence[Record], baseline: str | None, metrics: Sequence[str] | None, flops: Flops) -> Group:
     records, repeated = _counted_once(records, baseline)
     named = dict(zip(labels(records), records, strict=True))
     chosen = _baseline(named, baseline)
@@ -162,7 +174,7 @@ def _group(records: Sequence[Record], baseline: str | None, metrics: Sequence[st
     alike = {metric: _measured_alike(metric, named, chosen) for metric in METRICS}
     compared = {m: {label: measured[label][0][m] for label in alike[m]} for m in tested}
     paired = _paired(compared, chosen)
-    entries = [_entry(label, record, *measured[label], paired.get(label, {})) for label, record in named.items()]
+    entries = [_entry(label, record, *measured[label], paired.get(label, {}), flops) for label, record in named.items()]
     rankings = {metric: ranking for metric, values in compared.items() if (ranking := _over_seeds(values, metric))}
     first = records[0]
     return Group(
@@ -258,8 +270,14 @@ def _network(record: Record) -> Any:
     return learner.get("network") if isinstance(learner, dict) else None
 
 
-def _entry(label: str, record: Record, values: dict[str, Values], reasons: dict[str, str], paired: Mapping[str, Paired]) -> Entry:
-    sizes, seconds = record.bytes(), record.seconds()
+def _entry(
+    label: str,
+    record: Record,
+    values: dict[str, Values],
+    reasons: dict[str, str],
+    paired: Mapping[str, Paired],
+    flops: Flops,
+) -> Entry:
     return Entry(
         label=label,
         record=record,
@@ -271,8 +289,7 @@ def _entry(label: str, record: Record, values: dict[str, Values], reasons: dict[
             for name, found in values.items()
         },
         learned=learned(record),
-        bytes=sum(sizes.values()) if sizes else None,
-        seconds=seconds["train"] / len(record.seeds) if "train" in seconds else None,
+        **spent(record, flops),
         paired=paired,
         on_front={},
     )
@@ -334,7 +351,7 @@ def _verdict(difference: float, metric: str, p_holm: float, attainable: float) -
 
 def _with_fronts(entries: Sequence[Entry]) -> list[Entry]:
     fronts: dict[str, dict[str, bool]] = {entry.label: {} for entry in entries}
-    for cost in ("bytes", "seconds"):
+    for cost in COSTS:
         placed = [(e.label, e.estimates["average_accuracy"].mean, getattr(e, cost)) for e in entries]
         whole = [(label, gain, spent) for label, gain, spent in placed if gain is not None and spent is not None]
         if whole:

@@ -72,7 +72,8 @@ class Entry:
     bytes: float | None  # after the last task, all kinds
     seconds: float | None  # of training, of all seeds together, divided by their number
     paired: Mapping[str, Paired]  # by metric; empty for the baseline
-    on_front: Mapping[str, bool]  # "bytes", "seconds": no other learner is as accurate at no more cost
+    on_front: Mapping[str, bool]  # "bytes", "seconds", "flops": no other learner is as accurate at no more cost
+    flops: float | None = None  # of training, of a seed, where they were counted
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from nlbench import escaping
 from nlbench.comparison import latex
 from nlbench.comparison.chance import WORDS
+from nlbench.comparison.costs import COSTS, cost_text
 from nlbench.comparison.model import Entry, Estimate, Group, Paired, Ranking, Table
 from nlbench.comparison.statistics import ROUNDING
 from nlbench.metrics import OF_FORGETTING, WITH_CHANCE
@@ -22,28 +23,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FIELDS: Final = (
-    *(
-        "stream",
-        "scenario",
-        "stream_digest",
-        "learner",
-        "terms",
-        "metric",
-        "mean",
-        "low",
-        "high",
-        "sd",
-        "seeds",
-        "reason",
-        "chance",
-        "learned",
-    ),
-    *("bytes", "seconds", "baseline", "difference", "difference_low", "difference_high", "pairs", "p", "p_holm", "p_t", "effect"),
-    *("verdict", "seeds_to_tell", "rank"),
+    *("stream", "scenario", "stream_digest", "learner", "terms", "metric", "mean", "low", "high", "sd", "seeds", "reason"),
+    *("chance", "learned", "bytes", "seconds", "flops", "baseline", "difference", "difference_low", "difference_high", "pairs"),
+    *("p", "p_holm", "p_t", "effect", "verdict", "seeds_to_tell", "rank"),
 )
 ON_FRONT: Final = "◆"
 CHANCE: Final = "(chance)"
-_UNITS: Final = ("B", "kB", "MB", "GB", "TB")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +40,7 @@ class Comparison:
     overall: Mapping[str, Ranking]  # by metric, over streams, of the learners found in each
     mismatches: tuple[str, ...]
     skipped: tuple[str, ...] = ()  # what was read and is no record
+    left_out: tuple[str, ...] = ()  # what is over the budget
 
     def __str__(self) -> str:
         return "\n".join(self._blocks(lambda shown, _: to_text(shown), escaping.terminal)).rstrip("\n")
@@ -99,6 +85,7 @@ class Comparison:
                         "learned": entry.learned,
                         "bytes": entry.bytes,
                         "seconds": entry.seconds,
+                        "flops": entry.flops,
                         "baseline": group.baseline,
                         "difference": facts.get("mean"),
                         "difference_low": facts.get("low"),
@@ -115,6 +102,7 @@ class Comparison:
             "groups": [_group_dict(group) for group in self.groups],
             "overall": {metric: _plain(ranking) for metric, ranking in self.overall.items()},
             "mismatches": list(self.mismatches),
+            "left_out": list(self.left_out),
         }
 
     def to_json(self) -> str:
@@ -155,7 +143,7 @@ class Comparison:
             if any(entry.paired for entry in group.entries):
                 yield table(paired_table(group), group)
             yield "\n".join([*map(line, remarks(group)), ""])
-        closing = [*(ranking_text(metric, ranking) for metric, ranking in self.overall.items()), *self.mismatches]
+        closing = [*(ranking_text(metric, ranking) for metric, ranking in self.overall.items()), *self.mismatches, *self.left_out]
         if closing:
             yield "\n".join([*map(line, closing), ""])
 
@@ -169,20 +157,20 @@ def learner_table(group: Group) -> Table:
     apart = varying([entry.record.terms for entry in group.entries])
     shared = {name: value for name, value in group.entries[0].record.terms.items() if name not in apart}
     title = " · ".join([group.stream, group.scenario, f"{group.n_tasks} tasks", *([terms.text(shared)] if shared else [])])
-    header = ("learner", "seeds", *(["terms"] if apart else []), *group.columns, "bytes", "seconds")
+    costs = [cost for cost in COSTS if cost != "flops" or any(entry.flops is not None for entry in group.entries)]
+    header = ("learner", "seeds", *(["terms"] if apart else []), *group.columns, *costs)
     rows = [
         (
             entry.label,
             str(len(entry.record.seeds)),
             *([terms.text(entry.record.terms, apart)] if apart else []),
             *(estimate_text(entry.estimates[metric]) + _mark(entry, metric) for metric in group.columns),
-            _cost(entry, "bytes", bytes_text),
-            _cost(entry, "seconds", "{:.2f} s".format),
+            *(_cost(entry, cost) for cost in costs),
         )
         for entry in group.entries
     ]
     chances = [_chance(group, metric) for metric in group.columns]
-    foot = ((CHANCE, "", *([""] if apart else []), *chances, "", ""),) if any(chances) else ()
+    foot = ((CHANCE, "", *([""] if apart else []), *chances, *("" for _ in costs)),) if any(chances) else ()
     return Table(title, header, tuple(rows), foot)
 
 
@@ -224,7 +212,7 @@ def to_text(table: Table) -> str:
     return "\n".join([escaping.terminal(table.title), *aligned, ""])
 
 
-LEAST: Final[tuple[str, ...]] = ("seconds", "bytes", "seeds", "terms", "p", "effect", "p (Holm)", "95 % interval")
+LEAST: Final[tuple[str, ...]] = ("seconds", "flops", "bytes", "seeds", "terms", "p", "effect", "p (Holm)", "95 % interval")
 """Columns that are left out first where there is no room, in this order; then metrics, from the right."""
 
 
@@ -249,12 +237,13 @@ def chosen(table: Table, columns: Sequence[str]) -> Table:
     return Table(table.title, part(table.header), tuple(map(part, table.rows)), tuple(map(part, table.foot)))
 
 
-def remarks(group: Group, *, costs: Collection[str] = ("bytes", "seconds")) -> list[str]:
+def remarks(group: Group, *, costs: Collection[str] = COSTS) -> list[str]:
     """Return what stands below a group's tables: what the mark says where a column of `costs` has it, ranks with their critical
     difference, and notes.
     """
     front = any(entry.on_front.get(cost) for entry in group.entries for cost in costs)
-    marked = [f"{ON_FRONT}: no other learner is better at {group.columns[0]} for as few bytes or seconds."] if front else []
+    words = "bytes, seconds or FLOPs" if any(entry.flops is not None for entry in group.entries) else "bytes or seconds"
+    marked = [f"{ON_FRONT}: no other learner is better at {group.columns[0]} for as few {words}."] if front else []
     return [*marked, *(ranking_text(metric, ranking) for metric, ranking in group.rankings.items()), *group.notes]
 
 
@@ -291,21 +280,18 @@ def ranking_text(metric: str, ranking: Ranking) -> str:
 
 def bytes_text(size: float) -> str:
     """Return a size in decimal units."""
-    power = 0
-    while size >= 1000 and power < len(_UNITS) - 1:
-        size, power = size / 1000, power + 1
-    return f"{size:.0f} B" if power == 0 else f"{size:.1f} {_UNITS[power]}"
+    return cost_text("bytes", size)
 
 
 def _mark(entry: Entry, metric: str) -> str:
     return f" ({WORDS[entry.learned]})" if metric in OF_FORGETTING and entry.learned in WORDS else ""
 
 
-def _cost(entry: Entry, cost: str, text: Any) -> str:
+def _cost(entry: Entry, cost: str) -> str:
     value = getattr(entry, cost)
     if value is None:
         return "–"
-    return f"{text(value)} {ON_FRONT}" if entry.on_front.get(cost) else text(value)
+    return f"{cost_text(cost, value)} {ON_FRONT}" if entry.on_front.get(cost) else cost_text(cost, value)
 
 
 def _plain(instance: Any) -> dict[str, Any]:

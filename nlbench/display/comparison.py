@@ -31,8 +31,8 @@ def comparison(result: Comparison, form: str, columns: Sequence[str] = ()) -> No
             show(_narrowed(tables.paired_table(group), columns))
         for text in (*tables.remarks(group, costs=learners.header), ""):
             line(text)
-    closing = [*(tables.ranking_text(metric, ranking) for metric, ranking in result.overall.items()), *result.mismatches]
-    for text in closing:
+    ranks = [tables.ranking_text(metric, ranking) for metric, ranking in result.overall.items()]
+    for text in (*ranks, *result.mismatches, *result.left_out):
         line(text)
 
 

@@ -11,13 +11,16 @@ from rich import box
 from rich.progress import Progress
 from rich.table import Table
 
+from nlbench.comparison.costs import cost_text
 from nlbench.display.console import err, escape, lay_out, line, note, out, size_text
 
 if TYPE_CHECKING:
+    from nlbench.api.counting import Counts
     from nlbench.api.data import Known, Verified
     from nlbench.api.files import Exported
     from nlbench.api.reading import Report, Site
     from nlbench.api.validating import Checked
+    from nlbench.records import Record
     from nlbench.records.facts import Difference
 
 
@@ -32,6 +35,24 @@ def differences(found: Sequence[Difference], first: str, second: str) -> None:
     for one in found:
         grid.add_row(*(escape(str(value)) for value in one))
     lay_out(out, grid)
+
+
+def counted(record: Record, flops: float) -> None:
+    """Tell of the training FLOPs of one record."""
+    err.print(f"  {record.model} on {record.stream}: {cost_text('flops', flops)}", markup=False)
+
+
+def counts(done: Counts) -> None:
+    """Print training FLOPs by record, and which are not known."""
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    grid.add_column("record")
+    grid.add_column("training FLOPs of a seed", justify="right")
+    for path, flops in done.flops.items():
+        grid.add_row(escape(path.name), cost_text("flops", flops))
+    lay_out(out, grid)
+    for path, why in done.unknown.items():
+        note(f"{path.name}: not known: {why}")
+    note(f"counts in {done.path}: nlbench compare … --flops {done.path}")
 
 
 def exported(done: Exported) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from nlbench.comparison import Entry, Estimate, Group
 from nlbench.comparison.chance import WORDS
+from nlbench.comparison.costs import cost_text
 from nlbench.comparison.statistics import mean_interval
 from nlbench.comparison.tables import bytes_text, estimate_text
 from nlbench.metrics import with_stand_in
@@ -279,10 +280,11 @@ def _gap_panel(entry: Entry, group: Group, curves: Mapping[int, tuple[np.ndarray
 
 
 def pareto(group: Group, styles: Mapping[str, int]) -> Figure | None:
-    """Return average accuracy against bytes and against seconds, for the costs that were recorded."""
+    """Return average accuracy against bytes, seconds and FLOPs, for the costs that were recorded or counted."""
     found: tuple[tuple[str, str, Callable[[float], str]], ...] = (
         ("bytes", "bytes per seed at the end", bytes_text),
         ("seconds", "seconds of training per seed", drawing.seconds_text),
+        ("flops", "FLOPs of training per seed", partial(cost_text, "flops")),
     )
     panels = tuple(panel for cost, axis, text in found if (panel := _pareto_panel(group, styles, cost, axis, text)))
     if not panels:

@@ -95,7 +95,7 @@ def _page(comparison: Comparison, drawn: Sequence[Sequence[Figure]], looks: Sequ
         learners=len({record.model for record in records}),
         newest=max(record.footer.created for record in records)[:10],
         overall=[ranking_text(metric, ranking) for metric, ranking in comparison.overall.items()],
-        mismatches=comparison.mismatches,
+        mismatches=(*comparison.mismatches, *comparison.left_out),
         skipped=comparison.skipped,
         metrics=metrics_shown(comparison),
     )
