@@ -59,7 +59,8 @@ class Local(Engine):
         self._halted = True
         for worker in self._workers:
             if worker is not None and worker.number is not None:
-                worker.interrupt()
+                # one that is not ready has begun nothing, and would not heed a signal
+                (worker.interrupt if worker.ready else worker.end)()
 
     def close(self) -> None:
         alive = [worker for worker in self._workers if worker is not None]
@@ -101,6 +102,8 @@ class Local(Engine):
         self._workers[self._workers.index(worker)] = None
         worker.dismiss()
         how = worker.ended()
+        if not worker.ready and self._halted:
+            return [] if number is None else [Ended(number, "interrupted", error="interrupted before it began")]
         if not worker.ready:
             raise NlbenchError(f"a worker ended with {how} before it was ready.", "What it printed above says why.")
         return [] if number is None else [Ended(number, "lost", error=f"its worker ended with {how}")]

@@ -46,6 +46,16 @@ def test_workers_are_kept_and_lost_ones_replaced(tmp_path: Path) -> None:
         assert stopping.signal is None
 
 
+def test_work_is_interrupted_before_its_worker_is_ready() -> None:
+    began = time.monotonic()
+    with Local(1, Needs()) as engine:
+        engine.submit(7, Sleeping(600))
+        engine.interrupt()
+        (end,) = engine.ended(60)
+    assert (end.number, end.how, end.error) == (7, "interrupted", "interrupted before it began")
+    assert time.monotonic() - began < 60
+
+
 def test_a_worker_that_cannot_start_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "false")
     with Local(1, Needs()) as engine, pytest.raises(NlbenchError, match=r"a worker ended with exit code 1 before it was ready"):
