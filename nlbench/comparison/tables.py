@@ -243,7 +243,7 @@ def remarks(group: Group, *, costs: Collection[str] = COSTS) -> list[str]:
     """
     front = any(entry.on_front.get(cost) for entry in group.entries for cost in costs)
     words = "bytes, seconds or FLOPs" if any(entry.flops is not None for entry in group.entries) else "bytes or seconds"
-    marked = [f"{ON_FRONT}: no other learner is better at {group.columns[0]} for as few {words}."] if front else []
+    marked = [f"{ON_FRONT}: no other learner is better at average_accuracy for as few {words}."] if front else []
     return [*marked, *(ranking_text(metric, ranking) for metric, ranking in group.rankings.items()), *group.notes]
 
 

@@ -78,6 +78,8 @@ def test_a_comparison_within_a_budget_has_its_fronts_and_names_who_is_left_out(r
     assert found.left_out == ("left out: chance on split-digits, whose flops are not known: count them with nlbench flops.",)
     assert "30.0 MFLOP ◆" in str(found)
     assert "left out: chance" in found.to_markdown()
+    gain = api.compare(records, flops=tmp_path / "flops.json", metrics=["gain"])
+    assert "◆: no other learner is better at average_accuracy for as few bytes, seconds or FLOPs." in str(gain)
     assert found.to_dict()["left_out"] == list(found.left_out)
     assert {row["flops"] for row in found.rows()} == {3e7, 1e8}
     plain = api.compare(records)
