@@ -10,7 +10,7 @@ from scipy.special import expit, logsumexp
 from nlbench import seeds
 
 Array = NDArray[np.float64]
-RIDGE, CONTEXTS, RATE, DECAY, HAZARD, OPENING, WARM_UP, FLOOR = 10.0, 64, 2.0, 0.93, 0.05, 10.0, 32, -276.0
+CONTEXTS, RATE, DECAY, HAZARD, OPENING, WARM_UP, FLOOR = 64, 2.0, 0.93, 0.05, 10.0, 32, -276.0
 
 
 class Keys:
@@ -25,7 +25,7 @@ class Keys:
             self.side = next(k for k in (3, 4, 5) if (min(shape[-2:]) - k + 1) % 3 == 0)
             self.W = drawn("last", round(43 * scale / 9), 1, self.side, self.side).reshape(-1, self.side**2) / self.side
         else:
-            width = round(75 * scale)
+            width = max(round(75 * scale), 1200)
             self.W, self.b = drawn("weight", width, shape[0]) / np.sqrt(shape[0]), drawn("bias", width) / 2
 
     def patches(self, images: Array) -> Array:
@@ -117,8 +117,11 @@ class OneSeed:
         """What every class reads; far below all others where no context has seen it, and nothing before the first chunk."""
         if self.samples == 0:
             return np.zeros((len(x), self.n.shape[1]))
-        S, means, _ = self.surprises()
-        M = self.n.sum() * np.linalg.solve(S + RIDGE * np.eye(len(S)), means.reshape(-1, len(S)).T).T.reshape(means.shape)
+        S, means, dof = self.surprises()
+        D, trace, squares = len(S), np.trace(S), (S**2).sum()
+        share = min(((1 - 2 / D) * squares + trace**2) / ((max(dof, 1) + 1 - 2 / D) * (squares - trace**2 / D)), 0.5)
+        ridge = max(2 * share / (1 - share) * trace / D, 0.1)
+        M = self.n.sum() * np.linalg.solve(S + ridge * np.eye(D), means.reshape(-1, len(S)).T).T.reshape(means.shape)
         prior = np.where(self.n > 0, self.psi[:, None], -np.inf)
         z = np.tensordot(x, M, (1, 2)) - (means * M).sum(2) / 2 + prior - np.maximum(prior.max(0), FLOOR)
         return np.nan_to_num(z.max(1), neginf=-1e9)

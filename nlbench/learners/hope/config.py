@@ -29,7 +29,8 @@ class HopeConfig(Closed):
     """Whether patches of a large image are brought to one contrast before filters read them."""
     metric: Literal["surprises", "keys"] = "surprises"
     """What is retained in: the gram of surprises, or that of keys, which is ridge regression."""
-    ridge: PositiveFloat = 10.0
+    ridge: PositiveFloat | None = None
+    """What is added to the gram before it is solved for; None takes the rule of `memory.shrinking`, twice."""
     contexts: PositiveInt = 64
     """At most; 1 takes labels for values as they are."""
     opening: NotNegative = 10.0

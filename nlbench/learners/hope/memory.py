@@ -25,6 +25,12 @@ from nlbench.kernels.contexts import NEVER, Assigned, Rules, Values, dimension, 
 from nlbench.learners.hope.config import HopeConfig
 from nlbench.learners.hope.gram import Gram
 
+TIMES: Final = 2.0
+"""The ridge in what would bring a gram nearest to what it is of: what classifies best is shrunk by more."""
+MOST_SHRUNK: Final = 0.5
+"""Share of a covariance that the ridge may replace by its mean variance, where there are hardly any samples."""
+LEAST_RIDGE: Final = 0.1
+"""Where surprises vary by nothing, or next to nothing."""
 RAISES: Final = (1.0, 10.0, 100.0, 1000.0)
 """By how many times the ridge what is solved for is retried, where rounding left it indefinite."""
 GATHERED: Final = 16
@@ -144,7 +150,8 @@ class Memory:
         sums, counts = self.values.sums[own].double(), self.values.counts[own].double()
         have, surprises = counts > 0, self._config.metric == "surprises"
         means = sums / counts.clamp_min(1e-9)[..., None]
-        factors, ridge = _factors(self._scatter(own) if surprises else self._gram(own), self._config.ridge)
+        matrices = self._scatter(own) if surprises else self._gram(own)
+        factors, ridge = _factors(matrices, self._ridge(matrices, freedom(self.values.counts[own]).double()))
         right = counts.sum((1, 2))[:, None, None, None] * means if surprises else sums
         weights = torch.cholesky_solve(right.flatten(1, 2).mT, factors).mT
         offsets = -0.5 * (means.flatten(1, 2) * weights).sum(2) if surprises else torch.zeros_like(weights[..., 0])
@@ -152,6 +159,12 @@ class Memory:
         top = doubts.masked_fill(~have, -math.inf).amax(1, keepdim=True).masked_fill(~have.any(1, keepdim=True), 0.0)
         offsets = (offsets + (doubts - top).flatten(1)).masked_fill(~have.flatten(1), NEVER)
         return Reading(weights, offsets, ridge)
+
+    def _ridge(self, matrices: Tensor, free: Tensor) -> Tensor:
+        """Return the ridges (s,) asked for, or by rule."""
+        if self._config.ridge is not None:
+            return torch.full_like(free, self._config.ridge)
+        return (TIMES * shrinking(matrices, free)).clamp_min(LEAST_RIDGE)
 
     def _measure(self) -> None:
         """Bring up to date of how many independent features surprises consist, strip by strip of the gram."""
@@ -188,9 +201,22 @@ def values(keys: Tensor, reading: Reading, classes: int) -> Tensor:
     return torch.baddbmm(reading.offsets[:, None], keys, reading.weights.mT).unflatten(2, (-1, classes))
 
 
-def _factors(matrices: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
-    """Return the Cholesky factors of float64 matrices (s, D, D) with a ridge, which is raised only where rounding of a matrix
-    asks for it, and the ridges (s,) that were added. Raises `NlbenchError` where none helps.
+def shrinking(grams: Tensor, free: Tensor) -> Tensor:
+    """Return the ridges (s,) that shrink grams (s, D, D) of so many degrees of freedom (s,) towards their mean variance by as
+    much as is expected to bring them nearest to what they are of: about the mean variance times the independent features.
+
+    Source: the oracle approximating shrinkage estimator (OAS), Chen, Wiesel, Eldar and Hero 2010, eq. 23.
+    """
+    width, free = grams.shape[1], free.clamp_min(1.0)
+    trace, squares = grams.diagonal(dim1=1, dim2=2).sum(1), torch.linalg.vector_norm(grams, dim=(1, 2)).square()
+    spread = (squares - trace.square() / width).clamp_min(1e-300)
+    share = (((1 - 2 / width) * squares + trace.square()) / ((free + 1 - 2 / width) * spread)).clamp_max(MOST_SHRUNK)
+    return share / (1 - share) * trace / width
+
+
+def _factors(matrices: Tensor, ridge: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the Cholesky factors of float64 matrices (s, D, D) with ridges (s,), which are raised only where rounding of a
+    matrix asks for it, and the ridges (s,) that were added. Raises `NlbenchError` where none helps.
     """
     diagonals, added = matrices.diagonal(dim1=1, dim2=2), matrices.new_zeros(len(matrices))
     failed = torch.ones_like(added, dtype=torch.bool)
