@@ -1,6 +1,6 @@
 """Measure `hope`, its parts taken away and its rivals, and write the tables of docs/hope.md: `python tools/measure_hope.py`.
 
-Every row is recorded in `--results`, a few seeds a folder, and is not made twice; rivals may stand in `results/reference` too.
+Every row is recorded in `--results`, a few seeds a folder, and is not made twice; rows may stand in `results/reference` too.
 `--streams` and `--rows` choose some, `--processes` run at a time, the first rows first, and after `--seconds` none is begun.
 `--table` runs nothing. A cell of rows that were not run is left empty; rows whose seeds are fewer than asked for say how many.
 """
@@ -135,18 +135,24 @@ def sample_of(stream: str) -> str | None:
     return "image" if len(shape) > 1 and spec.spec.stream.kind != "permuted" else "vector"
 
 
+def overrides(setting: Setting, row: Row) -> dict[str, str]:
+    """Return what a row says beyond its files; what a setting says of hope is said of no other."""
+    own = {key: value for key, value in setting.changes.items() if row.model == FULL or not key.startswith("learner.")}
+    return {**own, **row.changes}
+
+
 def resolved(name: str, row: Row, seeds: Iterable[int] = (0,)) -> Plan:
     """Return the plan of a row."""
     setting = SETTINGS[name]
-    return nlbench.resolve(row.model, setting.stream, seeds=tuple(seeds), overrides={**setting.changes, **row.changes})
+    return nlbench.resolve(row.model, setting.stream, seeds=tuple(seeds), overrides=overrides(setting, row))
 
 
 def made(name: str, label: str, seeds: range, results: Path, device: str) -> None:
     """Run some seeds of a row and record them."""
     setting, row = SETTINGS[name], rows(name)[label]
     folder = results / f"{seeds.start}-{seeds.stop - 1}"
-    overrides = {**setting.changes, **row.changes}
-    nlbench.run(row.model, setting.stream, seeds=seeds, overrides=overrides, results=folder, device=device, threads=1)
+    said = overrides(setting, row)
+    nlbench.run(row.model, setting.stream, seeds=seeds, overrides=said, results=folder, device=device, threads=1)
 
 
 def due(names: Iterable[str], labels: list[str] | None, results: Path, at_once: int) -> Iterator[tuple[str, str, range]]:
@@ -176,13 +182,12 @@ def run(jobs: list[tuple[str, str, range]], results: Path, processes: int, devic
 
 
 class Known:
-    """Records by what their rows are, whatever code made them: of several the one of most seeds, the newest of equals. Of rivals,
-    those of the reference count too.
+    """Records by what their rows are, whatever code made them, those of the reference among them: of several the one of most
+    seeds, the newest of equals.
     """
 
     def __init__(self, folder: Path) -> None:
-        rivals = (path for path in REFERENCE.glob("*.parquet") if not path.name.startswith(f"{FULL}."))
-        paths = sorted([*folder.rglob("*.parquet"), *rivals])
+        paths = sorted([*folder.rglob("*.parquet"), *REFERENCE.glob("*.parquet")])
         records = read_records(paths, with_reference=True)[0] if paths else []
         order = sorted(records, key=lambda record: (len(record.seeds), record.footer.created))
         self._records = {

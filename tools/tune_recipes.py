@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import nlbench
-from nlbench import catalog, specs
+from nlbench import catalog
 from nlbench.api import tune
 from nlbench.tune import TUNING_SEEDS, Search, Trial, candidates, finish
 
@@ -231,7 +231,7 @@ def record(found: Search) -> None:
     text = path.read_text(encoding="utf-8")
     text = re.sub(rf'\n\[search\."{found.stream}"\]\n(?:[^\[\n].*\n)*', "", text)
     path.write_text(f"{text.rstrip()}\n\n{lines(found)}", encoding="utf-8")
-    specs.validate_file(path)
+    nlbench.resolve(found.model, found.stream, seeds=1)
 
 
 def main() -> None:
