@@ -150,13 +150,13 @@ class Meeting:
     def _end(self, task: int) -> Iterator[Row]:
         """Let a task end, which is of its training, its work on the device included, and yield what was foreseen of it."""
         clock = perf_counter()
+        self.finite.end()  # first: of weights that are not finite a learner's own algebra would complain, in words that say less
         if self.stream.spec.protocol.boundaries:
             self.learner.end_task()
         self.order.show(0)
         if self.stream.device.type == "cuda":
             torch.cuda.synchronize(self.stream.device)
         self.seconds += perf_counter() - clock
-        self.finite.end()
         if self.schedule.prequential:
             count = Count(task, self.right, self.schedule.sizes[task - 1] * self.schedule.passes)
             yield from self._accuracies("prequential_accuracy", [count], task, None)

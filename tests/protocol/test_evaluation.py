@@ -198,6 +198,16 @@ def test_a_loss_that_is_not_finite_names_seed_task_and_step(value: float, logit:
         rows_of(Breaking(stream, 5 + 3, loss=value, logit=logit), stream)
 
 
+def test_a_loss_that_is_not_finite_is_named_before_a_learner_s_own_algebra_fails() -> None:
+    class Decomposing(Breaking):
+        def end_task(self) -> None:
+            torch.linalg.svd(torch.full((3, 3), self.loss if len(self.batches) >= self.step else 0.0))
+
+    stream = running(small_stream(boundaries=True), [4, 9])
+    with pytest.raises(NotFiniteError, match="seed 9, task 2, step 3: the loss is nan"):
+        rows_of(Decomposing(stream, 5 + 3, loss=float("nan")), stream)
+
+
 @pytest.mark.parametrize(("protocol", "step"), [({}, 5), ({"evaluate_every": 8}, 3), ({"prequential": True}, 3)])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_logit_that_is_not_finite_names_seed_task_and_step(value: float, protocol: dict[str, Any], step: int) -> None:
