@@ -96,5 +96,5 @@ def competing(batch: Batch, old: Tree) -> Tensor:
 
 def surprises(logits: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
     """Return the cross-entropy of each sample, (S, B), of logits (S, B, C), over the competing classes (…, C)."""
-    shares = logits.masked_fill(~classes, -torch.inf).log_softmax(-1)
+    shares = torch.where(classes, logits, -torch.inf).log_softmax(-1)
     return -shares.gather(-1, labels[..., None])[..., 0]
