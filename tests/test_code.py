@@ -243,6 +243,7 @@ def test_a_module_that_is_imported_by_a_name_made_at_run_time_is_accounted_for()
         "catalog/__init__.py": "the parts of a run, which are its roots",
         "closure/loading.py": "a user's own, found by their own closure",
         "kernels/backends.py": "the modules of an op, all of which count where one does",
+        "kernels/compiler_process.py": "the kernels that another process has imported",
         "lazy.py": "tables of names, read where they stand",
     }
     importing = re.compile(r"import_module|__import__|spec_from_file_location|exec_module|runpy|\bexec\(")

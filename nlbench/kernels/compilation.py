@@ -3,7 +3,8 @@
 Numba looks only at the file a function is written in to tell whether its stored code is out of date. Kernels are made of
 functions of several files, so each version of those files gets a folder of its own. What is stored only saves time: where it is
 cut or cannot be written, functions are compiled again, and one line says so. Processes that start at once wait for one of them to
-compile what all of them need.
+compile what all of them need; and that one has it done by a process that ends afterwards (`compiler`), as it would keep for good
+what compiling took.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from pickle import UnpicklingError
 from tempfile import TemporaryFile
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numba
 from filelock import FileLock
@@ -26,6 +27,9 @@ from numba.core.runtime import rtsys
 
 from nlbench import cache as caches
 from nlbench.errors import Remark
+
+if TYPE_CHECKING:
+    from nlbench.kernels.compiler import Compiler
 
 _UNREADABLE: Final = (
     EOFError,
@@ -44,8 +48,21 @@ _UNREADABLE: Final = (
 class Storage(FunctionCache):
     """Numba's own store, read without first registering all that Numba can compile: 0.3 s that stored code has no use for."""
 
+    asks: ClassVar[bool] = True
+    """Whether the compiler's process is asked for what is missing: not by itself."""
+
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         rtsys.initialize(target_context)  # its allocator, which stored code calls
+        found = self._read(sig, target_context)
+        if found is None and self._enabled and self.asks and self._py_func.__module__.startswith("nlbench."):
+            try:
+                _compiler(os.getpid()).compile(self._py_func.__module__, self._py_func.__qualname__, sig)
+            except OSError as error:
+                remark(f"the process that compiles has failed: {error}. This one compiles, and keeps the memory that takes.")
+            found = self._read(sig, target_context)
+        return found
+
+    def _read(self, sig: Any, target_context: Any) -> Any:
         try:
             return self._load_overload(sig, target_context)
         except (OSError, *_UNREADABLE):
@@ -60,6 +77,14 @@ class Storage(FunctionCache):
         except (OSError, *_UNREADABLE) as error:
             self.disable()
             _not_stored(error)
+
+
+@cache
+def _compiler(process: int) -> Compiler:
+    """The compiler of a process: one that was forked needs its own."""
+    from nlbench.kernels.compiler import Compiler
+
+    return Compiler(FOLDER.parent)
 
 
 @cache
@@ -103,9 +128,15 @@ def stored(compilable: Any, function: Callable[..., Any]) -> Any:
     return compilable
 
 
+COMPILED: Final[dict[tuple[str, str], Any]] = {}
+"""What `compiled` made, by module and name."""
+
+
 def compiled(function: Callable[..., Any], **options: Any) -> Any:
     """The function, compiled by Numba on first use: C division, no interpreter lock, stored on disk."""
-    return stored(numba.njit(nogil=True, error_model="numpy", **options)(function), function)
+    made = stored(numba.njit(nogil=True, error_model="numpy", **options)(function), function)
+    COMPILED[function.__module__, function.__qualname__] = made
+    return made
 
 
 LONGEST_WAIT: Final = 300.0
@@ -114,10 +145,12 @@ LONGEST_WAIT: Final = 300.0
 
 @contextmanager
 def by_one_process(function: Callable[..., Any]) -> Iterator[None]:
-    """Hold the sole right among processes to compile a function, where that can be had: the others will find its code stored."""
+    """Hold the sole right among processes to compile a function, where that can be had: the others will find its code stored.
+    The compiler's process has it from the one that asks.
+    """
     lock = FileLock(FOLDER / f"{function.__module__}.{function.__qualname__}.lock", timeout=LONGEST_WAIT)
     held = False
-    if _usable():
+    if Storage.asks and _usable():
         with suppress(OSError), warnings.catch_warnings():  # one that waited too long, or finds no locks, compiles too
             warnings.simplefilter("ignore", UserWarning)  # that the lock is a file where the file system has no locks
             lock.acquire(poll_interval=0.02)
