@@ -3,8 +3,8 @@
 A Parquet file of 100,000 rows of 768 numbers in a hundred classes is learned by `random-features` as ten tasks, three seeds, in
 one command, and by a loop of torch that makes the same keys, grams, read-outs and answers and nothing else. Both run as processes
 of one thread, in turns; told are CPU seconds, and the largest memory of each beyond that of `import torch`, as a share of the
-file's size. A run on a few rows goes before: it has the kernels compiled, which happens once on a machine and leaves some 80 MiB
-of the compiler in the process where it does.
+file's size. A run on a few rows goes before: it has the kernels compiled, by a process of its own, which takes seconds once on a
+machine and none of the memory of the run that waits for it.
 """
 
 from __future__ import annotations
