@@ -49,7 +49,8 @@ def test_every_row_is_an_object_that_says_what_it_is() -> None:
         assert name == "core50" or all(len(checksum) == 64 for checksum in source.files.values())
         assert source.std > 0
     files = {name: tuple(sources.find(name).files) for name in catalog.SOURCES}
-    alone = [name for name in catalog.SOURCES if name != "core50" and files[name] != ("gzip.zip",)]
+    own = [name for name in catalog.SOURCES if name != "core50" and files[name] != ("gzip.zip",)]
+    alone = {files[name] or name: name for name in own}.values()  # the same files may be read in two ways
     assert len({sources.find(name).checksum for name in alone}) == len(alone)
 
 
