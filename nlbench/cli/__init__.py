@@ -102,8 +102,6 @@ def _asked(arguments: list[str]) -> typer.Typer:
 
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 the gate said no, 2 mend something, 70 a defect of nlbench, 130 interrupted."""
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `check | head` must not end with 1, which is a verdict
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     gc.set_threshold(100_000)  # importing makes many objects and little garbage

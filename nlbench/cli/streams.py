@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import os
+import signal
 import sys
 import unicodedata
 import warnings
@@ -54,13 +55,34 @@ codecs.register_error(PLAIN, spelled)
 
 
 class _Lasting(io.TextIOWrapper):
-    """A stream that a learner cannot take from who runs it: closing it writes what is due, and no more."""
+    """A stream that a learner cannot take from who runs it: closing it writes what is due, and no more. Once nobody reads it any
+    more, as after `| head`, this process ends by the signal that says so, which no other broken pipe or connection sends.
+    """
+
+    def write(self, text: str) -> int:
+        with _ending():
+            return super().write(text)
+
+    def flush(self) -> None:
+        with _ending():
+            super().flush()
 
     def close(self) -> None:
         self.flush()
 
     def detach(self) -> NoReturn:
         raise io.UnsupportedOperation("the stream that nlbench writes to cannot be detached")
+
+
+@contextmanager
+def _ending() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        if hasattr(signal, "SIGPIPE"):  # and not the exit code 1, which is a verdict
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGPIPE)
+        raise
 
 
 @contextmanager

@@ -37,7 +37,6 @@ class Local(Engine):
         self._workers: list[_Worker | None] = [None] * self.slots
         self._inbox: queue.SimpleQueue[tuple[_Worker, Any]] = queue.SimpleQueue()
         self._halted = False
-        self._broken_pipe: Any = None
 
     def start(self) -> None:
         for number in range(self.slots):
@@ -69,22 +68,11 @@ class Local(Engine):
         for worker in alive:
             worker.end()
         self._workers = [None] * self.slots
-        if self._broken_pipe is not None:
-            signal.signal(signal.SIGPIPE, self._broken_pipe)
-            self._broken_pipe = None
-
-    def _survive(self) -> None:
-        """Let writing to a worker that has ended be an error, which is told, and not the signal that ends this process: a command
-        line takes that signal as `| head` wants it.
-        """
-        if self._broken_pipe is None and hasattr(signal, "SIGPIPE") and threading.current_thread() is threading.main_thread():
-            self._broken_pipe = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
     def _worker(self, place: int) -> _Worker:
         """Return the worker of a place, started where there is none."""
         worker = self._workers[place]
         if worker is None:
-            self._survive()
             gpu = self._places[place]
             devices = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
             threads = dict.fromkeys(THREADS, str(self.threads))

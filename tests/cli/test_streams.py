@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,34 @@ def test_what_a_learner_closes_is_still_written_to(shut: str) -> None:
     script = f"import os, sys\nfrom nlbench.cli import streams\nwith streams.prepared():\n    {shut}; {wrote}"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "shown\n", "told\n")
+
+
+UNREAD = """
+import os, signal, sys
+from nlbench import cli
+cli.app = lambda arguments: os.write(2, b"began ") and DOES
+try:
+    cli.main()
+except BrokenPipeError:
+    os.write(2, b"an error")
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGPIPE"), reason="sends it")
+@pytest.mark.parametrize(
+    ("does", "code", "told"),
+    [
+        ("sys.stdout.write('shown')", -signal.SIGPIPE, "began "),
+        ("print('shown', flush=True)", -signal.SIGPIPE, "began "),
+        ("os.write(1, b'shown')", 2, "began nlbench: output: Broken pipe.\n"),
+    ],
+)
+def test_a_command_that_nobody_reads_ends_by_the_signal_and_by_no_other_broken_pipe(does: str, code: int, told: str) -> None:
+    reads, writes = os.pipe()
+    os.close(reads)
+    done = subprocess.run([sys.executable, "-c", UNREAD.replace("DOES", does)], stdout=writes, stderr=subprocess.PIPE, text=True)
+    os.close(writes)
+    assert (done.returncode, done.stderr) == (code, told)
 
 
 REPEATED = """
