@@ -88,7 +88,7 @@ def training_flops(plan: Plan, machine: Machine) -> int:
     meeting = Meeting(learner, stream, schedule)
     initial = copied(learner.state_dict()) if schedule.anew else {}
     with threads(plan, stream, machine), FlopCounterMode(display=False, custom_mapping=dict(FORMULAS)) as counter:
-        for task in range(1, schedule.n_tasks + 1):
+        for task in filter(schedule.learns, range(1, schedule.n_tasks + 1)):
             if schedule.anew:
                 learner.load_state_dict(initial)
             for _, shown in chain.from_iterable(meeting.feed.passes(Position(task))):

@@ -29,8 +29,8 @@ def evaluate_stream(learner: Learner, stream: Stream, *, batch: int, presents: s
     """Yield the rows of one run: train on each task in order, evaluate at every boundary and, if the stream asks, within
     tasks.
 
-    With `presents = "cumulative"` the learner is put back to its first state and trained on tasks 1…i before row i, with
-    `"accumulated"` it goes on with them from where it stands. Raises
+    With `presents = "cumulative"` the learner is put back to its first state and trained on tasks 1…i before row i, if
+    anything is measured there; with `"accumulated"` it goes on with them from where it stands. Raises
     `NotFiniteError` when a loss or a logit is not finite. Evaluation changes nothing in the learner and draws nothing.
     """
     for rows in Meeting(learner, stream, Schedule.of(stream, batch, presents)).steps():
@@ -63,11 +63,14 @@ class Meeting:
         if self.position == START:
             yield self._arrive(1, [*self.chance(), *self.boundary(0)])
         for task in range(self.position.task, self.stream.n_tasks + 1):
-            start = self.position
-            if self._initial and start == Position(task):
-                self.learner.load_state_dict(self._initial)
-            yield from self.train(start)
-            yield self._arrive(task + 1, [*self._end(task), *self.boundary(task)])
+            ended: list[Row] = []
+            if self.schedule.learns(task):
+                start = self.position
+                if self._initial and start == Position(task):
+                    self.learner.load_state_dict(self._initial)
+                yield from self.train(start)
+                ended += self._end(task)
+            yield self._arrive(task + 1, [*ended, *self.boundary(task)])
 
     def progress(self) -> Progress:
         """Return what the loop itself holds between two steps; the learner is put into its own pixel order."""

@@ -114,16 +114,20 @@ class Schedule:
     @property
     def steps(self) -> int:
         """Batches of the whole run."""
-        return sum(self._steps_of(task) for task in range(1, self.n_tasks + 1))
+        return sum(self._steps_of(task) for task in range(1, self.n_tasks + 1) if self.learns(task))
 
     @property
     def steps_to_last_row(self) -> int:
         """Batches that a learner has observed when its last row is measured."""
         return self._steps_of(self.n_tasks) if self.anew else self.steps
 
+    def learns(self, task: int) -> bool:
+        """Return whether anything is learned for row `task`: where each starts anew, nothing is for one that is not measured."""
+        return not self.anew or len(self.evaluated(task)) > 0
+
     def seen_before(self, task: int) -> int:
         """Return how many samples are observed before a task, T + 1 being the end; each pass counts."""
-        return self.passes * sum(self.sizes[: task - 1])
+        return self.passes * sum(size for earlier, size in enumerate(self.sizes[: task - 1], 1) if self.learns(earlier))
 
     def holds(self, position: Position) -> bool:
         """Return whether a run on this schedule can stand at a position."""

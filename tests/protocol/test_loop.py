@@ -212,6 +212,19 @@ def test_all_tasks_so_far_are_learned_together_from_the_same_start_or_from_where
             assert [values(rows, "accuracy", seed)[until, task] for seed in (0, 3)] == right.tolist()
 
 
+def test_what_starts_anew_for_a_row_that_is_not_measured_is_not_trained_for_it() -> None:
+    final, full = (running(small_stream(passes=2, evaluate=policy), [0, 3]) for policy in ("final", "full"))
+    spy, rows = spied(final, presents="cumulative")
+    alone = Schedule.of(final, final.spec.protocol.batch, "cumulative")
+    assert len(spy.batches) == alone.steps == alone.steps_to_last_row
+    assert [row.value > 0 for row in rows if row.metric == "seconds.train"] == [False, False, False, True]
+    last = [rows_of(mlp(stream, momentum=0.5), stream, presents="cumulative") for stream in (final, full)]
+    found, whole = (
+        {(seed, at): value for seed in (0, 3) for at, value in values(each, "accuracy", seed).items()} for each in last
+    )
+    assert found == {key: value for key, value in whole.items() if key[1][0] == 3}
+
+
 def position(stream: Stream, i: int, seed_index: int) -> tuple[Tensor, Tensor]:
     """Return sample i of all tasks in a row, as its task shows it to a seed."""
     for task in range(1, stream.n_tasks + 1):

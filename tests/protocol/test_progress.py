@@ -35,6 +35,7 @@ WAYS = {
     "one batch after another": {"evaluate_every": 16, "passes": 2},
     "predicted before it is learned": {"prequential": True},
     "boundaries alone": {"passes": 2},
+    "the last boundary alone": {"passes": 2, "evaluate": "final"},
 }
 
 

@@ -182,6 +182,14 @@ def test_the_number_of_batches_is_what_a_learner_observes_before_its_last_row() 
         assert made.steps_to_last_row == last
 
 
+def test_a_row_that_starts_anew_and_measures_nothing_learns_nothing() -> None:
+    anew, onward = schedule(evaluate="final", passes=2, cumulative=True), schedule(evaluate="final", passes=2)
+    assert [anew.learns(task) for task in (1, 2, 3)] == [False, False, True]
+    assert [onward.learns(task) for task in (1, 2, 3)] == [True, True, True]
+    assert (anew.steps, anew.seen_before(3), anew.seen_before(4)) == (2, 0, 14)
+    assert all(schedule(evaluate=policy, cumulative=True).learns(1) for policy in ("full", "seen", "window:1"))
+
+
 @pytest.mark.parametrize("evaluate", ["full", "seen", "final", "window:2"])
 @pytest.mark.parametrize("every", [None, 7, 48, 5000])
 @pytest.mark.parametrize("passes", [1, 2])
