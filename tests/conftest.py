@@ -15,8 +15,10 @@ from filelock import FileLock
 # one thread a worker, which sleeps while it waits: spinning threads slow each other tenfold when workers share cores
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a script: tests send it, and mean it
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# ignored as in the background of a script, or under nohup: tests send them, and mean them
+for name, handler in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+    if signal.getsignal(number := getattr(signal, name, signal.SIGTERM)) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
