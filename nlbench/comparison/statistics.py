@@ -8,6 +8,7 @@ interval does not need); scipy.stats costs a second.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from functools import lru_cache
 from math import fsum
 from typing import Any, Final, Literal, NamedTuple
@@ -133,6 +134,11 @@ def smallest_p(n: int) -> float:
     return 2.0 ** (1 - n) if n <= EXACT_SEEDS else 1 / (RANDOM_PATTERNS + 1)
 
 
+def fewest_seeds(level: float) -> int | None:
+    """Return the fewest differences of which a two-sided sign-flip test can give p ≤ level, or None if none can."""
+    return next((n for n in range(2, EXACT_SEEDS + 2) if smallest_p(n) <= level), None)
+
+
 def holm(p_values: np.ndarray) -> np.ndarray:
     """Return p (m,) adjusted by Holm's step-down method, in the order given: family-wise error at any dependence. Holm 1979."""
     order = np.argsort(p_values)
@@ -156,16 +162,14 @@ def seeds_to_tell(differences: np.ndarray, *, tests: int = 1, alpha: float = 0.0
     level = alpha / tests
     mean, sd = _mean_sd(differences)
     mean = abs(mean)
-    least = next((n for n in range(2, EXACT_SEEDS + 2) if smallest_p(n) <= level), None)
+    least = fewest_seeds(level)
     if least is None or mean <= ROUNDING or np.isnan(sd):
         return None
     if sd == 0:
         return least
 
     def enough(n: int) -> bool:
-        critical, shift = _t_quantile(n - 1, 1 - level / 2), mean / sd * n**0.5
-        # nctdtr fails at large shifts
-        return bool(shift > critical + 10 or _special().nctdtr(n - 1, shift, critical) <= 1 - power)
+        return _missed(n - 1, mean / sd * n**0.5, _t_quantile(n - 1, 1 - level / 2)) <= 1 - power
 
     candidates = range(least, MOST_SEEDS + 1)
     index = bisect_left(candidates, True, key=enough)  # power grows with n
@@ -177,6 +181,27 @@ def seeds_to_bound(sd: float, distance: float, confidence: float) -> int | None:
     sizes = range(2, MOST_SEEDS + 1)
     index = bisect_left(sizes, True, key=lambda n: _t_quantile(n - 1, (1 + confidence) / 2) * sd / n**0.5 < distance)
     return sizes[index] if index < len(sizes) else None
+
+
+def seeds_to_clear(sd: float, distances: Sequence[float], confidence: float, power: float = 0.8) -> int | None:
+    """Return the seeds at which a Student-t interval lies clear of bounds at these distances from its mean, in a share `power` of
+    repetitions, if mean and standard deviation are those observed; None if that takes more than 1,000.
+
+    What is missed of several bounds is added up, which is what is missed at most (noncentral t).
+    """
+    sizes = range(2, MOST_SEEDS + 1)
+
+    def enough(n: int) -> bool:
+        critical = _t_quantile(n - 1, (1 + confidence) / 2)
+        return sum(_missed(n - 1, distance / sd * n**0.5, critical) for distance in distances) <= 1 - power
+
+    index = bisect_left(sizes, True, key=enough)  # power grows with n
+    return sizes[index] if index < len(sizes) else None
+
+
+def _missed(freedom: int, shift: float, critical: float) -> float:
+    """Return how often a noncentral t stays below a critical value; nctdtr fails at large shifts."""
+    return 0.0 if shift > critical + 10 else float(_special().nctdtr(freedom, shift, critical))
 
 
 def ranks(values: np.ndarray) -> np.ndarray:

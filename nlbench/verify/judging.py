@@ -51,17 +51,18 @@ def slopes(x: Sequence[float], rows: Sequence[np.ndarray]) -> np.ndarray:
 def _finding(words: str, sample: np.ndarray, low: float, high: float, level: float, *, tested: bool) -> Finding:
     interval = statistics.mean_interval(sample, 1 - level)
     p = statistics.sign_flip_test(sample - low) if tested else None
-    verdict = _verdict(interval, low, high)
-    if interval.sd > 0 and verdict != "undecided" and p is not None and p > level:
-        verdict = "undecided"
     edges = tuple(edge for edge in (low, high) if np.isfinite(edge))
+    verdict = _verdict(interval, low, high)
+    doubt = "" if verdict == "undecided" else _doubt(interval, p, level)
     enough = None
-    if verdict == "undecided":
-        enough = _seeds_to_tell(sample, interval, edges, level, tested=tested)
+    if verdict == "undecided" or doubt:
+        verdict = "undecided"
+        enough = _seeds_to_tell(interval, edges, level, tested=tested or interval.sd == 0)
+    would = f"{enough} seeds would tell, four times in five, if mean and spread stay" if enough else "no 1,000 seeds would tell"
     reason = {
         "holds": "the whole interval is where it must be",
         "does not hold": "the whole interval is where it must not be",
-        "undecided": f"{enough} seeds would tell, if the spread stays" if enough else "no 1,000 seeds would tell",
+        "undecided": f"{doubt}; {would}" if doubt else would,
     }[verdict]
     return Finding(words, verdict, reason, interval.mean, interval.low, interval.high, edges, p, interval.n, enough)
 
@@ -74,11 +75,26 @@ def _verdict(interval: Interval, low: float, high: float) -> Verdict:
     return "does not hold" if interval.high < low or interval.low > high or strictly else "undecided"
 
 
-def _seeds_to_tell(sample: np.ndarray, interval: Interval, edges: Sequence[float], level: float, *, tested: bool) -> int | None:
-    """Return the seeds at which the interval would clear the nearest edge and a sign-flip test, where asked, could be passed."""
-    distance = min(abs(interval.mean - edge) for edge in edges)
-    if distance <= statistics.ROUNDING:
+def _doubt(interval: Interval, p: float | None, level: float) -> str:
+    """Return why seeds are too few to believe an interval; empty if they are not. Where nothing varies it has no length, so that
+    as many are asked for as a sign-flip test would need.
+    """
+    n, fewest = interval.n, statistics.fewest_seeds(level)
+    few = fewest is None or n < fewest
+    if interval.sd == 0:
+        return f"nothing varies over {n} seeds, too few to say that nothing would" if few else ""
+    if p is None or p <= level:
+        return ""
+    said = f"the sign-flip test gives p = {p:.2g}, and must give {level:.2g} or less"
+    return f"{said}, which {n} seeds cannot" if few else said
+
+
+def _seeds_to_tell(interval: Interval, edges: Sequence[float], level: float, *, tested: bool) -> int | None:
+    """Return the seeds at which the interval would be clear of the edges and a sign-flip test, where asked, could be passed."""
+    distances = sorted(abs(interval.mean - edge) for edge in edges)
+    if distances[0] <= statistics.ROUNDING and interval.sd > 0:
         return None
-    found = statistics.seeds_to_bound(interval.sd, distance, 1 - level)
-    least = next(n for n in range(2, statistics.EXACT_SEEDS + 2) if statistics.smallest_p(n) <= level) if tested else 2
-    return None if found is None else max(found, least, sample.size + 1)
+    inside = len(edges) == 2 and edges[0] < interval.mean < edges[1]
+    fewest = statistics.fewest_seeds(level) if tested else 2
+    found = 2 if interval.sd == 0 else statistics.seeds_to_clear(interval.sd, distances if inside else distances[:1], 1 - level)
+    return None if found is None or fewest is None else max(found, fewest, interval.n + 1)

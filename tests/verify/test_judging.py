@@ -90,11 +90,37 @@ def test_several_statements_of_a_claim_ask_for_more() -> None:
     assert judge(VALUE, values, tests=20).verdict == "undecided"
 
 
-def test_as_many_seeds_as_are_said_to_tell_do() -> None:
-    found = judge(VALUE, {"a": seeds(0.812, sd=0.03)})
-    assert found.seeds_to_tell is not None
-    assert judge(VALUE, {"a": seeds(0.812, sd=0.03, n=found.seeds_to_tell)}).verdict == "holds"
-    assert judge(VALUE, {"a": seeds(0.812, sd=0.03, n=found.seeds_to_tell - 1)}).verdict == "undecided"
+@pytest.mark.parametrize(
+    ("statement", "mean", "verdict", "tests"),
+    [(VALUE, 0.81, "holds", 1), (VALUE, 0.8, "holds", 4), (VALUE, 0.83, "does not hold", 4), (ORDER, 0.115, "holds", 1)],
+)
+def test_as_many_seeds_as_are_said_to_tell_do_four_times_in_five(
+    statement: Statement, mean: float, verdict: str, tests: int
+) -> None:
+    guess = dict.fromkeys(range(10), 0.0)
+    n = judge(statement, {"a": seeds(mean, sd=0.035), "b": guess}, tests).seeds_to_tell
+    assert n is not None
+    draws = np.random.default_rng(0).normal(mean, 0.035, (400, n))
+    guess = dict.fromkeys(range(n), 0.0)
+    told = sum(judge(statement, {"a": dict(enumerate(row)), "b": guess}, tests).verdict == verdict for row in draws.tolist())
+    assert 0.74 <= told / 400 <= 0.86
+
+
+def test_why_an_interval_is_not_believed_is_said() -> None:
+    few = judge(ORDER, {"a": seeds(0.9, n=7), "b": seeds(0.5, n=7, offset=1)}, 4)
+    assert (few.verdict, few.seeds_to_tell) == ("undecided", 8)
+    assert few.reason.startswith("the sign-flip test gives p = 0.016, and must give 0.013 or less, which 7 seeds cannot; 8 seeds")
+    skewed = dict(enumerate([0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.09, 0.09, 0.3]))
+    enough = judge(ORDER, {"a": skewed, "b": dict.fromkeys(range(10), 0.0)}, 10)
+    assert enough.verdict == "undecided"
+    assert "cannot" not in enough.reason
+
+
+@pytest.mark.parametrize("statement", [VALUE, ORDER, EQUAL])
+def test_what_does_not_vary_over_few_seeds_is_not_believed(statement: Statement) -> None:
+    few = judge(statement, {"a": dict.fromkeys(range(5), 0.8), "b": dict.fromkeys(range(5), 0.8)})
+    assert (few.verdict, few.seeds_to_tell) == ("undecided", 6)
+    assert few.reason.startswith("nothing varies over 5 seeds, too few to say that nothing would; 6 seeds would tell")
 
 
 def test_slopes_are_those_of_least_squares() -> None:
