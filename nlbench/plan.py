@@ -289,15 +289,19 @@ def resolve(
 
 
 def _meant(key: str) -> str:
-    """Return which key of a table may be meant by one without a table."""
-    tables = [table for table, model in (("protocol", Protocol), ("check", Check)) if key in model.model_fields]
-    return f" (did you mean {tables[0]}.{key}?)" if tables else ""
+    """Return which key may be meant by one of no table, or of a mistyped one."""
+    head, dot, rest = key.partition(".")
+    tables = [f"{table}.{key}" for table, model in (("protocol", Protocol), ("check", Check)) if key in model.model_fields]
+    near = [f"{table}{dot}{rest}" for table in get_close_matches(head, (*STREAM_TABLES, *RECIPE_TABLES), n=1)]
+    return "".join(f" (did you mean {meant}?)" for meant in [*tables, *near][:1])
 
 
 def _blamed(problem: str, overrides: Mapping[str, str]) -> str:
-    """Return a problem with `--set` in place of the file, where the key that is to blame was set there."""
+    """Return a problem with `--set` in place of the file, where the key that is to blame, or one in its table, was set there."""
     _, _, told = problem.partition(": ")
-    return f"--set {told}" if told.partition(":")[0] in overrides else problem
+    blamed = told.partition(":")[0]
+    set_ = blamed in overrides or ("." in blamed and any(key.startswith(f"{blamed}.") for key in overrides))
+    return f"--set {told}" if set_ else problem
 
 
 def _stream(stream: str | DeclaredStream, overrides: Mapping[str, str]) -> DeclaredStream:

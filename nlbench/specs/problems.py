@@ -23,7 +23,7 @@ def problems(error: ValidationError, place: str, model: type[Strict], values: An
         table, path = _place(model, values, item["loc"])
         key = ".".join(path)
         if item["type"] == "extra_forbidden":
-            meant = near(path[-1], list(table.model_fields), all_else=True)
+            meant = _inside(table, path[-1]) or near(path[-1], list(table.model_fields), all_else=True)
             lines.append(f"{place}: {key}: is not a known key{meant}, got {shown(item['input'])}")
         elif item["type"] == "kind_unknown":
             ctx = item["ctx"]
@@ -49,6 +49,16 @@ def problems(error: ValidationError, place: str, model: type[Strict], values: An
     return lines
 
 
+def _inside(table: type[Strict], key: str) -> str:
+    """Return " (did you mean …?)" with the key of a table in this one that is called so; empty if there is none."""
+    found = (
+        f" (did you mean {name}.{key}?)"
+        for name, field in table.model_fields.items()
+        if any(key in config.model_fields for config in _configs(field.annotation))
+    )
+    return "" if key in ("kind", "name") else next(found, "")
+
+
 def near(name: str, known: Sequence[str], *, all_else: bool = False) -> str:
     """Return " (did you mean …?)" with the known names nearest to one; where none is near nothing, or with `all_else` all."""
     if found := get_close_matches(name, known, n=2, cutoff=0.5):
@@ -65,8 +75,10 @@ def shown(value: Any) -> str:
 def _place(model: type[Strict], values: Any, loc: Sequence[int | str]) -> tuple[type[Strict], list[str]]:
     """Return the config that the last key of a place belongs to, and the place as the file writes it."""
     table, path = model, []
+    alternatives: list[type[Strict]] = []
     for number, part in enumerate(loc):
-        if isinstance(values, Mapping) and part == values.get("kind") and part not in values and number + 1 < len(loc):
+        last = number + 1 == len(loc) and part in table.model_fields
+        if isinstance(values, Mapping) and part == values.get("kind") and part not in values and not last:
             continue  # the kind by which pydantic tells alternatives apart, which is no key
         path.append(str(part))
         field = table.model_fields.get(str(part)) if isinstance(part, str) else None
@@ -75,7 +87,11 @@ def _place(model: type[Strict], values: Any, loc: Sequence[int | str]) -> tuple[
         if field is not None:
             kind = values.get("kind") if isinstance(values, Mapping) else None
             chosen = [found for mark in field.metadata if isinstance(mark, KindOf) and (found := mark.config(kind))]
-            table = next((each for each in [*chosen, *_configs(field.annotation)] if _is_kind(each, kind)), table)
+            alternatives = [*chosen, *_configs(field.annotation)]
+            table = next((each for each in alternatives if _is_kind(each, kind)), table)
+        elif isinstance(part, int) and isinstance(values, Mapping):
+            kind = values.get("kind")
+            table = next((each for each in alternatives if _is_kind(each, kind)), table)
     return table, path
 
 

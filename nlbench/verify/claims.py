@@ -198,7 +198,9 @@ class Claim(Closed):
         streams = {cell.stream for cell in self.cells.values()}
         for stream in self.quick.streams if self.quick else ():
             if stream not in streams:
-                raise ValueError(f"quick.streams.{stream}: is no stream of its cells")
+                raise ValueError(
+                    f"quick.streams.{stream}: is no stream of its cells{near(stream, sorted(streams), all_else=True)}"
+                )
         for name in self.quick.cells if self.quick else ():
             if name not in self.cells:
                 meant = near(name, list(self.cells), all_else=True)

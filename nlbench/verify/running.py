@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from nlbench import plan as plans
 from nlbench.comparison import learned, statistics
 from nlbench.comparison.chance import WORDS
 from nlbench.comparison.statistics import Interval
-from nlbench.errors import NlbenchError
+from nlbench.errors import NlbenchError, SpecError
 from nlbench.plan import Machine, Plan
 from nlbench.records import Record, read_record
 from nlbench.sweep import Budget, Engine, Outcome, sweep
@@ -64,12 +65,13 @@ class Judged:
 
     @cached_property
     def verdict(self) -> Verdict:
-        """It holds if all does that could be judged, and does not if one does not."""
-        found = {finding.verdict for finding in self.findings}
-        for verdict in ("does not hold", "undecided"):
+        """It holds if each statement does, and does not if one does not. A reduced form makes no statement about a number."""
+        pairs = zip(self.claim.holds, self.findings, strict=True)
+        found = {finding.verdict for statement, finding in pairs if not (self.reduced and isinstance(statement, Value))}
+        for verdict in ("does not hold", "undecided", "not comparable", "holds"):
             if verdict in found:
                 return verdict
-        return "holds" if "holds" in found else "not comparable"
+        return "not comparable"
 
     @property
     def command(self) -> str:
@@ -85,23 +87,71 @@ def exit_status(judged: Iterable[Judged]) -> int:
 
 
 def trial(name: str, claim: Claim, *, reduced: bool, seeds: int | None = None) -> Trial:
-    """Return a claim with its plans: the paper's, or those of its reduced form. `seeds` replaces how many it asks for."""
-    quick = claim.quick
-    if reduced and quick is None:
-        return Trial(name, claim, reduced, {}, "it has no reduced form: leave out --quick")
-    count = seeds or (quick.seeds if reduced and quick and quick.seeds else claim.seeds)
-    found: dict[str, Plan] = {}
-    for cell, runs in claim.cells.items():
-        values, stream = {**claim.set, **runs.set}, runs.stream
-        if reduced and quick is not None:
-            stream = quick.streams.get(stream, stream)
-            values |= quick.set | quick.cells.get(cell, {})
-        overrides = {key: as_toml(value) for key, value in values.items()}
+    """Return a claim with its plans: the paper's, or those of its reduced form. `seeds` replaces how many it asks for.
+
+    Raises `SpecError` with every name and value of either form that no run can have.
+    """
+    forms: dict[bool, Mapping[str, Plan]] = {}
+    wrong: dict[str, None] = {}
+    for form in (False, True) if claim.quick is not None else (False,):
+        count = seeds or (form and claim.quick and claim.quick.seeds) or claim.seeds
         try:
-            found[cell] = plans.resolve(runs.model, stream, seeds=tuple(range(count)), overrides=overrides)
+            forms[form] = _plans(claim, tuple(range(count)), reduced=form)
+        except SpecError as error:
+            wrong |= dict.fromkeys(error.problems)
+    if wrong:
+        raise SpecError([f"{name}.toml: {line}" for line in wrong])
+    if reduced not in forms:
+        return Trial(name, claim, reduced, {}, "it has no reduced form: leave out --quick")
+    return Trial(name, claim, reduced, forms[reduced])
+
+
+def _plans(claim: Claim, seeds: tuple[int, ...], *, reduced: bool) -> dict[str, Plan]:
+    """Return the plan of each cell of a claim. Raises `SpecError` with what is wrong, in the table of the claim that says it."""
+    found: dict[str, Plan] = {}
+    wrong: dict[str, list[str]] = {}
+    for cell, runs in claim.cells.items():
+        stream = runs.stream
+        said: dict[str, tuple[str, str]] = {}
+        tables = {"set": claim.set, f"cells.{cell}.set": runs.set}
+        if reduced and claim.quick is not None:
+            stream = claim.quick.streams.get(stream, stream)
+            tables |= {"quick.set": claim.quick.set, f"quick.cells.{cell}": claim.quick.cells.get(cell, {})}
+        for table, values in tables.items():
+            said |= {key: (table, as_toml(value)) for key, value in _flat(values).items()}
+        overrides = {key: value for key, (_, value) in said.items()}
+        try:
+            found[cell] = plans.resolve(runs.model, stream, seeds=seeds, overrides=overrides)
         except NlbenchError as error:
-            return Trial(name, claim, reduced, {}, f"{cell} cannot be run: {error}")
-    return Trial(name, claim, reduced, found)
+            for problem in error.problems if isinstance(error, SpecError) else [str(error)]:
+                where = _where(problem, {key: table for key, (table, _) in said.items()}) or f"cells.{cell}: {problem}"
+                wrong.setdefault(where, []).append(cell)
+    if wrong:
+        raise SpecError([f"{line}{_of(cells, line, claim)}" for line, cells in wrong.items()])
+    return found
+
+
+def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Return values by their dotted keys, as a file may write them either way; a table with a kind is one value."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        nested = isinstance(value, Mapping) and value and "kind" not in value
+        found |= _flat(value, f"{before}{key}.") if nested else {f"{before}{key}": value}
+    return found
+
+
+def _where(problem: str, tables: Mapping[str, str]) -> str:
+    """Return a problem of a value with the table that says it in place of `--set`; empty where it is of none of these."""
+    told = problem.removeprefix("--set ")
+    key = told.partition(":")[0]
+    table = next((table for said, table in tables.items() if f"{said}.".startswith(f"{key}.")), None)
+    return f"{table}.{told}" if told != problem and table is not None else ""
+
+
+def _of(cells: Sequence[str], line: str, claim: Claim) -> str:
+    """Return of which cells a value that several may have is wrong, where it is not of all."""
+    told = len(cells) == len(claim.cells) or f"cells.{cells[0]}" in line
+    return "" if told else f" (of {', '.join(cells)})"
 
 
 def verify(

@@ -60,7 +60,7 @@ def order(**values: object) -> list[dict[str, object]]:
             r"holds\.0\.metric: must be a metric, got 'forgeting' \(did you mean forgetting",
         ),
         (changed(holds=order(by=-1.0)), r"holds\.0\.by: must be greater than or equal to 0, got -1\.0"),
-        (changed(holds=order(below="one")), r"above and below must be two runs, got 'one' twice"),
+        (changed(holds=order(below="one")), r"toml: holds\.0\.above and below must be two runs, got 'one' twice"),
         (changed(holds=[{"kind": "equality", "of": "one", "to": "one", "within": 0.1}]), r"of and to must be two runs"),
         (changed(holds=order() + order(above="other", below="one")), r"holds\.1: cannot hold where holds\.0 does"),
         (
@@ -76,9 +76,10 @@ def order(**values: object) -> list[dict[str, object]]:
         (changed(cells={}), r"cells"),
         (changed(holds=[]), r"holds: List should have at least 1 item|holds: .*at least 1 item"),
         (changed(holds=[{"kind": "value", "of": "one", "equals": 0.5, "band": 0.1}]), r"cells\.other: nothing is held of it"),
-        (changed(quick={"streams": {"split-mnist": "split-digits"}}), r"quick\.streams\.split-mnist: is no stream of its cells"),
+        (changed(quick={"streams": {"split-mnist": "split-digits"}}), r"split-mnist: is no stream of its cells \(.*split-digits"),
         (changed(quick={"cells": {"on": {"batch": 8}}}), r"quick\.cells\.on: is none of the cells \(did you mean one\?\)"),
         (changed(seeds=3), r"seeds: must be greater than or equal to 5, got 3"),
+        (changed(holds=order(bye=0.1)), r"holds\.0\.bye: is not a known key \(did you mean by or below\?\)"),
         (changed(surprise=1), r"surprise: is not a known key"),
         (
             changed(holds=[{"kind": "slope", "of": ["one", "other"], "against": [1.0, 2.0, 3.0]}]),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nlbench import api
-from nlbench.errors import InterruptedRunError
+from nlbench.errors import InterruptedRunError, SpecError
 from nlbench.plan import Machine
 from nlbench.records import read_record
 from nlbench.sweep import Budget, Here, Outcome
@@ -36,6 +36,7 @@ ALL = {
     "underpowered": claim({"kind": "value", "of": "plain", "equals": 0.33, "band": 0.0001, "metric": "average_accuracy"}),
     "published": claim(NUMBER, LEARNS, quick={}),
     "nonsense": claim(NUMBER | {"metric": "gap_closed"}),
+    "in part": claim(LEARNS, LEARNS | {"metric": "gap_closed"}),
     "unlearned": claim(
         {"kind": "order", "above": "guess", "below": "longer", "metric": "learning_accuracy"},
         cells={"guess": CELLS["guess"], "longer": CELLS["guess"] | {"set": {"protocol.passes": 2}}},
@@ -70,6 +71,12 @@ def test_what_has_no_value_is_not_comparable_and_says_why(events) -> None:
     (each,) = (one for one in events if isinstance(one, Judged) and one.name == "nonsense")
     assert each.verdict == "not comparable"
     assert "gap_closed of guess is null" in each.findings[0].reason
+
+
+def test_a_claim_of_which_a_part_cannot_be_compared_does_not_hold_for_the_rest(events) -> None:
+    (each,) = (one for one in events if isinstance(one, Judged) and one.name == "in part")
+    assert [finding.verdict for finding in each.findings] == ["holds", "not comparable"]
+    assert (each.verdict, exit_status([each])) == ("not comparable", 2)
 
 
 def test_runs_that_learned_nothing_are_not_compared(events) -> None:
@@ -108,12 +115,66 @@ def test_a_reduced_form_claims_no_published_number(results) -> None:
     assert "no reduced form" in found["learns"].findings[0].reason
 
 
-def test_a_run_that_cannot_be_made_leaves_its_claim_not_comparable_and_the_others_judged(results) -> None:
-    wrong = claim(NUMBER, cells={"guess": {"model": "chnce", "stream": "split-digits"}})
-    trials = [trial("wrong", wrong, reduced=False), trial("learns", ALL["learns"], reduced=False)]
-    found = verdicts(list(verify(trials, results, Here(1), Machine())))
-    assert found == {"wrong": "not comparable", "learns": "holds"}
-    assert "Did you mean chance" in trials[0].obstacle
+GUESS = {"guess": CELLS["guess"]}
+
+
+@pytest.mark.parametrize(
+    ("table", "line"),
+    [
+        (
+            {"cells": {"guess": {"model": "chnce", "stream": "split-digits"}}},
+            r"cells\.guess: unknown model 'chnce'\. Did you mean",
+        ),
+        ({"cells": {"guess": {"model": "chance", "stream": "split-digts"}}}, r"cells\.guess: unknown stream 'split-digts'"),
+        (
+            {"cells": {"guess": {"model": "./no.py:One", "stream": "split-digits"}}},
+            r"cells\.guess: no\.py: there is no such file",
+        ),
+        ({"cells": GUESS, "set": {"bach": 8}}, r"set\.bach: must be one of .* \(did you mean batch\?\)$"),
+        ({"cells": GUESS, "set": {"protcol.passes": 8}}, r"set\.protcol\.passes: .* \(did you mean protocol\.passes\?\)$"),
+        (
+            {"cells": GUESS, "set": {"protocol.pases": 8}},
+            r"set\.protocol\.pases: is not a known key \(did you mean passes\?\), got 8$",
+        ),
+        ({"cells": GUESS, "set": {"protocol": {"pases": 8}}}, r"set\.protocol\.pases: is not a known key \(did you mean passes"),
+        ({"cells": GUESS, "quick": {"set": {"batch": "big"}}}, r"quick\.set\.batch: must be .*, got 'big'$"),
+        (
+            {"cells": GUESS, "quick": {"cells": {"guess": {"learner.x": 1}}}},
+            r"quick\.cells\.guess\.learner\.x: is not a known key",
+        ),
+        (
+            {"cells": {"guess": {"model": "er", "stream": "split-digits", "set": {"learner.netwrk.hidden": [8]}}}},
+            r"cells\.guess\.set\.learner\.netwrk: is not a known key \(did you mean network\?\)",
+        ),
+    ],
+)
+def test_what_no_run_can_have_is_told_of_both_forms_before_any_run(table: dict[str, object], line: str) -> None:
+    with pytest.raises(SpecError, match=rf"^test\.toml: {line}"):
+        trial("test", claim(NUMBER, **table), reduced=False)
+
+
+def test_all_that_is_wrong_is_told_at_once_and_of_which_runs() -> None:
+    wrong = {
+        "one": {"model": "mlp", "stream": "split-digits", "set": {"learner.hiden": [8]}},
+        "two": {"model": "mlp", "stream": "split-digits"},
+        "three": {"model": "chance", "stream": "split-digits"},
+    }
+    holds = [{"kind": "value", "of": name, "equals": 0.5, "band": 0.1} for name in wrong]
+    with pytest.raises(SpecError) as error:
+        trial("test", claim(*holds, cells=wrong, set={"learner.rate": "fast"}), reduced=False)
+    second, first, third = error.value.problems
+    assert first.startswith("test.toml: cells.one.set.learner.hiden: is not a known key")
+    assert second == "test.toml: set.learner.rate: must be a valid number, got 'fast' (of one, two)"
+    assert third.startswith("test.toml: set.learner.rate: is not a known key")
+    assert third.endswith("(of three)")
+
+
+def test_values_may_be_written_in_nested_tables_and_a_table_with_a_kind_is_one_value() -> None:
+    one = claim(NUMBER, cells=GUESS, set={"protocol": {"passes": 3}})
+    assert trial("one", one, reduced=False).plans["guess"].stream.protocol.passes == 3
+    cells = {"guess": {"model": "naive-convolutional", "stream": "split-digits"}}
+    one = claim(NUMBER, cells=cells, set={"learner.network": {"kind": "mlp", "hidden": [8]}})
+    assert trial("one", one, reduced=False).plans["guess"].learner.learner.network.kind == "mlp"
 
 
 def test_a_run_that_fails_leaves_its_claim_not_comparable(tmp_path) -> None:
