@@ -43,6 +43,11 @@ def test_dimension_counts_independent_features():
         assert abs(float(found) - expected) < 0.01 * expected
 
 
+def test_where_nothing_varies_the_dimension_is_one():
+    nothing = torch.zeros(2, dtype=torch.float64)
+    assert reference.dimension(nothing, nothing, torch.tensor([0.0, 30.0]), 12).tolist() == [1.0, 1.0]
+
+
 def test_a_value_written_often_beats_a_new_one_where_its_keys_are_and_loses_elsewhere():
     keys, _, sums, counts = statistics()
     shared = reference.spread(keys.square().sum(1), sums, counts)

@@ -57,12 +57,14 @@ def spread(squares: Tensor, sums: Tensor, counts: Tensor) -> Spread:
 
 
 def dimension(trace: Tensor, squares: Tensor, free: Tensor, width: int) -> Tensor:
-    """Return the effective number of independent features (S,) of surprises, (tr R)² / (tr R² - (tr R)² / freedom), at least 1
-    and at most the width of a key, R = scatter / freedom in units of σ: of tr R and tr R² times the freedom and its square.
+    """Return the effective number of independent features (S,) of surprises, (tr R)² / (tr R² - (tr R)² / freedom), at least 1,
+    as where nothing varies, and at most the width of a key, R = scatter / freedom in units of σ: of tr R and tr R² times the
+    freedom and its square.
     """
     free = free.clamp_min(1.0)
     trace, squares = trace / free, squares / free.square()
-    return (trace.square() / torch.maximum(squares - trace.square() / free, trace.square() / width)).clamp(1.0, width)
+    least = (trace.square() / width).clamp_min(torch.finfo(trace.dtype).tiny)
+    return (trace.square() / torch.maximum(squares - trace.square() / free, least)).clamp(1.0, width)
 
 
 def ratios(keys: Tensor, shared: Spread, dimensions: Tensor, sums: Tensor, counts: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from nlbench import seeds as draws
 from nlbench.batch import Problem
+from nlbench.errors import DataError
 from nlbench.learners.hope import sizes
 from nlbench.learners.hope.config import HopeConfig
 
@@ -41,6 +42,8 @@ BIAS: Final = 0.5
 """Standard deviation of the biases of random features, in theirs."""
 LEAST_VARIANCE: Final = 0.01
 """Of the mean variance of patches, added to every direction."""
+LONGEST: Final = 1e15
+"""Numbers of the first chunk at most: squares of what is made of far longer ones exceed float32, and keys would all read 0."""
 
 
 class Keys:
@@ -63,7 +66,10 @@ class Keys:
         raise NotImplementedError
 
     def fit(self, inputs: Tensor) -> None:
-        """Take in the first chunk (S, N, D_in), once, before any key is made."""
+        """Take in the first chunk (S, N, D_in), once, before any key is made. Raises `DataError` where it is far too long."""
+        longest = float(inputs.abs().amax())
+        if longest > LONGEST:
+            raise DataError(f"hope: inputs of the first batch reach {longest:g}.", "Standardise them.")
 
 
 class RandomFeatures(Keys):
@@ -92,9 +98,9 @@ class Filters(Keys):
     """One layer of filters, then ReLU, read at 3 x 3 places."""
 
     def __init__(self, config: HopeConfig, number: int, problem: Problem) -> None:
-        channels, self._height, self._width = (1, *problem.input_shape)[-3:]
+        *before, self._height, self._width = problem.input_shape
         self._config, self.width = config, number * sizes.GRID**2 + 1
-        self.tensors = self._drawn(number, channels, min(self._height, self._width), problem)
+        self.tensors = self._drawn(number, math.prod(before), min(self._height, self._width), problem)
 
     def _drawn(self, number: int, channels: int, side: int, problem: Problem) -> list[Tensor]:
         """Return the filters, each (S, number, channels, k, k)."""
@@ -105,6 +111,7 @@ class Filters(Keys):
         return finished(at_places(F.conv2d(self._images(inputs), filters[seed]).relu_()))
 
     def fit(self, inputs: Tensor) -> None:
+        super().fit(inputs)
         if self._config.filters:
             for seed, own in enumerate(inputs):
                 self._turn(seed, self._images(own))

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from small_streams import CPU
 
 from nlbench import Problem
+from nlbench.errors import DataError
 from nlbench.learners.hope import keys
 from nlbench.learners.hope.config import HopeConfig
 
@@ -31,6 +32,8 @@ def inputs(shape, seeds=2):
         ((28, 28), "image", 406 * 9),
         ((3, 32, 32), "image", 444 * 9),
         ((13, 15), "image", 161 * 9),
+        ((2, 3, 8, 8), "image", 76 * 9),
+        ((4, 28), "image", 75 * 112 ** (2 / 3)),
         ((8, 8), "vector", 1200),
         ((64,), None, 1200),
         ((256,), "features", 4000),
@@ -116,6 +119,15 @@ def test_contrast_and_brightness_of_a_patch_are_not_read():
         encode.fit(shown)
         apart = float((encode(shown) - encode(3 * shown + 5)).norm() / encode(shown).norm())
         assert apart < most if most else apart > 0.2
+
+
+@pytest.mark.parametrize(("shape", "sample"), [((8, 8), "image"), ((28, 28), "image"), ((9,), "vector")])
+def test_inputs_whose_squares_exceed_float32_are_refused_and_no_key_is_zero(shape, sample):
+    encode, shown = made(shape, sample), inputs(shape)
+    with pytest.raises(DataError, match=r"first batch reach 1e\+19"):
+        encode.fit(1e19 * shown / shown.abs().amax())
+    encode.fit(1e14 * shown)
+    assert encode(1e14 * shown)[..., :-1].square().mean(2).min() > 0.99
 
 
 @pytest.mark.parametrize("side", [8, 28])

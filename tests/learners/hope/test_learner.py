@@ -142,6 +142,17 @@ def test_what_fits_no_value_counts_once_and_what_was_not_expected_more():
     assert (contradicting < 1 + HopeConfig(kind="hope").rates).all()
 
 
+def test_blank_images_at_the_beginning_open_no_context_and_what_follows_is_learned():
+    made, blank = learner(), torch.zeros(S, B, *SHAPE)
+    for step in range(20):
+        made.observe(Batch(blank, batch(step).labels, batch(step).classes, None))
+        assert made.memory.values.used.tolist() == [1, 1]
+    for step in range(20, 40):
+        made.observe(batch(step))
+    tests = batch(99)
+    assert (made.predict(tests.inputs, None).argmax(2) == tests.labels).double().mean() > 0.8
+
+
 def turned(shown, step):
     """The labels of a world of its own every 16 steps."""
     return Batch(shown.inputs, (shown.labels + step // 16) % C, shown.classes, None)
