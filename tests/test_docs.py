@@ -51,6 +51,24 @@ def test_aligned_lists_of_docstrings_become_lists():
     assert lists.listed("One line.\n\n    code = 1") == "One line.\n\n    code = 1"
 
 
+def unquoted(text: str) -> list[str]:
+    """Every command of a page with a bracket or brace outside quotes, which some shells take for names of files."""
+    commands = re.findall(
+        r"`((?:nlbench|pip|pytest|python) [^`\n]+)`|^ *((?:nlbench|pip|pytest|python) .+)$", text, flags=re.MULTILINE
+    )
+    bare = {command: re.sub(r"'[^']*'|\"[^\"]*\"|#.*", "", command) for found in commands for command in found}
+    return [command for command, left in bare.items() if set("[]{}") & set(left)]
+
+
+def test_commands_of_the_pages_may_be_pasted_into_any_shell():
+    assert unquoted("`nlbench run --set a=[1]`\nnlbench tune --space b=[1],[2]\n`pip install 'nlbench[text]'`") == [
+        "nlbench run --set a=[1]",
+        "nlbench tune --space b=[1],[2]",
+    ]
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").glob("*.md")]
+    assert {path.name: found for path in pages if (found := unquoted(path.read_text(encoding="utf-8")))} == {}
+
+
 def test_the_site_asks_for_no_font_and_knows_every_page():
     site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
     assert site["theme"]["font"] is False
