@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import Final, Unpack
 
 from nlbench.api.running import options
 from nlbench.api.sweeping import EngineName
 from nlbench.api.sweeping import engine as engine_of
+from nlbench.errors import DataError, NlbenchError, SpecError
+from nlbench.launching import running_half
+from nlbench.places import place
 from nlbench.plan import MachineOptions
 from nlbench.sweep import Budget, Engine, Outcome
-from nlbench.sweep.running import UNBOUNDED
+from nlbench.sweep.running import UNBOUNDED, Began, nobody
 from nlbench.verify import Judged, Trial, exit_status, read_claims, trial
 from nlbench.verify import verify as try_all
-from nlbench.verify.page import write_page
+from nlbench.verify.page import refuse_suffix, write_page
+from nlbench.verify.running import to_run
 
 RESULTS: Final = Path("results") / "verify"
 
-__all__ = ["exit_status", "trials", "verify", "write_page"]
+__all__ = ["exit_status", "prove", "refuse_suffix", "trials", "verify", "write_page"]
 
 
 def trials(names: Sequence[str] = (), *, quick: bool = False, seeds: int | None = None) -> list[Trial]:
@@ -27,7 +32,30 @@ def trials(names: Sequence[str] = (), *, quick: bool = False, seeds: int | None 
     quick  the reduced form of each: small streams, of which only orders are judged
     seeds  how many, in place of what each claim asks for
     """
-    return [trial(name, claim, reduced=quick, seeds=seeds) for name, claim in read_claims(names)]
+    files = [name if "/" in name or name.endswith(".toml") else "" for name in names] or repeat("")
+    found = zip(read_claims(names), files, strict=False)
+    return [trial(name, claim, reduced=quick, seeds=seeds, file=file) for (name, claim), file in found]
+
+
+def prove(trials: Sequence[Trial], results: str | Path = RESULTS, **machine: Unpack[MachineOptions]) -> None:
+    """Make the learner of every run of claims of one's own that is not recorded, and let go of it.
+
+    Raises `SpecError` with what would stop those runs when they begin: a class that is not there, an option that nobody reads, a
+    learner that needs what its stream does not tell. Where data cannot be had nothing is said: `verify` does.
+    """
+    folder, on = place(results), options(**machine)
+    wrong = []
+    for each in trials:
+        for cell, plan in each.plans.items() if each.file else ():
+            if seeds := to_run(plan, folder):
+                try:
+                    running_half().prepare(plan.of_seeds(seeds[:1]), on)
+                except DataError:
+                    continue
+                except NlbenchError as error:
+                    wrong.append(f"{each.file}: cells.{cell}: {error}")
+    if wrong:
+        raise SpecError(wrong)
 
 
 def verify(
@@ -37,12 +65,14 @@ def verify(
     quick: bool = False,
     engine: Engine | EngineName = "local",
     budget: Budget = UNBOUNDED,
+    began: Began = nobody,
     **machine: Unpack[MachineOptions],
 ) -> Iterator[Outcome | Judged]:
     """Yield every outcome of the runs as they end and, after its last one, each claim's verdict.
 
     names    of claims or their files, all by default; or what `trials` returned
-    results  where runs are recorded; what is there is not run again
+    results  where runs are recorded; what is there is not run again; here, or as s3://bucket/folder
+    began    is told the plan of each run that begins
     machine  device, backend, data, …: as in `nlbench.run`
     Raises `InterruptedRunError` when a signal came; the same call goes on.
 
@@ -53,4 +83,5 @@ def verify(
         chosen = trials([name for name in names if isinstance(name, str)], quick=quick)
     if isinstance(engine, str):
         engine = engine_of(engine, threads=machine.get("threads"), device=machine.get("device", "auto"))
-    yield from try_all(chosen, Path(results), engine, options(**machine), budget=budget)
+    prove(chosen, results, **machine)
+    yield from try_all(chosen, place(results), engine, options(**machine), budget=budget, began=began)

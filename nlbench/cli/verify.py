@@ -40,14 +40,19 @@ def verify(
     from nlbench.display import verify as display
 
     chosen = verifying.trials(claims or (), quick=quick, seeds=seeds)
+    if page is not None:
+        verifying.refuse_suffix(page)
     if dry_run:
+        verifying.prove(chosen, results, device=device, data=data)
         display.dry_run(chosen, results, format == Format.json)
         return
     runs_on = sweeping.engine("local", workers=workers, device=device)
     limits = sweeping.budget_of(budget or ())
-    board = display.Docket(chosen)
+    board = display.Docket(chosen, runs_on.slots)
     with board.shown():
-        for event in verifying.verify(chosen, results, engine=runs_on, budget=limits, device=device, data=data):
+        for event in verifying.verify(
+            chosen, results, engine=runs_on, budget=limits, began=board.began, device=device, data=data
+        ):
             board.take(event)
     board.summary(format == Format.json)
     if page is not None:

@@ -5,19 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from nlbench.display.console import err, escape, lay_out, line, note, out, write_json
+from nlbench import escaping
+from nlbench.api.progress import SELDOM, clock
+from nlbench.display.console import err, lay_out, line, note, out, write_json
 from nlbench.verify import Judged, facts
+from nlbench.verify.judging import SELF_EVIDENT
+from nlbench.verify.running import to_run
 from nlbench.verify.words import expected, interval
 
 if TYPE_CHECKING:
+    from nlbench.plan import Plan
     from nlbench.sweep import Outcome
-    from nlbench.verify import Trial
+    from nlbench.verify import Finding, Trial
 
 STYLES: Final = {"holds": "bold blue", "does not hold": "bold #e66101"}
 
@@ -25,56 +31,110 @@ STYLES: Final = {"holds": "bold blue", "does not hold": "bold #e66101"}
 class Docket:
     """Counts runs and keeps verdicts."""
 
-    def __init__(self, trials: Sequence[Trial]) -> None:
+    def __init__(self, trials: Sequence[Trial], slots: int = 1) -> None:
         self.judged: list[Judged] = []
-        self._runs = len({(plan.model, plan.stream_name, plan.fingerprint) for each in trials for plan in each.plans.values()})
+        self._runs = len({_path(plan) for each in trials if not each.obstacle for plan in each.plans.values()})
         self._claims = len(trials)
-        self._ended = 0
-        self._status: Any = None
+        self._ended = self._left = 0
+        self._running: dict[str, str] = {}
+        self._seconds: list[float] = []
+        self._slots = slots
+        self._since = monotonic()
 
     @contextmanager
     def shown(self) -> Iterator[Docket]:
-        """Show how far it is while this lasts, where there is a terminal."""
-        with err.status(self._line()) as self._status:
+        """Show how far it is while this lasts: live in a terminal, elsewhere a line now and then."""
+        if err.is_terminal:
+            from rich.live import Live
+
+            with Live(get_renderable=lambda: Text(self.line()), console=err, refresh_per_second=1, transient=True):
+                yield self
+            return
+        over = Event()
+        Thread(target=self._tell, args=(over,), daemon=True).start()
+        try:
             yield self
+        finally:
+            over.set()
+
+    def _tell(self, over: Event) -> None:
+        while not over.wait(SELDOM):
+            err.print(f"  {self.line()}", markup=False)
+
+    def began(self, plan: Plan) -> None:
+        """Take that a run began."""
+        self._running[_path(plan)] = f"{plan.model} on {plan.stream_name}"
 
     def take(self, event: Outcome | Judged) -> None:
         """Take what became of a run, or a verdict, which is told at once."""
         if isinstance(event, Judged):
             self.judged.append(event)
-            text = Text(f"{event.verdict}: ", style=STYLES.get(event.verdict, "bold")) + Text(
-                f"{event.name}: {event.claim.title}"
-            )
-            err.print(text, soft_wrap=True)
-        else:
-            self._ended += 1
-            if event.state in ("failed", "diverged") or event.diverged:
-                why = event.error or "; ".join(f"seed {seed}, {said}" for seed, said in event.diverged.items())
-                note(f"{event.plan.model} on {event.plan.stream_name}: {event.state}: {why}")
-            elif not err.is_terminal and event.state == "run":
-                err.print(f"  {self._line()}", markup=False)
-        self._status.update(self._line())
+            text = Text(f"{event.verdict}: ", style=STYLES.get(event.verdict, "bold"))
+            form = " (reduced)" if event.reduced else ""
+            err.print(text + Text(f"{event.name}{form}: {event.claim.title}"), soft_wrap=True)
+            return
+        self._ended += event.state != "left"
+        self._left += event.state == "left"
+        self._running.pop(_path(event.plan), None)
+        if event.state == "run":
+            self._seconds.append(event.seconds)
+            self._since = monotonic()
+        if event.state in ("failed", "diverged") or event.diverged:
+            why = event.error or "; ".join(f"seed {seed}, {said}" for seed, said in event.diverged.items())
+            how = "failed" if event.state == "failed" else "diverged"
+            note(f"{event.plan.model} on {event.plan.stream_name}: {how}: {why}")
+        elif not err.is_terminal and event.state == "run":
+            err.print(f"  {self.line()}", markup=False)
 
-    def _line(self) -> str:
-        return f"{self._ended} of {self._runs} runs, {len(self.judged)} of {self._claims} claims judged"
+    def line(self) -> str:
+        """Return how far it is: runs that ended, claims that are judged, the time that is left, and what is being run."""
+        parts = [f"{self._ended} of {self._runs} runs", f"{len(self.judged)} of {self._claims} claims judged"]
+        if self._seconds and self._runs > self._ended:
+            usual = sum(self._seconds) / len(self._seconds)
+            whole = (self._runs - self._ended) * usual / self._slots
+            parts.append(f"about {clock(max(0.0, whole - (monotonic() - self._since)))} left")
+        return ", ".join(parts) + (f"; running {', '.join(self._running.values())}" if self._running else "")
 
     def summary(self, as_json: bool) -> None:
         """Print every statement with its verdict."""
         if as_json:
             write_json([facts(each) for each in self.judged])
-            return
-        grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for column in ("claim", "verdict", "what must hold", "found", "must be", "seeds"):
-            grid.add_column(column)
-        for each in self.judged:
-            for number, finding in enumerate(each.findings):
-                first = escape(each.name) + (" (reduced)" if each.reduced else "") if not number else ""
-                verdict = Text(finding.verdict, style=STYLES.get(finding.verdict, "bold"))
-                told = escape(finding.statement)
-                if finding.verdict in ("undecided", "not comparable"):
-                    told += f" [dim]({escape(finding.reason)})[/]"
-                grid.add_row(first, verdict, told, interval(finding), expected(finding), str(finding.seeds or "–"))
-        lay_out(out, grid)
+        else:
+            for each in self.judged:
+                _show(each)
+        if self._left:
+            note(f"the budget ended before {self._left} of {self._runs} runs began; the same command goes on.")
+
+
+def _show(each: Judged) -> None:
+    """Print a claim with what must hold, what was found, and why where that is not the verdict's own meaning."""
+    style = STYLES.get(each.verdict, "bold")
+    out.print(Text(f"{each.name}{' (reduced)' if each.reduced else ''}: ") + Text(each.verdict, style=style))
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column()
+    reasons = {finding.reason for finding in each.findings}
+    if len(reasons) == 1 and all(finding.mean is None for finding in each.findings):
+        grid.add_row("", Text(escaping.terminal(reasons.pop())))
+    else:
+        for finding in each.findings:
+            grid.add_row(Text(f"  {finding.verdict}", style=STYLES.get(finding.verdict, "bold")), _told(finding, each.reduced))
+    lay_out(out, grid)
+    out.print()
+
+
+def _told(finding: Finding, reduced: bool) -> Text:
+    """Return a statement, what was found and what must be found, and what there is to say of it."""
+    lines = [finding.statement]
+    if finding.mean is not None:
+        found = f"found{', reduced' if reduced else ''}: {interval(finding)}; must be {expected(finding)}; {finding.seeds} seeds"
+        lines.append(found)
+    if finding.reason not in SELF_EVIDENT.values():
+        lines.append(finding.reason)
+    told = Text(escaping.terminal(lines[0]))
+    for more in lines[1:]:
+        told.append(f"\n{escaping.terminal(more)}", style="dim")
+    return told
 
 
 def dry_run(trials: Sequence[Trial], results: Path, as_json: bool) -> None:
@@ -85,8 +145,9 @@ def dry_run(trials: Sequence[Trial], results: Path, as_json: bool) -> None:
     for each in trials:
         line(f"{each.name}: {each.claim.title}" + (f" ({each.obstacle})" if each.obstacle else ""))
         for run in _planned(each, results)["runs"]:
-            recorded = "recorded" if run["recorded"] else "to run"
-            line(f"  {run['run']}: {run['model']} on {run['stream']}, {run['seeds']} seeds, {recorded}")
+            missing = run["seeds"] - run["recorded"]
+            left = "recorded" if not missing else f"{missing} to run"
+            line(f"  {run['run']}: {run['model']} on {run['stream']}, {run['seeds']} seeds, {left}")
 
 
 def _planned(each: Trial, results: Path) -> dict[str, Any]:
@@ -96,7 +157,7 @@ def _planned(each: Trial, results: Path) -> dict[str, Any]:
             "model": plan.model,
             "stream": plan.stream_name,
             "seeds": len(plan.seeds),
-            "recorded": plan.record_path(results).is_file(),
+            "recorded": len(plan.seeds) - len(to_run(plan, results)),
         }
         for name, plan in each.plans.items()
     ]
@@ -106,3 +167,7 @@ def _planned(each: Trial, results: Path) -> dict[str, Any]:
 def written(path: Path) -> None:
     """Say where the page is."""
     note(f"page written: {path}")
+
+
+def _path(plan: Plan) -> str:
+    return f"{plan.model}.{plan.stream_name}.{plan.fingerprint}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
@@ -38,6 +38,12 @@ class Policy:
 UNBOUNDED: Final = Budget()
 USUAL: Final = Policy()
 
+Began = Callable[[Plan], object]
+
+
+def nobody(plan: Plan) -> None:
+    """Be told of a plan whose cell begins, and do nothing."""
+
 
 def sweep(
     plans: Iterable[Plan],
@@ -47,9 +53,10 @@ def sweep(
     *,
     policy: Policy = USUAL,
     budget: Budget = UNBOUNDED,
+    began: Began = nobody,
 ) -> Iterator[Outcome]:
     """Yield one outcome for each plan, of those that are the same run only for the first: first of what is recorded, then of the
-    others, as they end.
+    others, as they end; `began` is told the plan of each that begins.
 
     A cell that fails or diverges, or whose record is damaged, loses nothing of the others. Each is one run with all its missing
     seeds; where there are more workers than cells, a cell's seeds are dealt out to several. Raises `InterruptedRunError` when a
@@ -66,7 +73,7 @@ def sweep(
                 due.append(found)
             if stopping.signal is not None:
                 break
-        begun = _Begun(due[: budget.cells], _parts(len(due[: budget.cells]), engine.slots))
+        begun = _Begun(due[: budget.cells], _parts(len(due[: budget.cells]), engine.slots), began)
         machine = replace(machine, threads=engine.threads or machine.threads, checkpoint_gap=CHECKPOINT_GAP)
         until = None if budget.seconds is None else clock + budget.seconds
         works = begun.works(results, machine, policy, until)
@@ -124,9 +131,10 @@ class _Progress:
 class _Begun:
     """The cells that have begun, and how their parts ended."""
 
-    def __init__(self, cells: Sequence[Cell], parts: int) -> None:
+    def __init__(self, cells: Sequence[Cell], parts: int, began: Began) -> None:
         self._cells = cells
         self._parts = parts
+        self._began = began
         self._by_plan: dict[str, _Progress] = {}
         self.interrupted = False
         self.finished = 0
@@ -144,6 +152,7 @@ class _Begun:
             whole = policy.force or policy.on_divergence == "stop"
             parts = list(cell.parts(1 if whole else self._parts))
             self._by_plan[self._key(cell.plan)] = _Progress(cell, len(parts))
+            self._began(cell.plan)
             for seeds in parts:
                 yield CellWork(cell.plan.of_seeds(seeds), results, machine, policy.force, policy.on_divergence)
 

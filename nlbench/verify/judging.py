@@ -19,6 +19,12 @@ from nlbench.verify.model import Finding, Verdict
 from nlbench.verify.words import worded
 
 ALPHA: Final = 0.05
+SELF_EVIDENT: Final[Mapping[Verdict, str]] = {
+    "holds": "the whole interval is where it must be",
+    "does not hold": "the whole interval is where it must not be",
+}
+"""The reasons of what is decided."""
+
 Seeds = Mapping[int, float]
 
 
@@ -59,11 +65,7 @@ def _finding(words: str, sample: np.ndarray, low: float, high: float, level: flo
         verdict = "undecided"
         enough = _seeds_to_tell(interval, edges, level, tested=tested or interval.sd == 0)
     would = f"{enough} seeds would tell, four times in five, if mean and spread stay" if enough else "no 1,000 seeds would tell"
-    reason = {
-        "holds": "the whole interval is where it must be",
-        "does not hold": "the whole interval is where it must not be",
-        "undecided": f"{doubt}; {would}" if doubt else would,
-    }[verdict]
+    reason = SELF_EVIDENT.get(verdict) or (f"{doubt}; {would}" if doubt else would)
     return Finding(words, verdict, reason, interval.mean, interval.low, interval.high, edges, p, interval.n, enough)
 
 

@@ -19,6 +19,7 @@ def facts(each: Judged) -> dict[str, Any]:
         "claim": each.name,
         "title": each.claim.title,
         "digest": each.claim.digest,
+        "command": each.command,
         "reduced": each.reduced,
         "verdict": each.verdict,
         "findings": [{name: _finite(value) for name, value in asdict(finding).items()} for finding in each.findings],
@@ -45,7 +46,7 @@ def judged_of(said: Mapping[str, Any], claim: Claim) -> Judged:
         name: Measured(**{**cell, "values": {metric: _interval(value) for metric, value in cell["values"].items()}})
         for name, cell in said["cells"].items()
     }
-    return Judged(said["claim"], claim, said["reduced"], findings, cells)
+    return Judged(said["claim"], claim, said["reduced"], findings, cells, said["command"])
 
 
 def _finite(value: Any) -> Any:

@@ -30,9 +30,14 @@ Text = Callable[[object], str]
 def write_page(judged: Sequence[Judged], path: Path | str) -> Path:
     """Return the page that was written: HTML or Markdown, by its suffix. Raises `NlbenchError` for another."""
     path = Path(path)
+    refuse_suffix(path)
+    return replace_file(path, page(judged, markdown=path.suffix == ".md").encode())
+
+
+def refuse_suffix(path: Path) -> None:
+    """Raise `NlbenchError` for a page that is neither HTML nor Markdown: before hours of runs, not after."""
     if path.suffix not in (".html", ".md"):
         raise NlbenchError(f"{path}: a page is HTML or Markdown.", "Name it as page.html or page.md.")
-    return replace_file(path, page(judged, markdown=path.suffix == ".md").encode())
 
 
 def page(judged: Sequence[Judged], *, markdown: bool = False) -> str:

@@ -6,21 +6,23 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
 
-from nlbench import catalog
 from nlbench import plan as plans
 from nlbench.comparison import learned, statistics
 from nlbench.comparison.chance import WORDS
 from nlbench.comparison.statistics import Interval
-from nlbench.errors import NlbenchError, SpecError
+from nlbench.errors import DataError, NlbenchError, RecordError, SpecError
 from nlbench.plan import Machine, Plan
 from nlbench.records import Record, read_record
-from nlbench.sweep import Budget, Engine, Outcome, sweep
+from nlbench.records.storage import storage
+from nlbench.sources.downloads import downloaded_once
+from nlbench.sweep import Budget, Cell, Engine, Outcome, sweep
 from nlbench.sweep.grid import as_toml
-from nlbench.sweep.running import UNBOUNDED
+from nlbench.sweep.running import UNBOUNDED, Began, nobody
 from nlbench.verify.claims import Claim, Statement, Value
 from nlbench.verify.judging import judge
 from nlbench.verify.model import Finding, Verdict
@@ -29,13 +31,15 @@ from nlbench.verify.words import worded
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """A claim and the plans that try it; where one cannot be made, why."""
+    """A claim and the plans that try it, or why it cannot be tried; the command that does, and the file if it is one's own."""
 
     name: str
     claim: Claim
     reduced: bool
     plans: Mapping[str, Plan]
+    command: str
     obstacle: str = ""
+    file: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,13 +59,14 @@ class Measured:
 
 @dataclass(frozen=True)
 class Judged:
-    """A claim with the verdict on it, a finding for each of its statements, and what was measured."""
+    """A claim with the verdict on it, a finding for each of its statements, what was measured, and what judges it again."""
 
     name: str
     claim: Claim
     reduced: bool
     findings: tuple[Finding, ...]
     cells: Mapping[str, Measured]
+    command: str
 
     @cached_property
     def verdict(self) -> Verdict:
@@ -73,12 +78,6 @@ class Judged:
                 return verdict
         return "not comparable"
 
-    @property
-    def command(self) -> str:
-        """What judges it again; of a claim of one's own, where its file lies."""
-        name = self.name if self.name in catalog.names("claim") else f"./{self.name}.toml"
-        return f"nlbench verify {name}{' --quick' if self.reduced else ''}"
-
 
 def exit_status(judged: Iterable[Judged]) -> int:
     """Return 1 if a claim does not hold, else 2 if one could not be told or none was judged, else 0."""
@@ -86,8 +85,9 @@ def exit_status(judged: Iterable[Judged]) -> int:
     return 1 if "does not hold" in found else 0 if found == {"holds"} else 2
 
 
-def trial(name: str, claim: Claim, *, reduced: bool, seeds: int | None = None) -> Trial:
-    """Return a claim with its plans: the paper's, or those of its reduced form. `seeds` replaces how many it asks for.
+def trial(name: str, claim: Claim, *, reduced: bool, seeds: int | None = None, file: str = "") -> Trial:
+    """Return a claim with its plans: the paper's, or those of its reduced form. `seeds` replaces how many it asks for; `file` is
+    where it was read from, if it is one's own.
 
     Raises `SpecError` with every name and value of either form that no run can have.
     """
@@ -100,10 +100,10 @@ def trial(name: str, claim: Claim, *, reduced: bool, seeds: int | None = None) -
         except SpecError as error:
             wrong |= dict.fromkeys(error.problems)
     if wrong:
-        raise SpecError([f"{name}.toml: {line}" for line in wrong])
-    if reduced not in forms:
-        return Trial(name, claim, reduced, {}, "it has no reduced form: leave out --quick")
-    return Trial(name, claim, reduced, forms[reduced])
+        raise SpecError([f"{file or name}: {line}" for line in wrong])
+    command = f"nlbench verify {quote(file or name)}{' --quick' * reduced}{f' --seeds {seeds}' if seeds else ''}"
+    obstacle = "" if reduced in forms else "it has no reduced form: leave out --quick"
+    return Trial(name, claim, reduced, forms.get(reduced, {}), command, obstacle, file)
 
 
 def _plans(claim: Claim, seeds: tuple[int, ...], *, reduced: bool) -> dict[str, Plan]:
@@ -155,28 +155,65 @@ def _of(cells: Sequence[str], line: str, claim: Claim) -> str:
 
 
 def verify(
-    trials: Sequence[Trial], results: Path, engine: Engine, machine: Machine, *, budget: Budget = UNBOUNDED
+    trials: Sequence[Trial],
+    results: Path,
+    engine: Engine,
+    machine: Machine,
+    *,
+    budget: Budget = UNBOUNDED,
+    began: Began = nobody,
 ) -> Iterator[Outcome | Judged]:
     """Yield every outcome of the runs as they end, and after its last one each claim's verdict.
 
-    A run that several claims ask for is run once. Claims that cannot be tried are judged first, as not comparable. Raises
-    `InterruptedRunError` as a sweep does: the same call goes on.
+    `began` is told each run that begins.
+    A run that several claims ask for is run once. Claims that cannot be tried, as where their data cannot be had, are judged
+    first, as not comparable. Raises `InterruptedRunError` as a sweep does: the same call goes on.
     """
     waiting = []
-    for each in trials:
+    for each in _supplied(trials, results, machine.data):
         if each.obstacle:
             yield _unjudged(each, each.obstacle)
         else:
             waiting.append((each, {plan.record_path(results) for plan in each.plans.values()}))
     ended: dict[Path, Outcome] = {}
     asked = [plan for each, _ in waiting for plan in each.plans.values()]
-    for outcome in sweep(_largest(asked, results), results, engine, machine, budget=budget):
+    for outcome in sweep(_largest(asked, results), results, engine, machine, budget=budget, began=began):
         yield outcome
         ended[outcome.plan.record_path(results)] = outcome
         ready = [each for each, paths in waiting if paths <= ended.keys()]
         waiting = [(each, paths) for each, paths in waiting if not paths <= ended.keys()]
         for each in ready:
             yield judged(each, results, ended)
+
+
+def _supplied(trials: Iterable[Trial], results: Path, data: Path | None) -> Iterator[Trial]:
+    """Yield the claims, those with an obstacle that have runs to make and no data for them. Each data set is fetched once."""
+    lacking: dict[str, str] = {}
+
+    def lack(plan: Plan) -> str:
+        source = plan.declared.source
+        if source is None or not source.files or source.locate(data) or not to_run(plan, results):
+            return ""
+        if source.name not in lacking:
+            try:
+                source.fetch(data)
+                lacking[source.name] = ""
+            except DataError as error:
+                lacking[source.name] = str(error)
+        return lacking[source.name]
+
+    with downloaded_once():
+        for each in trials:
+            why = next((f"{cell} has no data: {said}" for cell, plan in each.plans.items() if (said := lack(plan))), "")
+            yield replace(each, obstacle=why) if why and not each.obstacle else each
+
+
+def to_run(plan: Plan, results: Path) -> tuple[int, ...]:
+    """Return the seeds of a plan that are neither recorded nor known to diverge; none where its record cannot be read."""
+    try:
+        return Cell.of(plan, results).missing
+    except RecordError:
+        return ()
 
 
 def _largest(asked: Iterable[Plan], results: Path) -> list[Plan]:
@@ -195,16 +232,19 @@ def judged(each: Trial, results: Path, ended: Mapping[Path, Outcome]) -> Judged:
     for cell, plan in each.plans.items():
         path = plan.record_path(results)
         outcome = ended[path]
-        if outcome.state in ("failed", "left", "interrupted") or not path.exists():
+        if outcome.state in ("failed", "left", "interrupted") or not storage(path).exists(path):
             not_run = "the budget was spent before it" if outcome.state == "left" else f"it was {outcome.state}"
             why = outcome.error or ("every seed diverged" if outcome.diverged else not_run)
             return _unjudged(each, f"{cell} has no record: {why}")
-        records[cell] = read_record(path)
+        try:
+            records[cell] = read_record(path)
+        except RecordError as error:
+            return _unjudged(each, f"{cell} has no record: {error}")
         if records[cell].fingerprint != plan.fingerprint:
             return _unjudged(each, f"{path.name} is no record of {cell} but of run {records[cell].fingerprint}: move it away")
     tests = sum(not (each.reduced and isinstance(statement, Value)) for statement in each.claim.holds)
     findings = tuple(_finding(statement, each, records, tests) for statement in each.claim.holds)
-    return Judged(each.name, each.claim, each.reduced, findings, _measured(each, records))
+    return Judged(each.name, each.claim, each.reduced, findings, _measured(each, records), each.command)
 
 
 def _finding(statement: Statement, each: Trial, records: Mapping[str, Record], tests: int) -> Finding:
@@ -234,7 +274,8 @@ def _not_comparable(statement: Statement, why: str) -> Finding:
 
 
 def _unjudged(each: Trial, why: str) -> Judged:
-    return Judged(each.name, each.claim, each.reduced, tuple(_not_comparable(one, why) for one in each.claim.holds), {})
+    findings = tuple(_not_comparable(one, why) for one in each.claim.holds)
+    return Judged(each.name, each.claim, each.reduced, findings, {}, each.command)
 
 
 def _measured(each: Trial, records: Mapping[str, Record]) -> dict[str, Measured]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from nlbench import api
 from nlbench.api import verifying
+from nlbench.errors import SpecError
 
 CLAIM = """title = "T"
 statement = "S"
@@ -24,3 +27,38 @@ def test_a_claim_of_a_file_is_tried_and_judged(tmp_path: Path) -> None:
     chosen = api.trials([str(tmp_path / "guess.toml")], seeds=3)
     (_, judged) = api.verify(chosen, tmp_path / "results", engine="here", device="cpu")
     assert judged.findings[0].seeds == 3
+
+
+OWN = """import nlbench
+from torch import zeros
+
+
+class Own(nlbench.Learner):
+    def __init__(self, config, problem):
+        self.shape, self.rate = (len(problem.seeds), problem.n_classes), config.get("rate", 0.1)
+
+    def observe(self, batch):
+        return zeros(self.shape[0])
+
+    def predict(self, inputs, task):
+        return zeros(self.shape[0], inputs.shape[1], self.shape[1])
+"""
+
+
+@pytest.mark.parametrize(
+    ("model", "value", "line"),
+    [
+        ("./own.py:Own", '"learner.rte" = 0.2', "learner.rte: is no option that ./own.py:Own reads (did you mean rate?)"),
+        ("./own.py:Onw", "", "unknown learner in ./own.py 'Onw'. Did you mean Own?"),
+        ("hat", '"stream.scenario" = "class-il"', "hat needs to know at test whose a sample is"),
+    ],
+)
+def test_what_would_stop_a_run_when_it_begins_is_told_before_any_does(tmp_path, monkeypatch, model, value, line) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("own.py").write_text(OWN)
+    own = f'guess = {{ model = "{model}", stream = "split-digits", set = {{ {value} }} }}'
+    Path("claim.toml").write_text(CLAIM.replace('guess = { model = "chance", stream = "split-digits" }', own))
+    with pytest.raises(SpecError) as error:
+        list(api.verify(["claim.toml"], "results", engine="here", device="cpu"))
+    assert error.value.problems[0].startswith(f"claim.toml: cells.guess: {line}")
+    assert not Path("results").exists()

@@ -27,7 +27,7 @@ def files() -> tuple[str, str]:
 
 def test_claims_are_tried_and_the_worst_decides(command: Command, files) -> None:
     planned = json.loads(command("verify", *files, "--dry-run", "--format", "json").out)
-    assert [[run["recorded"] for run in each["runs"]] for each in planned] == [[False, False]] * 2
+    assert [[run["recorded"] for run in each["runs"]] for each in planned] == [[0, 0]] * 2
     done = command("verify", files[0], "--workers", "1", "--device", "cpu", "--page", "page.html")
     assert done.code == 0
     assert "holds: true: It learns" in done.err
@@ -37,6 +37,8 @@ def test_claims_are_tried_and_the_worst_decides(command: Command, files) -> None
     found = {each["claim"]: each for each in json.loads(both.out)}
     assert {name: each["verdict"] for name, each in found.items()} == {"true": "holds", "false": "does not hold"}
     assert found["true"]["findings"][0]["seeds"] == 6
+    more = command("verify", files[0], "--seeds", "8", "--dry-run", "--format", "json")
+    assert [run["recorded"] for run in json.loads(more.out)[0]["runs"]] == [6, 6]
     few = command("verify", files[0], "--seeds", "3", "--workers", "1", "--device", "cpu")
     assert few.code == 2
     assert "6 seeds would tell" in " ".join(few.out.split())
@@ -56,3 +58,20 @@ def test_an_unknown_claim_is_refused_with_the_nearest(command: Command) -> None:
     assert done.code == 2
     assert "Did you mean cuber-permuted-mnist" in done.err
     assert done.err.endswith("One of your own is named ./file.toml.\n")
+
+
+def test_a_page_of_another_kind_is_refused_before_any_run(command: Command, files) -> None:
+    done = command("verify", files[0], "--page", "page.pdf")
+    assert done.code == 2
+    assert "a page is HTML or Markdown" in done.err
+    assert not Path("results").exists()
+
+
+def test_a_mistyped_value_is_refused_before_any_run_of_any_claim(command: Command, files) -> None:
+    Path("false.toml").write_text(
+        Path("false.toml").read_text().replace("seeds = 6", 'seeds = 6\nset = { "protocol.pases" = 2 }')
+    )
+    done = command("verify", *files)
+    assert done.code == 2
+    assert done.err == "nlbench: ./false.toml: set.protocol.pases: is not a known key (did you mean passes?), got 2\n"
+    assert not Path("results").exists()

@@ -35,10 +35,11 @@ def test_what_is_written_down_makes_the_same_page_again() -> None:
         "one": Measured("mlp", "split-digits", "a.parquet", 1.5, {"average_accuracy": Interval(0.5, 0.4, 0.6, 0.1, 10)}),
         "other": Measured("mlp", "split-digits", "b.parquet", None, {"average_accuracy": Interval(0.2, nan, nan, nan, 1)}),
     }
-    before = Judged("first", CLAIM, False, FINDINGS, cells)
+    before = Judged("first", CLAIM, False, FINDINGS, cells, "nlbench verify ./first.toml --seeds 8")
     said = json.loads(json.dumps(facts(before), allow_nan=False))
     assert (said["digest"], said["verdict"]) == (CLAIM.digest, "not comparable")
     after = judged_of(said, CLAIM)
     assert (after.name, after.reduced, after.findings, after.verdict) == ("first", False, FINDINGS, "not comparable")
     assert page([after]) == page([before])
+    assert "nlbench verify ./first.toml --seeds 8" in page([after])
     assert ".2000" in page([after])

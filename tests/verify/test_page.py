@@ -44,9 +44,16 @@ ORDER = claim_of(
     },
     "test.toml",
 )
-HOLDS = Judged("first", CLAIM, False, (FINDING,), MEASURED)
+HOLDS = Judged("first", CLAIM, False, (FINDING,), MEASURED, "nlbench verify ./first.toml")
 NUMBER = replace(FINDING, verdict="not comparable", reason="a reduced form claims no published number")
-FAILS = Judged("second", ORDER, True, (NUMBER, replace(FINDING, statement="one above other", verdict="does not hold")), MEASURED)
+FAILS = Judged(
+    "second",
+    ORDER,
+    True,
+    (NUMBER, replace(FINDING, statement="one above other", verdict="does not hold")),
+    MEASURED,
+    "nlbench verify ./second.toml --quick",
+)
 
 
 class Tags(HTMLParser):
@@ -76,7 +83,7 @@ def test_html_says_every_verdict_and_obeys_nothing():
 
 
 def test_hope_comes_first_and_in_a_chapter_what_holds():
-    last = Judged("third", CLAIM, False, (replace(FINDING, verdict="does not hold"),), MEASURED)
+    last = Judged("third", CLAIM, False, (replace(FINDING, verdict="does not hold"),), MEASURED, "nlbench verify third")
     text = page([last, HOLDS, FAILS], markdown=True)
     places = [text.index(f'<a id="{name}"></a>') for name in ("second", "first", "third")]
     assert places == sorted(places)

@@ -10,6 +10,7 @@ from nlbench import api
 from nlbench.errors import InterruptedRunError, SpecError
 from nlbench.plan import Machine
 from nlbench.records import read_record
+from nlbench.sources import Source
 from nlbench.sweep import Budget, Here, Outcome
 from nlbench.verify import Judged, claim_of, exit_status, trial, verify
 
@@ -107,11 +108,16 @@ def test_few_seeds_are_undecided_and_as_many_as_would_tell_are_named(results) ->
 
 
 def test_a_reduced_form_claims_no_published_number(results) -> None:
-    trials = [trial("published", ALL["published"], reduced=True), trial("learns", ALL["learns"], reduced=True)]
+    file = "my claims/published.toml"
+    trials = [
+        trial("published", ALL["published"], reduced=True, seeds=7, file=file),
+        trial("learns", ALL["learns"], reduced=True),
+    ]
     found = {each.name: each for each in verify(trials, results, Here(1), Machine()) if isinstance(each, Judged)}
     assert [finding.verdict for finding in found["published"].findings] == ["not comparable", "holds"]
     assert found["published"].verdict == "holds"
-    assert found["published"].command == "nlbench verify ./published.toml --quick"
+    assert found["published"].command == "nlbench verify 'my claims/published.toml' --quick --seeds 7"
+    assert found["published"].findings[1].seeds == 7
     assert "no reduced form" in found["learns"].findings[0].reason
 
 
@@ -150,7 +156,7 @@ GUESS = {"guess": CELLS["guess"]}
 )
 def test_what_no_run_can_have_is_told_of_both_forms_before_any_run(table: dict[str, object], line: str) -> None:
     with pytest.raises(SpecError, match=rf"^test\.toml: {line}"):
-        trial("test", claim(NUMBER, **table), reduced=False)
+        trial("test", claim(NUMBER, **table), reduced=False, file="test.toml")
 
 
 def test_all_that_is_wrong_is_told_at_once_and_of_which_runs() -> None:
@@ -161,7 +167,7 @@ def test_all_that_is_wrong_is_told_at_once_and_of_which_runs() -> None:
     }
     holds = [{"kind": "value", "of": name, "equals": 0.5, "band": 0.1} for name in wrong]
     with pytest.raises(SpecError) as error:
-        trial("test", claim(*holds, cells=wrong, set={"learner.rate": "fast"}), reduced=False)
+        trial("test", claim(*holds, cells=wrong, set={"learner.rate": "fast"}), reduced=False, file="test.toml")
     second, first, third = error.value.problems
     assert first.startswith("test.toml: cells.one.set.learner.hiden: is not a known key")
     assert second == "test.toml: set.learner.rate: must be a valid number, got 'fast' (of one, two)"
@@ -178,12 +184,28 @@ def test_values_may_be_written_in_nested_tables_and_a_table_with_a_kind_is_one_v
 
 
 def test_a_run_that_fails_leaves_its_claim_not_comparable(tmp_path) -> None:
-    missing = claim(NUMBER, cells={"guess": {"model": "chance", "stream": "split-mnist"}})
-    machine = Machine(data=tmp_path / "nothing")
-    (_, each) = verify([trial("missing", missing, reduced=False)], tmp_path, Here(1), machine)
+    cells = {"guess": {"model": "hat", "stream": "split-digits", "set": {"protocol.boundaries": False}}}
+    (_, each) = verify([trial("fails", claim(NUMBER, cells=cells), reduced=False)], tmp_path, Here(1), Machine(device="cpu"))
     assert isinstance(each, Judged)
     assert each.verdict == "not comparable"
-    assert "guess has no record" in each.findings[0].reason
+    assert "guess has no record: hat needs to be told when a task ends" in each.findings[0].reason
+
+
+def test_a_data_set_that_cannot_be_had_is_asked_for_once_and_none_of_its_runs_begins(tmp_path, monkeypatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(Source, "_bring", lambda self, data: asked.append(self.name))
+    cells = {name: {"model": name, "stream": "split-mnist"} for name in ("chance", "mlp")}
+    holds = LEARNS | {"above": "mlp", "below": "chance"}
+    trials = [trial(name, claim(holds, cells=cells), reduced=False) for name in ("one", "other")]
+    trials.append(trial("learns", ALL["learns"], reduced=False))
+    machine = Machine(data=tmp_path / "nothing", device="cpu")
+    events = list(verify(trials, tmp_path, Here(1), machine))
+    assert verdicts(events) == {"one": "not comparable", "other": "not comparable", "learns": "holds"}
+    assert asked == ["mnist"]
+    assert [each.plan.stream_name for each in events if isinstance(each, Outcome)] == ["split-digits"] * 2
+    (first, *_) = (each for each in events if isinstance(each, Judged))
+    assert "chance has no data: mnist: not found in" in first.findings[0].reason
+    assert "nlbench data fetch mnist" in first.findings[0].reason
 
 
 @pytest.mark.parametrize(
@@ -221,6 +243,13 @@ def test_a_record_of_other_terms_under_a_run_s_name_is_not_taken_for_it(tmp_path
     assert isinstance(each, Judged)
     assert each.verdict == "not comparable"
     assert "guess" in each.findings[0].reason
+
+
+def test_each_run_that_begins_is_told(tmp_path) -> None:
+    asked, told = trial("number", claim(NUMBER), reduced=False), []
+    for _ in range(2):
+        list(verify([asked], tmp_path, Here(1), Machine(device="cpu"), began=told.append))
+    assert [plan.model for plan in told] == ["chance"]
 
 
 def test_what_a_budget_left_is_said_so(tmp_path) -> None:
