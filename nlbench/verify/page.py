@@ -18,7 +18,14 @@ from nlbench.verify.model import Verdict
 from nlbench.verify.running import Judged
 from nlbench.verify.words import expected, interval, reduction
 
-ORDER: Final[tuple[Verdict, ...]] = ("holds", "does not hold", "undecided", "not comparable")
+ORDER: Final[dict[Verdict, tuple[str, str]]] = {
+    "holds": ("holds", "hold"),
+    "does not hold": ("does not hold", "do not hold"),
+    "undecided": ("is undecided", "are undecided"),
+    "not comparable": ("is not comparable", "are not comparable"),
+}
+"""Verdicts in the order of a page, and what is said of one claim and of several."""
+
 CHAPTERS: Final[dict[Chapter, str]] = {
     "hope": "HOPE, as it is in this package",
     "nested-learning": "Nested Learning, in miniature",
@@ -49,17 +56,22 @@ def page(judged: Sequence[Judged], *, markdown: bool = False) -> str:
     else:
         layout = template("page.html.j2", "nlbench.verify")
     text: Text = _in_a_table if markdown else str
-    verdicts = [each.verdict for each in judged]
-    found = sorted(judged, key=lambda each: (ORDER.index(each.verdict), each.name))
+    found = sorted(judged, key=lambda each: (list(ORDER).index(each.verdict), each.name))
     chapters = [
         (heading, [_shown(each, text) for each in found if each.claim.chapter == name]) for name, heading in CHAPTERS.items()
     ]
     return layout.render(
         chapters=[chapter for chapter in chapters if chapter[1]],
         total=len(judged),
-        counts=[(verdict, verdicts.count(verdict)) for verdict in ORDER if verdict in verdicts],
+        counts=_counts([each.verdict for each in judged]),
         reduced=any(each.reduced for each in judged),
     )
+
+
+def _counts(verdicts: Sequence[Verdict]) -> str:
+    """Return how many claims there are of each verdict, in words."""
+    counts = {words: verdicts.count(verdict) for verdict, words in ORDER.items() if verdict in verdicts}
+    return ", ".join(f"{count} {one if count == 1 else several}" for (one, several), count in counts.items())
 
 
 def _shown(each: Judged, text: Text) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from nlbench.comparison import learned, statistics
 from nlbench.comparison.chance import WORDS
 from nlbench.comparison.statistics import Interval
 from nlbench.errors import DataError, NlbenchError, RecordError, SpecError
+from nlbench.metrics import METRICS
 from nlbench.plan import Machine, Plan
 from nlbench.records import Record, read_record
 from nlbench.records.storage import storage
@@ -288,6 +289,6 @@ def _measured(each: Trial, records: Mapping[str, Record]) -> dict[str, Measured]
                 value for seed, value in record.metric(metric).items() if value is not None and seed in each.plans[cell].seeds
             ]
             if known:
-                values[metric] = statistics.mean_interval(np.array(known))
+                values[metric] = statistics.mean_interval(np.array(known), within=METRICS[metric].range)
         found[cell] = Measured(record.model, record.stream, record.path.name, record.seconds().get("train"), values)
     return found

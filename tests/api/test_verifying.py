@@ -29,6 +29,14 @@ def test_a_claim_of_a_file_is_tried_and_judged(tmp_path: Path) -> None:
     assert judged.findings[0].seeds == 3
 
 
+def test_records_in_a_bucket_are_looked_for_there_and_no_folder_is_made(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("guess.toml").write_text(CLAIM)
+    *_, judged = api.verify(["guess.toml"], "memory://bucket/results", engine="here", device="cpu")
+    assert "cannot write memory://bucket/results/chance.split-digits" in judged.findings[0].reason
+    assert [path.name for path in tmp_path.iterdir()] == ["guess.toml"]
+
+
 OWN = """import nlbench
 from torch import zeros
 

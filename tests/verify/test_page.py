@@ -75,7 +75,7 @@ def test_html_says_every_verdict_and_obeys_nothing():
     tags.feed(page([FAILS, HOLDS]))
     assert "b" not in tags.found
     assert "script" not in tags.found
-    assert "Of 2 claims: holds 1, does not hold 1." in tags.text
+    assert "Of 2 claims 1 holds, 1 does not hold." in tags.text
     assert "Source: Somebody 2020, Table 1" in tags.text
     assert "A <b>bold</b> | title" in tags.text
     assert ".5100 [.4900, .5300]" in tags.text
@@ -89,6 +89,13 @@ def test_hope_comes_first_and_in_a_chapter_what_holds():
     assert places == sorted(places)
     assert text.index("## HOPE, as it is in this package") < text.index("## The field") < places[0]
     assert "Nested Learning, in miniature" not in text
+
+
+def test_how_many_of_each_verdict_there_are_is_said_in_words():
+    nothing = replace(HOLDS, name="nothing", findings=(replace(FINDING, verdict="not comparable"),))
+    text = page([HOLDS, replace(HOLDS, name="again"), FAILS, nothing], markdown=True)
+    assert "Of 4 claims 2 hold, 1 does not hold, 1 is not comparable." in text
+    assert "Of 1 claim 1 holds." in page([HOLDS], markdown=True)
 
 
 def test_every_number_of_a_reduced_form_is_marked_and_no_published_one_shown():

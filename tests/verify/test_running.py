@@ -245,6 +245,16 @@ def test_a_record_of_other_terms_under_a_run_s_name_is_not_taken_for_it(tmp_path
     assert "guess" in each.findings[0].reason
 
 
+def test_an_interval_of_a_run_ends_where_its_metric_does(tmp_path) -> None:
+    cells = {"alone": {"model": "slda", "stream": "split-digits-task-il", "set": {"stream.tasks": 2, "protocol.passes": 1}}}
+    one = claim({"kind": "value", "of": "alone", "equals": 0.9, "band": 0.1}, cells=cells)
+    *_, each = verify([trial("alone", one, reduced=False, seeds=2)], tmp_path, Here(1), Machine(device="cpu"))
+    assert isinstance(each, Judged)
+    (found,) = each.cells["alone"].values.values()
+    assert found.mean < found.high <= 1.0
+    assert found.mean + (found.mean - found.low) > 1.0, "the case does not reach over the edge"
+
+
 def test_each_run_that_begins_is_told(tmp_path) -> None:
     asked, told = trial("number", claim(NUMBER), reduced=False), []
     for _ in range(2):
