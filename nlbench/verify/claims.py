@@ -65,13 +65,17 @@ class Runs(Closed):
 
 
 class Value(Closed):
-    """The mean is a number, give or take a band. Of a reduced form it is not judged."""
+    """The mean is a number, give or take a band. Of a reduced form it is not judged.
+
+    cause   why it is missed, as a run has shown: what differs from the source's programme
+    """
 
     kind: Literal["value"]
     of: Words
     metric: Words = "average_accuracy"
     equals: float
     band: Band
+    cause: str = ""
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -210,7 +214,9 @@ class Claim(Closed):
     @property
     def digest(self) -> str:
         """16 hexadecimal digits of what is claimed and how it is tried; not of its words."""
-        return digest(self.model_dump(mode="json", exclude={"title", "statement", "source", "chapter", "search"}))
+        words = {"title", "statement", "source", "chapter", "search"}
+        said = self.model_dump(mode="json", exclude={**dict.fromkeys(words, True), "holds": {"__all__": {"cause"}}})
+        return digest(said)
 
 
 def _contradict(one: Statement, other: Statement) -> bool:

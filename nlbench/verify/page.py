@@ -13,8 +13,8 @@ from nlbench.errors import NlbenchError
 from nlbench.escaping import printable
 from nlbench.records.store import replace_file
 from nlbench.reporting.sections import template
-from nlbench.verify.claims import Chapter, Value
-from nlbench.verify.model import Verdict
+from nlbench.verify.claims import Chapter, Statement, Value
+from nlbench.verify.model import Finding, Verdict
 from nlbench.verify.running import Judged
 from nlbench.verify.words import expected, interval, reduction
 
@@ -90,7 +90,7 @@ def _shown(each: Judged, text: Text) -> dict[str, Any]:
         "reduction": text(reduction(claim.quick)) if each.reduced and claim.quick else "",
         "command": text(each.command),
         "findings": [
-            (text(one.statement), text(f"{one.verdict}: {one.reason}"), interval(one), expected(one), one.seeds or "–")
+            (text(one.statement), text(_verdict(statement, one)), interval(one), expected(one), one.seeds or "–")
             for statement, one in zip(claim.holds, each.findings, strict=True)
             if not (each.reduced and isinstance(statement, Value) and each.cells)
         ],
@@ -105,6 +105,12 @@ def _shown(each: Judged, text: Text) -> dict[str, Any]:
             for name, cell in each.cells.items()
         ],
     }
+
+
+def _verdict(statement: Statement, finding: Finding) -> str:
+    """Return the verdict, its reason and, of a number that was missed, the cause that the claim names."""
+    known = statement.cause if isinstance(statement, Value) and finding.verdict == "does not hold" else ""
+    return f"{finding.verdict}: {finding.reason}{known and f'. {known}'}"
 
 
 def _in_a_table(text: object) -> str:

@@ -38,6 +38,12 @@ def test_a_claim_is_read_and_its_digest_is_of_what_is_tried_alone() -> None:
     assert claim.holds[0].cells == ("one", "other")
     assert claim_of(changed(title="Another"), "file.toml").digest == claim.digest
     assert claim_of(changed(seeds=20), "file.toml").digest != claim.digest
+    number = {"kind": "value", "of": "one", "equals": 0.5, "band": 0.1}
+    digests = [
+        claim_of(changed(holds=[*order(), number | more]), "file.toml").digest
+        for more in ({}, {"cause": "Their rate falls."}, {"band": 0.2})
+    ]
+    assert digests[0] == digests[1] != digests[2]
 
 
 def test_bands_that_meet_and_orders_of_other_metrics_do_not_contradict_each_other() -> None:

@@ -82,6 +82,15 @@ def test_html_says_every_verdict_and_obeys_nothing():
     assert "nlbench verify ./second.toml --quick" in tags.text  # none of the catalog
 
 
+def test_a_number_that_is_missed_stands_beside_its_cause_and_one_that_holds_alone():
+    number = CLAIM.holds[0].model_copy(update={"cause": "Their rate falls."})
+    claim = CLAIM.model_copy(update={"holds": [number]})
+    missed = replace(FINDING, verdict="does not hold", reason="the whole interval is where it must not be")
+    texts = [page([replace(HOLDS, claim=claim, findings=(found,))], markdown=True) for found in (FINDING, missed)]
+    assert "Their rate falls" not in texts[0]
+    assert "does not hold: the whole interval is where it must not be. Their rate falls. |" in texts[1]
+
+
 def test_hope_comes_first_and_in_a_chapter_what_holds():
     last = Judged("third", CLAIM, False, (replace(FINDING, verdict="does not hold"),), MEASURED, "nlbench verify third")
     text = page([last, HOLDS, FAILS], markdown=True)
