@@ -10,6 +10,8 @@ SOURCES: Final = {
     "digits": Extension("nlbench.sources.pixels:DIGITS"),
     "mnist": Extension("nlbench.sources.idx:MNIST"),
     "mnist-unscaled": Extension("nlbench.sources.idx:MNIST_UNSCALED"),
+    "mnist-padded": Extension("nlbench.sources.idx:MNIST_PADDED"),
+    "mnist-padded-unscaled": Extension("nlbench.sources.idx:MNIST_PADDED_UNSCALED"),
     "fashion-mnist": Extension("nlbench.sources.idx:FASHION_MNIST"),
     "mnist-5k": Extension("nlbench.sources.pixels:MNIST_5K"),
     "newsgroups": Extension("nlbench.sources.text:NEWSGROUPS"),

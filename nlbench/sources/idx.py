@@ -24,14 +24,20 @@ EMNIST_FILES: Final = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "te
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Idx(Source):
-    """Four files, in this order: training images, training labels, test images, test labels."""
+    """Four files, in this order: training images, training labels, test images, test labels.
+
+    border  dark pixels that are put around an image, on each side; `input_shape` counts them
+    """
+
+    border: int = 0
 
     def read(self, data: Path | None = None) -> Arrays:
         train, train_labels, test, test_labels = map(_array, self.contents(data).values())
         return Arrays(self._pixels(train), train_labels.astype(np.int64), self._pixels(test), test_labels.astype(np.int64))
 
     def _pixels(self, images: NDArray[np.uint8]) -> NDArray[Any]:
-        return np.multiply(images, np.float32(1 / 255), dtype=np.float32).reshape(-1, *self.input_shape)
+        framed = np.pad(images, ((0, 0), *2 * [2 * (self.border,)])) if self.border else images
+        return np.multiply(framed, np.float32(1 / 255), dtype=np.float32).reshape(-1, *self.input_shape)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -95,6 +101,24 @@ MNIST: Final = Idx(
 
 MNIST_UNSCALED: Final = replace(
     MNIST, name="mnist-unscaled", title="MNIST with its pixels as they are, from 0 to 1", mean=0.0, std=1.0
+)
+
+MNIST_PADDED: Final = replace(
+    MNIST,
+    name="mnist-padded",
+    title="MNIST with a border of two dark pixels, 32x32",
+    input_shape=(1, 32, 32),
+    border=2,
+    mean=0.10003692714716096,
+    std=0.2752173461913689,
+)
+
+MNIST_PADDED_UNSCALED: Final = replace(
+    MNIST_PADDED,
+    name="mnist-padded-unscaled",
+    title="MNIST with a border of two dark pixels, its pixels as they are, from 0 to 1",
+    mean=0.0,
+    std=1.0,
 )
 
 FASHION_MNIST: Final = Idx(

@@ -14,7 +14,16 @@ from small_streams import idx_bytes, made_mnist
 
 from nlbench.errors import DataError
 from nlbench.sources import Source, downloads, read
-from nlbench.sources.idx import EMNIST_BALANCED, EMNIST_FILES, EMNIST_LETTERS, FASHION_MNIST, KMNIST, MNIST, MNIST_UNSCALED
+from nlbench.sources.idx import (
+    EMNIST_BALANCED,
+    EMNIST_FILES,
+    EMNIST_LETTERS,
+    FASHION_MNIST,
+    KMNIST,
+    MNIST,
+    MNIST_PADDED,
+    MNIST_UNSCALED,
+)
 from nlbench.streams.stream import shown
 
 
@@ -49,6 +58,16 @@ def test_unscaled_mnist_is_shown_as_its_pixels_are() -> None:
     assert scaling is None
     assert torch.equal(images, torch.from_numpy(MNIST.read().train_inputs))
     assert (images.min(), images.max()) == (0.0, 1.0)
+
+
+@pytest.mark.mnist
+def test_padded_mnist_has_a_dark_border_and_is_standardised_with_it() -> None:
+    plain, padded = MNIST.read().test_inputs, MNIST_PADDED.read()
+    assert padded.train_inputs.shape == (60000, 1, 32, 32)
+    assert np.array_equal(padded.test_inputs[:, :, 2:-2, 2:-2], plain)
+    assert padded.test_inputs.sum(dtype=np.float64) == plain.sum(dtype=np.float64)
+    assert padded.train_inputs.mean(dtype=np.float64) == pytest.approx(MNIST_PADDED.mean, abs=1e-7)
+    assert padded.train_inputs.std(dtype=np.float64) == pytest.approx(MNIST_PADDED.std, abs=1e-7)
 
 
 def test_packed_and_raw_files_give_the_same_arrays(made: Source, tmp_path: Path) -> None:
