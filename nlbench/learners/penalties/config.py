@@ -65,6 +65,8 @@ class RwalkConfig(PenaltyConfig):
     """α: the weight of the newest steps in the running Fisher information."""
     damping: PositiveFloat = 1e-3
     """ε: added to the distance that a weight went."""
+    scores: bool = True
+    """Whether what weights' ways did for the loss counts too; without, it is EWC++ of a normalised Fisher information."""
 
 
 class LwfConfig(PenaltyConfig):

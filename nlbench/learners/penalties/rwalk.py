@@ -10,6 +10,8 @@ the authors' code (facebookresearch/agem).
     Ω = F normalised + S normalised, each to [0, 1] over the whole network; θ* ← θ when a task ends
     L(θ) + strength Σ_i Ω_i (θ_i - θ*_i)²
 
+With `scores = false`, Ω = F normalised: EWC++ (section 4.1), "EWC" in tables of the same authors (arXiv 1812.00420).
+
 Told    when a task ends.
 Stored  Ω, θ*, F, q, ω, θ°, s and S, eight networks' worth; no sample.
 Cost    seven passes over the weights a step, and every `every` steps ten more.
@@ -32,6 +34,7 @@ class Rwalk(QuadraticPenalty):
 
     def __init__(self, config: RwalkConfig, problem: Problem) -> None:
         self._every, self._newest, self._damping = config.every, config.forget, config.damping
+        self._scored = config.scores
         self.fisher: Tree = {}
         self.squares: Tree = {}
         """q: of the batches' gradients since the last update."""
@@ -79,8 +82,11 @@ class Rwalk(QuadraticPenalty):
         for name, score in self.scores.items():
             self.averaged[name].lerp_(score, 0.5 if self.ended else 1.0)
             score.zero_()
-        fisher, scores = normalised(self.fisher), normalised(self.averaged)
-        self.consolidate({name: fisher[name] + scores[name] for name in fisher}, keep=0.0)
+        found = normalised(self.fisher)
+        if self._scored:
+            scores = normalised(self.averaged)
+            found = {name: fisher + scores[name] for name, fisher in found.items()}
+        self.consolidate(found, keep=0.0)
         self.ended += 1
         self.steps = 0
         self._restart()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from numpy_mlp import SEEDS, Weights, agree, gradient, learned, learner, shown, weights
 
@@ -15,8 +16,9 @@ def scaled(tree: Weights) -> Weights:
     return {name: (value - flat.min()) / (flat.max() - flat.min()) for name, value in tree.items()}
 
 
-def test_three_tasks_are_learned_as_the_equations_say() -> None:
-    start, made = learner("rwalk", **CONFIG), learned(learner("rwalk", **CONFIG))
+@pytest.mark.parametrize("scores", [True, False])
+def test_three_tasks_are_learned_as_the_equations_say(scores: bool) -> None:
+    start, made = learner("rwalk", **CONFIG), learned(learner("rwalk", scores=scores, **CONFIG))
     for seed in range(len(SEEDS)):
         p = weights(start, seed)
         omega, fisher, averaged = ({name: np.zeros_like(value) for name, value in p.items()} for _ in range(3))
@@ -39,7 +41,7 @@ def test_three_tasks_are_learned_as_the_equations_say() -> None:
                         work[n], squares[n] = np.zeros_like(work[n]), np.zeros_like(work[n])
                     last, first = p, False
             averaged = score if task == 1 else {n: (averaged[n] + score[n]) / 2 for n in p}
-            omega = {n: scaled(fisher)[n] + scaled(averaged)[n] for n in p}
+            omega = {n: scaled(fisher)[n] + (scaled(averaged)[n] if scores else 0.0) for n in p}
             mean = p
         agree(made, seed, p)
 
