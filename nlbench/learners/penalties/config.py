@@ -45,6 +45,10 @@ class MasConfig(PenaltyConfig):
     kind: Literal["mas"]
     samples: PositiveInt = 500
     """Of the present task, kept until it ends for its importances."""
+    together: Annotated[int, Field(ge=1, le=128)] = 1
+    """Samples, at most, whose mean output's slope counts as one: 1 in the paper, a batch in some programmes."""
+    decay: Share = 1.0
+    """What is left of earlier tasks' importances when a task ends."""
 
 
 class SiConfig(PenaltyConfig):

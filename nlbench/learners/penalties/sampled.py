@@ -67,9 +67,13 @@ class SampledPenalty(QuadraticPenalty):
         found = {name: torch.zeros_like(value) for name, value in parameters.items()}
         with self._repeated():
             for part in inputs.split(AT_ONCE, dim=1):
-                for name, total in summed(self._outcomes, parameters, part, self.size).items():
+                for name, total in self.sums(parameters, part).items():
                     found[name].add_(total, alpha=1 / count)
         return found
+
+    def sums(self, parameters: Tree, inputs: Tensor) -> Tree:
+        """Return the sum over inputs (S, B, *input_shape) of what their gradients count for."""
+        return summed(self._outcomes, parameters, inputs, self.size)
 
     def _outcomes(self, parameters: Tree, inputs: Tensor, taps: Taps | None = None) -> Tensor:
         """Return what is differentiated, of a network at rest; `parameters` may be several copies of a seed's after another."""
