@@ -9,6 +9,7 @@ import os
 import pickle
 import signal
 import sys
+from contextlib import suppress
 from types import FrameType
 from typing import Any, BinaryIO
 
@@ -40,8 +41,9 @@ def serve() -> None:
 
     running_half()
     keep_last()
-    _put(outgoing, READY)
-    with remarks_told(lambda remark: sys.stderr.write(f"nlbench: {remark}\n")):
+    # whoever started it may have been killed: what it did is recorded, and nobody is to be told
+    with suppress(BrokenPipeError), outgoing, remarks_told(lambda remark: sys.stderr.write(f"nlbench: {remark}\n")):
+        _put(outgoing, READY)
         while (message := _next(incoming)) is not None:
             signals.busy = True
             ended = performed(*message)

@@ -29,3 +29,16 @@ def test_what_work_prints_goes_to_standard_error() -> None:
     ended = pickle.loads(told.stdout[len(pickle.dumps(first, pickle.HIGHEST_PROTOCOL)) :])
     assert (ended.number, ended.how, ended.value) == (7, "done", "")
     assert b"a learner prints" in told.stderr
+
+
+def test_a_worker_whose_starter_was_killed_ends_without_a_word() -> None:
+    worker = subprocess.Popen(
+        [sys.executable, "-c", CODE.format(path=sys.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    with worker:
+        assert pickle.load(worker.stdout) == READY
+        worker.stdout.close()
+        worker.stdin.write(pickle.dumps((7, Printing())))
+        worker.stdin.close()
+        assert worker.stderr.read() == b"a learner prints\n"
+    assert worker.returncode == 0
