@@ -16,6 +16,7 @@ from nlbench import escaping
 from nlbench.api.progress import SELDOM, clock
 from nlbench.display.console import err, lay_out, line, note, out, write_json
 from nlbench.verify import Judged, facts
+from nlbench.verify.claims import Value
 from nlbench.verify.judging import SELF_EVIDENT
 from nlbench.verify.running import to_run
 from nlbench.verify.words import expected, interval
@@ -117,8 +118,12 @@ def _show(each: Judged) -> None:
     if len(reasons) == 1 and all(finding.mean is None for finding in each.findings):
         grid.add_row("", Text(escaping.terminal(reasons.pop())))
     else:
-        for finding in each.findings:
+        pairs = zip(each.claim.holds, each.findings, strict=True)
+        asked = [finding for statement, finding in pairs if not (each.reduced and isinstance(statement, Value))]
+        for finding in asked:
             grid.add_row(Text(f"  {finding.verdict}", style=STYLES.get(finding.verdict, "bold")), _told(finding, each.reduced))
+        if published := len(each.findings) - len(asked):
+            grid.add_row("", Text(f"{published} published number{'s' * (published > 1)}: in the full form alone", style="dim"))
     lay_out(out, grid)
     out.print()
 

@@ -85,6 +85,19 @@ def test_one_reason_why_nothing_could_be_judged_is_told_once(monkeypatch: pytest
     assert text.count("no data") == 1
 
 
+def test_published_numbers_are_counted_and_not_listed_where_a_reduced_form_leaves_them_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    numbers = [{"kind": "value", "of": "one", "equals": 0.5, "band": 0.1}] * 2
+    claim = claim_of(
+        TWO.model_dump(mode="json", exclude_none=True) | {"holds": [*numbers, ORDERS[0]], "cells": CELLS}, "test.toml"
+    )
+    number = Finding("one is 0.5 ± 0.1", "not comparable", "a reduced form claims no published number")
+    text = told(monkeypatch, replace(JUDGED, claim=claim, reduced=True, findings=(number, number, FINDING)))
+    assert "2 published numbers: in the full form alone" in text
+    assert "0.5 ± 0.1" not in text.replace(FINDING.statement, "")
+
+
 def test_no_line_is_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     long = replace(FINDING, statement="average accuracy of a-run-of-a-long-name is above that of another-of-a-long-name by 0.05")
     text = told(monkeypatch, replace(JUDGED, findings=(long,)))
