@@ -16,7 +16,7 @@ CONTEXTS, RATE, DECAY, HAZARD, OPENING, WARM_UP, FLOOR = 64, 2.0, 0.93, 0.05, 10
 class Keys:
     """Slow keys of small images, one layer of filters, or of vectors."""
 
-    def __init__(self, seed: int, shape: tuple[int, ...]) -> None:
+    def __init__(self, seed: int, shape: tuple[int, ...], width: int | None = None) -> None:
         def drawn(name: str, *own: int) -> Array:
             return seeds.normal((seed,), f"init/keys.{name}", own)[0].astype(float)
 
@@ -25,7 +25,7 @@ class Keys:
             self.side = next(k for k in (3, 4, 5) if (min(shape[-2:]) - k + 1) % 3 == 0)
             self.W = drawn("last", round(43 * scale / 9), 1, self.side, self.side).reshape(-1, self.side**2) / self.side
         else:
-            width = max(round(75 * scale), 1200)
+            width = width or max(round(75 * scale), 1200)
             self.W, self.b = drawn("weight", width, shape[0]) / np.sqrt(shape[0]), drawn("bias", width) / 2
 
     def patches(self, images: Array) -> Array:
@@ -66,7 +66,7 @@ class OneSeed:
         N, m, n = self.n.sum(), self.B.sum((0, 1)) / self.n.sum(), self.n[..., None]
         total = np.diag(self.A) / N - m**2
         within = (np.diag(S) + 16 * total) / max(dof + 16, 1)
-        within += 0.1 * within.mean() + 1e-9
+        within += max(0.1 * within.mean(), 1e-5)
         if self.samples + len(x) >= self.due:
             self.due = self.samples + len(x) + max(64, (self.samples + len(x)) // 8)
             R = S / max(dof, 1) / np.sqrt(np.outer(within, within))
@@ -113,15 +113,16 @@ class OneSeed:
         self.b = kept * self.b + (1 - kept) * np.eye(len(self.b))[a]
         self.samples += len(y)
 
-    def read(self, x: Array) -> Array:
-        """What every class reads; far below all others where no context has seen it, and nothing before the first chunk."""
-        if self.samples == 0:
-            return np.zeros((len(x), self.n.shape[1]))
+    def values(self, x: Array) -> Array:
+        """What every value reads (tokens, contexts, classes); nothing where it was not written."""
         S, means, dof = self.surprises()
         D, trace, squares = len(S), np.trace(S), (S**2).sum()
         share = min(((1 - 2 / D) * squares + trace**2) / ((max(dof, 1) + 1 - 2 / D) * (squares - trace**2 / D)), 0.5)
         ridge = max(2 * share / (1 - share) * trace / D, 0.1)
         M = self.n.sum() * np.linalg.solve(S + ridge * np.eye(D), means.reshape(-1, len(S)).T).T.reshape(means.shape)
         prior = np.where(self.n > 0, self.psi[:, None], -np.inf)
-        z = np.tensordot(x, M, (1, 2)) - (means * M).sum(2) / 2 + prior - np.maximum(prior.max(0), FLOOR)
-        return np.nan_to_num(z.max(1), neginf=-1e9)
+        return np.tensordot(x, M, (1, 2)) - (means * M).sum(2) / 2 + prior - np.maximum(prior.max(0), FLOOR)
+
+    def read(self, x: Array) -> Array:
+        """What every class reads; far below all others where no context has seen it, and nothing before the first chunk."""
+        return np.nan_to_num(self.values(x).max(1), neginf=-1e9) if self.samples else np.zeros((len(x), self.n.shape[1]))

@@ -30,6 +30,13 @@ def test_spread_is_the_pooled_variance_within_values_shrunk_towards_the_total():
         np.testing.assert_allclose(found.of_means[seed], max((x.var(0) / variance).mean() - 1, 0.05), rtol=1e-6)
 
 
+def test_features_that_hardly_vary_are_told_apart_by_no_less_than_rounding():
+    keys, _, sums, counts = statistics()
+    share = 1e-4
+    found = reference.spread((share * keys).square().sum(1), share * sums, counts)
+    torch.testing.assert_close(1 / found.precision, torch.full_like(found.precision, 1e-5), rtol=0.05, atol=0.0)
+
+
 def test_dimension_counts_independent_features():
     width, tokens = 12, 200_000
     draw = torch.randn(1, tokens, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nlbench.kernels.contexts.reference import FLOOR_SHARE, KNOWN, LEAST_SPREAD, PRIOR_SAMPLES
+from nlbench.kernels.contexts.reference import FLOOR_SHARE, KNOWN, LEAST_FLOOR, LEAST_SPREAD, PRIOR_SAMPLES
 from nlbench.kernels.contexts.reference import turn as turn
 from nlbench.kernels.contexts.values import Rules, Values
 from nlbench.kernels.elementary import exp
@@ -39,7 +39,7 @@ def spread(squares, sums, counts, mean, precision, of_means):  # type: ignore[no
         around[d] = max(squares[d] / total - mean[d] * mean[d], kind(0))
         precision[d] = (max(squares[d] - explained[d], kind(0)) + kind(PRIOR_SAMPLES) * around[d]) / freedom
         floor += precision[d]
-    floor = kind(FLOOR_SHARE) * floor / width + kind(1e-9)
+    floor = max(kind(FLOOR_SHARE) * floor / width, kind(LEAST_FLOOR))
     for d in range(width):
         precision[d] = 1 / (precision[d] + floor)
         apart += around[d] * precision[d]

@@ -17,6 +17,7 @@ from nlbench.kernels.contexts.values import Rules, Values
 from nlbench.kernels.gpu_tiles import empty, padded
 
 FLOOR_SHARE: Final = tl.constexpr(reference.FLOOR_SHARE)
+LEAST_FLOOR: Final = tl.constexpr(reference.LEAST_FLOOR)
 KNOWN: Final = tl.constexpr(reference.KNOWN)
 LEAST_SPREAD: Final = tl.constexpr(reference.LEAST_SPREAD)
 NEVER: Final = tl.constexpr(reference.NEVER)
@@ -95,7 +96,7 @@ def likelihoods(
         for start in range(0, D, WIDE):
             d = start + tl.arange(0, WIDE)
             total += tl.sum(tl.load(variance + d, mask=d < D, other=0.0), 0)
-        floor = FLOOR_SHARE * total / D + 1e-9
+        floor = tl.maximum(FLOOR_SHARE * total / D, LEAST_FLOOR)
         for start in range(0, D, WIDE):
             d = start + tl.arange(0, WIDE)
             precise = tl.where(d < D, 1.0 / (tl.load(variance + d, mask=d < D, other=0.0) + floor), 0.0)

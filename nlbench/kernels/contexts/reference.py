@@ -18,6 +18,8 @@ PRIOR_SAMPLES: Final = 16.0
 """Samples that the variance within values is shrunk by, towards the total one."""
 FLOOR_SHARE: Final = 0.1
 """Of the mean variance, added to every feature's."""
+LEAST_FLOOR: Final = 1e-5
+"""What is added at least: keys that vary by less differ by float32's rounding."""
 LEAST_SPREAD: Final = 0.05
 """Of means around the grand mean, in units of the variance within."""
 KNOWN: Final = 4.0
@@ -44,7 +46,8 @@ def freedom(counts: Tensor) -> Tensor:
 def spread(squares: Tensor, sums: Tensor, counts: Tensor) -> Spread:
     """Return what values share, from Σ x² (S, D), the sums (S, G, C, D) and counts (S, G, C) of values.
 
-    σ² is the variance within values, shrunk by 16 samples towards the total one, and a tenth of its mean. Cost: G C D a seed.
+    σ² is the variance within values, shrunk by 16 samples towards the total one, and a tenth of its mean or 1e-5.
+    Cost: G C D a seed.
     """
     total = counts.sum((1, 2))[:, None]
     mean = sums.sum((1, 2)) / total
@@ -52,7 +55,7 @@ def spread(squares: Tensor, sums: Tensor, counts: Tensor) -> Spread:
     explained = torch.einsum("sgcd,sgc->sd", sums.square(), counts.clamp_min(1e-9).reciprocal() * (counts > 0))
     within = (squares - explained).clamp_min(0.0) + PRIOR_SAMPLES * around
     variance = within / (freedom(counts)[:, None] + PRIOR_SAMPLES).clamp_min(1.0)
-    precision = 1.0 / (variance + FLOOR_SHARE * variance.mean(1, keepdim=True) + 1e-9)
+    precision = 1.0 / (variance + (FLOOR_SHARE * variance.mean(1, keepdim=True)).clamp_min(LEAST_FLOOR))
     return Spread(mean, precision, ((around * precision).mean(1) - 1.0).clamp_min(LEAST_SPREAD))
 
 

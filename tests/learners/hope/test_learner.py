@@ -17,8 +17,8 @@ from nlbench.learners.hope.learner import Hope
 S, B, C, SHAPE = 2, 8, 4, (1, 8, 8)
 
 
-def learner(seeds=(0, 1), shape=SHAPE, sample="image", **table):
-    problem = Problem(shape, C, seeds, "class-il", CPU, "auto", 100)
+def learner(seeds=(0, 1), shape=SHAPE, sample="image", backend="auto", **table):
+    problem = Problem(shape, C, seeds, "class-il", CPU, backend, 100)
     return Hope(HopeConfig.model_validate({"kind": "hope", "width": 45, **table}), replace(problem, sample=sample))
 
 
@@ -142,12 +142,16 @@ def test_what_fits_no_value_counts_once_and_what_was_not_expected_more():
     assert (contradicting < 1 + HopeConfig(kind="hope").rates).all()
 
 
-def test_blank_images_at_the_beginning_open_no_context_and_what_follows_is_learned():
-    made, blank = learner(), torch.zeros(S, B, *SHAPE)
-    for step in range(20):
-        made.observe(Batch(blank, batch(step).labels, batch(step).classes, None))
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+@pytest.mark.parametrize("noise", [0.0, 1.0])
+@pytest.mark.parametrize("brightness", [0.0, 3.0])
+def test_an_image_shown_again_and_again_opens_no_context_and_what_follows_is_learned(brightness, noise, backend):
+    image = brightness + noise * torch.randn(SHAPE, generator=torch.Generator().manual_seed(3))
+    made = learner(backend=backend)
+    for step in range(40):
+        made.observe(Batch(image.expand(S, B, *SHAPE), batch(step).labels, batch(step).classes, None))
         assert made.memory.values.used.tolist() == [1, 1]
-    for step in range(20, 40):
+    for step in range(40, 60):
         made.observe(batch(step))
     tests = batch(99)
     assert (made.predict(tests.inputs, None).argmax(2) == tests.labels).double().mean() > 0.8

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from hope_oracle import RATE, Array, Keys, OneSeed
+from scipy.special import log_softmax, logsumexp
 from small_streams import CPU
 
-from nlbench import Batch, Problem
+from nlbench import Batch, Problem, seeds
 from nlbench.batch import Batches
 from nlbench.learners.hope.config import HopeConfig
 from nlbench.learners.hope.learner import Hope
@@ -109,3 +112,58 @@ def test_chunks_learned_in_one_call_as_on_a_gpu_decide_and_read_alike(levels):
     assert torch.equal(one.memory.values.used, many.memory.values.used)
     tests = batch(99, 1).inputs
     torch.testing.assert_close(many.predict(tests, None), one.predict(tests, None), rtol=1e-3, atol=1e-2)
+
+
+class RebuiltLevels:
+    """Learned levels of one seed in float64, written from docs/hope.md alone."""
+
+    def __init__(self, seed: int, n: int, classes: int) -> None:
+        wide = round(11.76 * n ** (2 / 3))
+        sizes, self.chunk = [n, wide, wide // 2, classes], 0
+        drawn = [seeds.normal((seed,), f"init/memory{i}", (sizes[i + 1], sizes[i]))[0].astype(float) for i in range(3)]
+        *self.layers, first = (np.pad(own * (2 / own.shape[1]) ** 0.5, ((0, 0), (0, 1))) for own in drawn)
+        self.read_outs = [0.1 * first for _ in range(64)]
+        self.A, self.P = ([make((size + 1, size + 1)) for size in sizes[:3]] for make in (np.zeros, lambda shape: np.eye(*shape)))
+
+    def keys(self, inputs: Array) -> list[Array]:
+        """What layers and read-out read, each with a constant 1."""
+        found = [np.pad(inputs, ((0, 0), (0, 1)), constant_values=1)]
+        for layer in self.layers:
+            found.append(np.pad(np.maximum(found[-1] @ layer.T, 0), ((0, 0), (0, 1)), constant_values=1))
+        return found
+
+    def learn(self, inputs: Array, labels: Array, context: int) -> None:
+        keys, weights, self.chunk = self.keys(inputs), [*self.layers, self.read_outs[context]], self.chunk + 1
+        errors = (np.exp(log_softmax(keys[2] @ weights[2].T, 1)) - np.eye(len(weights[2]))[labels]) / len(labels)
+        for i in (2, 1, 0):
+            step, errors = errors.T @ keys[i] @ self.P[i], ((errors @ weights[i]) * (keys[i] > 0))[:, :-1]
+            weights[i] -= 0.6 * step * min(1, 2 / np.linalg.norm(step))
+            if self.chunk % 4 == 0:
+                self.A[i] += 4 * keys[i].T @ keys[i] / len(labels)
+            if self.chunk % 256 == 0 or (self.chunk < 256 and self.chunk.bit_count() == 1):
+                inverted = np.eye(len(self.A[i])) + self.A[i] / (5000, 1500, 250)[i]
+                self.P[i] = np.linalg.inv(inverted + 2**-24 * np.trace(inverted) * np.eye(len(inverted)))
+
+    def read(self, inputs: Array, values: Array) -> Array:
+        """What classes read, given what the memory's values do (samples, contexts, classes)."""
+        answers = np.stack([self.keys(inputs)[2] @ own.T for own in self.read_outs[: values.shape[1]]], 1)
+        return (log_softmax(answers, 2) + log_softmax(logsumexp(values, 2), 1)[..., None]).max(1)
+
+
+def test_levels_learn_and_are_read_as_the_page_says():
+    """Over a renewal of what is protected, in three worlds whose chunks alternate at the end."""
+    made, keys, memory, levels = learner((1,)), Keys(1, (N,), 500), OneSeed(501, C), RebuiltLevels(1, N, C)
+    for step in range(70):
+        shown = batch(step, step // 20 if step < 60 else step % 3, (1,))
+        made.observe(shown)
+        inputs, labels = shown.inputs[0].double().numpy(), shown.labels[0].numpy()
+        x = keys(inputs)
+        context, expected, plausible = memory.assign(x, labels)
+        memory.write(x, labels, context, 1 + RATE * (1 - expected) * plausible)
+        levels.learn(inputs, labels, context)
+    assert made.memory.values.used.tolist() == [len(memory.b)] == [3]
+    for world in range(3):
+        tests = batch(999, world, (1,), size=100).inputs
+        inputs = tests[0].double().numpy()
+        rebuilt = levels.read(inputs, memory.values(keys(inputs)))
+        np.testing.assert_allclose(made.predict(tests, None)[0].numpy(), rebuilt, rtol=1e-4, atol=1e-3)
