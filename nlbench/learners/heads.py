@@ -52,7 +52,7 @@ class Head:
             return {}
         layer, drawn = self.layer(task), self._network.head + (f".{task}" if self._kind == "task" else "")
         seeds, device = self._problem.seeds, self._problem.device
-        values = initial.linear(seeds, drawn, self._network.width, self._problem.n_classes)
+        values = initial.linear(seeds, drawn, self._network.width, self._problem.n_classes, spread=self._network.spread)
         parameters = {f"{layer}.{name.rpartition('.')[2]}": value for name, value in values.items()}
         if self._kind == "cosine":
             parameters = {f"{LAYER}.weight": parameters[f"{LAYER}.weight"], f"{LAYER}.scale": torch.full((len(seeds),), SCALE)}

@@ -17,6 +17,15 @@ class MlpConfig(Closed):
 
     kind: Literal["mlp"]
     hidden: Widths = (256, 256)
+    spread: Annotated[float, Field(gt=0)] | None = None
+    """First weights are drawn from a normal distribution of this deviation, cut at two of it, and biases are as much, its head's
+    too. None: as torch.nn.Linear starts."""
+
+    @model_serializer(mode="wrap")
+    def _said(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out a spread of which nothing is said: networks of before there was one stay the same."""
+        said: dict[str, Any] = handler(self)
+        return said if self.spread is not None else {key: value for key, value in said.items() if key != "spread"}
 
 
 class ConvolutionalConfig(Closed):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import erf, sqrt
 
 import torch
 from torch import Tensor
@@ -12,9 +13,16 @@ from nlbench import seeds as draws
 from nlbench.networks.network import Tree
 
 
-def linear(seeds: Sequence[int], name: str, d_in: int, d_out: int, gain: float = 1.0) -> Tree:
-    """Return a weight (S, d_out, d_in) and a bias (S, d_out), uniform within gain / sqrt(d_in), as torch.nn.Linear starts."""
-    return uniform(seeds, name, (d_out, d_in), gain * d_in**-0.5)
+def linear(seeds: Sequence[int], name: str, d_in: int, d_out: int, gain: float = 1.0, *, spread: float | None = None) -> Tree:
+    """Return a weight (S, d_out, d_in) and a bias (S, d_out), uniform within gain / sqrt(d_in), as torch.nn.Linear starts.
+
+    spread  in place of that, weights are drawn from N(0, spread²) cut at two deviations, and biases are `spread`
+    """
+    if spread is None:
+        return uniform(seeds, name, (d_out, d_in), gain * d_in**-0.5)
+    within = torch.tensor(draws.uniform(seeds, f"init/{name}.weight", (d_out, d_in), erf(sqrt(2))))
+    weight = (sqrt(2) * spread * within.double().erfinv()).float()
+    return {f"{name}.weight": weight, f"{name}.bias": torch.full((len(seeds), d_out), spread)}
 
 
 def uniform(seeds: Sequence[int], name: str, shape: tuple[int, ...], bound: float) -> Tree:

@@ -18,6 +18,7 @@ class Mlp(Network):
 
     def __init__(self, config: MlpConfig, problem: Problem) -> None:
         self._widths = (problem.n_inputs, *config.hidden)
+        self.spread = config.spread
         self._device = problem.device
         self.width = self._widths[-1]
         self.head = f"layer{len(config.hidden)}"
@@ -25,7 +26,7 @@ class Mlp(Network):
     def initial(self, seeds: Sequence[int]) -> tuple[Tree, Tree]:
         parameters: Tree = {}
         for i, (d_in, d_out) in enumerate(pairwise(self._widths)):
-            parameters |= initial.linear(seeds, f"layer{i}", d_in, d_out)
+            parameters |= initial.linear(seeds, f"layer{i}", d_in, d_out, spread=self.spread)
         return {name: value.to(self._device) for name, value in parameters.items()}, {}
 
     def apply(

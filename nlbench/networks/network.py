@@ -46,6 +46,9 @@ class Network:
     head: str = READOUT
     """The name under which the first values of a head on this network are drawn."""
 
+    spread: float | None = None
+    """The deviation of first weights, a head's too, where they are drawn from a normal distribution."""
+
     width: int
     """F."""
 

@@ -36,6 +36,15 @@ def test_one_head_is_a_linear_layer_a_seed_whatever_the_task() -> None:
     assert made.known(parameters, 7)
 
 
+@pytest.mark.parametrize("kind", ["one", "task"])
+def test_a_head_starts_as_its_network_does(kind: str) -> None:
+    problem = Problem((8,), C, (0, 1, 2), "task-il", CPU, "auto", 10)
+    network = Mlp(MlpConfig(kind="mlp", hidden=(WIDTH,), spread=0.5), problem)
+    parameters = {**network.initial((0, 1, 2))[0], **Head(kind, network, problem).initial(2)}  # type: ignore[arg-type]
+    assert {float(value.unique()) for name, value in parameters.items() if name.endswith("bias")} == {0.5}
+    assert all(float(value.abs().max()) > 0.41 for value in parameters.values())  # a linear layer of 6 inputs starts within .408
+
+
 def test_a_head_a_task_is_drawn_by_the_task_and_only_where_it_is_told() -> None:
     made = head("task")
     assert made.initial() == {}

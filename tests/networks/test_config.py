@@ -27,6 +27,12 @@ def test_what_a_table_may_not_say(config: type, table: dict, rule: str) -> None:
         config.model_validate(table)
 
 
+def test_a_spread_stands_only_where_one_is_said() -> None:
+    plain, spread = (MlpConfig.model_validate({"kind": "mlp", **more}).model_dump(mode="json") for more in ({}, {"spread": 0.1}))
+    assert "spread" not in plain
+    assert spread == plain | {"spread": 0.1}
+
+
 def test_what_memories_say_stands_only_where_something_is_said() -> None:
     plain = SequenceConfig(kind="sequence")
     assert "memories" not in plain.model_dump(mode="json")

@@ -16,6 +16,16 @@ def test_a_layer_is_within_its_bound_and_a_function_of_seed_and_name() -> None:
     assert not torch.equal(initial.linear((1,), "b", 25, 7)["b.weight"], values["a.weight"][1:])
 
 
+def test_spread_weights_are_normal_and_cut_at_two_deviations_and_biases_as_much() -> None:
+    values = initial.linear((0, 1), "a", 250, 70, spread=0.1)
+    weight, bias = values["a.weight"], values["a.bias"]
+    assert weight.dtype == bias.dtype == torch.float32
+    assert (tuple(weight.shape), bias.tolist()) == ((2, 70, 250), torch.full((2, 70), 0.1).tolist())
+    assert 0.19 < weight.abs().max() <= 0.2
+    assert weight.std(dim=(1, 2)) == pytest.approx([0.08796] * 2, rel=0.02)  # of what is left of N(0, 0.1²)
+    assert torch.equal(initial.linear((1,), "a", 250, 70, spread=0.1)["a.weight"][0], weight[1])
+
+
 def test_normal_draws_have_their_deviation() -> None:
     weight = initial.normal((0, 1), "a", (50, 40), 0.5)
     assert weight.std(dim=(1, 2)) == pytest.approx([0.5, 0.5], rel=0.05)
