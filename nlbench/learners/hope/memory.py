@@ -32,7 +32,7 @@ MOST_SHRUNK: Final = 0.5
 LEAST_RIDGE: Final = 0.1
 """Where surprises vary by nothing, or next to nothing."""
 RAISES: Final = (1.0, 10.0, 100.0, 1000.0)
-"""By how many times the ridge what is solved for is retried, where rounding left it indefinite."""
+"""By how many times the ridge, or what float32 rounds a gram by where that is more, what rounding left indefinite is retried."""
 GATHERED: Final = 16
 """Rows wait until there are a sixteenth as many as a key has numbers, on a CPU, where the gram is large to go through."""
 
@@ -151,7 +151,8 @@ class Memory:
         have, surprises = counts > 0, self._config.metric == "surprises"
         means = sums / counts.clamp_min(1e-9)[..., None]
         matrices = self._scatter(own) if surprises else self._gram(own)
-        factors, ridge = _factors(matrices, self._ridge(matrices, freedom(self.values.counts[own]).double()))
+        rounding = torch.finfo(torch.float32).eps / 2 * self.values.squares[own].double().sum(1)
+        factors, ridge = _factors(matrices, self._ridge(matrices, freedom(self.values.counts[own]).double()), rounding)
         right = counts.sum((1, 2))[:, None, None, None] * means if surprises else sums
         weights = torch.cholesky_solve(right.flatten(1, 2).mT, factors).mT
         offsets = -0.5 * (means.flatten(1, 2) * weights).sum(2) if surprises else torch.zeros_like(weights[..., 0])
@@ -214,9 +215,9 @@ def shrinking(grams: Tensor, free: Tensor) -> Tensor:
     return share / (1 - share) * trace / width
 
 
-def _factors(matrices: Tensor, ridge: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the Cholesky factors of float64 matrices (s, D, D) with ridges (s,), which are raised only where rounding of a
-    matrix asks for it, and the ridges (s,) that were added. Raises `NlbenchError` where none helps.
+def _factors(matrices: Tensor, ridge: Tensor, rounding: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the Cholesky factors of float64 matrices (s, D, D) with ridges (s,), which are raised only where a matrix is not
+    definite, by its rounding (s,), and the ridges (s,) that were added. Raises `NlbenchError` where none helps.
     """
     diagonals, added = matrices.diagonal(dim1=1, dim2=2), matrices.new_zeros(len(matrices))
     failed = torch.ones_like(added, dtype=torch.bool)
@@ -228,6 +229,7 @@ def _factors(matrices: Tensor, ridge: Tensor) -> tuple[Tensor, Tensor]:
         failed = (minors > 0) | ~factors.diagonal(dim1=1, dim2=2).isfinite().all(1)  # CUDA's minors say nothing of a NaN
         if not failed.any():
             return factors, added
+        ridge = torch.maximum(ridge, rounding)
     raise NlbenchError(
         f"the gram of surprises is not positive definite, whatever ridge up to {float(added.max()):g} is added.",
         "Inputs are not finite, or far too long: normalise them.",

@@ -7,9 +7,10 @@ import pytest
 import torch
 from hope_oracle import OneSeed
 
+from nlbench.errors import NlbenchError
 from nlbench.kernels import bind, contexts
 from nlbench.learners.hope.config import HopeConfig
-from nlbench.learners.hope.memory import LEAST_RIDGE, Memory, shrinking, values
+from nlbench.learners.hope.memory import LEAST_RIDGE, Memory, _factors, shrinking, values
 
 D, C, B = 24, 4, 8
 
@@ -189,3 +190,14 @@ def test_the_ridge_is_the_one_asked_for_at_many_keys_in_float32(ridge):
         keys = torch.randn(1, 1000, 300, generator=draw).abs()
         learn(made, keys, torch.randint(C, (1, 1000), generator=draw), torch.ones(1, 1000))
     assert made.solve().ridge.tolist() == pytest.approx([ridge])
+
+
+def test_a_ridge_is_raised_by_what_a_gram_was_rounded_by_where_that_left_it_indefinite():
+    """The first matrix is definite and keeps its ridge; the second lacks more than a thousand ridges."""
+    matrices = torch.diag_embed(torch.tensor([[3.0, 2.0, 1.0], [9.0, 5.0, -200.0]], dtype=torch.float64))
+    ridges, rounding = torch.full((2,), 0.1, dtype=torch.float64), torch.tensor([7.0, 7.0], dtype=torch.float64)
+    factors, added = _factors(matrices.clone(), ridges, rounding)
+    assert added.tolist() == [0.1, 700.0]
+    torch.testing.assert_close(factors @ factors.mT, matrices + torch.diag_embed(added[:, None].expand(2, 3)))
+    with pytest.raises(NlbenchError, match="not positive definite"):
+        _factors(matrices.clone(), ridges, 0 * rounding)
