@@ -44,12 +44,16 @@ def prove(trials: Sequence[Trial], results: str | Path = RESULTS, **machine: Unp
     learner that needs what its stream does not tell. Where data cannot be had nothing is said: `verify` does.
     """
     folder, on = place(results), options(**machine)
-    wrong = []
+    wrong, streams = [], {}
     for each in trials:
         for cell, plan in each.plans.items() if each.file else ():
             if seeds := to_run(plan, folder):
+                half, one = running_half(), plan.of_seeds(seeds[:1])
+                what = plan.declared.digest, seeds[0]
                 try:
-                    running_half().prepare(plan.of_seeds(seeds[:1]), on)
+                    if what not in streams:
+                        streams = {what: half.build_stream(one, on)}
+                    half.build_learner(one, streams[what], on.backend)
                 except DataError:
                     continue
                 except NlbenchError as error:

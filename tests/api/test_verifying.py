@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nlbench import api
+from nlbench import api, runner
 from nlbench.api import verifying
 from nlbench.errors import SpecError
 
@@ -70,3 +70,14 @@ def test_what_would_stop_a_run_when_it_begins_is_told_before_any_does(tmp_path, 
         list(api.verify(["claim.toml"], "results", engine="here", device="cpu"))
     assert error.value.problems[0].startswith(f"claim.toml: cells.guess: {line}")
     assert not Path("results").exists()
+
+
+def test_a_stream_of_several_runs_is_cut_once_to_prove_their_learners(tmp_path, monkeypatch) -> None:
+    built, build = [], runner.build_stream
+    monkeypatch.setattr(runner, "build_stream", lambda plan, machine: built.append(plan.model) or build(plan, machine))
+    claim = CLAIM.replace("cells.guess", 'cells.plain = { model = "mlp", stream = "split-digits" }\ncells.guess')
+    holds = 'kind = "order", above = "plain", below = "guess"'
+    (tmp_path / "claim.toml").write_text(claim.replace('kind = "value", of = "guess", equals = 0.1, band = 0.05', holds))
+    verifying.prove(api.trials([str(tmp_path / "claim.toml")]), tmp_path / "results", device="cpu")
+    assert built == ["mlp"]
+    assert not (tmp_path / "results").exists()

@@ -133,3 +133,13 @@ def test_a_false_order_is_said_to_hold_in_one_of_forty_at_most(true: float) -> N
     draws = np.random.default_rng(1).normal(true, 0.02, (2000, 10))
     wrong = sum(judge(ORDER, {"a": dict(enumerate(row)), "b": dict.fromkeys(range(10), 0.0)}).verdict == "holds" for row in draws)
     assert wrong / 2000 <= 0.025 + 0.01
+
+
+def test_of_claims_at_the_very_edge_one_in_twenty_at_most_is_judged_however_many_statements_it_has() -> None:
+    draws = np.random.default_rng(2).normal(0.1, 0.02, (1500, 4, 10))
+    guess = dict.fromkeys(range(10), 0.0)
+    judged = sum(
+        any(judge(ORDER, {"a": dict(enumerate(row)), "b": guess}, tests=4).verdict != "undecided" for row in claim)
+        for claim in draws.tolist()
+    )
+    assert judged / 1500 <= 0.05 + 0.015
