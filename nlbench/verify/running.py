@@ -252,7 +252,9 @@ def _finding(statement: Statement, each: Trial, records: Mapping[str, Record], t
     if each.reduced and isinstance(statement, Value):
         return _not_comparable(statement, "a reduced form claims no published number")
     if len(statement.cells) > 1 and all(learned(records[cell]) in WORDS for cell in statement.cells):
-        return _not_comparable(statement, f"{' and '.join(statement.cells)} learned nothing: no learning accuracy above chance")
+        return _not_comparable(
+            statement, f"{' and '.join(statement.cells)} are not shown to have learned: no learning accuracy above chance"
+        )
     values = {}
     for cell in statement.cells:
         seeds = each.plans[cell].seeds

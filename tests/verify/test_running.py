@@ -83,7 +83,7 @@ def test_a_claim_of_which_a_part_cannot_be_compared_does_not_hold_for_the_rest(e
 def test_runs_that_learned_nothing_are_not_compared(events) -> None:
     (each,) = (one for one in events if isinstance(one, Judged) and one.name == "unlearned")
     assert each.verdict == "not comparable"
-    assert each.findings[0].reason == "guess and longer learned nothing: no learning accuracy above chance"
+    assert each.findings[0].reason == "guess and longer are not shown to have learned: no learning accuracy above chance"
 
 
 def test_each_run_is_run_once_and_each_claim_judged_after_its_last(events) -> None:
