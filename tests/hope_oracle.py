@@ -14,18 +14,19 @@ CONTEXTS, RATE, DECAY, HAZARD, OPENING, WARM_UP, FLOOR = 64, 2.0, 0.93, 0.05, 10
 
 
 class Keys:
-    """Slow keys of small images, one layer of filters, or of vectors."""
+    """Slow keys of small images, one layer of filters, of vectors, or of given features."""
 
-    def __init__(self, seed: int, shape: tuple[int, ...], width: int | None = None) -> None:
+    def __init__(self, seed: int, shape: tuple[int, ...], width: int | None = None, given: bool = False) -> None:
         def drawn(name: str, *own: int) -> Array:
             return seeds.normal((seed,), f"init/keys.{name}", own)[0].astype(float)
 
-        self.image, scale = len(shape) > 1, np.prod(shape) ** (2 / 3)
+        self.image, self.groups, scale = len(shape) > 1, 4 if given else 1, np.prod(shape) ** (2 / 3)
         if self.image:
             self.side = next(k for k in (3, 4, 5) if (min(shape[-2:]) - k + 1) % 3 == 0)
             self.W = drawn("last", round(43 * scale / 9), 1, self.side, self.side).reshape(-1, self.side**2) / self.side
         else:
-            width = width or max(round(75 * scale), 1200)
+            ruled = min(max(round((100 if given else 75) * scale), 1200), 4000)
+            width = width or (4 * (ruled // 2) if given else ruled)
             self.W, self.b = drawn("weight", width, shape[0]) / np.sqrt(shape[0]), drawn("bias", width) / 2
 
     def patches(self, images: Array) -> Array:
@@ -45,13 +46,28 @@ class Keys:
             h = maps.reshape(-1, 3, rows, 3, columns, len(self.W)).mean((2, 4)).transpose(0, 3, 1, 2).reshape(len(maps), -1)
         else:
             h = np.maximum(inputs @ self.W.T + self.b, 0)
-        return np.hstack([h / np.sqrt((h**2).mean(1, keepdims=True) + 1e-24), np.ones((len(h), 1))])
+        h = h.reshape(len(h), self.groups, -1)
+        x = np.concatenate([h / np.sqrt((h**2).mean(2, keepdims=True) + 1e-24), np.ones((len(h), self.groups, 1))], 2)
+        return x.reshape(len(h), -1)
+
+
+def independent(R: Array, dof: float) -> float:
+    """Of how many independent features surprises consist."""
+    trace = np.trace(R) ** 2
+    return float(np.clip(trace / max((R**2).sum() - trace / dof, trace / len(R)), 1, len(R)))
+
+
+def ridge(G: Array, dof: float) -> float:
+    D, trace, squares = len(G), np.trace(G), (G**2).sum()
+    share = min(((1 - 2 / D) * squares + trace**2) / ((dof + 1 - 2 / D) * (squares - trace**2 / D)), 0.5)
+    return float(max(2 * share / (1 - share) * trace / D, 0.1))
 
 
 class OneSeed:
     """Gram A, sums B[g, c], counts n[g, c], belief b[g] and doubts psi[g] of the contexts there are."""
 
-    def __init__(self, width: int, classes: int) -> None:
+    def __init__(self, width: int, classes: int, groups: int = 1) -> None:
+        self.groups = np.split(np.arange(width), groups)
         self.A, self.B, self.n = np.zeros((width, width)), np.zeros((0, classes, width)), np.zeros((0, classes))
         self.b, self.psi, self.samples, self.dimension, self.due = np.zeros(0), np.zeros(0), 0, 4.0, WARM_UP
 
@@ -70,8 +86,7 @@ class OneSeed:
         if self.samples + len(x) >= self.due:
             self.due = self.samples + len(x) + max(64, (self.samples + len(x)) // 8)
             R = S / max(dof, 1) / np.sqrt(np.outer(within, within))
-            trace = np.trace(R) ** 2
-            self.dimension = float(np.clip(trace / max((R**2).sum() - trace / max(dof, 1), trace / len(R)), 1, len(R)))
+            self.dimension = float(np.mean([independent(R[np.ix_(own, own)], max(dof, 1)) for own in self.groups]))
         beta = max((total / within).mean() - 1, 0.05)
         centres, f = (self.B + m / beta) / (n + 1 / beta), 1 + 1 / (self.n + 1 / beta)
         known = ((x[:, None, None] - centres) ** 2 / within).mean(3) / f + np.log(f)
@@ -116,10 +131,11 @@ class OneSeed:
     def values(self, x: Array) -> Array:
         """What every value reads (tokens, contexts, classes); nothing where it was not written."""
         S, means, dof = self.surprises()
-        D, trace, squares = len(S), np.trace(S), (S**2).sum()
-        share = min(((1 - 2 / D) * squares + trace**2) / ((max(dof, 1) + 1 - 2 / D) * (squares - trace**2 / D)), 0.5)
-        ridge = max(2 * share / (1 - share) * trace / D, 0.1)
-        M = self.n.sum() * np.linalg.solve(S + ridge * np.eye(D), means.reshape(-1, len(S)).T).T.reshape(means.shape)
+        M = np.zeros_like(means)
+        for own in self.groups:
+            G, mu = S[np.ix_(own, own)], means[..., own]
+            solved = np.linalg.solve(G + ridge(G, max(dof, 1)) * np.eye(len(G)), mu.reshape(-1, len(G)).T).T
+            M[..., own] = self.n.sum() / len(self.groups) * solved.reshape(mu.shape)
         prior = np.where(self.n > 0, self.psi[:, None], -np.inf)
         return np.tensordot(x, M, (1, 2)) - (means * M).sum(2) / 2 + prior - np.maximum(prior.max(0), FLOOR)
 

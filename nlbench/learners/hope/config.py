@@ -17,16 +17,18 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 class HopeConfig(Closed):
     """Slow keys by filters of their own, and a memory that makes its own values, metric and rates; one setting for all streams.
 
-    Switches: `filters`, `contrast`, `metric`, `contexts` (1), `doubt` (0), `levels`, `rates` (0).
+    Switches: `filters`, `contrast`, `groups`, `metric`, `contexts` (1), `doubt` (0), `levels`, `rates` (0).
     """
 
     kind: Literal["hope"]
     width: PositiveInt | None = None
-    """Features of a key; None takes the rule of `sizes`."""
+    """Features of a key, of as wide a metric as in one group; None takes the rule of `sizes`."""
     filters: bool = True
     """Whether an image's filters are turned into the metric of the first chunk's patches."""
     contrast: bool = True
     """Whether patches of a large image are brought to one contrast before filters read them."""
+    groups: bool = True
+    """Whether given features are read by several groups of random ones, each in a metric of its own."""
     metric: Literal["surprises", "keys"] = "surprises"
     """What is retained in: the gram of surprises, or that of keys, which is ridge regression."""
     ridge: PositiveFloat | None = None

@@ -49,11 +49,13 @@ LONGEST: Final = 1e15
 class Keys:
     """Makes keys (S, N, D + 1) of samples.
 
-    width    D + 1
+    width    D + 1, or of several groups of features, each with a constant of its own, all their numbers
+    groups   how many there are
     tensors  its state
     """
 
     width: int
+    groups = 1
     tensors: list[Tensor]
 
     def __call__(self, inputs: Tensor) -> Tensor:
@@ -73,20 +75,21 @@ class Keys:
 
 
 class RandomFeatures(Keys):
-    """relu(W x + b) with W of N(0, 1 / D_in)."""
+    """relu(W x + b) with W of N(0, 1 / D_in), in groups of `width` features."""
 
-    def __init__(self, width: int, problem: Problem) -> None:
+    def __init__(self, groups: int, width: int, problem: Problem) -> None:
         n = problem.n_inputs
-        self.width = width + 1
+        self.groups, self.width = groups, groups * (width + 1)
+        width *= groups
         self.tensors = [_normal(problem, "weight", (width, n)) * n**-0.5, _normal(problem, "bias", (width,)) * BIAS]
 
     def __call__(self, inputs: Tensor) -> Tensor:
         weight, bias = self.tensors
-        return finished(torch.baddbmm(bias[:, None], inputs.expand(len(weight), -1, -1), weight.mT))
+        return finished(torch.baddbmm(bias[:, None], inputs.expand(len(weight), -1, -1), weight.mT), self.groups)
 
     def of_seed(self, seed: int, inputs: Tensor) -> Tensor:
         weight, bias = self.tensors
-        return finished(torch.addmm(bias[seed], inputs, weight[seed].T))
+        return finished(torch.addmm(bias[seed], inputs, weight[seed].T), self.groups)
 
     def permute_inputs(self, order: Tensor) -> None:
         """Reorder the inputs, order (S, D_in), in place."""
@@ -177,13 +180,17 @@ def of_problem(config: HopeConfig, problem: Problem) -> Keys:
         small = min(problem.input_shape[-2:]) <= sizes.SMALL
         return (Filters if small else TwoScales)(config, round(width / sizes.GRID**2), problem)
     levels = config.levels and sizes.has_levels(kind, problem.n_inputs, problem.scenario)
-    return RandomFeatures(config.width or (sizes.BESIDE_LEVELS if levels else sizes.width(kind, problem.n_inputs)), problem)
+    width = config.width or (sizes.BESIDE_LEVELS if levels else sizes.width(kind, problem.n_inputs))
+    groups = sizes.groups(kind) if config.groups else 1
+    return RandomFeatures(groups, sizes.in_groups(width, groups), problem)
 
 
-def finished(features: Tensor) -> Tensor:
-    """Return the keys (..., D + 1) of features (..., D): rectified, at a root mean square of one, a constant 1 appended."""
-    rectified = normed(features.relu_())
-    return torch.cat([rectified, torch.ones_like(rectified[..., :1])], -1)
+def finished(features: Tensor, groups: int = 1) -> Tensor:
+    """Return the keys (..., D + 1) of features (..., D): rectified, and by group at a root mean square of one and with a constant
+    1 appended.
+    """
+    rectified = normed(features.relu_().unflatten(-1, (groups, -1)))
+    return torch.cat([rectified, torch.ones_like(rectified[..., :1])], -1).flatten(-2)
 
 
 def normed(features: Tensor) -> Tensor:

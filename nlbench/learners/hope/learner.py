@@ -54,7 +54,7 @@ class Hope(Learner):
         like = torch.zeros(len(problem.seeds), device=problem.device)
         op = bind(metric_update, problem.backend, like)
         own = op.beside(contexts, like)
-        self.memory = Memory(config, self.keys.width, problem.n_classes, like, own)
+        self.memory = Memory(config, self.keys.width, problem.n_classes, like, own, self.keys.groups)
         own.load()
         self._latest: tuple[int, Reading] | None = None
         learned = config.levels and sizes.has_levels(keys.kind_of(problem), problem.n_inputs, problem.scenario)

@@ -5,9 +5,12 @@ value's mean key μ_v = B_v / n_v is what the memory expects of it, x - μ_v its
 all surprises, exact at any time. A label is no value yet: which context a chunk is written to the memory decides by likelihood
 (`nlbench.kernels.contexts`), and labels that contradict each other get a context each.
 
-Shapes: S seeds, B tokens of a chunk, D width of a key, G contexts that there is room for, C classes.
+A key may consist of several groups of features, each with a gram of its own, as if as many memories were asked: what they read is
+averaged, and less of it is the chance by which features were drawn.
+
+Shapes: S seeds, B tokens of a chunk, H groups, D width of a key, G contexts that there is room for, C classes.
 Source: with one context it is streaming linear discriminant analysis (SLDA; Hayes & Kanan 2020), with `metric` "keys" recursive
-ridge regression (ACIL, Zhuang et al. 2022; RanPAC, McDonnell et al. 2023).
+ridge regression (ACIL, Zhuang et al. 2022; RanPAC, McDonnell et al. 2023); averaging what random subspaces say, Ho 1998.
 """
 
 from __future__ import annotations
@@ -48,24 +51,24 @@ class Reading(NamedTuple):
 class Memory:
     """Its state is every attribute.
 
-    gram     without what is `pending`: some chunks' rows √w x
+    gram     of every seed's groups (S H, D / H, D / H), without what is `pending`: some chunks' rows √w x
     values   what is known of values and contexts
     dimension  (S,), of how many independent features surprises consist
     samples  seen so far
     """
 
-    made_anew: ClassVar[tuple[str, ...]] = ("_config", "_rules", "_op")
+    made_anew: ClassVar[tuple[str, ...]] = ("_config", "_rules", "_op", "_groups")
 
-    def __init__(self, config: HopeConfig, width: int, classes: int, like: Tensor, op: Bound) -> None:
+    def __init__(self, config: HopeConfig, width: int, classes: int, like: Tensor, op: Bound, groups: int = 1) -> None:
         """`like` (S,) has the type and the device; `op` is the bound `contexts`.
 
         On a GPU, where the host does not look how many contexts there are, there is room for all from the start.
         """
         seeds = len(like)
-        self._config, self._op = config, op
+        self._config, self._op, self._groups = config, op, groups
         self._rules = Rules(**{field.name: getattr(config, field.name) for field in fields(Rules)})
         room = config.contexts if like.device.type == "cuda" else 1
-        self.gram = Gram(width, like)
+        self.gram = Gram(width // groups, like.repeat_interleave(groups))
         self.values = Values(
             squares=like.new_zeros(seeds, width),
             sums=like.new_zeros(seeds, room, classes, width),
@@ -114,7 +117,7 @@ class Memory:
     def _take_in(self) -> None:
         """Take what is pending into the gram."""
         if self.pending:
-            self.gram.add(torch.cat(self.pending, 1))
+            self.gram.add(self._by_group(torch.cat(self.pending, 1)))
             self.pending.clear()
 
     def tensors(self) -> list[Tensor]:
@@ -122,44 +125,53 @@ class Memory:
         return [*self.gram.strips, self.dimension, *self.values.tensors()]
 
     def solve(self) -> Reading:
-        """Return what the memory reads by now, from every pair so far. Cost: D³ / 3 multiply-adds a seed, in float64."""
+        """Return what the memory reads by now, from every pair so far. Cost: H (D / H)³ / 3 multiply-adds a seed, in float64."""
         parts = [self._solve(own) for own in self._shares()]
-        return Reading(*(torch.cat(each).to(self.dimension.dtype) for each in zip(*parts, strict=True)))
+        weights, offsets, ridge = (torch.cat(each).unflatten(0, (-1, self._groups)) for each in zip(*parts, strict=True))
+        found = weights.transpose(1, 2).flatten(2) / self._groups, self._prior(offsets.mean(1)), ridge.mean(1)
+        return Reading(*(each.to(self.dimension.dtype) for each in found))
 
     def _shares(self) -> list[slice]:
-        """Return which seeds to take together: on a GPU all, on a CPU one, whose matrices in float64 are large enough."""
-        seeds = len(self.dimension)
-        return [slice(0, seeds)] if self.dimension.device.type == "cuda" else [slice(s, s + 1) for s in range(seeds)]
+        """Return which seeds' groups to take together: on a GPU all, on a CPU one, whose matrix in float64 is large enough."""
+        number = len(self.dimension) * self._groups
+        return [slice(0, number)] if self.dimension.device.type == "cuda" else [slice(i, i + 1) for i in range(number)]
 
-    def _scatter(self, own: slice) -> Tensor:
-        """Return the grams of some seeds' surprises (s, D, D), in float64."""
-        sums, counts = self.values.sums[own].flatten(1, 2).double(), self.values.counts[own].flatten(1).double()
-        means = sums / counts.clamp_min(1e-9)[..., None]
-        return self._gram(own).baddbmm_(means.mT, sums, alpha=-1)
+    def _by_group(self, tensor: Tensor) -> Tensor:
+        """Return what is (S, N, D) by group, (S H, N, D / H)."""
+        return tensor.unflatten(2, (self._groups, -1)).transpose(1, 2).flatten(0, 1)
+
+    def _each(self, tensor: Tensor) -> Tensor:
+        """Return what is said of seeds (S, ...) for each of their groups (S H, ...)."""
+        return tensor.repeat_interleave(self._groups, 0) if self._groups > 1 else tensor
 
     def _gram(self, own: slice) -> Tensor:
-        """Return some seeds' grams (s, D, D), with what is pending, in float64."""
+        """Return some groups' grams (s, D / H, D / H), with what is pending, in float64."""
         gram = self.gram.of(own)
         if self.pending:
-            rows = torch.cat([each[own] for each in self.pending], 1).double()
+            rows = self._by_group(torch.cat(self.pending, 1))[own].double()
             gram.baddbmm_(rows.mT, rows)
         return gram
 
     def _solve(self, own: slice) -> Reading:
-        """Return what some seeds read, in float64."""
-        sums, counts = self.values.sums[own].double(), self.values.counts[own].double()
-        have, surprises = counts > 0, self._config.metric == "surprises"
-        means = sums / counts.clamp_min(1e-9)[..., None]
-        matrices = self._scatter(own) if surprises else self._gram(own)
-        rounding = torch.finfo(torch.float32).eps / 2 * self.values.squares[own].double().sum(1)
-        factors, ridge = _factors(matrices, self._ridge(matrices, freedom(self.values.counts[own]).double()), rounding)
-        right = counts.sum((1, 2))[:, None, None, None] * means if surprises else sums
-        weights = torch.cholesky_solve(right.flatten(1, 2).mT, factors).mT
-        offsets = -0.5 * (means.flatten(1, 2) * weights).sum(2) if surprises else torch.zeros_like(weights[..., 0])
-        doubts = self.values.doubts[own].double()[..., None].expand_as(counts)
-        top = doubts.masked_fill(~have, -math.inf).amax(1, keepdim=True).masked_fill(~have.any(1, keepdim=True), 0.0)
-        offsets = (offsets + (doubts - top).flatten(1)).masked_fill(~have.flatten(1), NEVER)
+        """Return what some groups read, in float64, whatever is doubted."""
+        sums, counts = self._by_group(self.values.sums.flatten(1, 2))[own].double(), self._each(self.values.counts)[own].double()
+        means = sums / counts.flatten(1).clamp_min(1e-9)[..., None]
+        matrices, surprises = self._gram(own), self._config.metric == "surprises"
+        if surprises:
+            matrices.baddbmm_(means.mT, sums, alpha=-1)
+        rounding = torch.finfo(torch.float32).eps / 2 * self._by_group(self.values.squares[:, None])[own].double().sum((1, 2))
+        factors, ridge = _factors(matrices, self._ridge(matrices, freedom(counts)), rounding)
+        right = counts.sum((1, 2))[:, None, None] * means if surprises else sums
+        weights = torch.cholesky_solve(right.mT, factors).mT
+        offsets = -0.5 * (means * weights).sum(2) if surprises else torch.zeros_like(weights[..., 0])
         return Reading(weights, offsets, ridge)
+
+    def _prior(self, offsets: Tensor) -> Tensor:
+        """Return offsets (S, G C) less what is doubted of the contexts of each class; a value never written never is the best."""
+        have = self.values.counts > 0
+        doubts = self.values.doubts.double()[..., None].expand_as(have)
+        top = doubts.masked_fill(~have, -math.inf).amax(1, keepdim=True).masked_fill(~have.any(1, keepdim=True), 0.0)
+        return (offsets + (doubts - top).flatten(1)).masked_fill(~have.flatten(1), NEVER)
 
     def _ridge(self, matrices: Tensor, free: Tensor) -> Tensor:
         """Return the ridges (s,) asked for, or by rule."""
@@ -171,10 +183,11 @@ class Memory:
         """Bring up to date of how many independent features surprises consist, strip by strip of the gram."""
         self._take_in()
         values = self.values
-        shared, free = spread(values.squares, values.sums, values.counts), freedom(values.counts).double()
+        precisions = self._by_group(spread(values.squares, values.sums, values.counts).precision[:, None])[:, 0]
+        free, found = self._each(freedom(values.counts).double()), []
         for own in self._shares():
-            sums, counts = values.sums[own].flatten(1, 2).double(), values.counts[own].flatten(1).double()
-            means, precision = sums / counts.clamp_min(1e-9)[..., None], shared.precision[own].double()
+            sums, counts = self._by_group(values.sums.flatten(1, 2))[own].double(), self._each(values.counts)[own].double()
+            means, precision = sums / counts.flatten(1).clamp_min(1e-9)[..., None], precisions[own].double()
             trace, squares = torch.zeros_like(free[own]), torch.zeros_like(free[own])
             for rows, strip in self.gram.parts():
                 scatter = strip[own].to(torch.float64, copy=True)
@@ -183,7 +196,8 @@ class Memory:
                 trace += (scatter.diagonal(dim1=1, dim2=2) * scaled).sum(1)
                 along = (scatter.square_().mT @ scaled[..., None])[..., 0] * precision[:, rows.start :]
                 squares += 2.0 * along.sum(1) - along[:, :height].sum(1)  # what lies left of the strip is what lies below
-            self.dimension[own] = dimension(trace, squares, free[own], values.squares.shape[1]).to(self.dimension.dtype)
+            found.append(dimension(trace, squares, free[own], precision.shape[1]))
+        self.dimension.copy_(torch.cat(found).unflatten(0, (-1, self._groups)).mean(1))
 
     def _make_room(self) -> None:
         """Make room for all contexts that are used; what is added was never written."""

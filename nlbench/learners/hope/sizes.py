@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final, Literal
 
 Kind = Literal["image", "vector", "features"]
@@ -12,6 +13,8 @@ LEAST: Final = 1200
 """Features of a key of a vector at least."""
 MOST: Final = 4000
 """Features of a key at most."""
+GROUPS: Final = 4
+"""Of given features: what is random in a metric is averaged over as many."""
 LONG: Final = 256
 """Numbers of a vector from which on levels are learned where all tasks share their labels."""
 BESIDE_LEVELS: Final = 500
@@ -28,6 +31,16 @@ def width(kind: Kind, numbers: int) -> int:
     """
     by_rule = min(round(SCALE[kind] * numbers ** (2 / 3)), MOST)
     return by_rule if kind == "image" else max(by_rule, LEAST)
+
+
+def groups(kind: Kind) -> int:
+    """Return in how many groups a key's features are, each with a metric of its own."""
+    return GROUPS if kind == "features" else 1
+
+
+def in_groups(features: int, groups: int) -> int:
+    """Return the features of each of the groups whose metrics together take no more room than one of so many features."""
+    return math.isqrt(features**2 // groups)
 
 
 def levels(numbers: int) -> tuple[int, int]:

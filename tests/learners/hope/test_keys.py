@@ -36,7 +36,6 @@ def inputs(shape, seeds=2):
         ((4, 28), "image", 75 * 112 ** (2 / 3)),
         ((8, 8), "vector", 1200),
         ((64,), None, 1200),
-        ((256,), "features", 4000),
         ((4, 90), None, 75 * 360 ** (2 / 3)),
     ],
 )
@@ -48,7 +47,19 @@ def test_what_a_stream_declares_decides_how_its_samples_are_read(shape, sample, 
     assert (found[..., -1] == 1).all()
 
 
-@pytest.mark.parametrize(("shape", "sample"), [((8, 8), "image"), ((28, 28), "image"), ((9,), "vector")])
+@pytest.mark.parametrize(("shape", "grouped"), [((256,), 2000), ((9,), 600)])
+def test_given_features_are_read_in_groups_whose_grams_take_the_room_of_one(shape, grouped):
+    encode, alone = made(shape, "features"), made(shape, "features", groups=False)
+    assert (encode.width, encode.groups, alone.width, alone.groups) == (4 * (grouped + 1), 4, 2 * grouped + 1, 1)
+    groups = encode(inputs(shape)).unflatten(2, (4, -1))
+    torch.testing.assert_close(groups[..., :-1].square().mean(3), torch.ones(2, N, 4))
+    assert (groups[..., -1] == 1).all()
+    weight, bias = encode.tensors
+    expected = (inputs(shape) @ weight.mT + bias[:, None]).relu().unflatten(2, (4, -1))
+    torch.testing.assert_close(groups[..., :-1] * expected.square().mean(3, keepdim=True).sqrt(), expected)
+
+
+@pytest.mark.parametrize(("shape", "sample"), [((8, 8), "image"), ((28, 28), "image"), ((9,), "vector"), ((9,), "features")])
 def test_keys_of_a_seed_are_those_it_has_alone_and_of_shared_inputs(shape, sample):
     encode, alone = made(shape, sample), made(shape, sample, seeds=(1,))
     shown = inputs(shape)

@@ -86,7 +86,7 @@ def test_reading_leaves_learning_as_it_was():
         assert torch.equal(value, read.state_dict()[name]), name
 
 
-@pytest.mark.parametrize("table", [{}, {"shape": (9,), "sample": "vector"}])
+@pytest.mark.parametrize("table", [{}, {"shape": (9,), "sample": "vector"}, {"shape": (9,), "sample": "features"}])
 def test_a_resumed_learner_goes_on_to_the_bit(table):
     straight, _ = taught(30, **table)
     half, _ = taught(13, **table)
@@ -99,9 +99,10 @@ def test_a_resumed_learner_goes_on_to_the_bit(table):
     assert torch.equal(other.predict(tests, None), straight.predict(tests, None))
 
 
-def test_a_seed_learns_alone_what_it_learns_among_others():
-    together, alone = taught(30, (0, 1))[0], taught(30, (1,))[0]
-    tests = batch(99).inputs[:1]
+@pytest.mark.parametrize("table", [{}, {"shape": (9,), "sample": "features"}])
+def test_a_seed_learns_alone_what_it_learns_among_others(table):
+    together, alone = taught(30, (0, 1), **table)[0], taught(30, (1,), **table)[0]
+    tests = batch(99, shape=table.get("shape", SHAPE)).inputs[:1]
     torch.testing.assert_close(together.predict(tests, None)[1:], alone.predict(tests, None), rtol=1e-3, atol=1e-2)
 
 
@@ -178,11 +179,12 @@ class Rebuilt(Learner):
 
     def __init__(self, problem):
         self.shape, (seed,) = problem.input_shape, problem.seeds
-        self.keys = Keys(seed, self.shape)
-        self.memory = OneSeed(len(self.keys.W) * (9 if self.keys.image else 1) + 1, problem.n_classes)
+        self.keys = Keys(seed, self.shape, problem.sample == "features")
+        width = len(self.keys.W) * (9 if self.keys.image else 1) + self.keys.groups
+        self.memory = OneSeed(width, problem.n_classes, self.keys.groups)
 
     def observe(self, batch):
-        inputs, labels = batch.inputs[0].double().numpy(), batch.labels[0].numpy()
+        inputs, labels = self._samples(batch.inputs), batch.labels[0].numpy()
         if self.memory.samples == 0 and self.keys.image:
             self.keys.fit(inputs)
         x = self.keys(inputs)
@@ -194,7 +196,10 @@ class Rebuilt(Learner):
         return {}
 
     def predict(self, inputs, task):
-        return torch.from_numpy(self.memory.read(self.keys(inputs[0].double().numpy())))[None].float()
+        return torch.from_numpy(self.memory.read(self.keys(self._samples(inputs))))[None].float()
+
+    def _samples(self, inputs):
+        return inputs[0].double().numpy().reshape(-1, *self.shape)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -219,18 +224,22 @@ def test_split_digits_are_kept_as_the_page_says_cell_by_cell(seed):
         {"kind": "permuted", "tasks": 3},
         {"kind": "rotated", "tasks": 3, "scenario": "domain-il"},
         {"kind": "relabelled", "tasks": 6, "recurrence": {"different": 3}},
+        {"kind": "split", "tasks": 2, "scenario": "class-il", "sample": "features"},
     ],
-    ids=lambda stream: stream["kind"],
+    ids=lambda stream: stream.get("sample", stream["kind"]),
 )
 def test_other_digits_too_are_read_as_the_page_says_cell_by_cell(stream):
     """In chunks of 64: of 32, one of the rotated samples lies nearer to two classes than float32 tells apart."""
     _measured(0, 64, **stream)
 
 
-def _measured(seed, chunk, **table):
+def _measured(seed, chunk, sample=None, **table):
     """Return the accuracies of `hope`, of which every cell is the rebuilt one's, and so are the contexts, and both learners."""
     stream = declared_stream(seeds=(seed,), **table)
-    made, rebuilt = Hope(HopeConfig(kind="hope"), problem_of(stream)), Rebuilt(problem_of(stream))
+    problem = problem_of(stream)
+    if sample:
+        problem = replace(problem, sample=sample, input_shape=(problem.n_inputs,))
+    made, rebuilt = Hope(HopeConfig(kind="hope"), problem), Rebuilt(problem)
     found, expected = (values(rows_of(learner, stream, batch=chunk), "accuracy", seed) for learner in (made, rebuilt))
     assert len(found) >= stream.n_tasks
     assert found == expected

@@ -19,9 +19,9 @@ def config(**table):
     return HopeConfig.model_validate({"kind": "hope", **table})
 
 
-def memory(seeds, dtype, **table):
+def memory(seeds, dtype, groups=1, **table):
     like = torch.zeros(seeds, dtype=dtype)
-    return Memory(config(**table), D, C, like, bind(contexts, "reference", like))
+    return Memory(config(**table), D, C, like, bind(contexts, "reference", like), groups)
 
 
 def learn(made, keys, labels, weights):
@@ -68,9 +68,9 @@ def taught(kind, seeds, dtype=torch.float64, **table):
 
 
 @cache
-def oracles(kind, seeds):
+def oracles(kind, seeds, groups=1):
     weights = np.random.default_rng(0).uniform(1, 2, (40, B))
-    made, found = [OneSeed(D, C) for _ in seeds], []
+    made, found = [OneSeed(D, C, groups) for _ in seeds], []
     for (keys, labels), weight in zip(chunks(kind, seeds), weights, strict=True):
         own = zip(made, keys.numpy(), labels.numpy(), strict=True)
         found.append([])
@@ -84,10 +84,11 @@ SEEDS = (3, 4, 5)
 TESTS = torch.tensor(np.random.default_rng(9).normal(size=(30, D)))
 
 
+@pytest.mark.parametrize("groups", [1, 3])
 @pytest.mark.parametrize(("kind", "number"), [("one", 1), ("relabelled", 3), ("permuted", 3)])
-def test_decisions_and_readings_are_those_of_the_equations(kind, number):
-    made, chosen, *held = taught(kind, SEEDS)
-    expected, decisions, *likely = oracles(kind, SEEDS)
+def test_decisions_and_readings_are_those_of_the_equations(kind, number, groups):
+    made, chosen, *held = taught(kind, SEEDS, groups=groups)
+    expected, decisions, *likely = oracles(kind, SEEDS, groups)
     assert (chosen.numpy() == decisions).all()
     np.testing.assert_allclose(held, likely, rtol=1e-7, atol=1e-12)
     assert made.values.used.tolist() == [len(one.b) for one in expected] == [number] * 3
@@ -138,6 +139,23 @@ def test_one_context_in_the_metric_of_keys_is_ridge_regression():
     values = torch.nn.functional.one_hot(labels, C).double() * weights[:, None]
     expected = TESTS @ torch.cholesky_solve(keys.mT @ values, torch.linalg.cholesky(gram))
     torch.testing.assert_close(read(TESTS.expand(3, -1, -1), made.solve(), C), expected)
+
+
+@pytest.mark.parametrize("metric", ["surprises", "keys"])
+def test_groups_read_what_as_many_memories_of_theirs_read_on_average(metric):
+    whole, parts = taught("one", SEEDS, groups=3, metric=metric)[0].solve(), []
+    for own in torch.arange(D).split(D // 3):
+        alone = Memory(config(metric=metric), D // 3, C, torch.zeros(3).double(), bind(contexts, "reference", torch.zeros(3)))
+        weights = torch.tensor(np.random.default_rng(0).uniform(1, 2, (40, B)))
+        for (keys, labels), weight in zip(chunks("one", SEEDS), weights, strict=True):
+            alone.values.used.fill_(1)
+            alone.write(keys[..., own], labels, torch.zeros(3, dtype=torch.int64), weight.expand(3, -1))
+            alone.gather(weight.sqrt()[:, None] * keys[..., own])
+            alone.samples += B
+        parts.append(alone.solve())
+    torch.testing.assert_close(whole.weights, torch.cat([part.weights for part in parts], 2) / 3)
+    torch.testing.assert_close(whole.offsets, sum(part.offsets for part in parts) / 3)
+    torch.testing.assert_close(whole.ridge, sum(part.ridge for part in parts) / 3)
 
 
 def test_contexts_run_out_without_harm():
