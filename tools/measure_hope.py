@@ -76,6 +76,7 @@ FULL = "hope"
 PARTS = {
     "filters": {"learner.filters": "false"},
     "contrast": {"learner.contrast": "false"},
+    "groups": {"learner.groups": "false"},
     "metric": {"learner.metric": '"keys"'},
     "contexts": {"learner.contexts": "1"},
     "doubt": {"learner.doubt": "0.0"},
@@ -107,7 +108,12 @@ def rows(name: str) -> dict[str, Row]:
     image = sample_of(setting.stream) == "image"
     found = {FULL: Row("hope")}
     for part, changes in PARTS.items():
-        there = {"filters": image, "contrast": image and shortest(setting.stream) > sizes.SMALL, "levels": name in LEVELLED}
+        there = {
+            "filters": image,
+            "contrast": image and shortest(setting.stream) > sizes.SMALL,
+            "groups": sample_of(setting.stream) == "features",
+            "levels": name in LEVELLED,
+        }
         if there.get(part, True):
             found[f"without {part}"] = Row("hope", changes)
     for label, row in RIVALS.items():
@@ -128,11 +134,12 @@ def shortest(stream: str) -> int:
 
 
 @cache
-def sample_of(stream: str) -> str | None:
-    """Return what a sample of a stream is, an image or a vector, as its learner is told."""
+def sample_of(stream: str) -> str:
+    """Return what a sample of a stream is, an image, a vector or given features, as its learner is told."""
     spec = nlbench.resolve("hope", stream, seeds=1).declared
-    shape = () if spec.source is None else spec.source.input_shape
-    return "image" if len(shape) > 1 and spec.spec.stream.kind != "permuted" else "vector"
+    if spec.source is None or spec.spec.stream.kind == "permuted":
+        return "vector"
+    return "image" if len(spec.source.input_shape) > 1 else spec.source.kind
 
 
 def overrides(setting: Setting, row: Row) -> dict[str, str]:
