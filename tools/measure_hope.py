@@ -85,7 +85,7 @@ PARTS = {
 }
 """Each switch off, at equal bytes: where levels go, fixed features take their room."""
 LEVELLED = ("permuted-mnist", "permuted-mnist, 20 tasks")
-ONE_WORLD = {"learner.contexts": "1", "learner.rates": "0.0", "learner.levels": "false"}
+ONE_WORLD = {"learner.contexts": "1", "learner.rates": "0.0", "learner.levels": "false", "learner.groups": "false"}
 RIVALS = {
     "SLDA, hope's keys": Row("hope", ONE_WORLD),
     "RanPAC's ridge, hope's keys": Row("hope", {**ONE_WORLD, "learner.metric": '"keys"'}),
