@@ -92,8 +92,8 @@ class Docket:
         parts = [f"{self._ended} of {self._runs} runs", f"{len(self.judged)} of {self._claims} claims judged"]
         if self._seconds and self._runs > self._ended:
             usual = sum(self._seconds) / len(self._seconds)
-            whole = (self._runs - self._ended) * usual / self._slots
-            parts.append(f"about {clock(max(0.0, whole - (monotonic() - self._since)))} left")
+            left = (self._runs - self._ended) * usual / self._slots - (monotonic() - self._since)
+            parts += [f"about {clock(left)} left"] if left > 0 else ["longer than the runs before"]
         return ", ".join(parts) + (f"; running {', '.join(self._running.values())}" if self._running else "")
 
     def summary(self, as_json: bool) -> None:

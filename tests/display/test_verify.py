@@ -119,6 +119,8 @@ def test_how_far_it_is_says_what_is_run_how_many_are_left_and_for_how_long(monke
     with written(monkeypatch, display, "err", terminal=False) as errors:
         docket.take(Outcome(plans[0], "run", seconds=90.0))
     assert errors.getvalue() == "  1 of 3 runs, 0 of 1 claims judged, about 1:30 left; running er on split-digits\n"
+    monkeypatch.setattr(display, "monotonic", lambda: 91.0)
+    assert docket.line() == "1 of 3 runs, 0 of 1 claims judged, longer than the runs before; running er on split-digits"
 
 
 def test_what_a_budget_left_is_said_with_the_way_on(capsys: pytest.CaptureFixture[str]) -> None:
