@@ -37,7 +37,7 @@ LEAST_RIDGE: Final = 0.1
 RAISES: Final = (1.0, 10.0, 100.0, 1000.0)
 """By how many times the ridge, or what float32 rounds a gram by where that is more, what rounding left indefinite is retried."""
 GATHERED: Final = 16
-"""Rows wait until there are a sixteenth as many as a key has numbers, on a CPU, where the gram is large to go through."""
+"""Rows wait until there are a sixteenth as many as a gram has, on a CPU, where it is large to go through."""
 
 
 class Reading(NamedTuple):
@@ -111,7 +111,7 @@ class Memory:
     def gather(self, rows: Tensor) -> None:
         """Take rows √w x (S, B, D) into the gram, on a CPU many at a time: it is large."""
         self.pending.append(rows)
-        if rows.device.type == "cuda" or GATHERED * sum(each.shape[1] for each in self.pending) >= rows.shape[2]:
+        if rows.device.type == "cuda" or GATHERED * self._groups * sum(each.shape[1] for each in self.pending) >= rows.shape[2]:
             self._take_in()
 
     def _take_in(self) -> None:
