@@ -96,7 +96,7 @@ def likelihoods(
         for start in range(0, D, WIDE):
             d = start + tl.arange(0, WIDE)
             total += tl.sum(tl.load(variance + d, mask=d < D, other=0.0), 0)
-        floor = tl.maximum(FLOOR_SHARE * total / D, LEAST_FLOOR)
+        floor = tl.maximum(total * FLOOR_SHARE / D, LEAST_FLOOR)
         for start in range(0, D, WIDE):
             d = start + tl.arange(0, WIDE)
             precise = tl.where(d < D, 1.0 / (tl.load(variance + d, mask=d < D, other=0.0) + floor), 0.0)
