@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from threading import Event, Thread
 from typing import Any
 
 from rich import console, markup
+from rich.console import RenderableType
 from rich.measure import Measurement
 from rich.segment import Segment
 from rich.table import Table
@@ -52,6 +55,30 @@ def lay_out(shown: Console, grid: Table) -> None:
     if not shown.is_terminal or shown.width < needed.minimum:
         grid.width = needed.maximum
     shown.print(grid, crop=False)
+
+
+@contextmanager
+def in_sight(shown: Console, picture: Callable[[], RenderableType], text: Callable[[], str]) -> Iterator[None]:
+    """Show how far work is while this lasts: its picture, live in a terminal; elsewhere its line of text now and then."""
+    if shown.is_terminal:
+        from rich.live import Live
+
+        with Live(get_renderable=picture, console=shown, refresh_per_second=4, transient=True):
+            yield
+        return
+    from nlbench.api import progress
+
+    over = Event()
+
+    def tell() -> None:
+        while not over.wait(progress.SELDOM):
+            shown.print(f"  {text()}", markup=False)
+
+    Thread(target=tell, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 def write_json(value: Any) -> None:

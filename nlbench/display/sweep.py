@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from threading import Event, Thread
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from rich import box
 from rich.table import Table
 
-from nlbench.api.progress import SELDOM, clock
-from nlbench.display.console import err, escape, lay_out, note, out, seeds_text, size_text, write_json
+from nlbench.api.progress import clock
+from nlbench.display.console import err, escape, in_sight, lay_out, note, out, seeds_text, size_text, write_json
 
 if TYPE_CHECKING:
     from nlbench.api.sweeping import Costs
@@ -37,25 +36,9 @@ class Board:
         self._slots = slots
         self._since = monotonic()
 
-    @contextmanager
-    def shown(self) -> Iterator[Board]:
-        """Show the counts while this lasts: live in a terminal, elsewhere a line now and then."""
-        if err.is_terminal:
-            from rich.live import Live
-
-            with Live(get_renderable=self.table, console=err, refresh_per_second=4, transient=True):
-                yield self
-            return
-        over = Event()
-        Thread(target=self._tell, args=(over,), daemon=True).start()
-        try:
-            yield self
-        finally:
-            over.set()
-
-    def _tell(self, over: Event) -> None:
-        while not over.wait(SELDOM):
-            err.print(f"  {self.line()}", markup=False)
+    def shown(self) -> AbstractContextManager[None]:
+        """Show how far it is while this lasts: live in a terminal, elsewhere a line now and then."""
+        return in_sight(err, self.table, self.line)
 
     def take(self, outcome: Outcome) -> None:
         """Take what became of a cell; tell at once what failed or diverged."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from threading import Event, Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from nlbench import escaping
-from nlbench.api.progress import SELDOM, clock
-from nlbench.display.console import err, lay_out, line, note, out, write_json
+from nlbench.api.progress import clock
+from nlbench.display.console import err, in_sight, lay_out, line, note, out, write_json
 from nlbench.verify import Judged, facts
 from nlbench.verify.claims import Value
 from nlbench.verify.judging import SELF_EVIDENT
@@ -42,25 +41,9 @@ class Docket:
         self._slots = slots
         self._since = monotonic()
 
-    @contextmanager
-    def shown(self) -> Iterator[Docket]:
+    def shown(self) -> AbstractContextManager[None]:
         """Show how far it is while this lasts: live in a terminal, elsewhere a line now and then."""
-        if err.is_terminal:
-            from rich.live import Live
-
-            with Live(get_renderable=lambda: Text(self.line()), console=err, refresh_per_second=1, transient=True):
-                yield self
-            return
-        over = Event()
-        Thread(target=self._tell, args=(over,), daemon=True).start()
-        try:
-            yield self
-        finally:
-            over.set()
-
-    def _tell(self, over: Event) -> None:
-        while not over.wait(SELDOM):
-            err.print(f"  {self.line()}", markup=False)
+        return in_sight(err, lambda: Text(self.line()), self.line)
 
     def began(self, plan: Plan) -> None:
         """Take that a run began."""

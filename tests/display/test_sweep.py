@@ -63,7 +63,7 @@ def test_a_terminal_gets_a_live_table_and_a_log_a_line_now_and_then(monkeypatch:
     assert "1/3 cells" in live.getvalue()
     assert "\x1b[" in live.getvalue()
     board = display.Board(POINTS, slots=1)
-    monkeypatch.setattr(display, "SELDOM", 0.01)
+    monkeypatch.setattr("nlbench.api.progress.SELDOM", 0.01)
     with written(monkeypatch, display, "err") as log, board.shown():
         board.take(outcomes()[0])
         board.take(outcomes()[1])

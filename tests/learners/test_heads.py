@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -37,10 +39,10 @@ def test_one_head_is_a_linear_layer_a_seed_whatever_the_task() -> None:
 
 
 @pytest.mark.parametrize("kind", ["one", "task"])
-def test_a_head_starts_as_its_network_does(kind: str) -> None:
+def test_a_head_starts_as_its_network_does(kind: Literal["one", "task"]) -> None:
     problem = Problem((8,), C, (0, 1, 2), "task-il", CPU, "auto", 10)
     network = Mlp(MlpConfig(kind="mlp", hidden=(WIDTH,), spread=0.5), problem)
-    parameters = {**network.initial((0, 1, 2))[0], **Head(kind, network, problem).initial(2)}  # type: ignore[arg-type]
+    parameters = {**network.initial((0, 1, 2))[0], **Head(kind, network, problem).initial(2)}
     assert {float(value.unique()) for name, value in parameters.items() if name.endswith("bias")} == {0.5}
     assert all(float(value.abs().max()) > 0.41 for value in parameters.values())  # a linear layer of 6 inputs starts within .408
 
