@@ -22,7 +22,7 @@ class HopeConfig(Closed):
 
     kind: Literal["hope"]
     width: PositiveInt | None = None
-    """Features of a key, of as wide a metric as in one group; None takes the rule of `sizes`."""
+    """Features of a key; of several groups, those that one metric of the same room has. None takes the rule of `sizes`."""
     filters: bool = True
     """Whether an image's filters are turned into the metric of the first chunk's patches."""
     contrast: bool = True

@@ -14,7 +14,7 @@ LEAST: Final = 1200
 MOST: Final = 4000
 """Features of a key at most."""
 GROUPS: Final = 4
-"""Of given features: what is random in a metric is averaged over as many."""
+"""In which given features are read: what they read is averaged, so that less of it is the chance by which features were drawn."""
 LONG: Final = 256
 """Numbers of a vector from which on levels are learned where all tasks share their labels."""
 BESIDE_LEVELS: Final = 500
