@@ -16,7 +16,7 @@ CONTEXTS, RATE, DECAY, HAZARD, OPENING, WARM_UP, FLOOR = 64, 2.0, 0.93, 0.05, 10
 class Keys:
     """Slow keys of small images, one layer of filters, of vectors, or of given features."""
 
-    def __init__(self, seed: int, shape: tuple[int, ...], width: int | None = None, given: bool = False) -> None:
+    def __init__(self, seed: int, shape: tuple[int, ...], width: int | None = None, *, given: bool = False) -> None:
         def drawn(name: str, *own: int) -> Array:
             return seeds.normal((seed,), f"init/keys.{name}", own)[0].astype(float)
 

@@ -179,7 +179,7 @@ class Rebuilt(Learner):
 
     def __init__(self, problem):
         self.shape, (seed,) = problem.input_shape, problem.seeds
-        self.keys = Keys(seed, self.shape, problem.sample == "features")
+        self.keys = Keys(seed, self.shape, given=problem.sample == "features")
         width = len(self.keys.W) * (9 if self.keys.image else 1) + self.keys.groups
         self.memory = OneSeed(width, problem.n_classes, self.keys.groups)
 
