@@ -25,7 +25,7 @@ class Keys:
             self.side = next(k for k in (3, 4, 5) if (min(shape[-2:]) - k + 1) % 3 == 0)
             self.W = drawn("last", round(43 * scale / 9), 1, self.side, self.side).reshape(-1, self.side**2) / self.side
         else:
-            ruled = min(max(round((100 if given else 75) * scale), 1200), 4000)
+            ruled = min(max(round((100 if given else 75) * scale), 2000), 4000)
             width = width or (4 * (ruled // 2) if given else ruled)
             self.W, self.b = drawn("weight", width, shape[0]) / np.sqrt(shape[0]), drawn("bias", width) / 2
 

@@ -9,7 +9,7 @@ Kind = Literal["image", "vector", "features"]
 
 SCALE: Final = {"image": 43, "vector": 75, "features": 100}
 """Features a key has for n numbers in a sample, or pixels in an image: this times n^(2/3)."""
-LEAST: Final = 1200
+LEAST: Final = 2000
 """Features of a key of a vector at least."""
 MOST: Final = 4000
 """Features of a key at most."""
@@ -26,8 +26,8 @@ SMALL: Final = 13
 
 
 def width(kind: Kind, numbers: int) -> int:
-    """Return the features of a key for samples of so many numbers: 688 for an image of 8 x 8, 3656 for one of 28 x 28, 1200 for a
-    vector of up to 64 numbers.
+    """Return the features of a key for samples of so many numbers: 688 for an image of 8 x 8, 3656 for one of 28 x 28, 2000 for a
+    vector of up to 137 numbers.
     """
     by_rule = min(round(SCALE[kind] * numbers ** (2 / 3)), MOST)
     return by_rule if kind == "image" else max(by_rule, LEAST)

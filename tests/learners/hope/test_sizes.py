@@ -7,7 +7,7 @@ from nlbench.learners.hope import sizes
 
 def test_widths_grow_with_the_two_thirds_power_of_the_numbers_in_a_sample():
     assert [sizes.width("image", n) for n in (64, 784)] == [688, 3656]
-    assert [sizes.width("vector", n) for n in (64, 256)] == [1200, 3024]
+    assert [sizes.width("vector", n) for n in (64, 256)] == [2000, 3024]
     assert [sizes.width(kind, n) for kind in ("vector", "features") for n in (2, 16)] == [sizes.LEAST] * 4
 
 
