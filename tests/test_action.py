@@ -51,6 +51,7 @@ def steps(values: dict[str, str], folder: Path) -> int:
     return 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("retain", "status", "verdict"), [("1.0", 0, "ok"), ("0.5", 1, "worse")])
 def test_the_action_passes_a_healthy_learner_and_fails_one_that_forgets(
     retain: str, status: int, verdict: str, tmp_path: Path

@@ -168,6 +168,7 @@ sys.exit(10 * green + red)
 """
 
 
+@pytest.mark.slow
 def test_the_gate_passes_its_own_reference_and_catches_a_worse_rate(folder):
     """With five seeds, where the example takes as many as a run does."""
     seeds = 5

@@ -43,6 +43,7 @@ def told(folder: Path, *executable: str) -> Told:
     return Told(*json.loads(result.stdout), result.stderr)
 
 
+@pytest.mark.slow
 def test_of_two_processes_at_once_one_compiles_a_program_and_a_later_one_compiles_nothing(tmp_path: Path) -> None:
     command, environment = [sys.executable, "-c", PROGRAM], os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
     both = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
@@ -55,6 +56,7 @@ def test_of_two_processes_at_once_one_compiles_a_program_and_a_later_one_compile
     assert later.asked == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the largest memory in /proc")
 def test_a_first_run_holds_as_much_memory_as_a_later_one_and_finds_the_same(tmp_path: Path) -> None:
     first, later = told(tmp_path), told(tmp_path)
@@ -63,7 +65,8 @@ def test_a_first_run_holds_as_much_memory_as_a_later_one_and_finds_the_same(tmp_
     assert first.peak - later.peak < 20  # MiB: measured 0 to 2; one that compiles itself holds 59 more, as below
 
 
-@pytest.mark.parametrize("executable", ["no such program", pytest.param("false", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("executable", ["no such program", "false"])
 def test_where_no_process_can_compile_for_it_one_compiles_itself_and_says_so(executable: str, tmp_path: Path) -> None:
     first, later = told(tmp_path, executable), told(tmp_path)
     assert first.compilations > 0
