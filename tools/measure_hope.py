@@ -56,7 +56,7 @@ SETTINGS = {
     "split-digits": Setting("split-digits", 20, (0.993, 0.002), 1.1),
     "permuted-digits": Setting("permuted-digits", 20, (0.974, 0.008), 10.6),
     "split-digits, domain-il": Setting("split-digits-domain-il", 20, (0.995, 0.003), 1.1),
-    "rotated-digits": Setting("rotated-digits", 20, (0.979, 0.006), 1.2),
+    "rotated-digits": Setting("rotated-digits", 20, (0.979, 0.006), 1.3),
     "relabelled-digits": Setting("relabelled-digits", 20, (0.94, None), 1.2),
     "permuted-digits, blurred 10 %": Setting("blurred-permuted-digits-10", 20, megabytes=10.6),
     "permuted-digits, blurred 30 %": Setting("blurred-permuted-digits-30", 20, megabytes=10.6),
@@ -108,6 +108,8 @@ RIVALS = {
 SEARCHED = {
     ("split-digits", "OWM, equal bytes"): {"learner.optimizer.rate": "1.0", "learner.alpha": "1.0"},
     ("split-digits", "GPM, equal bytes"): {"learner.optimizer.rate": "0.3", "learner.thresholds": "[0.9, 0.95]"},
+    ("permuted-digits", "OWM, equal bytes"): {"learner.optimizer.rate": "1.0", "learner.alpha": "0.3"},
+    ("permuted-digits", "GPM, equal bytes"): {"learner.optimizer.rate": "0.1", "learner.thresholds": "[0.9, 0.95]"},
 }
 """As their recipes were, at these widths: the best of twelve on held-out parts of the first tasks. Elsewhere recipes' values."""
 
