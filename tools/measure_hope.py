@@ -233,8 +233,8 @@ class Known:
     """
 
     def __init__(self, folder: Path) -> None:
-        paths = sorted([*folder.rglob("*.parquet"), *REFERENCE.glob("*.parquet")])
-        records = read_records(paths, with_reference=True)[0] if paths else []
+        places = sorted(folder.rglob("*.parquet")), sorted(REFERENCE.glob("*.parquet"))
+        records = [record for paths in places if paths for record in read_records(paths, with_reference=True)[0]]
         order = sorted(records, key=lambda record: (len(record.seeds), record.footer.created))
         self._records = {
             (record.model, record.stream_digest, record.footer.learner_digest, record.terms["batch"]): record for record in order
