@@ -38,7 +38,7 @@ MAIN = (*ON_ALL, "randumb", "owm", "gpm", "derpp", "a-gem", "ewc", "si", "lwf")
 MODELS = {
     "split-digits": tuple(name for name in catalog.names("model") if name not in TOLD_TASKS),
     "permuted-digits": (*ON_ALL, "randumb", "random-features", "owm", "derpp", "ewc-online", "si", "cms", "hope-attention"),
-    **dict.fromkeys(MODALITIES, ON_ALL),
+    **dict.fromkeys(MODALITIES, (*ON_ALL, "owm")),
     **dict.fromkeys(("split-mnist", "permuted-mnist", "split-fashion"), MAIN),
     "split-digits-task-il": (*TOLD_TASKS, "hope", "er", "mlp"),
     **dict.fromkeys(
