@@ -13,7 +13,7 @@ from nlbench.records import read_record
 from nlbench.sources import is_data
 from nlbench.specs.problems import near, shown
 from nlbench.sweep import read_grid
-from nlbench.verify import claim_of
+from nlbench.verify import claim_of, trial
 
 
 class Checked(NamedTuple):
@@ -64,8 +64,11 @@ def declared(table: Mapping[str, Any], path: Path) -> str:
     if "stream" in table or "learner" in table:
         return specs.validate(dict(table), path, catalog.names("stream"))
     if {"cells", "holds", "statement"} & table.keys():
-        cells = claim_of(table, where).cells.values()
+        claim = claim_of(table, where)
+        cells = claim.cells.values()
         _refuse_unknown(where, (cell.model for cell in cells), (cell.stream for cell in cells))
+        if not any(_own(name) for cell in cells for name in (cell.model, cell.stream)):  # a file would be opened, and run
+            trial(path.stem, claim, reduced=False, file=where)
         return "claim"
     if {"models", "streams"} & table.keys():
         grid = read_grid(table, where)
@@ -86,9 +89,13 @@ def _refuse_unknown(where: str, models: Iterable[str], streams: Iterable[str]) -
 def _unknown(kind: catalog.Kind, names: Iterable[str], registered: Iterable[str] = ()) -> Iterator[UnknownNameError]:
     known = {*catalog.names(kind), *registered}
     for name in dict.fromkeys(names):
-        own = ":" in name or "/" in name or name.endswith(".toml") or is_data(name)
-        if not own and name.partition("@")[0] not in known:
+        if not _own(name) and name.partition("@")[0] not in known:
             yield catalog.unknown(kind, name, registered)
+
+
+def _own(name: str) -> bool:
+    """Return whether a name is that of a file, or of what a file holds."""
+    return ":" in name or "/" in name or name.endswith(".toml") or is_data(name)
 
 
 __all__ = ["Checked", "declared", "validate"]

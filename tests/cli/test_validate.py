@@ -72,16 +72,21 @@ def test_what_a_file_declares_is_told_by_its_tables_and_a_folder_stands_for_all_
 def test_what_a_grid_and_a_claim_break_is_said_as_of_these(command: Command) -> None:
     Path("grid.toml").write_text(GRID.replace("mlp", "mpl").replace("passes", "pases"))
     Path("claim.toml").write_text(CLAIM.replace("split-digits", "split-digit"))
+    terms = CLAIM.replace('"split-digits" }', '"split-digits", set = { "learner.rate" = -1 } }')
+    Path("terms.toml").write_text(terms)
+    Path("own.toml").write_text(CLAIM.replace('"mlp"', '"./nofile.py:X"'))
+    assert command("validate", "own.toml").code == 0
     Path("deep.toml").write_text(GRID.replace("streams", "seeds = 0\nstreams"))
     Path("bare.toml").write_text('statement = "s"\n')
     Path("other.toml").write_text('titel = "x"\n[lerner]\nkind = "mlp"\n')
     Path("empty").mkdir()
     assert "bare.toml: cells: is required" in command("validate", "bare.toml").err
-    done = command("validate", "grid.toml", "claim.toml", "deep.toml", "other.toml", "empty")
+    done = command("validate", "grid.toml", "claim.toml", "terms.toml", "deep.toml", "other.toml", "empty")
     assert done.code == 2
     assert [line.removeprefix("nlbench: ").partition(" Did you")[0] for line in done.err.splitlines()] == [
         "grid.toml: unknown model 'mpl'.",
         "claim.toml: unknown stream 'split-digit'.",
+        "terms.toml: cells.one.set.learner.rate: must be greater than 0, got -1",
         "deep.toml: seeds: must be how many seeds, at least 1, or a list of seeds, each at least 0, got 0",
         "other.toml: must say stream, learner, cells or models, as a stream, a recipe, a claim or a grid does "
         "(did you mean learner?), got ['titel', 'lerner']",
