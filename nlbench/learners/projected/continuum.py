@@ -42,8 +42,7 @@ class Continuum:
         protects = (metric and bool(config.levels)) or rule.steps
         steps = bind(metric_update, problem.backend if protects or rule.gathers else otherwise, weights[0])
         ops = Ops(steps, steps.beside(batch_product, weights[0]))
-        fixed = config.readout.rule == "exact" and not config.levels  # nothing steps: rows go into a gram, the more the better
-        self.backend, self.many_at_once = steps.backend, fixed or not steps.has("step")
+        self.backend, self.many_at_once = steps.backend, not steps.has("step")
         self._logits = steps.beside(mlp_logits, weights[0])
         self.levels = [
             Memory(own, Writing.of(config, level), ops, gathers=metric, protects=metric, first=i == 0, hidden=True)
