@@ -13,7 +13,6 @@ from nlbench.kernels.block_step import BlockWeights
 from nlbench.kernels.chain_step import Chain, Linear, chain_step
 from nlbench.kernels.continuum_step import continuum_step
 from nlbench.kernels.memory_scan import memory_scan
-from nlbench.kernels.metric_update import accumulate
 from nlbench.kernels.mlp_logits import mlp_logits
 from nlbench.kernels.mlp_step import mlp_step, mlp_steps
 from nlbench.kernels.newton_schulz import newton_schulz
@@ -256,24 +255,6 @@ def test_a_seeds_product_does_not_depend_on_the_others() -> None:
     assert whole.answer(keys[:, :0]).shape == (3, 0, 900)
     with pytest.raises(ValueError, match="must be contiguous"):
         batch_product.factor(matrix[..., ::2])
-
-
-@pytest.mark.parametrize(
-    ("backend", "device"),
-    [
-        ("numba", "cpu"),
-        pytest.param(
-            "triton",
-            "cuda",
-            marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")],
-        ),
-    ],
-)
-def test_a_large_metric_stays_symmetric_to_the_bit(backend: str, device: str) -> None:
-    gram, keys = torch.zeros(1, 513, 513, device=device), torch.randn(1, 40, 513, generator=torch.Generator().manual_seed(0))
-    accumulate(gram, keys.to(device), backend=backend)
-    assert gram.any()
-    assert torch.equal(gram, gram.mT)
 
 
 @pytest.mark.parametrize("backend", [*BACKENDS, *(["triton"] if torch.cuda.is_available() else [])])

@@ -103,19 +103,15 @@ def of_parts(left, right, row, column, depth, height, width, TILE: tl.constexpr)
 
 @triton.jit(do_not_specialize=("size", "depth"))
 def gather(left, right, gram, size, depth, width, retain, TILE: tl.constexpr):
-    """A tile below the diagonal of one seed's Gram matrix with more keys, and the one that mirrors it."""
+    """A tile on or above the diagonal of one seed's Gram matrix with more keys."""
     across, seed = tl.cdiv(size, TILE), tl.program_id(1).to(tl.int64)
-    if tl.program_id(0) % across <= tl.program_id(0) // across:
+    if tl.program_id(0) % across >= tl.program_id(0) // across:
         row = tl.program_id(0) // across * TILE + tl.arange(0, TILE)
         column = tl.program_id(0) % across * TILE + tl.arange(0, TILE)
         total = of_parts(left + seed * depth * width, right + seed * depth * width, row, column, depth, width, width, TILE)
         inside = (row < size)[:, None] & (column < size)[None, :]
-        gram += seed * size * size
-        place = gram + row[:, None] * size + column[None, :]
-        changed = retain * tl.load(place, mask=inside, other=0.0) + total
-        changed = tl.where(row[:, None] >= column[None, :], changed, tl.trans(changed))
-        tl.store(place, changed, mask=inside)
-        tl.store(gram + column[None, :] * size + row[:, None], changed, mask=inside)
+        place = gram + seed * size * size + row[:, None] * size + column[None, :]
+        tl.store(place, retain * tl.load(place, mask=inside, other=0.0) + total, mask=inside)
 
 
 @triton.jit(do_not_specialize=("rows", "columns", "depth"))

@@ -16,7 +16,7 @@ from nlbench.kernels.block_step import BlockWeights, block_step
 from nlbench.kernels.chain_step import Chain, Linear, chain_step
 from nlbench.kernels.continuum_step import continuum_step
 from nlbench.kernels.judging import Case, Draw, Edit, Tensors
-from nlbench.kernels.metric_update import accumulate, bounded, metric_step, metric_update, protecting, read_out
+from nlbench.kernels.metric_update import accumulate, bounded, metric_step, metric_update, protecting, read_out, whole
 from nlbench.kernels.mlp_logits import mlp_logits
 from nlbench.kernels.mlp_step import mlp_step
 from nlbench.kernels.newton_schulz import CUBIC, newton_schulz
@@ -174,7 +174,7 @@ def _run_protected(tensors: Tensors, *, backend: Backend, ridge: float, **option
     projector = protecting(gram, ridge, backend=backend)
     for _ in range(2):
         metric_step(weights, gram, projector, tensors["keys"], tensors["surprises"], **options, backend=backend)
-    return {"weights": weights, "gram": gram, "projector": projector}
+    return {"weights": weights, "gram": whole(gram), "projector": projector}
 
 
 def _protected(name: str, sizes: Mapping[str, Any], **options: Any) -> Case:
@@ -202,14 +202,13 @@ def _run_read_out(tensors: Tensors, *, backend: Backend, surprise: float, bound:
 
 
 def _gather_inputs(draw: Draw, S: int, B: int, D: int) -> Tensors:
-    gram = draw.normal(S, D, D)
-    return {"gram": gram + gram.mT, "keys": draw.normal(S, B, D)}
+    return {"gram": draw.normal(S, D, D), "keys": draw.normal(S, B, D)}
 
 
 def _run_gather(tensors: Tensors, *, backend: Backend) -> Tensors:
     gram = tensors["gram"].clone()
     accumulate(gram, tensors["keys"], retain=0.9, backend=backend)
-    return {"gram": gram}
+    return {"gram": whole(gram)}
 
 
 def _gather(name: str, sizes: Mapping[str, Any]) -> Case:

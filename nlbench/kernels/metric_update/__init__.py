@@ -5,6 +5,9 @@ Nested Learning, eq. 59) turns a gradient step into one that moves directions ne
 hardly: ΔW = -η Δᵀ K (I + A / λ)⁻¹. With a squared loss it can be solved exactly, and the memory no longer depends on the order of
 the stream.
 
+Of a gram, what lies on and above the diagonal counts. What lies below is never read, and written by some backends only: `whole`
+gives the matrix.
+
 Shapes: S seeds, L tokens or B in a batch, D width of a key, V width of a value.
 """
 
@@ -20,7 +23,7 @@ from torch import Tensor
 from nlbench.errors import NlbenchError
 from nlbench.kernels.backends import Backend, Bound, implementation, resolve
 from nlbench.kernels.metric_update import batched, reference
-from nlbench.kernels.metric_update.reference import own_rates, through_relu, token_errors
+from nlbench.kernels.metric_update.reference import own_rates, through_relu, token_errors, whole
 from nlbench.kernels.shapes import check_shapes
 
 __all__ = [
@@ -37,6 +40,7 @@ __all__ = [
     "read_out",
     "through_relu",
     "token_errors",
+    "whole",
 ]
 
 
@@ -153,7 +157,7 @@ def read_out(
 
 
 def accumulate(gram: Tensor, keys: Tensor, *, retain: float = 1.0, backend: Backend | Bound = "auto") -> None:
-    """Make gram (S, D, D) `retain` times itself plus Kᵀ K for keys (S, B, D), in place; a symmetric gram stays so bit for bit.
+    """Make gram (S, D, D) `retain` times itself plus Kᵀ K for keys (S, B, D), in place.
 
     Cost: `B D²` multiply-adds a seed, half of them on CPU cores and, where metrics are large, on a GPU.
     """

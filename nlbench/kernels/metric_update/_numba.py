@@ -1,5 +1,5 @@
 """The metric's operations on CPU cores: one program per seed, or per seed and panel. Symmetric results are computed above the
-diagonal and mirrored.
+diagonal; a precision is mirrored, a gram is not: where that is wide, the image takes longer than the product.
 
 A product's larger factor is the left one, which passes through the cache once: keys are held transposed, (D, B), beside it.
 """
@@ -28,23 +28,31 @@ ROWS: Final = 8
 
 
 @kernel()
-def symmetric_panel(alpha, A, beta, C, low):  # type: ignore[no-untyped-def]
-    """Rows low … low + PANEL of C (D, D) = alpha Aᵀ A + beta C, for A (n, D), right of the diagonal, and their mirror image."""
-    size = C.shape[0]
-    high = min(low + PANEL, size)
+def upper_panel(alpha, A, beta, C, low):  # type: ignore[no-untyped-def]
+    """Rows low … low + PANEL of C (D, D) = alpha Aᵀ A + beta C, for A (n, D), from the first of their diagonal on."""
+    high = min(low + PANEL, C.shape[0])
     gemm(alpha, A[:, low:high].T, A[:, low:], beta, C[low:high, low:])
-    for i in range(low, high):
-        for j in range(low, i):
-            C[i, j] = C[j, i]
-    if high < size:
-        transpose(C[low:high, high:], C[high:, low:high])
+
+
+@kernel()
+def upper_update(alpha, A, beta, C):  # type: ignore[no-untyped-def]
+    """C (D, D) = alpha Aᵀ A + beta C for A (n, D), on and above the diagonal."""
+    for low in range(0, C.shape[0], PANEL):
+        upper_panel(alpha, A, beta, C, low)
 
 
 @kernel()
 def symmetric_update(alpha, A, beta, C):  # type: ignore[no-untyped-def]
     """C (D, D) = alpha Aᵀ A + beta C for A (n, D), symmetric bit for bit."""
-    for low in range(0, C.shape[0], PANEL):
-        symmetric_panel(alpha, A, beta, C, low)
+    size = C.shape[0]
+    for low in range(0, size, PANEL):
+        high = min(low + PANEL, size)
+        upper_panel(alpha, A, beta, C, low)
+        for i in range(low, high):
+            for j in range(low, i):
+                C[i, j] = C[j, i]
+        if high < size:
+            transpose(C[low:high, high:], C[high:, low:high])
 
 
 @kernel()
@@ -225,7 +233,7 @@ def protected_step(p, weights, gram, projector, keys, surprises, numbers):  # ty
     for low in range(0, outputs, ROWS):
         gemm(-rate, surprises_T[low : low + ROWS], moves, 1.0, W[low : low + ROWS])
     if numbers[2] != 0 or numbers[3] != 1:
-        symmetric_update(numbers[2], K, numbers[3], gram[p])
+        upper_update(numbers[2], K, numbers[3], gram[p])
 
 
 @Program
@@ -233,7 +241,7 @@ def gathered(index, panels, keys, gram, retain):  # type: ignore[no-untyped-def]
     """One panel of one seed's metric; long panels and short ones take turns, so that threads get equal shares."""
     p, panel = index // panels, index % panels
     panel = panel // 2 if panel % 2 == 0 else panels - 1 - panel // 2
-    symmetric_panel(1.0, keys[p], retain, gram[p], panel * PANEL)
+    upper_panel(1.0, keys[p], retain, gram[p], panel * PANEL)
 
 
 @kernel()
@@ -273,10 +281,14 @@ def raised_factor(gram, scale, ridge, rounding, raises, L, diagonal, failed):  #
         trace += ridge + scale * gram[i, i]
     for more in raises:
         raised += more * rounding * trace
-        for i in range(size):
-            for j in range(i + 1):
-                L[i, j] = scale * gram[i, j]
-            L[i, i] += ridge + raised
+        for low in range(0, size, PANEL):
+            high = min(low + PANEL, size)
+            for left in range(0, high, PANEL):
+                for i in range(low, high):
+                    for j in range(left, min(left + PANEL, i + 1)):
+                        L[i, j] = scale * gram[j, i]
+            for i in range(low, high):
+                L[i, i] += ridge + raised
         blocked_factor(L, diagonal, failed)
         if failed[0] == 0:
             return

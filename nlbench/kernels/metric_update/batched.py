@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from nlbench.kernels.branches import Branches
-from nlbench.kernels.metric_update.reference import RAISES
+from nlbench.kernels.metric_update.reference import RAISES, whole
 
 SMALLEST: Final = 64
 """Triangles between this and twice as large are solved by torch."""
@@ -44,7 +44,7 @@ def inverses(grams: Sequence[Tensor], ridges: Sequence[float]) -> tuple[list[Ten
 
 def solve(gram: Tensor, products: Tensor, ridge: float) -> tuple[Tensor, int]:
     """The memory, and the leading minor that is not positive or 0; arguments as in `least_squares`."""
-    shifted = gram.to(torch.float64, copy=True)
+    shifted = whole(gram.double())
     shifted.diagonal(dim1=1, dim2=2).add_(ridge)
     factor, failed = _factors(shifted, gram.dtype)
     half = lower_inverse(factor)
@@ -102,7 +102,7 @@ def _factor(matrices: Tensor) -> tuple[Tensor, Tensor]:
 
 def _shifted(gram: Tensor, ridge: float) -> Tensor:
     """I + gram / ridge in float64."""
-    shifted = gram.to(torch.float64, copy=True).div_(ridge)
+    shifted = whole(gram.double()).div_(ridge)
     shifted.diagonal(dim1=1, dim2=2).add_(1.0)
     return shifted
 

@@ -93,11 +93,16 @@ def accumulate(gram: Tensor, keys: Tensor, retain: float) -> None:
     gram.baddbmm_(keys.mT, keys, beta=retain)
 
 
+def whole(gram: Tensor) -> Tensor:
+    """The whole of a gram (..., D, D), a new tensor; as in `whole` of the op."""
+    return gram.triu().add_(gram.triu(1).mT)
+
+
 def inverse(gram: Tensor, ridge: float) -> tuple[Tensor, int]:
     """(I + gram / ridge)⁻¹, and the leading minor that is not positive or 0; seed by seed, arguments as in `protecting`."""
     found, failed = torch.empty_like(gram), 0
     for own, target in zip(gram, found, strict=True):
-        shifted = own.to(torch.float64, copy=True).div_(ridge)
+        shifted = whole(own.double()).div_(ridge)
         shifted.diagonal().add_(1.0)
         factor, minor = _factor(shifted, gram.dtype)
         target.copy_(torch.cholesky_inverse(factor))
@@ -109,7 +114,7 @@ def solve(gram: Tensor, products: Tensor, ridge: float) -> tuple[Tensor, int]:
     """The memory, and the leading minor that is not positive or 0; seed by seed, arguments as in `least_squares`."""
     memory, failed = torch.empty_like(products), 0
     for own, right, target in zip(gram, products, memory, strict=True):
-        shifted = own.to(torch.float64, copy=True)
+        shifted = whole(own.double())
         shifted.diagonal().add_(ridge)
         factor, minor = _factor(shifted, gram.dtype)
         target.copy_(torch.cholesky_solve(right.double(), factor))

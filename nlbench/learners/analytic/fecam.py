@@ -8,6 +8,7 @@ from torch import Tensor
 
 from nlbench.batch import Problem
 from nlbench.errors import NlbenchError
+from nlbench.kernels.metric_update import whole
 from nlbench.learners.analytic.analytic import Analytic, Linear
 from nlbench.learners.analytic.config import FecamConfig
 
@@ -65,7 +66,7 @@ class Fecam(Analytic):
     def _factors_of(self, moments: Tensor, sums: Tensor, counts: Tensor) -> Tensor:
         """Return the Cholesky factors (C, D, D) of one seed's normalised covariances."""
         total = sums.double()[..., None]
-        scatter = moments.double() - total @ total.mT / counts.double().clamp_min(1)[:, None, None]
+        scatter = whole(moments).double() - total @ total.mT / counts.double().clamp_min(1)[:, None, None]
         rounded_off = torch.finfo(moments.dtype).eps * moments.diagonal(dim1=1, dim2=2).double().sum(1, keepdim=True)
         scatter.diagonal(dim1=1, dim2=2).add_(rounded_off)
         return torch.linalg.cholesky(self._normalised(scatter)).float()

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from nlbench.batch import Problem
+from nlbench.kernels.metric_update import whole
 from nlbench.learners.analytic.analytic import Analytic, Linear, nearest
 from nlbench.learners.analytic.config import RandumbConfig
 from nlbench.learners.analytic.statistics import shrunk, within
@@ -32,6 +33,6 @@ class Randumb(Analytic):
 
     def solve(self) -> Linear:
         centres = self.means.of_classes()
-        covariance = shrunk(within(self.gram, self.means), self.means.counts.sum(1).double())
+        covariance = shrunk(within(whole(self.gram), self.means), self.means.counts.sum(1).double())
         precise = self.ops.least_squares(covariance, centres.mT.double().contiguous(), 0.0)
         return nearest(centres, precise.float())

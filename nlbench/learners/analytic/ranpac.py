@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nlbench.batch import Problem
+from nlbench.kernels.metric_update import whole
 from nlbench.learners.analytic.analytic import Analytic, Linear
 from nlbench.learners.analytic.config import RanpacConfig
 
@@ -80,7 +81,7 @@ class Ranpac(Analytic):
     def _error(self, ridge: float) -> Tensor:
         """Return by how much each seed's squared error on what is held out, (S,), exceeds what is the same for every ridge."""
         weights = self.ops.least_squares(self.fitted.gram, self.fitted.products, ridge)
-        return ((weights @ self.held.gram) * weights).sum((1, 2)) - 2 * (weights.mT * self.held.products).sum((1, 2))
+        return ((weights @ whole(self.held.gram)) * weights).sum((1, 2)) - 2 * (weights.mT * self.held.products).sum((1, 2))
 
     def diagnostics(self) -> dict[str, Tensor]:
         return {"ridge": self.ridges}

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from nlbench.kernels import Bound
 from nlbench.kernels.batch_product import Directions, Factor, worth_parts
+from nlbench.kernels.metric_update import whole
 from nlbench.learners.projected.config import ProjectedConfig, ProjectedLevel, Readout
 from nlbench.learners.projected.order import permuted_square, with_last
 
@@ -161,9 +162,9 @@ class Memory:
 
     def follow(self, order: Tensor) -> None:
         """Reorder what the gram and its projection know of keys, order (S, D - 1), in place."""
-        for tensor in (self.gram, self.projection):
+        for tensor, matrix in ((self.gram, whole(self.gram)), (self.projection, self.projection)):
             if tensor.numel():
-                tensor.copy_(permuted_square(tensor, with_last(order)))
+                tensor.copy_(permuted_square(matrix, with_last(order)))
         self._projecting.renew()
 
     def tensors(self) -> dict[str, Tensor]:

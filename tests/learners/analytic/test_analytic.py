@@ -40,6 +40,22 @@ def test_it_resumes_in_the_middle_of_a_task_bit_equal_and_back_to_its_start(kind
     assert torch.equal(made.predict(x, None), untrained)
 
 
+@pytest.mark.parametrize("kind", ["slda", "fecam", "randumb"])
+def test_what_lies_below_the_diagonal_of_its_grams_is_never_read(kind: str) -> None:
+    whole, half, shown, x = learner(kind), learner(kind), tasks(), held_back()
+    for made in (whole, half):
+        observe(made, shown[:1])
+    below, poisoned = torch.ones(WIDTH, WIDTH, dtype=torch.bool).tril(-1), 0
+    for value in half.state_dict().values():
+        if value.shape[-2:] == (WIDTH, WIDTH):
+            value.masked_fill_(below, torch.nan)
+            poisoned += 1
+    assert poisoned
+    for made in (whole, half):
+        observe(made, shown[1:])
+    torch.testing.assert_close(half.predict(x, None), whole.predict(x, None))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_seed_3_alone_equals_itself_among_others(kind: str) -> None:
     many, alone = learner(kind), learner(kind, (3,))
