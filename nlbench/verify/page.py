@@ -64,6 +64,7 @@ def page(judged: Sequence[Judged], *, markdown: bool = False) -> str:
         chapters=[chapter for chapter in chapters if chapter[1]],
         total=len(judged),
         counts=_counts([each.verdict for each in judged]),
+        published=_published(judged),
         reduced=any(each.reduced for each in judged),
     )
 
@@ -72,6 +73,20 @@ def _counts(verdicts: Sequence[Verdict]) -> str:
     """Return how many claims there are of each verdict, in words."""
     counts = {words: verdicts.count(verdict) for verdict, words in ORDER.items() if verdict in verdicts}
     return ", ".join(f"{count} {one if count == 1 else several}" for (one, several), count in counts.items())
+
+
+def _published(judged: Sequence[Judged]) -> str:
+    """Return how many published numbers were tried and what was found of them, in words; nothing where none was."""
+    found = [
+        one.verdict
+        for each in judged
+        if not each.reduced
+        for statement, one in zip(each.claim.holds, each.findings, strict=True)
+        if isinstance(statement, Value) and one.mean is not None
+    ]
+    said = {"holds": "lie within their band with their whole interval", "does not hold": "outside", "undecided": "partly within"}
+    counts = ", ".join(f"{found.count(verdict)} {words}" for verdict, words in said.items() if verdict in found)
+    return f"Of {len(found)} published numbers {counts}." if found else ""
 
 
 def _shown(each: Judged, text: Text) -> dict[str, Any]:
@@ -109,7 +124,7 @@ def _shown(each: Judged, text: Text) -> dict[str, Any]:
 
 def _verdict(statement: Statement, finding: Finding) -> str:
     """Return the verdict, its reason and, of a number that was missed, the cause that the claim names."""
-    known = statement.cause if isinstance(statement, Value) and finding.verdict == "does not hold" else ""
+    known = statement.cause if isinstance(statement, Value) and finding.verdict in ("does not hold", "undecided") else ""
     return f"{finding.verdict}: {finding.reason}{known and f'. {known}'}"
 
 

@@ -82,6 +82,15 @@ def test_html_says_every_verdict_and_obeys_nothing():
     assert "nlbench verify ./second.toml --quick" in tags.text  # none of the catalog
 
 
+@pytest.mark.parametrize("markdown", [True, False])
+def test_published_numbers_are_counted_by_what_was_found_of_them_in_full(markdown):
+    judged = [HOLDS, HOLDS, replace(HOLDS, findings=(replace(FINDING, verdict="undecided"),)), FAILS]
+    said = "Of 3 published numbers 2 lie within their band with their whole interval, 1 partly within."
+    assert said in page(judged, markdown=markdown)
+    untried = replace(HOLDS, findings=(replace(FINDING, verdict="not comparable", mean=None),))
+    assert "published numbers" not in page([FAILS, untried], markdown=markdown)
+
+
 def test_a_number_that_is_missed_stands_beside_its_cause_and_one_that_holds_alone():
     number = CLAIM.holds[0].model_copy(update={"cause": "Their rate falls."})
     claim = CLAIM.model_copy(update={"holds": [number]})
