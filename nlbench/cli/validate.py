@@ -15,7 +15,8 @@ def validate(
 ) -> None:
     """Check files and report every broken rule at once; exit 2 if there is one.
 
-    What a TOML file declares is told by its tables. A folder stands for every .toml and .parquet file right in it, but
+    What a TOML file declares is told by its tables. Of a claim the options and terms of each run are checked too; files of one's
+    own that it names are not opened. A folder stands for every .toml and .parquet file right in it, but
     pyproject.toml.
     """
     from nlbench import api

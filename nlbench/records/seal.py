@@ -31,7 +31,10 @@ def is_sealed(content: bytes, path: Path) -> bool:
     if place is None:
         return False
     if content[place : place + len(EMPTY)] != _checksum(content, place).encode():
-        raise RecordError(f"{path}: is damaged, or was changed after it was written: its checksum is another.")
+        raise RecordError(
+            f"{path}: is damaged, or was changed after it was written: its checksum is another.",
+            "Copy it again from where it was written, or delete it: the same command makes it anew.",
+        )
     return True
 
 
