@@ -110,13 +110,13 @@ class Noisy(Derived):
     def train(self, task: int) -> Samples:
         samples = self._stream.train(task)
         labels = samples.labels.expand(len(self.seeds), -1).cpu().numpy().copy()
-        classes = self.task_classes(task).nonzero().flatten().cpu().numpy()
-        if len(classes) < 2:
-            raise DataError(
-                f"{self.declared.name}: task {task} has one class, which leaves no wrong label.",
-                "Leave noise out, or join classes.",
-            )
         for seed, own in zip(self.seeds, labels, strict=True):
+            classes = np.unique(own)
+            if len(classes) < 2:
+                raise DataError(
+                    f"{self.declared.name}: task {task} has one class, which leaves no wrong label.",
+                    "Leave noise out, or join classes.",
+                )
             draw = draws.generator(seed, f"noise/{task}")
             wrong = draw.permutation(len(own))[: round(self._noise.share * len(own))]
             moved = np.searchsorted(classes, own[wrong]) + draw.integers(1, len(classes), len(wrong))

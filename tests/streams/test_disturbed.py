@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -135,6 +136,15 @@ def test_noise_makes_the_declared_share_wrong_evenly_over_the_tasks_other_labels
 def test_noise_among_one_class_is_refused() -> None:
     with pytest.raises(DataError, match="task 1 has one class"):
         declared_stream("split", tasks=10, noise={"share": 0.1}).train(1)
+
+
+def test_noise_draws_labels_that_the_tasks_training_samples_have(tmp_path: Path) -> None:
+    labels = np.arange(60) % 6
+    np.savez(tmp_path / "tasks.npz", inputs=np.arange(120.0).reshape(60, 2), labels=labels, tasks=labels // 2)
+    own = {"source": str(tmp_path / "tasks.npz"), "tasks": 3, "scenario": "domain-il"}
+    stream = declared_stream("arrays", SEEDS, noise={"share": 0.5}, **own)
+    for task in (1, 2, 3):
+        assert set(shown(stream, task)[1].flatten().tolist()) == {2 * task - 2, 2 * task - 1}
 
 
 def test_a_long_tail_keeps_the_declared_share_of_each_label_or_task() -> None:
