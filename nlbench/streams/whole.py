@@ -148,7 +148,7 @@ class RotatedStream(WholeStream):
         config, source = self.spec.stream, self._source
         assert isinstance(config, Rotated)
         self.input_shape = source.input_shape
-        if source.input_shape[0] != 1 or arrays.train_inputs.dtype != np.float32:
+        if len(source.input_shape) != 3 or source.input_shape[0] != 1 or arrays.train_inputs.dtype != np.float32:
             raise DataError(f"{source.name}: only images of one channel are rotated, got {source.input_shape}.", "Use split.")
         train, test = (torch.from_numpy(each).to(self.device) for each in (arrays.train_inputs, arrays.test_inputs))
 

@@ -9,7 +9,7 @@ from small_streams import declared_stream
 
 import nlbench
 from nlbench.api import tune
-from nlbench.errors import NlbenchError
+from nlbench.errors import DataError, NlbenchError
 from nlbench.protocol import Schedule
 from nlbench.sources import find
 from nlbench.streams import whole
@@ -154,3 +154,9 @@ def test_a_drifting_stream_moves_by_the_declared_step_a_task(change: str) -> Non
     if change == "shift":
         assert torch.allclose(moved[:5], (stream.train(3).inputs - stream.train(1).inputs)[:5], atol=1e-5)
     assert torch.equal(stream.test(2).labels, stream.test(1).labels)
+
+
+def test_what_is_no_image_is_not_rotated(tmp_path: Path) -> None:
+    np.savez(tmp_path / "one.npz", inputs=np.arange(30.0)[:, None], labels=np.arange(30) % 2)
+    with pytest.raises(DataError, match=r"one: only images of one channel are rotated, got \(1,\)"):
+        declared_stream("rotated", source=str(tmp_path / "one.npz"), tasks=2)
