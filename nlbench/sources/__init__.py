@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from nlbench import catalog
 from nlbench.errors import Blamed, DataError
 from nlbench.sources.in_memory import from_arrays
-from nlbench.sources.source import Arrays, Source, folders, keep_last, read, read_ahead
+from nlbench.sources.source import Arrays, Source, class_means, folders, keep_last, read, read_ahead
 
 if TYPE_CHECKING:
     from nlbench.specs.reading import Reading
@@ -56,4 +56,4 @@ def is_data(name: str) -> bool:
 ENDS: Final = (".npz", ".parquet", ".csv", ".jsonl")
 
 
-__all__ = ["ENDS", "Arrays", "Source", "find", "folders", "is_data", "keep_last", "read", "read_ahead"]
+__all__ = ["ENDS", "Arrays", "Source", "class_means", "find", "folders", "is_data", "keep_last", "read", "read_ahead"]

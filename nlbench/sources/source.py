@@ -251,6 +251,20 @@ def _checked(source: Source, arrays: Arrays) -> Arrays:
     return arrays
 
 
+def class_means(source: Source, arrays: Arrays) -> NDArray[np.float64]:
+    """Return (C, d): the mean training sample of each class. Raises `DataError` naming a class that has none."""
+    counts = np.bincount(arrays.train_labels, minlength=source.n_classes)
+    if not counts.all():
+        label = int(counts.argmin())
+        called = source.label_names[label] if source.label_names else label
+        raise DataError(
+            f"{source.name}: each class must have training samples for classes to be compared, got none of class {called}.",
+            'Leave that class out, or say class_order = "natural" or a list.',
+        )
+    samples = arrays.train_inputs.reshape(len(arrays.train_inputs), -1)
+    return np.stack([samples[arrays.train_labels == label].mean(0, dtype=np.float64) for label in range(source.n_classes)])
+
+
 @contextmanager
 def read_ahead(source: Source, data: Path | None = None) -> Iterator[None]:
     """Begin to read a data set for the next `read` of it inside, which raises what there is to raise: unpacking, checking and

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nlbench import seeds as draws
 from nlbench.errors import DataError, SpecError
-from nlbench.sources import Arrays, read
+from nlbench.sources import Arrays, class_means, read
 from nlbench.streams.config import Split
 from nlbench.streams.stream import Samples, Stream, shown
 
@@ -53,7 +53,7 @@ class SplitStream(Stream):
         if config.class_order == "seed":
             return draws.permutation(self.seeds, "class-order", classes)
         if config.class_order == "extreme":
-            return alike(arrays.train_inputs, arrays.train_labels, classes)[None]
+            return alike(class_means(self.declared.source, arrays))[None]
         return np.arange(classes)[None] if config.class_order == "natural" else np.array(config.class_order)[None]
 
     def _tasks(
@@ -95,12 +95,11 @@ class SplitStream(Stream):
         return (first <= positions) & (positions < first + self._sizes[task - 1])
 
 
-def alike(inputs: NDArray[np.generic], labels: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
-    """Return (C,): the classes so that alike ones follow each other: from class 0 on, the next is the one left whose mean is
-    nearest (Euclidean).
+def alike(means: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return (C,): the classes of means (C, d) so that alike ones follow each other: from class 0 on, the next is the one left
+    whose mean is nearest (Euclidean).
     """
-    means = [inputs[labels == label].mean(0, dtype=np.float64) for label in range(classes)]
-    order, left = [0], set(range(1, classes))
+    order, left = [0], set(range(1, len(means)))
     while left:
         order.append(min(sorted(left), key=lambda label: float(np.linalg.norm(means[label] - means[order[-1]]))))
         left.remove(order[-1])

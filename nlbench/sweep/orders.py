@@ -25,7 +25,7 @@ from nlbench.comparison.statistics import Interval
 from nlbench.errors import NlbenchError
 from nlbench.plan import Plan
 from nlbench.records import read_record
-from nlbench.sources import read
+from nlbench.sources import class_means, read
 
 STARTS: Final = 16
 """Drawn orders that a search starts from; the best of what they lead to is kept."""
@@ -82,8 +82,7 @@ def orders_of(plan: Plan, drawn: int, data: Path | None = None) -> list[Order]:
     if stream.kind != "split" or source is None or stream.tasks < 2:
         raise NlbenchError(f"{plan.stream_name} deals no classes out to tasks.", "Name one of kind split, such as split-digits.")
     sizes = tuple(getattr(stream, "sizes", None) or (source.n_classes // stream.tasks,) * stream.tasks)
-    arrays = read(source, data)
-    alike = likeness(arrays.train_inputs, arrays.train_labels, source.n_classes)
+    alike = likeness(class_means(source, read(source, data)))
     found = {"natural": tuple(range(source.n_classes)), "apart": searched(alike, sizes, most=True)}
     found["together"] = searched(alike, sizes, most=False)
     seeds = range(drawn)
@@ -93,10 +92,9 @@ def orders_of(plan: Plan, drawn: int, data: Path | None = None) -> list[Order]:
     return [Order(name, order, sizes, between(alike, order, sizes)) for name, order in found.items() if kept[order] == name]
 
 
-def likeness(inputs: NDArray[np.generic], labels: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
-    """Return (C, C) how alike the classes are, with noughts on the diagonal."""
-    means = np.stack([inputs[labels == label].reshape(-1, inputs[0].size).mean(0, dtype=np.float64) for label in range(classes)])
-    means -= means.mean(0)
+def likeness(means: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (C, C) how alike the classes of means (C, d) are, with noughts on the diagonal."""
+    means = means - means.mean(0)
     means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), np.finfo(np.float64).tiny)
     alike: NDArray[np.float64] = means @ means.T
     np.fill_diagonal(alike, 0.0)

@@ -166,3 +166,11 @@ def test_a_task_without_a_test_sample_is_refused(tmp_path: Path) -> None:
     stream = nlbench.resolve("mlp", str(tmp_path / "rare.npz"), seeds=1, overrides={"stream.tasks": "2"}).declared
     with pytest.raises(DataError, match=r"task 2 has no samples to be learned, or none to be judged\. Deal"):
         build(stream, (0,), CPU)
+
+
+def test_the_extreme_order_of_a_class_without_training_samples_is_refused(tmp_path: Path) -> None:
+    x, y = np.arange(16.0).reshape(8, 2), np.array(["ape", "bee"] * 4)
+    path = tmp_path / "few.npz"
+    np.savez(path, train_inputs=x, train_labels=y, test_inputs=x, test_labels=np.array(["ape", "bee", "cow", "ape"] * 2))
+    with pytest.raises(DataError, match=r"few: each class must have training samples .* got none of class cow\. Leave"):
+        declared_stream("split", source=str(path), tasks=1, class_order="extreme")

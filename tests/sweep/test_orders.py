@@ -16,8 +16,7 @@ from nlbench.sweep.orders import Found, Order, between, likeness, orders_of, sea
 @pytest.mark.parametrize("sizes", [(2, 2, 2), (3, 3), (1, 2, 3)])
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_swaps_find_what_looking_at_every_order_finds(sizes: tuple[int, ...], seed: int) -> None:
-    points = np.random.default_rng(seed).standard_normal((6, 4))
-    alike = likeness(points, np.arange(6), 6)
+    alike = likeness(np.random.default_rng(seed).standard_normal((6, 4)))
     every = [between(alike, order, sizes) for order in permutations(range(6))]
     for most, best in ((True, max(every)), (False, min(every))):
         order = searched(alike, sizes, most=most)
@@ -27,8 +26,7 @@ def test_swaps_find_what_looking_at_every_order_finds(sizes: tuple[int, ...], se
 
 def test_alike_classes_are_dealt_out_apart_or_together() -> None:
     centres = np.eye(4)[[0, 1, 2, 3, 0, 1, 2, 3]]
-    samples = np.concatenate([centres + 0.01 * np.random.default_rng(draw).standard_normal(centres.shape) for draw in range(5)])
-    alike = likeness(samples, np.tile(np.arange(8), 5), 8)
+    alike = likeness(centres + 0.01 * np.random.default_rng(0).standard_normal(centres.shape))
     assert alike[1, 5] > 0.99
     assert alike.trace() == 0
     together = searched(alike, (2, 2, 2, 2), most=False)
