@@ -16,6 +16,7 @@ from nlbench.escaping import printable
 from nlbench.specs.kinds import UNRESOLVED
 from nlbench.specs.learners import LearnerSpec
 from nlbench.specs.problems import near, problems, shown
+from nlbench.specs.reading import COLUMNS
 from nlbench.specs.recipes import TERMS, merged, mistyped, tables
 from nlbench.specs.streams import StreamSpec
 
@@ -80,7 +81,7 @@ def _parsed(text: str) -> Table:
 
 def apply_overrides(table: Table, overrides: Mapping[str, str], tables: Sequence[str]) -> Table:
     """Return a copy of `table` with dotted keys replaced, for those whose first part is in `tables`; values are TOML, or
-    plain text if they are not.
+    plain text if they are not; a column is named as it is called, even `0`.
     """
     result = deepcopy(table)
     for dotted, text in overrides.items():
@@ -92,7 +93,8 @@ def apply_overrides(table: Table, overrides: Mapping[str, str], tables: Sequence
             target = target.setdefault(part, {})
             if not isinstance(target, dict):
                 raise SpecError([f"--set {dotted}: {part} is a value, not a table"])
-        target[parts[-1]] = toml_value(text)
+        value = toml_value(text)
+        target[parts[-1]] = text if dotted in COLUMNS and not isinstance(value, str | list) else value
     return result
 
 

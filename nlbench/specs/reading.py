@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
 
 from nlbench.errors import SpecError
 from nlbench.specs.model import Closed
 from nlbench.specs.problems import problems
+
+COLUMNS: Final = tuple(f"stream.read.{key}" for key in ("labels", "tasks", "split", "text", "image", "unused"))
+"""Keys whose values name columns, which may be called `0` or `true`."""
 
 
 def _several(value: object) -> object:

@@ -191,6 +191,19 @@ def test_overrides_touch_only_their_tables_and_never_the_original() -> None:
         apply_overrides(table, {"batch.x": "1"}, ("batch",))
 
 
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("0", "0"), ("1e3", "1e3"), ("true", "true"), ("label", "label"), ('"2"', "2"), ('["0", "id"]', ["0", "id"])],
+)
+def test_an_override_names_a_column_as_it_is_called(text: str, name: Any) -> None:
+    assert apply_overrides({}, {"stream.read.unused": text}, ("stream",)) == {"stream": {"read": {"unused": name}}}
+
+
+def test_a_number_of_a_file_is_no_column_s_name() -> None:
+    with pytest.raises(SpecError, match=r"stream\.read\.labels: must be a valid string, got 2"):
+        stream_spec({"title": "t", "stream": {"kind": "split", "source": "./no.csv", "tasks": 2, "read": {"labels": 2}}}, "t")
+
+
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "syntax.toml").write_text("[stream\n")
     (tmp_path / "latin.toml").write_bytes(b'title = "\xe9"')
