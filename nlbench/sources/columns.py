@@ -20,6 +20,15 @@ from nlbench.specs.reading import Reading
 Values = NDArray[Any]
 Fault = Callable[[int, int], DataError]
 
+NAMING: Final = frozenset({"tasks", "split", "text", "image", "unused"})
+"""Keys of a reading that name columns, beside the labels'."""
+EXACT: Final = 2.0**53
+"""Up to here float64 tells whole numbers apart."""
+_SHORT: Final = (
+    pa.types.is_float32, pa.types.is_float16, pa.types.is_boolean, pa.types.is_null, pa.types.is_int8, pa.types.is_uint8,
+    pa.types.is_int16, pa.types.is_uint16,
+)  # fmt: skip
+"""What float32 holds without a loss."""
 FINITE: Final = "Fill what is missing, scale what float32 cannot hold (3e38), or leave those rows out."
 
 
@@ -35,6 +44,8 @@ class Opened:
             same rows at a time, in order; numbers of 8 bits are 0 to 255
     fault   what is wrong with a number that is not finite, by its row and its place in the last axis, both from 0; None of bytes
     ids     columns that may do no more than tell rows apart
+    columns those that a sample is made of, in order; none where rows have no names
+    beside  columns that stand beside a text or an image and are not shown
     """
 
     labels: Values
@@ -45,6 +56,8 @@ class Opened:
     parts: tuple[Callable[[], Iterator[Values]], ...]
     fault: Fault | None = None
     ids: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
 
     def blocks(self) -> Iterator[Values]:
         """Yield the rows (m, *shape) in order."""
@@ -78,10 +91,13 @@ def table(
     schema: pa.Schema,
     batches: Batches,
     *,
+    like: tuple[str, ...] | None = None,
     at_once: int | None = None,
     where: Callable[[int], str] = _row,
 ) -> Opened:
-    """Rows of named columns: a text, an image as encoded bytes, a list of numbers, or numbers; all together or some at once."""
+    """Rows of named columns: a text, an image as encoded bytes, a list of numbers, or numbers; all together or some at once.
+    `like` are the columns of another file, which these must be, in whatever order; a list has no names to compare.
+    """
     names = schema.names
     if reading.labels not in names:
         held = f"but {', '.join(names)}" if names else "nor any other"
@@ -91,25 +107,36 @@ def table(
         )
     if twice := [name for number, name in enumerate(names) if name in names[:number]]:
         raise DataError(f"{path}: has two columns {twice[0]!r}.", "Give each a name of its own.")
-    if unknown := [name for name in reading.unused if name not in names]:
-        raise DataError(f"{path}: stream.read.unused: must be among its columns, {', '.join(names)}, got {', '.join(unknown)}.")
-    said = [name for name in (reading.labels, reading.tasks, reading.split) if name in names]
-    parts = list(batches(said))
+    asked = {key: getattr(reading, key) for key in NAMING & reading.model_fields_set} if like is None else {}
+    if reading.test is not None:
+        asked.pop("unused", None)  # the other file may have it
+    for key, said in sorted(asked.items()):
+        if unknown := [name for name in ([said] if isinstance(said, str) else said) if name not in names]:
+            rule = f"must be among its columns, {', '.join(names)}, got {', '.join(unknown)}"
+            raise DataError(f"{path}: stream.read.{key}: {rule}.")
+    facts_named = [name for name in (reading.labels, reading.tasks, reading.split) if name in names]
+    parts = list(batches(facts_named))
     if not sum(map(len, parts)):
         raise DataError(f"{path}: holds no rows.")
     facts = pa.Table.from_batches(parts)
-    values = {name: _facts(facts.column(name)) for name in said}
+    values = {name: _facts(facts.column(name)) for name in facts_named}
     file = _Rows(path, where)
-    for name in said:
+    for name in facts_named:
         _refuse_odd(file, name, values[name])
     split = values.get(reading.split)
     test = None if split is None else _tested(file, split, reading)
-    columns = [name for name in names if name not in (*said, *reading.unused)]
+    given = [name for name in names if name not in (*facts_named, *reading.unused)]
+    columns = given
     kind: Literal["image", "vector", "features"] = "vector"
     if reading.text in columns:
         columns, kind = [reading.text], "features"
     elif reading.image in columns:
         columns, kind = [reading.image], "image"
+    if like is not None and (len(columns) > 1) == (len(like) > 1):
+        _refuse_others(path, columns, like)
+        columns = list(like)
+    if kind != "image" and (unasked := sorted({"size", "channels", "layout"} & reading.model_fields_set)):
+        raise DataError(f"{path}: stream.read.{unasked[0]}: is for images, and its columns hold none.")
     convert = {"features": _hashed, "image": _decoded, "vector": _numbers}[kind]
     if not columns:
         raise DataError(f"{path}: has no column beside {', '.join(names)}: a sample must be something.")
@@ -126,7 +153,18 @@ def table(
     shape = (*shapes[0][:-1], sum(one[-1] for one in shapes))
     ids = _ids(batches, schema, columns, size) if kind == "vector" else ()
     labels, tasks = values[reading.labels], values.get(reading.tasks)
-    return Opened(labels, tasks, test, shape, kind, each, partial(_fault, file, batches, columns), ids)
+    beside = tuple(name for name in given if name not in columns)
+    return Opened(labels, tasks, test, shape, kind, each, partial(_fault, file, batches, columns), ids, tuple(columns), beside)
+
+
+def _refuse_others(path: Path, columns: Sequence[str], like: Sequence[str]) -> None:
+    """Refuse columns that are not those of another file, whatever their order."""
+    missing, more = ([name for name in one if name not in other] for one, other in ((like, columns), (columns, like)))
+    if missing or more:
+        lacks = [f"it lacks {', '.join(map(repr, missing[:5]))}"] if missing else []
+        has = [f"it also has {', '.join(map(repr, more[:5]))}"] if more else []
+        hint = "Give both the same names, or leave out with [stream.read] unused what one has alone."
+        raise DataError(f"{path}: must have the columns of the training set: {' and '.join([*lacks, *has])}.", hint)
 
 
 def _refuse_odd(file: _Rows, name: str, values: Values) -> None:
@@ -134,15 +172,25 @@ def _refuse_odd(file: _Rows, name: str, values: Values) -> None:
     if values.ndim > 1:
         return
     if values.dtype == object:
-        odd = np.array([value is None or value == "" or value != value for value in values])
+        odd = np.array([not _is_name(value) for value in values])
+    elif values.dtype.kind == "f":
+        odd = ~((np.abs(values) <= EXACT) & (values == np.rint(values)))
     else:
-        odd = ~(np.isfinite(values) & (values == np.rint(values)))
+        return
     if odd.any():
         row = int(odd.argmax())
-        empty = values.dtype == object or np.isnan(values[row])
-        rule = "is empty" if empty else f"must be a whole number or a word, got {values[row]}"
+        value = values[row]
+        empty = value is None or value == "" or value != value
+        at_most = " of at most 2^53" if isinstance(value, float) and abs(value) > EXACT else ""
+        told = shown(value) if isinstance(value, dict | list) else value
+        rule = "is empty" if empty else f"must be a whole number{at_most} or a word, got {told}"
         hint = "Fill it in, or leave that row out." if empty else ""
         raise DataError(f"{file.at(row)}: column {name!r} {rule}.", hint)
+
+
+def _is_name(value: object) -> bool:
+    """Return whether a value can name a class: a word or a whole number."""
+    return (isinstance(value, str) and value != "") or isinstance(value, int) or (isinstance(value, float) and value.is_integer())
 
 
 def _fault(file: _Rows, batches: Batches, columns: list[str], row: int, place: int) -> DataError:
@@ -249,19 +297,23 @@ def _odd(column: pa.Array) -> tuple[int, str]:
             if value is not None and not isinstance(value, list):
                 return row, shown(value) if isinstance(value, str | bytes | dict) else str(value)
     lengths = [len(value) if isinstance(value, list) else -1 for value in values]
-    return next((row for row, length in enumerate(lengths) if length != lengths[0]), 0), str(column.type)
+    row = next((row for row, length in enumerate(lengths) if length != lengths[0] or length < 0), 0)
+    return row, "nothing" if values[row] is None else f"{column.type}{f' of {lengths[row]}' if lengths[row] >= 0 else ''}"
 
 
-def _column(column: pa.Array, n: int) -> NDArray[np.float32]:
-    """Return (n, k): a column's numbers, k to a row, NaN where one is missing."""
+def _column(column: pa.Array, n: int) -> NDArray[Any]:
+    """Return (n, k): a column's numbers, k to a row, NaN where one is missing: float32 where that holds them, else float64."""
     while pa.types.is_list(column.type) or pa.types.is_large_list(column.type) or pa.types.is_fixed_size_list(column.type):
+        if column.null_count or len(set(column.value_lengths().to_pylist())) > 1:
+            raise ValueError("lists of several lengths")
         column = column.flatten()
     known = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean, pa.types.is_null)
     if not any(is_kind(column.type) for is_kind in known):  # words are no numbers, though they may be made of figures
         raise ValueError
-    values = column.cast(pa.float32(), safe=False)
+    kind = pa.float32() if any(is_kind(column.type) for is_kind in _SHORT) else pa.float64()
+    values = column.cast(kind, safe=False)
     numbers = np.from_dlpack(values.fill_null(float("nan")) if values.null_count else values)
-    return np.asarray(numbers, np.float32).reshape(n, -1)
+    return np.asarray(numbers).reshape(n, -1)
 
 
 def pictures(path: Path, files: Sequence[Any], reading: Reading) -> NDArray[Any]:
@@ -270,17 +322,26 @@ def pictures(path: Path, files: Sequence[Any], reading: Reading) -> NDArray[Any]
 
     made = []
     for file in files:
-        with Image.open(file) as image:
-            deep = image.mode == "F" or image.mode.startswith("I")
-            grey = image.mode in ("1", "L") if reading.channels is None else reading.channels == 1
-            brought = image.convert("F" if deep else "L" if grey else "RGB")
-            one = np.asarray(brought.resize((reading.size, reading.size)) if reading.size else brought)
-            made.append(np.repeat(one[..., None], 3, 2) if deep and reading.channels == 3 else one)
+        try:
+            made.append(_picture(file, reading))
+        except (Image.DecompressionBombError, OSError, SyntaxError) as error:
+            raise DataError(f"{file if isinstance(file, Path) else path}: cannot be read: {str(error).rstrip('.')}.") from None
     refuse_bytes_among_numbers(path, {each.dtype for each in made})
     refuse_shapes(path, {each.shape for each in made})
     if made[0].dtype != np.uint8 and not all(np.isfinite(each).all() for each in made):
         raise DataError(f"{path}: images must be finite.", FINITE)
     return np.stack(made)
+
+
+def _picture(file: Any, reading: Reading) -> NDArray[Any]:
+    from PIL import Image
+
+    with Image.open(file) as image:
+        deep = image.mode == "F" or image.mode.startswith("I")
+        grey = image.mode in ("1", "L") if reading.channels is None else reading.channels == 1
+        brought = image.convert("F" if deep else "L" if grey else "RGB")
+        one = np.asarray(brought.resize((reading.size, reading.size)) if reading.size else brought)
+    return np.repeat(one[..., None], 3, 2) if deep and reading.channels == 3 else one
 
 
 def refuse_bytes_among_numbers(path: Path, types: Set[np.dtype[Any]]) -> None:

@@ -138,6 +138,9 @@ def _inputs(place: str, raw: NDArray[Any]) -> NDArray[np.float32]:
     if bad.any():
         where = f"{' in float32' if np.isfinite(raw).all() else ''}, which those at index {bad.argmax()} are not"
         raise DataError(f"{place} inputs must be finite{where}.", "Fill what is missing, or leave those samples out.")
+    if raw.dtype.itemsize > 4 and ((raw.min(0) < raw.max(0)) & (inputs.min(0) == inputs.max(0))).any():
+        hint = "Subtract their mean before, in the type that they have."
+        raise DataError(f"{place} inputs differ by less than float32 can tell so far from 0.", hint)
     return inputs
 
 

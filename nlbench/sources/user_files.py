@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,7 +23,7 @@ from nlbench.sources.in_memory import MOST_CLASSES, InMemory, TaskArrays
 from nlbench.sources.source import Arrays, Source, held_out
 from nlbench.specs.reading import Reading
 
-FORMATS: Final[dict[str, Callable[[Path, Reading], Opened]]] = {
+FORMATS: Final[dict[str, Callable[[Path, Reading, formats.Columns], Opened]]] = {
     ".npz": formats.arrays,
     ".npy": formats.arrays,
     ".parquet": formats.parquet,
@@ -102,12 +102,27 @@ class FileSource(Source):
     @property
     def label_names(self) -> tuple[str, ...]:
         """The words or numbers of the file that labels are."""
-        names = tuple(map(str, np.unique(np.concatenate([each.labels for each in self.opened])).tolist()))
+        names = tuple(map(str, np.unique(formats.joined([each.labels for each in self.opened])).tolist()))
         return () if names == tuple(map(str, range(self.n_classes))) else names
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Which columns may do no more than tell rows apart."""
+        """Which columns may do no more than tell rows apart, which are not shown, and which classes are only tested."""
+        return (*self._of_ids(), *self._of_columns(), *self._of_classes())
+
+    def _of_columns(self) -> Iterator[str]:
+        if beside := self.opened[0].beside:
+            left_out = ", ".join(map(repr, beside))
+            yield f"{self.paths[0]}: beside {self.opened[0].columns[0]!r} these are not shown to the learner: {left_out}."
+
+    def _of_classes(self) -> Iterator[str]:
+        unknown = np.setdiff1d(self.labels[self.test], self.labels[~self.test]).tolist()
+        if unknown:
+            names = self.label_names or tuple(map(str, range(self.n_classes)))
+            said = ", ".join(names[label] for label in unknown[:5]) + (", …" if len(unknown) > 5 else "")
+            yield f"{self.paths[0]}: only test rows are labelled {said}: nobody can have those right."
+
+    def _of_ids(self) -> tuple[str, ...]:
         ids = self.opened[0].ids
         if not ids:
             return ()
@@ -119,7 +134,7 @@ class FileSource(Source):
         return (f"{self.paths[0]}: {shown}; if {tells} rows apart, leave {out} out: {way}.",)
 
     def locate(self, data: Path | None = None) -> dict[str, Path]:
-        return {path.name: path for path in self.paths}
+        return dict(zip(_keys(self.paths), self.paths, strict=True))
 
     def verify(self, data: Path | None = None) -> dict[str, Path]:
         return self.locate(data)
@@ -144,7 +159,7 @@ class FileSource(Source):
 
     def _blocks(self) -> Iterator[tuple[int, int, NDArray[Any]]]:
         """Yield blocks of numbers, each behind the row and the place in the last axis where it begins."""
-        start, types = 0, set[np.dtype[Any]]()
+        start, types, starts = 0, set[np.dtype[Any]](), dict[int, Any]()
         for path, each in zip(self.paths, self.opened, strict=True):
             left = 0
             for part in each.parts:
@@ -156,12 +171,24 @@ class FileSource(Source):
                         shapes.add(block.shape[1:])
                         refuse_shapes(path, shapes)
                         width = block.shape[-1]
-                        shown = _as_floats(_laid_out(block, self.reading, self.kind == "image"))
-                        _check_finite(each, shown, row - start, left)
+                        _check_finite(each, _as_floats(block), row - start, left)
+                        shown = _as_floats(_laid_out(self._shifted(block, starts, left), self.reading, self.kind == "image"))
                         yield row, left, shown
                         row += len(block)
                 left += width
             start += len(each.labels)
+
+    def _shifted(self, block: NDArray[Any], starts: dict[int, Any], left: int) -> NDArray[Any]:
+        """Return numbers that float32 may not hold by their distance from the first block's mean, in float64: standardised, they
+        are what they would be. `starts` are these means, of each place in the last axis where blocks begin.
+        """
+        if self._standard() == "none" or block.dtype.itemsize < 4 or block.dtype == np.float32:
+            return block
+        by_place = self._standard() == "each" and self.kind != "image"
+        place = left if by_place else 0
+        if place not in starts:
+            starts[place] = block.mean(0 if by_place else None, dtype=np.float64)
+        return np.subtract(block, starts[place], dtype=np.float64)
 
 
 def _check_finite(file: Opened, block: NDArray[np.float32], first: int, left: int) -> None:
@@ -187,25 +214,26 @@ def opened(name: str, reading: Reading | None) -> FileSource:
 
 @lru_cache(maxsize=8)
 def _opened(paths: tuple[Path, ...], reading: Reading, stamps: tuple[tuple[int, int], ...]) -> FileSource:
-    found = tuple(map(_looked_at, paths, [reading] * len(paths)))
+    first = _looked_at(paths[0], reading)
+    found = (first, *(_looked_at(path, reading, first.columns or None) for path in paths[1:]))
+    if len(found) == 2:
+        _refuse_a_second_split(paths, found)
     if len({each.shape for each in found}) > 1:
         raise DataError(f"{paths[1]}: rows must be like those of {paths[0]}, got {found[1].shape} and {found[0].shape}.")
     if empty := [path for path, each in zip(paths, found, strict=True) if not len(each.labels)]:
         raise DataError(f"{empty[0]}: holds no rows.")
-    labels = _numbered(paths[0], "labels", np.concatenate([each.labels for each in found]))
+    labels = _numbered(paths[0], "labels", formats.joined([each.labels for each in found]))
     if not labels.any():
         only = found[0].labels[:1].tolist()[0]
         raise DataError(f"{paths[0]}: must have two different labels at least, got {only!r} in every row.")
     said = [each.tasks for each in found]
     known = [tasks for tasks in said if tasks is not None]
-    tasks = 1 + _numbered(paths[0], "tasks", np.concatenate(known)) if len(known) == len(said) else None
+    tasks = 1 + _numbered(paths[0], "tasks", formats.joined(known)) if len(known) == len(said) else None
     name = paths[0].name.partition(".")[0] or paths[0].resolve().name
     if len(paths) == 2:
         test = np.arange(len(labels)) >= len(found[0].labels)
     else:
-        said_test = found[0].test
-        test = held_out("file", labels) if said_test is None else said_test
-    first = found[0]
+        test = held_out("file", labels) if first.test is None else first.test
     if not test.any() or test.all():
         hint = (
             "Give each class at least three rows, of which a fixed fifth is the test set, or name a file as [stream.read] test."
@@ -219,7 +247,11 @@ def _opened(paths: tuple[Path, ...], reading: Reading, stamps: tuple[tuple[int, 
         kind=first.kind,
         input_shape=_laid_out(np.empty((0, *first.shape)), reading, first.kind == "image").shape[1:],
         n_classes=int(labels.max()) + 1,
-        files={file.relative_to(path.parent).as_posix(): _hash(file) for path in paths for file in _files(path)},
+        files={
+            (Path(key) / file.relative_to(path)).as_posix(): _hash(file)
+            for key, path in zip(_keys(paths), paths, strict=True)
+            for file in _files(path)
+        },
         paths=paths,
         stamps=stamps,
         reading=reading,
@@ -230,9 +262,24 @@ def _opened(paths: tuple[Path, ...], reading: Reading, stamps: tuple[tuple[int, 
     )
 
 
-def _looked_at(path: Path, reading: Reading) -> Opened:
+def _keys(paths: Sequence[Path]) -> list[str]:
+    """Return the name of each file: of a test file that has the training file's, with `test` before it."""
+    names = [path.name for path in paths]
+    return names if len(set(names)) == len(names) else [names[0], f"test/{names[1]}"]
+
+
+def _refuse_a_second_split(paths: Sequence[Path], found: Sequence[Opened]) -> None:
+    """Refuse a test file where rows of the first are of a test set, or its own are not."""
+    for path, each, odd in zip(paths, found, (True, False), strict=True):
+        if each.test is not None and (each.test == odd).any():
+            of = "test" if odd else "training"
+            hint = "Leave out [stream.read] test, or the rows."
+            raise DataError(f"{path}: says that rows are of the {of} set, which stream.read.test says of whole files.", hint)
+
+
+def _looked_at(path: Path, reading: Reading, like: formats.Columns = None) -> Opened:
     with _readable(path):
-        return _format(path)(path, reading)
+        return _format(path)(path, reading, like)
 
 
 @contextmanager
@@ -245,7 +292,7 @@ def _readable(path: Path) -> Iterator[None]:
         raise DataError(f"{path}: cannot be read: {why.rstrip('.')}.") from None
 
 
-def _format(path: Path) -> Callable[[Path, Reading], Opened]:
+def _format(path: Path) -> Callable[[Path, Reading, formats.Columns], Opened]:
     if path.is_file():
         suffix = path.suffix.lower()
     else:
@@ -265,6 +312,9 @@ def _numbered(path: Path, what: str, values: NDArray[Any]) -> NDArray[np.int64]:
         odd = values[~(np.isfinite(values) & (values == np.rint(values)))]
         if len(odd):
             raise DataError(f"{path}: {what} must be whole numbers or words, got {odd[0]}.")
+    if values.dtype.kind == "O" and len({isinstance(value, str) for value in values}) > 1:
+        words, numbers = (next(value for value in values if isinstance(value, str) == word) for word in (True, False))
+        raise DataError(f"{path}: {what} must be all words or all whole numbers, got {words!r} and {numbers!r}.")
     if values.dtype.kind in "OU" and len(missing := np.flatnonzero([value is None or value == "" for value in values])):
         raise DataError(f"{path}: row {missing[0] + 1} has no {what[:-1]}.", "Fill it in, or leave that row out.")
     known, numbers = np.unique(values, return_inverse=True)
@@ -287,7 +337,8 @@ def _laid_out(block: NDArray[Any], reading: Reading, image: bool) -> NDArray[Any
         return block
     if block.ndim == 3:
         return block[:, None]
-    last = reading.layout == "NHWC" or block.shape[-1] == 3 != block.shape[1]
+    channels = [block.shape[axis] in (1, 3, 4) for axis in (1, -1)]
+    last = channels == [False, True] if reading.layout is None else reading.layout == "NHWC"
     return np.moveaxis(block, -1, 1) if last else block
 
 

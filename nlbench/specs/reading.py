@@ -25,7 +25,7 @@ class Reading(Closed):
     labels, tasks, split, text, image  names of columns; the names here are looked for where none is given
     unused       columns that are no part of a sample, such as a row's number; one, or several
     test         a file with the test set; without one, and without a column `split` that says "test", a fixed fifth of each class
-    layout       of images: channels first or last
+    layout       of images: channels first or last; last where nothing is said and that axis alone has 1, 3 or 4 numbers
     size         images are made this high and wide, bicubic; in files they must all be alike otherwise
     channels     images are made grey (1) or coloured (3); in files they must all be alike otherwise
     standardise  with mean and deviation of the training set: of all numbers (images), of each number of a sample, or of each
@@ -39,7 +39,7 @@ class Reading(Closed):
     image: str = "image"
     unused: Annotated[tuple[str, ...], BeforeValidator(_several), Field(strict=False)] = ()
     test: str | None = None
-    layout: Literal["NCHW", "NHWC"] = "NCHW"
+    layout: Literal["NCHW", "NHWC"] | None = None
     size: Annotated[int, Field(ge=1)] | None = None
     channels: Literal[1, 3] | None = None
     standardise: Literal["all", "each", "none"] | None = None

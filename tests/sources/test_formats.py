@@ -8,6 +8,7 @@ import sys
 import tracemalloc
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,7 @@ from PIL import Image
 from nlbench.errors import DataError
 from nlbench.sources import formats
 from nlbench.sources.formats import Opened
+from nlbench.sources.user_files import opened
 from nlbench.specs.reading import Reading
 
 N = 9000  # more than two blocks
@@ -295,3 +297,63 @@ def test_what_an_npz_holds_is_kept_by_nobody(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert held < 1_000_000
     assert sum(map(len, opened.blocks())) == 20_000
+
+
+def test_of_a_saved_data_set_the_files_of_its_state_are_read(tmp_path: Path) -> None:
+    def write(name: str, columns: dict[str, Any]) -> None:
+        made = pa.table(columns)
+        with pa.OSFile(str(tmp_path / name), "wb") as file, pa.ipc.new_stream(file, made.schema) as stream:
+            stream.write_table(made)
+
+    write("data-00000-of-00001.arrow", {"x": [float(i) for i in range(20)], "label": [0, 1] * 10})
+    write("cache-1234.arrow", {"x": [float(i) for i in range(30)], "label": [0, 1] * 15})
+    assert len(opened(str(tmp_path), None).labels) == 20
+    write("other.arrow", {"x": [float(i) for i in range(30)], "label": [0, 1] * 15})
+    state = {"_data_files": [{"filename": "data-00000-of-00001.arrow"}]}
+    (tmp_path / "state.json").write_text(json.dumps(state))
+    assert len(opened(str(tmp_path), None).labels) == 20
+    (tmp_path / "state.json").write_text(json.dumps({"_data_files": [{"filename": "../data.arrow"}]}))
+    with pytest.raises(DataError, match=r"state\.json: names '\.\./data\.arrow', which is not in this folder"):
+        opened(str(tmp_path), None)
+    (tmp_path / "state.json").write_text(json.dumps({**state, "_indices_files": [{"filename": "cache-1_indices.arrow"}]}))
+    with pytest.raises(DataError, match="rows stand in another order") as caught:
+        opened(str(tmp_path), None)
+    assert "flatten_indices" in caught.value.hint
+
+
+def test_what_the_first_block_of_a_csv_says_of_types_is_not_believed_of_the_others(tmp_path: Path) -> None:
+    rows = 150_000
+    path = tmp_path / "a.csv"
+    lines = [f"{row},{row % 2}" for row in range(rows)]
+    path.write_text("\n".join(["x,label", *lines, "0.5,1", "7,word", "8,word", "9,word"]))
+    assert path.stat().st_size > 2**20
+    source = opened(str(path), Reading(standardise="none"))
+    assert source.label_names == ("0", "1", "word")
+    assert 0.5 in source.read().train_inputs or 0.5 in source.read().test_inputs
+
+
+def test_hidden_folders_hold_no_class_and_images_too_deep_are_refused(tmp_path: Path) -> None:
+    for name in ("a/1.png", "a/2.png", "a/3.png", "b/1.png", "b/2.png", "b/3.png", ".ipynb_checkpoints/1.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / name)
+    assert opened(str(tmp_path), None).label_names == ("a", "b")
+    (tmp_path / "a" / "deep").mkdir()
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "a" / "deep" / "1.png")
+    with pytest.raises(DataError, match=r"deep/1\.png: must lie in the folder of its class"):
+        opened(str(tmp_path), None)
+
+
+def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    for name in ("a/1.png", "a/2.png", "a/3.png", "b/1.png", "b/2.png", "b/3.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(np.full((40, 40), 7, np.uint8)).save(tmp_path / name)
+    whole = (tmp_path / "b" / "2.png").read_bytes()
+    (tmp_path / "b" / "2.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"b/2\.png: cannot be read"):
+        opened(str(tmp_path), None).read()
+
+
+def test_lines_of_json_too_deep_to_be_read_are_no_json(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"x": ' + "[" * 100_000 + "]" * 100_000 + ', "label": 1}\n')
+    with pytest.raises(DataError, match=r"a\.jsonl, line 1: is not JSON"):
+        opened(str(tmp_path / "a.jsonl"), None)

@@ -34,6 +34,13 @@ def test_the_checksum_sees_every_array_its_shape_and_its_order() -> None:
     assert same not in others
 
 
+def test_numbers_that_float32_cannot_tell_apart_are_refused() -> None:
+    far = 1.7e9 + np.arange(12.0).reshape(4, 3)
+    with pytest.raises(DataError, match="task 1: train inputs differ by less than float32 can tell"):
+        from_arrays("s", [(far, Y, X, Y)])
+    from_arrays("s", [(far - far.mean(0), Y, X + 1.7e9, Y)])
+
+
 X, Y = np.zeros((4, 3), np.float32), np.array([0, 1, 0, 1])
 
 

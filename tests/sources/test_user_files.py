@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import shlex
 from pathlib import Path
@@ -117,6 +118,151 @@ def test_a_test_file_of_its_own_and_labels_that_are_words(tmp_path: Path) -> Non
     assert arrays.train_labels.tolist() == [0, 1, 0]
     assert arrays.test_labels.tolist() == [1]
     assert arrays.test_inputs.tolist() == [[9, 9]]
+
+
+def table(path: Path, columns: dict[str, list[Any]]) -> str:
+    """Write a file of these columns by its name's end, and return its name."""
+    if path.suffix == ".csv":
+        rows = zip(*columns.values(), strict=True)
+        path.write_text("\n".join([",".join(columns), *(",".join(map(str, row)) for row in rows)]))
+    elif path.suffix == ".parquet":
+        pq.write_table(pa.table(columns), path)
+    else:
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        path.write_text("\n".join(map(json.dumps, rows)))
+    return str(path)
+
+
+@pytest.mark.parametrize("end", ["csv", "parquet", "jsonl"])
+def test_columns_of_a_test_file_are_found_by_their_names(end: str, tmp_path: Path) -> None:
+    train = table(tmp_path / f"train.{end}", {"a": [1, 2], "b": [30, 40], "label": [0, 1]})
+    test = table(tmp_path / f"test.{end}", {"label": [1], "b": [50], "a": [6]})
+    assert opened(train, Reading(test=test, standardise="none")).read().test_inputs.tolist() == [[6, 50]]
+    other = table(tmp_path / f"other.{end}", {"label": [1], "c": [50], "a": [6]})
+    with pytest.raises(
+        DataError, match=rf"other\.{end}: must have the columns of .*: it lacks 'b' and it also has 'c'"
+    ) as caught:
+        opened(train, Reading(test=other))
+    assert "unused" in caught.value.hint
+    more = table(tmp_path / f"more.{end}", {"label": [1], "b": [50], "id": [7], "a": [6]})
+    assert opened(train, Reading(test=more, unused=("id",), standardise="none")).read().test_inputs.tolist() == [[6, 50]]
+
+
+def test_a_training_file_that_changes_is_another_though_the_test_file_has_its_name(tmp_path: Path) -> None:
+    inputs, labels = blobs()
+    for name in ("train", "test"):
+        (tmp_path / name).mkdir()
+        np.savez(tmp_path / name / "data.npz", inputs=inputs, labels=labels)
+    reading = Reading(test=str(tmp_path / "test" / "data.npz"))
+    before = opened(str(tmp_path / "train" / "data.npz"), reading)
+    assert list(before.files) == ["data.npz", "test/data.npz"]
+    assert list(before.locate().values()) == list(before.paths)
+    np.savez(tmp_path / "train" / "data.npz", inputs=inputs, labels=labels[::-1])
+    after = opened(str(tmp_path / "train" / "data.npz"), reading)
+    assert [before.files[name] == after.files[name] for name in before.files] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([[1.0, 2], [3, 4, 5], [6, 7], [8]], "row 2: column 'x' must be numbers, or lists of one length, got .* of 3"),
+        ([[1.0, 2], None, [3, 4, 5, 6], [1, 2]], "row 2: column 'x' must be .* got nothing"),
+        ([None, [1.0, 2], [1, 2], [1, 2]], "row 1: column 'x' must be .* got nothing"),
+        ([[[1.0, 2], [3]], [[1], [2, 3]], [[1, 2], [3]], [[1, 2], [3]]], "column 'x' must be numbers, or lists of one length"),
+    ],
+)
+def test_lists_of_several_lengths_are_never_dealt_out_over_rows(rows: list[Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=said):
+        opened(table(tmp_path / "a.parquet", {"x": rows, "label": [0, 1, 0, 1]}), None)
+
+
+def test_a_second_file_and_a_split_contradict_each_other(tmp_path: Path) -> None:
+    rows = {"x": [1, 2, 3, 4], "label": [0, 1, 0, 1]}
+    both = table(tmp_path / "both.csv", {**rows, "split": ["train", "train", "train", "test"]})
+    train, test = (table(tmp_path / f"{name}.csv", {**rows, "split": [name] * 4}) for name in ("train", "test"))
+    assert len(opened(train, Reading(test=test)).read().test_inputs) == 4
+    with pytest.raises(DataError, match=r"both\.csv: says that rows are of the test set"):
+        opened(both, Reading(test=test))
+    with pytest.raises(DataError, match=r"train\.csv: says that rows are of the training set"):
+        opened(train, Reading(test=train))
+
+
+@pytest.mark.parametrize("how", ["each", "all"])
+@pytest.mark.parametrize("end", ["npz", "csv", "parquet"])
+def test_numbers_far_from_0_are_told_apart_before_they_are_standardised(end: str, how: str, tmp_path: Path) -> None:
+    near, labels = np.rint(100 * RNG.standard_normal((400, 3))), np.arange(400) % 2
+    far = near + 1.7e9
+    path = tmp_path / f"a.{end}"
+    if end == "npz":
+        np.savez(path, inputs=far, labels=labels)
+    else:
+        table(path, {**{f"x{i}": far[:, i].tolist() for i in range(3)}, "label": labels.tolist()})
+    arrays = opened(str(path), Reading(standardise=how)).read()
+    own = ~opened(str(path), None).test
+    axes = None if how == "all" else 0
+    expected = (near[own] - near[own].mean(axes)) / near[own].std(axes)
+    np.testing.assert_allclose(arrays.train_inputs, expected, atol=2e-6)
+
+
+def test_labels_of_two_types_are_not_brought_to_one_that_merges_them(tmp_path: Path) -> None:
+    labels = 2**53 + np.arange(30) % 6
+    np.savez(
+        tmp_path / "a.npz",
+        train_inputs=np.eye(30), train_labels=labels.astype(np.uint64), test_inputs=np.eye(30), test_labels=labels,
+    )  # fmt: skip
+    assert opened(str(tmp_path / "a.npz"), None).n_classes == 6
+    ids = [10**22 + row % 3 for row in range(30)]
+    with pytest.raises(DataError, match=r"a\.csv, line 2: column 'label' must be a whole number of at most 2\^53 or a word"):
+        opened(table(tmp_path / "a.csv", {"x": list(range(30)), "label": ids}), None)
+    words = table(tmp_path / "words.csv", {"x": [1.5, 2.5], "label": ["a", "b"]})
+    numbers = table(tmp_path / "numbers.csv", {"x": [1.5, 2.5], "label": [1, 2]})
+    with pytest.raises(DataError, match="labels must be all words or all whole numbers, got 'a' and 1"):
+        opened(words, Reading(test=numbers))
+
+
+@pytest.mark.parametrize(
+    ("shape", "layout", "expected"),
+    [
+        ((20, 12, 1), None, (1, 20, 12)),
+        ((12, 12, 4), None, (4, 12, 12)),
+        ((12, 9, 3), None, (3, 12, 9)),
+        ((1, 12, 3), None, (1, 12, 3)),
+        ((3, 12, 3), "NHWC", (3, 3, 12)),
+        ((12, 12, 1), "NCHW", (12, 12, 1)),
+    ],
+)
+def test_channels_are_last_where_that_axis_alone_may_be_theirs(shape: Any, layout: Any, expected: Any, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", inputs=RNG.standard_normal((20, *shape)).astype(np.float32), labels=np.arange(20) % 2)
+    source = opened(str(tmp_path / "a.npz"), Reading(layout=layout) if layout else None)
+    assert source.input_shape == source.read().train_inputs.shape[1:] == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "rule"),
+    [
+        ("a.jsonl", {"split": "prt"}, r"stream\.read\.split: must be among its columns, text, n, label, part, got prt"),
+        ("a.jsonl", {"unused": ("n", "m")}, r"stream\.read\.unused: must be among its columns, .*, got m"),
+        ("a.jsonl", {"size": 8}, r"stream\.read\.size: is for images"),
+        ("a.npz", {"split": "part"}, r"stream\.read\.split: is not for files of this kind"),
+        ("a.npz", {"size": 8}, r"stream\.read\.size: is not for files of this kind"),
+    ],
+)
+def test_what_is_said_of_a_file_and_means_nothing_there_is_refused(name: str, said: Any, rule: str, tmp_path: Path) -> None:
+    words = ["a b", "c d"] * 10
+    table(tmp_path / "a.jsonl", {"text": words, "n": [1, 2] * 10, "label": words, "part": ["train", "train", "test", "test"] * 5})
+    np.savez(tmp_path / "a.npz", inputs=np.eye(20), labels=np.arange(20) % 2)
+    with pytest.raises(DataError, match=rule):
+        opened(str(tmp_path / name), Reading(**said))
+    assert opened(str(tmp_path / "a.jsonl"), Reading(split="part")).test.sum() == 10
+
+
+def test_columns_that_are_not_shown_and_classes_that_nobody_trains_are_remarked(tmp_path: Path) -> None:
+    rows = {"text": ["a", "b", "c"], "n": [1, 2, 3], "label": ["x", "y", "z"], "split": ["train", "train", "test"]}
+    remarks = opened(table(tmp_path / "a.jsonl", rows), None).remarks
+    assert [remark.partition(": ")[2] for remark in remarks] == [
+        "beside 'text' these are not shown to the learner: 'n'.",
+        "only test rows are labelled z: nobody can have those right.",
+    ]
 
 
 def test_what_cannot_be_a_stream_is_refused_by_name(file: str, tmp_path: Path) -> None:
