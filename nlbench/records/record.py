@@ -148,8 +148,8 @@ class Record:
     def metric(self, name: str) -> dict[int, float | None]:
         """Return the whole-stream value of a metric for each seed, null where it was not measured.
 
-        Also takes `bytes.<kind>`; there the value after the last task counts. `chance` is that of average accuracy. Raises
-        `UnknownNameError` for what is neither a metric nor in the record.
+        Also takes `bytes.<kind>` and a learner's own numbers; there the value after the last task counts. `chance` is that of
+        average accuracy. Raises `UnknownNameError` for what is neither a metric nor in the record.
         """
         return self._scores.of(name)
 

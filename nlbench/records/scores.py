@@ -34,9 +34,12 @@ class Scores:
 
         Raises `UnknownNameError` for what is neither a metric nor in the record.
         """
-        if name not in METRICS and name not in self._whole and not name.startswith(("bytes.", "chance")):
-            raise UnknownNameError("metric", name, {*METRICS, *self._whole})
-        found: dict[int, float | None] = dict(self._whole.get(name, {}))
+        whole = self._whole
+        if name not in METRICS and name not in whole and not name.startswith(("bytes.", "chance")):
+            whole = _of_the_stream(self.rows())  # a learner's own numbers lie among the rows of its tasks
+            if name not in whole:
+                raise UnknownNameError("metric", name, {*METRICS, *whole})
+        found: dict[int, float | None] = dict(whole.get(name, {}))
         if name in METRICS and METRICS[name].needs != "references":
             if not self._is_stored(name):
                 found = self._computed(name)
@@ -108,19 +111,23 @@ class Scores:
 
     @cached_property
     def _whole(self) -> dict[str, dict[int, float]]:
-        """The whole-stream values of row group 0 by metric and seed; of several times, the last."""
-        first = self.first
-        rows = np.flatnonzero((first.on_task == NONE) & (first.seed != NONE) & ~np.isnan(first.value))
-        rows = rows[np.argsort(first.after_task[rows], kind="stable")]
-        whole: dict[str, dict[int, float]] = {}
-        for code, seed, value in zip(
-            first.metric[rows].tolist(), first.seed[rows].tolist(), first.value[rows].tolist(), strict=True
-        ):
-            whole.setdefault(first.names[code], {})[seed] = value
-        return whole
+        """The whole-stream values of row group 0."""
+        return _of_the_stream(self.first)
 
     @cached_property
     def _derived(self) -> dict[int, dict[str, Value]]:
         return derive(
             self.rows(), self.footer.seeds, self.footer.n_tasks, conflict=self.footer.conflict, shared=self.footer.shared
         )
+
+
+def _of_the_stream(columns: Columns) -> dict[str, dict[int, float]]:
+    """Return the values that are of no single task, by metric and seed; of several times, the last."""
+    rows = np.flatnonzero((columns.on_task == NONE) & (columns.seed != NONE) & ~np.isnan(columns.value))
+    rows = rows[np.argsort(columns.after_task[rows], kind="stable")]
+    whole: dict[str, dict[int, float]] = {}
+    for code, seed, value in zip(
+        columns.metric[rows].tolist(), columns.seed[rows].tolist(), columns.value[rows].tolist(), strict=True
+    ):
+        whole.setdefault(columns.names[code], {})[seed] = value
+    return whole

@@ -10,7 +10,7 @@ import pytest
 from synthetic_records import make_record, matrix, metadata, rows_of, tampered, windowed
 
 from nlbench.comparison import compare
-from nlbench.errors import RecordError
+from nlbench.errors import RecordError, UnknownNameError
 from nlbench.metrics import METRICS, Metric, versions
 from nlbench.records import Row, extend_record, read_record, read_records
 from nlbench.records.schema import SCHEMA_VERSION
@@ -31,6 +31,14 @@ def test_prequential_accuracy_of_the_stream_is_derived_from_its_tasks(tmp_path: 
     extra = [Row(0, j - 1, j, None, "prequential_accuracy", j / 10, 100 * j) for j in range(1, 6)]
     record = make_record(tmp_path / "r.parquet", {0: TWO[0]}, extra=extra)
     assert record.metric("prequential_accuracy")[0] == pytest.approx(sum(j * j for j in range(1, 6)) / 10 / 15)
+
+
+def test_of_a_learner_s_own_numbers_those_after_the_last_task_count(tmp_path: Path) -> None:
+    extra = [Row(seed, j, None, None, "contexts", 10.0 * seed + j, None) for seed in TWO for j in (2, 5, 1)]
+    record = make_record(tmp_path / "r.parquet", TWO, extra=extra)
+    assert record.metric("contexts") == {0: 5.0, 3: 35.0}
+    with pytest.raises(UnknownNameError, match=r"contextz"):
+        record.metric("contextz")
 
 
 def test_a_stored_metric_that_disagrees_names_the_file(tmp_path: Path) -> None:
