@@ -20,6 +20,8 @@ def problems(error: ValidationError, place: str, model: type[Strict], values: An
     """Return one line per broken rule of a validation error; `values` is what was validated, for the names that are near."""
     lines = []
     for item in error.errors(include_url=False):
+        if item["type"] == "too_short" and item["ctx"]["actual_length"] < len(item["input"]):
+            continue  # of what it has, each item that breaks a rule is told
         table, path = _place(model, values, item["loc"])
         key = ".".join(path)
         if item["type"] == "extra_forbidden":
@@ -41,7 +43,7 @@ def problems(error: ValidationError, place: str, model: type[Strict], values: An
             # a rule between keys of one table: its message starts with the key it blames
             lines.append(f"{place}: {key}{'.' if key else ''}{item['msg'].removeprefix('Value error, ')}")
         else:
-            rule = re.sub("^(Input|String|List) should", "must", item["msg"])
+            rule = re.sub("^(Input|String|List|Tuple) should", "must", item["msg"])
             rule = rule.partition(" or instance of ")[0].partition(" after validation, not ")[0]
             if item["input"] in _NULLS and issubclass(table, Closed) and table.may_be_unset(key.rpartition(".")[2]):
                 rule += f", or {NONE}"

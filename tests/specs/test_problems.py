@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from nlbench.errors import SpecError
-from nlbench.specs import learner_spec
+from nlbench.specs import learner_spec, stream_spec
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,17 @@ def test_a_key_is_named_as_the_file_writes_it_and_beside_those_of_its_own_table(
     with pytest.raises(SpecError) as caught:
         learner_spec({"learner": {"kind": "projected", **learner}}, "r.toml", name="r")
     assert f"r.toml: {line}" in caught.value.problems
+
+
+@pytest.mark.parametrize(
+    ("sizes", "lines"),
+    [
+        ([2.0], ["x.toml: stream.sizes.0: must be a valid integer, got 2.0"]),
+        ([], ["x.toml: stream.sizes: must have at least 1 item, got []"]),
+    ],
+)
+def test_a_list_is_too_short_only_where_it_is(sizes: list[Any], lines: list[str]) -> None:
+    stream = {"kind": "split", "source": "digits", "tasks": 5, "sizes": sizes}
+    with pytest.raises(SpecError) as caught:
+        stream_spec({"title": "t", "stream": stream, "protocol": {"batch": 8}}, "x.toml")
+    assert list(caught.value.problems) == lines
