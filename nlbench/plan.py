@@ -310,8 +310,7 @@ def _stream(stream: str | DeclaredStream, overrides: Mapping[str, str]) -> Decla
         spec = stream_spec(apply_overrides(table, overrides, STREAM_TABLES), f"stream {stream.name}")
         return replace(stream, spec=spec)
     if is_data(stream) or ":" in stream:
-        _, _, named = stream.rpartition(":")
-        name = (Path(named).name.partition(".")[0] if is_data(stream) else named) or Path(stream).resolve().name
+        name = sources.called(stream) if is_data(stream) else stream.rpartition(":")[2]
         table = _of_source(stream, overrides)
         spec = stream_spec(apply_overrides(table, overrides, STREAM_TABLES), f"stream {stream}")
         return DeclaredStream(name, spec, spec.stream.found)

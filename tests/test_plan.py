@@ -15,7 +15,7 @@ from nlbench import catalog, plan
 from nlbench.code import Code
 from nlbench.errors import DataError, NlbenchError, SpecError, UnknownNameError
 from nlbench.plan import DeclaredStream, Plan, resolve, stream_from_arrays
-from nlbench.sources import pixels
+from nlbench.sources import is_data, pixels
 from nlbench.specs import identity, stream_spec
 
 
@@ -335,3 +335,17 @@ def test_a_file_without_a_class_is_told_how_to_name_one(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("")
     with pytest.raises(NlbenchError, match=r"mine\.py: names no class\. Name a model of a file of your own as .*mine\.py:Name\."):
         resolve(str(tmp_path / "mine.py"), "split-digits", seeds=[0])
+
+
+@pytest.mark.parametrize(("name", "called"), [("latest.v1.csv", "latest.v1"), ("a:b.csv", "a:b")])
+def test_a_data_file_is_called_by_all_of_its_name_but_the_ending(
+    name: str, called: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_text("x,label\n" + "".join(f"{number},{number % 4}\n" for number in range(40)))
+    assert resolve("ncm", f"./{name}", seeds=(0,), overrides={"stream.tasks": "2"}).stream_name == called
+
+
+def test_a_function_of_a_python_file_is_no_data_whatever_it_is_called() -> None:
+    assert not is_data("./a.py:b.csv")
+    assert is_data("./my.folder/")

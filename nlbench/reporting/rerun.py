@@ -6,16 +6,17 @@ import json
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 from nlbench import catalog
-from nlbench.errors import NlbenchError
+from nlbench.errors import DataError, NlbenchError
 from nlbench.escaping import printable
 from nlbench.plan import FILE_BATCH, RECIPE_TABLES, STREAM_TABLES, DeclaredStream, Plan, resolve
 from nlbench.records import Record, terms
 from nlbench.records.facts import flatten, stated
 from nlbench.reporting import in_python
-from nlbench.sources import Source, is_data
+from nlbench.sources import Source, called, is_data
 from nlbench.specs import stream_spec
 from nlbench.specs.kinds import UNRESOLVED
 from nlbench.specs.model import NONE
@@ -25,6 +26,8 @@ _GROUPS: Final[tuple[catalog.Group, ...]] = ("learners", "networks", "streams", 
 _PLAIN: Final = "chance"
 """A recipe that leaves a stream as it is."""
 _OPTIONS: Final = "learner.options."  # an external learner's own values: written `learner.<name>` in a recipe
+
+_TEST: Final = "stream.read.test"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,7 +71,11 @@ def rerun(record: Record, *, model: object = None, stream: str | DeclaredStream 
     python = in_python.Given("" if isinstance(model, str) else found.model, "" if isinstance(stream, str) else found.stream)
     lacking = in_python.Given("" if model is not None else found.model, "" if stream is not None else found.stream)
     learner = model if isinstance(model, str) else _model(record)
-    overrides: dict[str, str] = _beside_file(record) if isinstance(stream, str) and _is_data(stream) else {}
+    overrides: dict[str, str] = {}
+    if isinstance(stream, str) and _is_data(stream):
+        overrides = _beside_file(record)
+        if test := overrides.get(_TEST):
+            overrides[_TEST] = _test_file(Path(test).name, Path(stream))
     named, own = _named(record) if stream is None else (stream if isinstance(stream, str) else record.stream, {})
     declared = record.stream if stream is None else stream
     plan = None
@@ -145,7 +152,7 @@ def _named(record: Record) -> tuple[str, dict[str, str]]:
     source = said.get("source")
     if record.stream in catalog.names("stream") or not (isinstance(source, str) and _is_data(source)):
         return record.stream, {}
-    if record.stream not in (source.partition(".")[0].rstrip("/"), source.rpartition(":")[2]):
+    if record.stream not in (called(source), source.rpartition(":")[2]):
         return f"./{record.stream}.toml", {}
     return f"./{source}", _beside_file(record)
 
@@ -164,6 +171,19 @@ def _beside_file(record: Record) -> dict[str, str]:
     stream = {key: value for key, value in flatten({"stream": said}).items() if key not in left_out}
     stream |= {f"protocol.{key}": value for key, value in protocol.items() if usual.get(key) != value}
     return _overrides({}, stream)
+
+
+def _test_file(name: str, stream: Path) -> str:
+    """Return where the test file of a record lies, of which it says only the name: beside the stream's file, or here.
+
+    Raises `DataError` where it is in neither place.
+    """
+    places = (stream.parent / name, Path(name))
+    found = next((place for place in places if place.exists()), None)
+    if found is None:
+        rule = f"the record's test file must be beside {stream} or in the current folder, and is in neither"
+        raise DataError(f"{name}: {rule}.", f"Copy it to {places[0]}.")
+    return str(found)
 
 
 def _presented(record: Record) -> dict[str, Any]:

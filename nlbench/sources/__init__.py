@@ -50,10 +50,19 @@ def _fits(value: object) -> bool:
 def is_data(name: str) -> bool:
     """Return whether a name is that of a data file, or of a folder of some."""
     path = Path(name)
-    return ":" not in path.name and path.suffix not in (".py", ".toml") and (path.suffix.lower() in ENDS or "/" in name)
+    is_file = path.suffix.lower() in ENDS
+    if ".py:" in path.name or (":" in path.name and not is_file):
+        return False
+    return path.suffix not in (".py", ".toml") and (is_file or "/" in name)
+
+
+def called(name: str) -> str:
+    """Return what a data file, or a folder of some, is called as a stream: its name, without a file's ending."""
+    path = Path(name)
+    return (path.stem if path.suffix.lower() in ENDS else path.name) or path.resolve().name
 
 
 ENDS: Final = (".npz", ".parquet", ".csv", ".jsonl")
 
 
-__all__ = ["ENDS", "Arrays", "Source", "class_means", "find", "folders", "is_data", "keep_last", "read", "read_ahead"]
+__all__ = ["ENDS", "Arrays", "Source", "called", "class_means", "find", "folders", "is_data", "keep_last", "read", "read_ahead"]

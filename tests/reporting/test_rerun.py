@@ -9,6 +9,7 @@ from planned_records import MADE_ANEW, recorded
 from synthetic_records import make_record, matrix
 
 from nlbench import plan
+from nlbench.errors import DataError
 from nlbench.reporting import rerun
 from nlbench.reporting.rerun import seeds_text
 
@@ -102,3 +103,22 @@ def test_nothing_that_a_record_names_is_opened_or_imported(tmp_path, monkeypatch
         assert again.remark.startswith("Not reconstructed")
         assert "secret" not in again.remark
         assert not (tmp_path / "imported").exists()
+
+
+def test_a_test_file_is_looked_for_beside_the_file_that_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    rows = "".join(f"{number},{number % 4}\n" for number in range(40))
+    for name in ("train", "test.v2"):
+        (tmp_path / "sub" / f"{name}.csv").write_text(f"x,label\n{rows}")
+    overrides = {"stream.tasks": "2", "stream.read.test": "./sub/test.v2.csv"}
+    record = recorded(tmp_path, "ncm", "./sub/train.csv", overrides)
+    again = rerun(record, stream="./sub/train.csv")
+    assert "--set stream.read.test=sub/test.v2.csv" in again.command
+    assert again.plan is not None
+    assert again.plan.fingerprint == record.fingerprint
+    (tmp_path / "sub" / "test.v2.csv").rename("test.v2.csv")
+    assert "--set stream.read.test=test.v2.csv" in rerun(record, stream="./sub/train.csv").command
+    (tmp_path / "test.v2.csv").unlink()
+    with pytest.raises(DataError, match=r"test\.v2\.csv: .*beside sub/train\.csv or in the current folder.*Copy it to sub/test"):
+        rerun(record, stream="./sub/train.csv")
