@@ -64,7 +64,7 @@ class Feed:
             if self._takes_batches and samples.orders is None and samples.scaling is None and not self._augment:
                 yield self._many(samples, order, position, classes, told)
             else:
-                changed = augmentation(self._augment, self._stream.seeds, purpose, len(samples), order.device)
+                changed = augmentation(self._augment, self._stream.seeds, purpose, len(samples), order.device, self._stream.black)
                 yield self._single(samples, order, position, (classes, told), changed)
 
     def observe(self, shown: Batch | Batches, task: int) -> Tensor:

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,6 +38,17 @@ class Arrays:
     train_labels: NDArray[np.int64]
     test_inputs: NDArray[Any]
     test_labels: NDArray[np.int64]
+    scale: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+    """The mean and the deviation by which inputs were standardised when they were read; None where they are raw."""
+
+    def raw(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return the train and test inputs before they were standardised, made in their own memory."""
+        if self.scale is not None:
+            mean, std = self.scale
+            for inputs in (self.train_inputs, self.test_inputs):
+                np.multiply(inputs, std, out=inputs, casting="same_kind")
+                np.add(inputs, mean, out=inputs, casting="same_kind")
+        return self.train_inputs, self.test_inputs
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -234,7 +245,9 @@ def _facts(value: object) -> object:
 
 
 def _copied(arrays: Arrays) -> Arrays:
-    return Arrays(*(getattr(arrays, each.name).copy() for each in fields(arrays)))
+    return Arrays(
+        arrays.train_inputs.copy(), arrays.train_labels.copy(), arrays.test_inputs.copy(), arrays.test_labels.copy(), arrays.scale
+    )
 
 
 def _checked(source: Source, arrays: Arrays) -> Arrays:

@@ -65,15 +65,19 @@ class FileSource(Source):
         shape, test = self.input_shape, self.test
         parts = {True: np.empty((test.sum(), *shape), np.float32), False: np.empty((len(test) - test.sum(), *shape), np.float32)}
         places = np.where(test, test.cumsum(), (~test).cumsum()) - 1
-        for first, left, block in self._blocks():
+        starts = dict[int, Any]()
+        for first, left, block in self._blocks(starts):
             rows, numbers = slice(first, first + len(block)), slice(left, left + block.shape[-1])
             for part, chosen in ((True, test[rows]), (False, ~test[rows])):
                 if chosen.any():
                     own = places[rows][chosen]
                     parts[part][own[0] : own[-1] + 1, ..., numbers] = block[chosen]
         pa.default_memory_pool().release_unused()
-        _standardise(parts[False], parts[True], self._standard())
-        return Arrays(parts[False], self.labels[~test], parts[True], self.labels[test])
+        scale = _standardise(parts[False], parts[True], self._standard())
+        if scale is not None:
+            for place, begun in starts.items():
+                scale[0][..., place : place + np.atleast_1d(begun).shape[-1]] += begun
+        return Arrays(parts[False], self.labels[~test], parts[True], self.labels[test], scale)
 
     def in_memory(self, data: Path | None = None) -> InMemory:
         """Return the tasks that the file says. Raises `DataError` if it says none, or leaves one without samples."""
@@ -157,9 +161,11 @@ class FileSource(Source):
             first += len(block)
         return Arrays(train, self.labels[~self.test], test, self.labels[self.test])
 
-    def _blocks(self) -> Iterator[tuple[int, int, NDArray[Any]]]:
-        """Yield blocks of numbers, each behind the row and the place in the last axis where it begins."""
-        start, types, starts = 0, set[np.dtype[Any]](), dict[int, Any]()
+    def _blocks(self, starts: dict[int, Any]) -> Iterator[tuple[int, int, NDArray[Any]]]:
+        """Yield blocks of numbers, each behind the row and the place in the last axis where it begins; `starts` gets what was
+        taken off them, as `_shifted` says.
+        """
+        start, types = 0, set[np.dtype[Any]]()
         for path, each in zip(self.paths, self.opened, strict=True):
             left = 0
             for part in each.parts:
@@ -342,10 +348,12 @@ def _laid_out(block: NDArray[Any], reading: Reading, image: bool) -> NDArray[Any
     return np.moveaxis(block, -1, 1) if last else block
 
 
-def _standardise(train: NDArray[np.float32], test: NDArray[np.float32], how: str) -> None:
-    """Standardise both in place with the training set's mean and deviation; what never varies is left at 0."""
+def _standardise(
+    train: NDArray[np.float32], test: NDArray[np.float32], how: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Return the training set's mean and deviation, by which both are standardised in place; what never varies is left at 0."""
     if how == "none":
-        return
+        return None
     axes = tuple(range(train.ndim)) if how == "all" else (0, *range(2, train.ndim)) if train.ndim == 4 else (0,)
     mean = train.mean(axes, dtype=np.float64, keepdims=True)
     square = sum(np.square(part - mean).sum(axes, keepdims=True) for part in _chunks(train))
@@ -354,6 +362,7 @@ def _standardise(train: NDArray[np.float32], test: NDArray[np.float32], how: str
     for part in (*_chunks(train), *_chunks(test)):
         np.subtract(part, mean, out=part, casting="same_kind")
         np.divide(part, deviation, out=part, casting="same_kind")
+    return mean, deviation
 
 
 def _chunks(values: NDArray[np.float32]) -> Iterable[NDArray[np.float32]]:

@@ -7,13 +7,12 @@ one that was never killed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from nlbench import seeds as draws
 
@@ -27,14 +26,17 @@ class Augmentation:
 
     corners  (S, n, 2) int64 in 0…2 MARGIN: row and column of a crop's corner; None where none is cropped
     flips    (S, n) bool; None where none is turned over
+    black    what a raw 0 is among the images, for all or as (1, channels or 1, 1, 1)
     """
 
     corners: Tensor | None
     flips: Tensor | None
+    black: Tensor | float = 0.0
 
     def part(self, place: slice) -> Augmentation:
         """Return that of some of the samples."""
-        return Augmentation(*(each[:, place] if each is not None else None for each in (self.corners, self.flips)))
+        corners, flips = (each[:, place] if each is not None else None for each in (self.corners, self.flips))
+        return replace(self, corners=corners, flips=flips)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return images (S, B, channels, h, w) of these samples, changed."""
@@ -44,7 +46,9 @@ class Augmentation:
         if self.flips is not None:
             columns = torch.where(self.flips[..., None], columns.flip(-1), columns)
         if self.corners is not None:
-            images = F.pad(images, (MARGIN,) * 4)
+            bare, images = images, images.new_empty(*images.shape[:3], height + 2 * MARGIN, width + 2 * MARGIN)
+            images[:] = self.black
+            images[..., MARGIN:-MARGIN, MARGIN:-MARGIN] = bare
             rows, columns = rows + self.corners[..., :1], columns + self.corners[..., 1:]
         rows, columns = rows.flatten(0, 1), columns.flatten(0, 1)
         several = torch.arange(len(rows), device=device)[:, None, None, None]
@@ -52,8 +56,10 @@ class Augmentation:
         return images.flatten(0, 1)[several, channels, rows[:, None, :, None], columns[:, None, None]].unflatten(0, shape)
 
 
-def augmentation(names: Sequence[str], seeds: Sequence[int], purpose: str, n: int, device: torch.device) -> Augmentation | None:
-    """Return the named changes of n samples, drawn under `augment/<purpose>`; None where none is named."""
+def augmentation(
+    names: Sequence[str], seeds: Sequence[int], purpose: str, n: int, device: torch.device, black: Tensor | float = 0.0
+) -> Augmentation | None:
+    """Return the named changes of n samples, drawn under `augment/<purpose>`; None where none is named. A raw 0 is `black`."""
     if not names:
         return None
     drawn = [draws.generator(seed, f"augment/{purpose}") for seed in seeds]
@@ -62,4 +68,5 @@ def augmentation(names: Sequence[str], seeds: Sequence[int], purpose: str, n: in
     return Augmentation(
         torch.from_numpy(corners).to(device) if "crop" in names else None,
         torch.from_numpy(flips).to(device) if "flip" in names else None,
+        black,
     )

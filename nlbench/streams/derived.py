@@ -19,7 +19,7 @@ class Derived(Stream):
         """`declared` is what it is, if not what the other stream is."""
         super().__init__(declared or stream.declared, stream.seeds, stream.device)
         self.input_shape, self.n_classes, self.n_tasks = stream.input_shape, stream.n_classes, stream.n_tasks
-        self.mixes_tasks, self.class_orders = stream.mixes_tasks, stream.class_orders
+        self.mixes_tasks, self.class_orders, self.black = stream.mixes_tasks, stream.class_orders, stream.black
         self._stream = stream
 
     @property

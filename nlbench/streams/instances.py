@@ -14,7 +14,7 @@ from torch import Tensor
 from nlbench import seeds as draws
 from nlbench.errors import DataError
 from nlbench.sources import read
-from nlbench.streams.stream import Samples, Stream, shown
+from nlbench.streams.stream import Samples, Stream, black, shown
 
 if TYPE_CHECKING:
     from nlbench.plan import DeclaredStream
@@ -32,6 +32,7 @@ class InstanceStream(Stream):
         self.input_shape, self._own_classes = source.input_shape, source.n_classes
         self.n_classes = self._own_classes * (1 if self.scenario == "domain-il" else self.n_tasks)
         arrays = read(source, data)
+        self.black = black(arrays, source, device)
         train, test, self._scaling = shown(arrays, source, device)
         self._train = self._shares(train, arrays.train_labels, "train")
         self._test = self._shares(test, arrays.test_labels, "test")

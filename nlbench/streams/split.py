@@ -17,7 +17,7 @@ from nlbench import seeds as draws
 from nlbench.errors import DataError, SpecError
 from nlbench.sources import Arrays, class_means, read
 from nlbench.streams.config import Split
-from nlbench.streams.stream import Samples, Stream, shown
+from nlbench.streams.stream import Samples, Stream, black, shown
 
 if TYPE_CHECKING:
     from nlbench.plan import DeclaredStream
@@ -38,6 +38,7 @@ class SplitStream(Stream):
         self._sizes = config.sizes or (source.n_classes // config.tasks,) * config.tasks
         self.n_classes = max(self._sizes) if self.scenario == "domain-il" else source.n_classes
         arrays = read(source, data)
+        self.black = black(arrays, source, device)
         self.class_orders = self._class_orders(config, arrays)
         train_inputs, test_inputs, self._scaling = shown(arrays, source, device)
         # sorted by class, so that in natural order a task's test set is one block that needs no copy

@@ -131,6 +131,9 @@ class Stream:
     class_orders: NDArray[np.int64] | None = None
     """(1 or S, C): in which order each seed is dealt the classes, 1 where all share it; None where none are dealt out."""
 
+    black: Tensor | float = 0.0
+    """What a raw 0 is among the inputs of training samples, as they are kept."""
+
     def __init__(self, declared: DeclaredStream, seeds: Sequence[int], device: torch.device, data: Path | None = None) -> None:
         """Make the tasks for these seeds on a device; `data` is the folder of data sets, None where they are always looked for.
         Subclasses set `input_shape` and `n_classes`.
@@ -251,6 +254,22 @@ def chosen(values: Tensor, index: Tensor) -> Tensor:
     """Return (1 or S, m): of values (1 or S, n), those at positions `index` (1 or S, m)."""
     size = max(len(values), len(index))
     return values.expand(size, -1).gather(1, index.expand(size, -1))
+
+
+def scale(arrays: Arrays, source: Source, device: torch.device) -> tuple[Tensor | float, Tensor | float]:
+    """Return the mean and the deviation by which raw numbers are shown, (raw - mean) / std."""
+    if arrays.scale is None:
+        return source.mean, source.std
+    mean, std = (torch.from_numpy(each.astype(np.float32)).to(device) for each in arrays.scale)
+    return mean + std * source.mean, std * source.std
+
+
+def black(arrays: Arrays, source: Source, device: torch.device) -> Tensor | float:
+    """Return what a raw 0 is among inputs as `shown` keeps them."""
+    if arrays.train_inputs.dtype == np.uint8:
+        return 0.0
+    mean, std = scale(arrays, source, device)
+    return -mean / std
 
 
 def standardised(arrays: Arrays, source: Source, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ from nlbench import seeds as draws
 from nlbench.errors import DataError
 from nlbench.sources import Arrays, read
 from nlbench.streams.config import Drifting, Rotated
-from nlbench.streams.stream import Samples, Stream, standardised
+from nlbench.streams.stream import Samples, Stream, black, scale, standardised
 
 if TYPE_CHECKING:
     from nlbench.plan import DeclaredStream
@@ -35,6 +35,7 @@ class WholeStream(Stream):
         self._own_classes = self._source.n_classes
         self.n_classes = self._own_classes * (1 if self.scenario == "domain-il" else self.n_tasks)
         arrays = read(self._source, data)
+        self.black = black(arrays, self._source, device)
         self._train_labels = torch.from_numpy(arrays.train_labels).to(device)[None]
         self._test_labels = torch.from_numpy(arrays.test_labels).to(device)[None]
         self._show(arrays)
@@ -114,7 +115,7 @@ class DriftingStream(WholeStream):
         self.input_shape = self._source.input_shape
         inputs = standardised(arrays, self._source, self.device)
         mean, deviation = inputs[0].mean(), inputs[0].std(correction=0)
-        moved = 1.0 if config.change != "brightness" else 1.0 / (self._source.std * float(deviation))
+        unit = scale(arrays, self._source, self.device)[1]
         fixed = (draws.FIXED,)
 
         def changed(part: int, task: int) -> Tensor:
@@ -122,11 +123,10 @@ class DriftingStream(WholeStream):
             if config.change == "contrast":
                 return mean + (shown - mean) * (1 - config.step) ** steps
             if config.change == "brightness":
-                by: Tensor | float = moved
-            else:
-                noise = config.change == "noise"
-                shape, purpose = (shown.shape, f"drift/{part}/{task}") if noise else (self.input_shape, "drift")
-                by = torch.from_numpy(draws.normal(fixed, purpose, shape)[0]).to(self.device)
+                return shown + steps * config.step / unit
+            noise = config.change == "noise"
+            shape, purpose = (shown.shape, f"drift/{part}/{task}") if noise else (self.input_shape, "drift")
+            by = torch.from_numpy(draws.normal(fixed, purpose, shape)[0]).to(self.device)
             return shown + steps * config.step * deviation * by
 
         self._train_shown = lru_cache(maxsize=1)(partial(changed, 0))
@@ -150,10 +150,11 @@ class RotatedStream(WholeStream):
         self.input_shape = source.input_shape
         if len(source.input_shape) != 3 or source.input_shape[0] != 1 or arrays.train_inputs.dtype != np.float32:
             raise DataError(f"{source.name}: only images of one channel are rotated, got {source.input_shape}.", "Use split.")
-        train, test = (torch.from_numpy(each).to(self.device) for each in (arrays.train_inputs, arrays.test_inputs))
+        train, test = (torch.from_numpy(each).to(self.device) for each in arrays.raw())
+        mean, std = scale(arrays, source, self.device)
 
         def turned(images: Tensor, task: int) -> Tensor:
-            return rotate(images, config.degrees * (task - 1)).sub_(source.mean).div_(source.std)
+            return rotate(images, config.degrees * (task - 1)).sub_(mean).div_(std)
 
         self._turned = partial(turned, train)
         self._train_images = lru_cache(maxsize=1)(self._turned)

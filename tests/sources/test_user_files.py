@@ -612,3 +612,16 @@ def test_data_is_shown_as_a_stream_of_it(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("x,label\n1,a\n2,b\n")
     with pytest.raises(NlbenchError, match=r"a\.csv: is data, and no model, stream or record\. Declare a stream of it"):
         api.named([str(tmp_path / "a.csv")])
+
+
+@pytest.mark.parametrize("shape", [(2,), (1, 4, 4), (3, 4, 4)])
+@pytest.mark.parametrize("how", ["each", "all", "none"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
+def test_what_a_file_holds_comes_back_raw(shape: tuple[int, ...], how: str, dtype: type, tmp_path: Path) -> None:
+    held = (np.random.default_rng(0).random((40, *shape)) * 200 + 5).astype(dtype)
+    np.savez(
+        tmp_path / "f.npz", train_inputs=held, train_labels=np.arange(40) % 2, test_inputs=held, test_labels=np.arange(40) % 2
+    )
+    source = opened(str(tmp_path / "f.npz"), Reading(standardise=how))
+    for raw in source.read().raw():
+        assert np.allclose(raw, held / 255 if dtype == np.uint8 else held, rtol=1e-5)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from small_streams import CPU
+from small_streams import CPU, Spy, declared_stream, problem_of, rows_of
 from torch import Tensor
 
 from nlbench.streams.augmentation import MARGIN, augmentation
@@ -69,3 +69,22 @@ def test_only_what_is_named_is_changed(images: Tensor) -> None:
     same = (shown == images).flatten(2).all(2)
     assert torch.equal(same, ~flipped.flips)  # type: ignore[operator]
     assert torch.equal(shown[~same], images[~same].flip(-1))
+
+
+def test_a_margin_is_black_by_channel(images: Tensor) -> None:
+    black = torch.tensor([-1.0, -2.0]).view(1, 2, 1, 1)
+    changed = augmentation(("crop",), SEEDS, "1/0", N, CPU, black)
+    zero = augmentation(("crop",), SEEDS, "1/0", N, CPU)
+    assert changed is not None
+    assert zero is not None
+    shown, plain = changed.part(slice(0, N))(images.float()), zero(images.float())
+    assert torch.equal(shown, torch.where(plain == 0, black, plain))
+
+
+def test_a_learner_is_shown_crops_whose_margin_is_black() -> None:
+    stream = declared_stream("split", tasks=5, protocol={"augment": ["crop"]})
+    learner = Spy(None, problem_of(stream))
+    rows_of(learner, stream)
+    first_rows = torch.cat([batch.inputs[0, :, 0, 0] for batch in learner.batches])
+    assert torch.isclose(first_rows, torch.tensor(stream.black)).all(1).double().mean() > 0.4  # 4 of 9 crops begin in the margin
+    assert not (first_rows == 0).any()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,10 @@ from nlbench.errors import DataError, NlbenchError
 from nlbench.protocol import Schedule
 from nlbench.sources import find
 from nlbench.streams import whole
+from nlbench.streams.validation import ValidationStream
 from nlbench.streams.whole import rotate
+
+CHANGES = ("brightness", "contrast", "noise", "shift")
 
 
 def shown(stream, part: str, task: int, seed_index: int = 0) -> torch.Tensor:
@@ -129,7 +133,7 @@ def test_a_record_of_tasks_that_contradict_each_other_has_no_forgetting_and_says
     assert told.metric("average_accuracy")[0] > 0.7  # where the task is told, nothing contradicts
 
 
-@pytest.mark.parametrize("change", ["brightness", "contrast", "noise", "shift"])
+@pytest.mark.parametrize("change", CHANGES)
 def test_a_drifting_stream_moves_by_the_declared_step_a_task(change: str) -> None:
     stream = declared_stream("drifting", [0], tasks=4, change=change, step=0.2)
     plain = find("digits").read()
@@ -154,6 +158,46 @@ def test_a_drifting_stream_moves_by_the_declared_step_a_task(change: str) -> Non
     if change == "shift":
         assert torch.allclose(moved[:5], (stream.train(3).inputs - stream.train(1).inputs)[:5], atol=1e-5)
     assert torch.equal(stream.test(2).labels, stream.test(1).labels)
+
+
+@pytest.mark.parametrize("as_bytes", [False, True])
+@pytest.mark.parametrize(
+    "stream", [{"kind": "rotated"}, *({"kind": "drifting", "change": change, "step": 0.1} for change in CHANGES)]
+)
+def test_images_of_a_file_are_shown_as_those_of_the_source_with_these_pixels(
+    stream: dict[str, Any], as_bytes: bool, tmp_path: Path
+) -> None:
+    own = declared_stream(source=digits_file(tmp_path, as_bytes), tasks=3, **stream)
+    built_in = declared_stream(tasks=3, **stream)
+    for task in (1, 3):
+        for part in ("train", "test"):
+            assert torch.allclose(shown(own, part, task), shown(built_in, part, task), atol=0.02 if as_bytes else 1e-5)
+
+
+@pytest.mark.parametrize("kind", ["split", "instances", "rotated"])
+def test_the_margin_of_a_crop_is_as_dark_as_the_darkest_pixel(kind: str, tmp_path: Path) -> None:
+    for source in ("digits", digits_file(tmp_path, as_bytes=False)):
+        stream = ValidationStream(declared_stream(kind, source=source, tasks=2), 1, 0.2)
+        assert float(stream.black) == pytest.approx(float(stream.train(1).inputs.min()), abs=1e-6)
+
+
+def digits_file(folder: Path, as_bytes: bool) -> str:
+    """Return the path of a file of the digits."""
+    digits, path = find("digits").read(), folder / "digits.npz"
+    parts = {name: getattr(digits, name) for name in ("train_inputs", "train_labels", "test_inputs", "test_labels")}
+    if as_bytes:
+        parts = {name: np.rint(255 * part).astype(np.uint8) if "inputs" in name else part for name, part in parts.items()}
+    np.savez(path, **parts)
+    return str(path)
+
+
+def test_brightness_adds_to_raw_numbers_that_have_each_their_own_scale(tmp_path: Path) -> None:
+    inputs = np.random.default_rng(0).standard_normal((60, 2)) * [1.0, 10.0]
+    np.savez(tmp_path / "two.npz", inputs=inputs, labels=np.arange(60) % 2)
+    stream = declared_stream("drifting", source=str(tmp_path / "two.npz"), tasks=2, change="brightness", step=0.5)
+    rows = stream.declared.source.read()
+    moved = (stream.train(2).inputs - stream.train(1).inputs) * torch.from_numpy(rows.scale[1])
+    assert torch.allclose(moved, torch.full_like(moved, 0.5), atol=1e-5)
 
 
 def test_what_is_no_image_is_not_rotated(tmp_path: Path) -> None:
