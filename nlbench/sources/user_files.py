@@ -75,7 +75,7 @@ class FileSource(Source):
         pa.default_memory_pool().release_unused()
         scale = _standardise(parts[False], parts[True], self._standard())
         if scale is not None:
-            for place, begun in starts.items():
+            for place, begun in ((place, begun) for place, begun in starts.items() if begun is not None):
                 scale[0][..., place : place + np.atleast_1d(begun).shape[-1]] += begun
         return Arrays(parts[False], self.labels[~test], parts[True], self.labels[test], scale)
 
@@ -186,15 +186,17 @@ class FileSource(Source):
 
     def _shifted(self, block: NDArray[Any], starts: dict[int, Any], left: int) -> NDArray[Any]:
         """Return numbers that float32 may not hold by their distance from the first block's mean, in float64: standardised, they
-        are what they would be. `starts` are these means, of each place in the last axis where blocks begin.
+        are what they would be. `starts` are these means, of each place in the last axis where blocks begin; None where the first
+        block is left as it is, and so all.
         """
-        if self._standard() == "none" or block.dtype.itemsize < 4 or block.dtype == np.float32:
+        if self._standard() == "none":
             return block
         by_place = self._standard() == "each" and self.kind != "image"
         place = left if by_place else 0
         if place not in starts:
-            starts[place] = block.mean(0 if by_place else None, dtype=np.float64)
-        return np.subtract(block, starts[place], dtype=np.float64)
+            exact = block.dtype.itemsize < 4 or block.dtype == np.float32
+            starts[place] = None if exact else block.mean(0 if by_place else None, dtype=np.float64)
+        return block if starts[place] is None else np.subtract(block, starts[place], dtype=np.float64)
 
 
 def _check_finite(file: Opened, block: NDArray[np.float32], first: int, left: int) -> None:

@@ -625,3 +625,12 @@ def test_what_a_file_holds_comes_back_raw(shape: tuple[int, ...], how: str, dtyp
     source = opened(str(tmp_path / "f.npz"), Reading(standardise=how))
     for raw in source.read().raw():
         assert np.allclose(raw, held / 255 if dtype == np.uint8 else held, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtypes", [(np.float64, np.float32), (np.float32, np.float64), (np.int64, np.float32)])
+def test_test_rows_of_another_type_of_number_are_standardised_alike(dtypes: tuple[type, type], tmp_path: Path) -> None:
+    held, labels = 100.0 + np.arange(120).reshape(40, 3), np.arange(40) % 2
+    train, test = (held.astype(dtype) for dtype in dtypes)
+    np.savez(tmp_path / "f.npz", train_inputs=train, train_labels=labels, test_inputs=test, test_labels=labels)
+    arrays = opened(str(tmp_path / "f.npz"), Reading()).read()
+    assert np.allclose(arrays.train_inputs, arrays.test_inputs, atol=1e-5)
