@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from inspect import isfunction
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from nlbench import catalog
 from nlbench.errors import Blamed, DataError
 from nlbench.sources.in_memory import from_arrays
 from nlbench.sources.source import Arrays, Source, class_means, folders, keep_last, read, read_ahead
+from nlbench.specs.names import ENDS, called
 
 if TYPE_CHECKING:
     from nlbench.specs.reading import Reading
@@ -54,15 +55,6 @@ def is_data(name: str) -> bool:
     if ".py:" in path.name or (":" in path.name and not is_file):
         return False
     return path.suffix not in (".py", ".toml") and (is_file or "/" in name)
-
-
-def called(name: str) -> str:
-    """Return what a data file, or a folder of some, is called as a stream: its name, without a file's ending."""
-    path = Path(name)
-    return (path.stem if path.suffix.lower() in ENDS else path.name) or path.resolve().name
-
-
-ENDS: Final = (".npz", ".parquet", ".csv", ".jsonl")
 
 
 __all__ = ["ENDS", "Arrays", "Source", "called", "class_means", "find", "folders", "is_data", "keep_last", "read", "read_ahead"]

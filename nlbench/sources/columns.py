@@ -280,9 +280,14 @@ def _numbers(rows: _Rows, batch: pa.RecordBatch, reading: Reading) -> Values:
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
+def settable(names: Sequence[str]) -> str:
+    """Return names of columns as `--set` takes them."""
+    return names[0] if len(names) == 1 and names[0].isidentifier() else f"'{json.dumps(list(names), ensure_ascii=False)}'"
+
+
 def left_out(names: Sequence[str]) -> str:
     """Return the way out where columns are no numbers."""
-    said = names[0] if len(names) == 1 else f"'{json.dumps(list(names), ensure_ascii=False)}'"
+    said = settable(names)
     what = "it" if len(names) == 1 else "them"
     return f"Leave {what} out with [stream.read] unused, or --set stream.read.unused={said}; or turn {what} into numbers."
 

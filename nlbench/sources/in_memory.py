@@ -26,9 +26,13 @@ TaskArrays = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32], 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class InMemory(Source):
-    """Tasks, each (train inputs, train labels, test inputs, test labels), used as they are. Nobody else holds the arrays."""
+    """Tasks, each (train inputs, train labels, test inputs, test labels), used as they are. Nobody else holds the arrays.
+
+    scale  as in `Arrays`
+    """
 
     tasks: tuple[TaskArrays, ...]
+    scale: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
 
     @property
     def n_tasks(self) -> int:
@@ -51,7 +55,7 @@ class InMemory(Source):
     def read(self, data: object = None) -> Arrays:
         """Return all tasks as one data set."""
         parts = [np.concatenate(part) for part in zip(*self.tasks, strict=True)]
-        return Arrays(parts[0], parts[1], parts[2], parts[3])
+        return Arrays(parts[0], parts[1], parts[2], parts[3], self.scale)
 
 
 def from_arrays(place: str, tasks: Iterable[Any]) -> InMemory:

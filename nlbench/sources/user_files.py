@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from nlbench.errors import DataError
 from nlbench.sources import formats
-from nlbench.sources.columns import Opened, refuse_bytes_among_numbers, refuse_shapes
+from nlbench.sources.columns import Opened, refuse_bytes_among_numbers, refuse_shapes, settable
 from nlbench.sources.in_memory import MOST_CLASSES, InMemory, TaskArrays
 from nlbench.sources.source import Arrays, Source, held_out
+from nlbench.specs.names import called
 from nlbench.specs.reading import Reading
 
 FORMATS: Final[dict[str, Callable[[Path, Reading, formats.Columns], Opened]]] = {
@@ -101,6 +102,7 @@ class FileSource(Source):
             input_shape=self.input_shape,
             n_classes=self.n_classes,
             tasks=tuple(parts),
+            scale=arrays.scale,
         )
 
     @property
@@ -133,8 +135,7 @@ class FileSource(Source):
         several, listed = len(ids) > 1, json.dumps(list(ids), ensure_ascii=False)
         what, tells, out = ("columns", "they only tell", "them") if several else ("column", "it only tells", "it")
         shown = f"{what} {', '.join(map(repr, ids))} {'are' if several else 'is'} shown to the learner"
-        said = f"'{listed}'" if several else ids[0]
-        way = f"unused = {listed} in [stream.read], or --set stream.read.unused={said}"
+        way = f"unused = {listed} in [stream.read], or --set stream.read.unused={settable(ids)}"
         return (f"{self.paths[0]}: {shown}; if {tells} rows apart, leave {out} out: {way}.",)
 
     def locate(self, data: Path | None = None) -> dict[str, Path]:
@@ -237,7 +238,7 @@ def _opened(paths: tuple[Path, ...], reading: Reading, stamps: tuple[tuple[int, 
     said = [each.tasks for each in found]
     known = [tasks for tasks in said if tasks is not None]
     tasks = 1 + _numbered(paths[0], "tasks", formats.joined(known)) if len(known) == len(said) else None
-    name = paths[0].name.partition(".")[0] or paths[0].resolve().name
+    name = called(str(paths[0]))
     if len(paths) == 2:
         test = np.arange(len(labels)) >= len(found[0].labels)
     else:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from nlbench.sources.in_memory import InMemory
+from nlbench.sources.source import Arrays
 from nlbench.sources.user_files import FileSource
-from nlbench.streams.stream import Samples, Stream
+from nlbench.streams.stream import Samples, Stream, black
 
 if TYPE_CHECKING:
     from nlbench.plan import DeclaredStream
@@ -25,6 +26,7 @@ class ArrayStream(Stream):
         assert isinstance(declared.source, InMemory | FileSource)
         source = declared.source.in_memory(data)
         self.input_shape, self.n_classes = source.input_shape, source.n_classes
+        self.black = black(Arrays(*source.tasks[0], source.scale), source, device)
         self._tasks = [tuple(torch.from_numpy(array).to(device) for array in task) for task in source.tasks]
 
     def train(self, task: int) -> Samples:

@@ -64,7 +64,7 @@ class SourceConfig(StreamConfig):
 def _order(value: object) -> str | tuple[int, ...]:
     if value in ("natural", "seed", "extreme"):
         return str(value)
-    if isinstance(value, list | tuple) and sorted(map(str, value)) == sorted(map(str, range(len(value)))):
+    if isinstance(value, list | tuple) and all(type(each) is int for each in value) and sorted(value) == list(range(len(value))):
         return tuple(value)
     raise PydanticCustomError("class_order", 'must be "natural", "seed", "extreme", or every class once, from 0')
 

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 from small_streams import small_tasks
 
@@ -24,6 +25,7 @@ from nlbench.records.footer import Environment
 from nlbench.reporting.rerun import rerun
 from nlbench.sources.user_files import opened
 from nlbench.specs.reading import Reading
+from nlbench.streams.building import build
 
 RNG = np.random.Generator(np.random.Philox(3))
 
@@ -263,6 +265,15 @@ def test_columns_that_are_not_shown_and_classes_that_nobody_trains_are_remarked(
         "beside 'text' these are not shown to the learner: 'n'.",
         "only test rows are labelled z: nobody can have those right.",
     ]
+
+
+def test_what_is_black_is_known_of_a_file_that_says_its_tasks(tmp_path: Path) -> None:
+    images, labels = RNG.integers(0, 255, (40, 8, 8)).astype(np.float32), np.arange(40) % 4
+    np.savez(tmp_path / "a.npz", inputs=images, labels=labels, tasks=labels // 2)
+    plan = resolve("chance", str(tmp_path / "a.npz"), seeds=(0,))
+    stream = build(plan.declared, (0,), torch.device("cpu"))
+    own = images[~plan.declared.source.test]
+    assert float(stream.black) == pytest.approx(-own.mean() / own.std(), rel=1e-4)
 
 
 def test_what_cannot_be_a_stream_is_refused_by_name(file: str, tmp_path: Path) -> None:

@@ -32,6 +32,14 @@ def test_the_scenario_decides_which_logits_may_compete(scenario: str, default: s
                 spec(scenario, output_space=space)
 
 
+@pytest.mark.parametrize("order", [["0", "1", "2"], [0.0, 1.0], [True, False], [0, 0], [[0], 1]])
+def test_a_class_order_of_no_classes_is_refused_in_one_line(order: list[Any]) -> None:
+    with pytest.raises(SpecError) as caught:
+        stream_spec({"stream": {"kind": "split", "source": "digits", "tasks": 5, "class_order": order}}, "a.toml")
+    assert str(caught.value).count("class_order") == 1
+    assert 'must be "natural", "seed", "extreme", or every class once, from 0' in str(caught.value)
+
+
 def test_class_order_by_seed_needs_both_quotas() -> None:
     def split(**extra: Any) -> Any:
         table = {"kind": "split", "source": "digits", "tasks": 5, "class_order": "seed", **extra}
