@@ -194,7 +194,8 @@ def _sound(rows: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, list[st
 
 
 def _csv_line(path: Path, row: int) -> str:
-    return f"line {next(islice(_csv_rows(path), row + 1, None))[0]}"
+    found = next(islice(_sound(_csv_rows(path)), row + 1, None), None)
+    return f"row {row + 1}" if found is None else f"line {found[0]}"
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:

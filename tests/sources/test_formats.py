@@ -357,3 +357,9 @@ def test_lines_of_json_too_deep_to_be_read_are_no_json(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"x": ' + "[" * 100_000 + "]" * 100_000 + ', "label": 1}\n')
     with pytest.raises(DataError, match=r"a\.jsonl, line 1: is not JSON"):
         opened(str(tmp_path / "a.jsonl"), None)
+
+
+def test_a_fault_behind_a_text_that_python_s_reader_gives_up_is_said_by_its_row(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,label\n" + "".join(f'"{"w " * 70_000}",{row % 2}\n' for row in range(4)) + '"x",\n')
+    with pytest.raises(DataError, match=r"a\.csv, row 5: column 'label' is empty"):
+        opened(str(tmp_path / "a.csv"), None)
