@@ -25,6 +25,8 @@ Columns = tuple[str, ...] | None
 """Of another file, whose rows are to be made of the same columns."""
 BLOCK: Final = 1024
 """Rows read at once."""
+FIRST: Final = 2**20
+"""Bytes of a CSV by which its columns' types are found."""
 BUFFER: Final = 2**20
 """Bytes of a Parquet file that are read at once, of each column."""
 COLUMNS: Final = 32
@@ -42,8 +44,8 @@ def arrays(path: Path, reading: Reading, like: Columns = None) -> Opened:
     )
     names = set(held.keys() if isinstance(held, dict) else held.files)
     _refuse_unasked(path, reading, ("labels", "tasks", "split", "text", "image", "unused", "size", "channels", "features"))
-    if alone := sorted({"train_tasks", "test_tasks"} & names) if len({"train_tasks", "test_tasks"} & names) == 1 else []:
-        raise DataError(f"{path}: must hold train_tasks and test_tasks or neither, got {alone[0]} alone.")
+    if len(alone := {"train_tasks", "test_tasks"} & names) == 1:
+        raise DataError(f"{path}: must hold train_tasks and test_tasks or neither, got {min(alone)} alone.")
     if {"train_inputs", "train_labels", "test_inputs", "test_labels"} <= names:
         parts = ["train_inputs", "test_inputs"]
         labels = joined([_plain(path, held, name) for name in ("train_labels", "test_labels")])
@@ -152,13 +154,15 @@ def csv(path: Path, reading: Reading, like: Columns = None) -> Opened:
     except pa.ArrowInvalid as error:
         raise _csv_fault(path, str(error), ()) from None
     _refuse_other_separators(path, schema.names)
-    for name in {reading.labels, reading.tasks} & set(schema.names):
+    later = path.stat().st_size > FIRST
+    for name in {reading.labels, reading.tasks} & set(schema.names) if later else ():
         try:
             deque(reader.open_csv(path, convert_options=reader.ConvertOptions(include_columns=[name])), maxlen=0)
         except pa.ArrowInvalid:
             types[name] = pa.string()
-    named = {reading.labels, reading.tasks, reading.split}
+    named = {reading.labels, reading.tasks, reading.split, reading.text}
     types |= {each.name: pa.float64() for each in schema if each.name not in named and _may_widen(each.type)}
+    types |= {name: pa.string() for name in {reading.text} & set(schema.names)}
     return table(path, reading, schema, batches, like=like, where=partial(_csv_line, path))
 
 
@@ -260,16 +264,17 @@ def _of_state(folder: Path) -> list[Path]:
     transformations left; all where it says nothing.
     """
     state = folder / "state.json"
-    if not state.is_file():
-        return sorted(file for file in folder.glob("*.arrow") if not file.name.startswith("cache-"))
-    said = json.loads(state.read_text(encoding="utf-8"))
+    said = json.loads(state.read_text(encoding="utf-8")) if state.is_file() else {}
+    if not isinstance(said, dict) or not all(isinstance(each, dict) for each in said.get("_data_files") or []):
+        raise DataError(f"{state}: is not the state of a saved data set.", "Save the data set again.")
     if said.get("_indices_files") or said.get("_indices_data_files"):
         hint = "Save it flat: dataset.flatten_indices().save_to_disk(folder)."
         raise DataError(f"{folder}: its rows stand in another order than its state says.", hint)
-    names = [each["filename"] for each in said.get("_data_files") or []]
+    names = [str(each.get("filename")) for each in said.get("_data_files") or []]
     if odd := [name for name in names if Path(name).name != name or not (folder / name).is_file()]:
         raise DataError(f"{state}: names {odd[0]!r}, which is not in this folder.", "Save the data set again.")
-    return [folder / name for name in names] or sorted(folder.glob("*.arrow"))
+    others = sorted(file for file in folder.glob("*.arrow") if not file.name.startswith("cache-"))
+    return [folder / name for name in names] or others
 
 
 def lines(path: Path, reading: Reading, like: Columns = None) -> Opened:
@@ -338,15 +343,10 @@ def images(path: Path, reading: Reading, like: Columns = None) -> Opened:
     """A folder of images a class, or folders `train` and `test` of such folders; what begins with a full stop is hidden."""
     _refuse_unasked(path, reading, ("labels", "tasks", "split", "text", "image", "unused", "features"))
     parts = [path / "train", path / "test"] if (path / "train").is_dir() and (path / "test").is_dir() else [path]
-    found = [
-        (file, file.parent.name, number)
-        for number, part in enumerate(parts)
-        for file in sorted(part.glob("*/*"))
-        if file.suffix.lower() in IMAGES and not _hidden(path, file)
-    ]
-    taken = {file for file, _, _ in found}
-    others = (file for file in sorted(path.rglob("*")) if file.suffix.lower() in IMAGES and not _hidden(path, file))
-    if (left := next((file for file in others if file not in taken), None)) and found:
+    held = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in IMAGES and not _hidden(path, file)]
+    found = [(file, file.parent.name, number) for number, part in enumerate(parts) for file in held if file.parent.parent == part]
+    if found and len(found) < len(held):
+        left = next(file for file in held if file.parent.parent not in parts)
         raise DataError(f"{left}: must lie in the folder of its class, as {found[0][0]} does.", "Move it, or take it out.")
     if not found:
         raise DataError(f"{path}: holds no images in folders of their class.", "Lay them out as class/image.png.")

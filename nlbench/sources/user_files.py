@@ -66,8 +66,8 @@ class FileSource(Source):
         shape, test = self.input_shape, self.test
         parts = {True: np.empty((test.sum(), *shape), np.float32), False: np.empty((len(test) - test.sum(), *shape), np.float32)}
         places = np.where(test, test.cumsum(), (~test).cumsum()) - 1
-        starts = dict[int, Any]()
-        for first, left, block in self._blocks(starts):
+        shift = np.full(self.input_shape if self._by_place() else 1, np.nan)
+        for first, left, block in self._blocks(shift):
             rows, numbers = slice(first, first + len(block)), slice(left, left + block.shape[-1])
             for part, chosen in ((True, test[rows]), (False, ~test[rows])):
                 if chosen.any():
@@ -76,8 +76,7 @@ class FileSource(Source):
         pa.default_memory_pool().release_unused()
         scale = _standardise(parts[False], parts[True], self._standard())
         if scale is not None:
-            for place, begun in ((place, begun) for place, begun in starts.items() if begun is not None):
-                scale[0][..., place : place + np.atleast_1d(begun).shape[-1]] += begun
+            np.add(scale[0], shift, out=scale[0])
         return Arrays(parts[False], self.labels[~test], parts[True], self.labels[test], scale)
 
     def in_memory(self, data: Path | None = None) -> InMemory:
@@ -162,9 +161,13 @@ class FileSource(Source):
             first += len(block)
         return Arrays(train, self.labels[~self.test], test, self.labels[self.test])
 
-    def _blocks(self, starts: dict[int, Any]) -> Iterator[tuple[int, int, NDArray[Any]]]:
-        """Yield blocks of numbers, each behind the row and the place in the last axis where it begins; `starts` gets what was
-        taken off them, as `_shifted` says.
+    def _by_place(self) -> bool:
+        """Return whether each number of a sample is standardised by itself."""
+        return self._standard() == "each" and self.kind != "image"
+
+    def _blocks(self, shift: NDArray[np.float64]) -> Iterator[tuple[int, int, NDArray[Any]]]:
+        """Yield blocks of numbers, less `shift`, each behind the row and the place in the last axis where it begins. `shift` is
+        found on the way, as `_shifted` says.
         """
         start, types = 0, set[np.dtype[Any]]()
         for path, each in zip(self.paths, self.opened, strict=True):
@@ -179,25 +182,25 @@ class FileSource(Source):
                         refuse_shapes(path, shapes)
                         width = block.shape[-1]
                         _check_finite(each, _as_floats(block), row - start, left)
-                        shown = _as_floats(_laid_out(self._shifted(block, starts, left), self.reading, self.kind == "image"))
+                        shown = _as_floats(_laid_out(self._shifted(block, shift, left), self.reading, self.kind == "image"))
                         yield row, left, shown
                         row += len(block)
                 left += width
             start += len(each.labels)
 
-    def _shifted(self, block: NDArray[Any], starts: dict[int, Any], left: int) -> NDArray[Any]:
+    def _shifted(self, block: NDArray[Any], shift: NDArray[np.float64], left: int) -> NDArray[Any]:
         """Return numbers that float32 may not hold by their distance from the first block's mean, in float64: standardised, they
-        are what they would be. `starts` are these means, of each place in the last axis where blocks begin; None where the first
-        block is left as it is, and so all.
+        are what they would be. `shift` is that mean, of each place or of all; NaN where no block was yet, 0 where the first one
+        holds no more than float32 does.
         """
         if self._standard() == "none":
             return block
-        by_place = self._standard() == "each" and self.kind != "image"
-        place = left if by_place else 0
-        if place not in starts:
+        by_place = self._by_place()
+        own = shift[..., left : left + block.shape[-1]] if by_place else shift
+        if np.isnan(own).any():
             exact = block.dtype.itemsize < 4 or block.dtype == np.float32
-            starts[place] = None if exact else block.mean(0 if by_place else None, dtype=np.float64)
-        return block if starts[place] is None else np.subtract(block, starts[place], dtype=np.float64)
+            own[...] = 0.0 if exact else block.mean(0 if by_place else None, dtype=np.float64)
+        return np.subtract(block, own, dtype=np.float64) if own.any() else block
 
 
 def _check_finite(file: Opened, block: NDArray[np.float32], first: int, left: int) -> None:
@@ -321,11 +324,11 @@ def _numbered(path: Path, what: str, values: NDArray[Any]) -> NDArray[np.int64]:
         odd = values[~(np.isfinite(values) & (values == np.rint(values)))]
         if len(odd):
             raise DataError(f"{path}: {what} must be whole numbers or words, got {odd[0]}.")
-    if values.dtype.kind == "O" and len({isinstance(value, str) for value in values}) > 1:
-        words, numbers = (next(value for value in values if isinstance(value, str) == word) for word in (True, False))
-        raise DataError(f"{path}: {what} must be all words or all whole numbers, got {words!r} and {numbers!r}.")
     if values.dtype.kind in "OU" and len(missing := np.flatnonzero([value is None or value == "" for value in values])):
         raise DataError(f"{path}: row {missing[0] + 1} has no {what[:-1]}.", "Fill it in, or leave that row out.")
+    if values.dtype.kind == "O" and len({isinstance(value, str) for value in values}) > 1:
+        word, number = (next(value for value in values if isinstance(value, str) == wanted) for wanted in (True, False))
+        raise DataError(f"{path}: {what} must be all words or all whole numbers, got {word!r} and {number!r}.")
     known, numbers = np.unique(values, return_inverse=True)
     if len(known) > MOST_CLASSES:
         raise DataError(f"{path}: must have at most {MOST_CLASSES} different {what}, got {len(known)}.")

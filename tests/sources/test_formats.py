@@ -363,3 +363,18 @@ def test_a_fault_behind_a_text_that_python_s_reader_gives_up_is_said_by_its_row(
     (tmp_path / "a.csv").write_text("text,label\n" + "".join(f'"{"w " * 70_000}",{row % 2}\n' for row in range(4)) + '"x",\n')
     with pytest.raises(DataError, match=r"a\.csv, row 5: column 'label' is empty"):
         opened(str(tmp_path / "a.csv"), None)
+
+
+def test_texts_that_look_like_numbers_are_texts(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,label\n" + "".join(f"{row},{row % 2}\n" for row in range(20)))
+    assert opened(str(tmp_path / "a.csv"), None).kind == "features"
+
+
+@pytest.mark.parametrize("state", ["[]", '{"_data_files": ["a.arrow"]}'])
+def test_a_state_that_is_none_is_named(state: str, tmp_path: Path) -> None:
+    made = pa.table({"x": [1.0], "label": [0]})
+    with pa.OSFile(str(tmp_path / "a.arrow"), "wb") as file, pa.ipc.new_stream(file, made.schema) as stream:
+        stream.write_table(made)
+    (tmp_path / "state.json").write_text(state)
+    with pytest.raises(DataError, match=r"state\.json: is not the state of a saved data set"):
+        opened(str(tmp_path), None)

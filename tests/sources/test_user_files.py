@@ -206,6 +206,19 @@ def test_numbers_far_from_0_are_told_apart_before_they_are_standardised(end: str
     np.testing.assert_allclose(arrays.train_inputs, expected, atol=2e-6)
 
 
+def test_a_test_file_is_shifted_as_the_training_file_in_whatever_parts_both_are_read(tmp_path: Path) -> None:
+    near, labels = RNG.standard_normal((60, 40)), [0, 1] * 30
+    columns = {f"x{i}": (near[:, i] + 1.7e9).tolist() for i in range(40)}
+    train = table(tmp_path / "train.parquet", {**columns, "label": labels})
+    expected = (near - near.mean(0)) / near.std(0)
+    for name, held in (("a.csv", columns), ("b.parquet", {"x": (near + 1.7e9).tolist()})):
+        test = table(tmp_path / name, {**held, "label": labels})
+        for path, other in ((train, test), (test, train)):
+            arrays = opened(path, Reading(test=other)).read()
+            np.testing.assert_allclose(arrays.train_inputs, expected, atol=1e-5)
+            np.testing.assert_allclose(arrays.test_inputs, expected, atol=1e-5)
+
+
 def test_labels_of_two_types_are_not_brought_to_one_that_merges_them(tmp_path: Path) -> None:
     labels = 2**53 + np.arange(30) % 6
     np.savez(
