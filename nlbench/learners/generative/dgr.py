@@ -6,7 +6,8 @@ Source: Shin, Lee, Kim & Kim 2017 (arXiv 1705.08690), section 3, with the variat
     x' = G°(z),  z ~ N(0, I),  y' = the class of S°(x') among those met in former tasks
     L(θ) = 1/t CE(S; batch) + (1 - 1/t) CE(S; x', y') + 1/t L_G(batch) + (1 - 1/t) L_G(x')
 
-with L_G as in `autoencoder`. Both learn at once, with one optimizer, and share no parameter.
+with L_G as in `autoencoder`, of a decoder that is normal or, for pixels from 0 to 1, Bernoulli as in theirs. Both learn at once,
+with one optimizer, and share no parameter.
 
 Told    when a task ends.
 Stored  G, S° and G°; no sample.
@@ -45,7 +46,7 @@ class Dgr(GradientLearner):
                 "dgr labels what it generates among the classes of all tasks, not in task-il, where they do not compete.",
                 'Choose a stream of another scenario, or --set stream.scenario="class-il".',
             )
-        self._generator = Autoencoder(config.hidden, config.latent, config.variance)
+        self._generator = Autoencoder(config.hidden, config.latent, config.variance, config.decoder)
         self._generated = config.generated
         self.former = Former()
         self.ended = 0
@@ -57,7 +58,12 @@ class Dgr(GradientLearner):
         self._starts = draws.starts(problem.seeds, "dgr", problem.device)
         self.drawn = torch.zeros((), dtype=torch.int64, device=problem.device)
         """Normal numbers drawn so far."""
-        super().__init__(config, problem)
+        bounded = config.decoder == "bernoulli"
+        self.strayed: Tensor | None = torch.zeros((), dtype=torch.bool, device=problem.device) if bounded else None
+        """Whether a number outside 0 to 1 was learned, where that matters."""
+        self._looked = 0
+        super().__init__(config, problem)  # samples of its trial are no pixels, and are not looked at
+        self._looked = -1
 
     def beside(self) -> Tree:
         return self._generator.initial(self._problem)
@@ -88,14 +94,28 @@ class Dgr(GradientLearner):
 
     def after_step(self, batch: Batch) -> None:
         self.met.scatter_(1, batch.labels, True)
+        if self.strayed is not None:
+            self.strayed |= ~((batch.inputs >= 0) & (batch.inputs <= 1)).all()
+            if self._looked < self.ended:  # the host waits for it in the first step of a task alone
+                self._looked = self.ended
+                self._refuse_strayed()
 
     def end_task(self) -> None:
+        self._refuse_strayed()
         self.former.keep(self.parameters, self.state)
         self.known.copy_(self.met)
         self.ended += 1
 
     def held(self) -> list[Tensor]:
         return [*super().held(), *self.former.held(), self.known, self.drawn]
+
+    def _refuse_strayed(self) -> None:
+        if self.strayed is not None and self.strayed:
+            raise NlbenchError(
+                'learner.decoder: "bernoulli" needs samples of numbers from 0 to 1, and some lie outside.',
+                "Choose a source whose pixels are not standardised, such as --set stream.source=mnist-unscaled, "
+                "or --set learner.decoder=gaussian.",
+            )
 
     def _losses(self, inputs: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
         """Return the mean loss (S,) of network and generator."""
