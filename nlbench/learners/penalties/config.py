@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from nlbench.learners.gradient_config import GradientConfig
 
@@ -31,6 +31,13 @@ class EwcConfig(PenaltyConfig):
     """What is left of the running Fisher information when a task ends; for online terms."""
     samples: PositiveInt = 500
     """Of the present task, kept until it ends for its Fisher information."""
+    fisher: Literal["exact", "likeliest"] = "exact"
+    """In expectation over all answers of the model to a sample, or of its likeliest answer alone, as in some programmes."""
+
+    @model_serializer(mode="wrap")
+    def _older_runs_stay_the_same(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A declaration says `fisher` only where it is not what it was before there was the key."""
+        return {key: value for key, value in whole(self).items() if (key, value) != ("fisher", "exact")}
 
     @model_validator(mode="after")
     def _decay_of_online(self) -> EwcConfig:
