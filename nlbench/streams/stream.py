@@ -84,31 +84,27 @@ class Samples:
         """
         rows, labels = self.presented(order)
         order_of = self.order_of[order] if self.order_of is not None else None
-        ahead, start = AHEAD.get(self.inputs.device.type, 1) if order_of is None and changed is None else 1, 0
+        ahead, start = AHEAD.get(self.inputs.device.type, 1) if changed is None else 1, 0
         while start < order.shape[1]:
             count = ahead if start + ahead * size <= order.shape[1] else 1
             part = slice(start, start + count * size)
             start = part.stop
+            own, orders = rows[:, part], None if order_of is None else order_of[:, part]
             if changed is not None:
-                yield self._scaled(changed.part(part)(self._gather(rows[:, part]))), labels[:, part]
+                yield self._scaled(changed.part(part)(self._gather(own))), labels[:, part]
             elif count == 1:
-                yield self._show(rows[:, part], order_of[:, part] if order_of is not None else None), labels[:, part]
+                yield self._show(own, orders), labels[:, part]
             else:
-                yield from self._gathered(rows[:, part], labels[:, part], count)
-
-    def _gathered(self, rows: Tensor, labels: Tensor, count: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Return `count` batches by one gather."""
-        rows, labels = (each.unflatten(1, (count, -1)).transpose(0, 1).contiguous() for each in (rows, labels))
-        return zip(self._scaled(self._gather(rows)), labels, strict=True)
+                shown = self._show(_cut(own, count), None if orders is None else _cut(orders, count))
+                yield from zip(shown, _cut(labels[:, part], count), strict=True)
 
     def _show(self, rows: Tensor, order_of: Tensor | None) -> Tensor:
-        shape = self.inputs.shape[1:]
+        """Return the images (…, 1 or S, n, *input_shape) of rows (…, 1 or S, n), in the pixel orders of as many numbers."""
         images = self._scaled(self._gather(rows))
         if self.orders is None or order_of is None:
             return images
-        seeds = torch.arange(self.orders.shape[1], device=rows.device)[:, None]
-        images = images.expand(len(seeds), *images.shape[1:]).flatten(2)
-        return images.gather(2, self.orders[order_of.expand(len(seeds), -1), seeds]).view(len(seeds), -1, *shape)
+        orders = self.orders[order_of, torch.arange(self.orders.shape[1], device=rows.device)[:, None]]
+        return images.flatten(rows.ndim).expand(orders.shape).gather(-1, orders).unflatten(-1, images.shape[rows.ndim :])
 
     def _gather(self, rows: Tensor) -> Tensor:
         return self.inputs.index_select(0, rows.reshape(-1)).view(*rows.shape, *self.inputs.shape[1:])
@@ -248,6 +244,11 @@ class Stream:
         """
         shares = torch.stack([self.label_shares(task) for task in range(1, self.n_tasks + 1)])
         return shares.amax(2).mean(0) if self.scenario == "task-il" else shares.mean(0).amax(1)
+
+
+def _cut(values: Tensor, count: int) -> Tensor:
+    """Return values (S, count B) as batches (count, S, B), each in one piece."""
+    return values.unflatten(1, (count, -1)).transpose(0, 1).contiguous()
 
 
 def chosen(values: Tensor, index: Tensor) -> Tensor:

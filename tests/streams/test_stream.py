@@ -30,6 +30,21 @@ def test_batches_show_every_sample_once_in_the_drawn_order_and_keep_the_short_la
     assert not torch.equal(order, stream.presentation("1/1", 21))
 
 
+def test_batches_of_permuted_images_are_the_same_however_many_are_gathered_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = declared_stream("permuted", [0, 1, 2], tasks=3)
+    samples = stream.ordered(stream.train(2), 2)
+    order = stream.presentation("2/0", 100)
+    alone = list(samples.batches(order, 8))
+    monkeypatch.setitem(streams.AHEAD, "cpu", 5)
+    together = list(samples.batches(order, 8))
+    assert len(alone) == len(together) == 13
+    for (inputs, labels), (others, theirs), start in zip(alone, together, range(0, 100, 8), strict=True):
+        assert torch.equal(inputs, others)
+        assert torch.equal(labels, theirs)
+        wanted, _ = samples.take(order[:, start : start + 8])
+        assert torch.equal(inputs, wanted)
+
+
 def test_a_seed_is_presented_the_same_alone_as_among_ten() -> None:
     among, alone = (declared_stream("split", seeds, tasks=5) for seeds in (range(10), [3]))
     assert torch.equal(among.presentation("2/0", 100)[3], alone.presentation("2/0", 100)[0])
