@@ -38,6 +38,8 @@ class Cuber(Trgp):
         self._aligned, self._strength = config.aligned, config.strength
         self.past: Tree = {}
         """{layer: (S, T, O, D)}: g_j; of the present task noughts."""
+        self.lengths: Tree = {}
+        """{layer: (S, T)}: |g_j|, which a step would read all of `past` for."""
         self.start: Tree = {}
         """{layer: (S, O, D)}: W°."""
         self.helped: Tree = {}
@@ -48,8 +50,8 @@ class Cuber(Trgp):
 
     def forbidden(self, layer: str, whole: Tensor, along: Tensor) -> Tensor:
         past, bases, axes = self.past[layer], self.bases[layer], self.matrices[layer]
-        lengths = past.square().sum((2, 3)).sqrt() * whole.square().sum((1, 2), keepdim=True)[..., 0].sqrt()
-        agrees = (past * whole[:, None]).sum((2, 3)) >= self._aligned * lengths
+        length = whole.square().sum((1, 2), keepdim=True)[..., 0].sqrt()
+        agrees = (past.flatten(2) @ whole.flatten(1)[..., None])[..., 0] >= self._aligned * self.lengths[layer] * length
         helped = self.helped[layer].copy_((self.trusted if self.first_batch else self.helped)[layer] & agrees)[..., None]
         others = (bases & ~helped).any(1)[:, None]
         moved = (joint(self.parameters, layer) - self.start[layer]) @ axes
@@ -63,6 +65,7 @@ class Cuber(Trgp):
         for layer in layers:
             self.start[layer] = joint(self.parameters, layer).detach().clone()
             self.past[layer] = grown(self.past, layer, torch.zeros_like(self.start[layer])[:, None])
+            self.lengths[layer] = self.past[layer].square().sum((2, 3)).sqrt()
             self.helped[layer] = torch.zeros_like(self.trusted[layer])
 
     def after_step(self, batch: Batch) -> None:
@@ -79,4 +82,4 @@ class Cuber(Trgp):
         super().end_task()
 
     def held(self) -> list[Tensor]:
-        return [*super().held(), *self.past.values(), *self.start.values(), *self.helped.values()]
+        return [*super().held(), *(each for kind in (self.past, self.lengths, self.start, self.helped) for each in kind.values())]
