@@ -3,12 +3,12 @@
 Each sample gets a key when it comes, and the buffer keeps those that come first in its policy's order, as if all that were ever
 added had been sorted. So no policy needs a loop over samples, and what is kept depends on no order of seeds or batches.
 
-Shapes: S seeds, B samples added, n samples drawn, K places, N samples that are ranked, F features.
+Shapes: S seeds, B samples added, n samples drawn, K places, N keys in order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final, Literal, get_args
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from nlbench.batch import Billed, Problem
 from nlbench.errors import NlbenchError, UnknownNameError
+from nlbench.kernels.graphs import Captured
 from nlbench.learners import draws
 
 Policy = Literal["reservoir", "balanced", "ring", "herding"]
@@ -53,7 +54,7 @@ class Buffer(Billed):
     Bytes a seed: K times those of a sample, its label, its extras and a key of 8, and 24 for the draws.
     """
 
-    made_anew: ClassVar[tuple[str, ...]] = ("_rows",)
+    made_anew: ClassVar[tuple[str, ...]] = ("_rows", "_replaced")
 
     def __init__(
         self,
@@ -94,6 +95,7 @@ class Buffer(Billed):
         """Draws so far, counted where a captured step can count them."""
         self._rows = capacity * torch.arange(len(seeds), device=device)[:, None]
         """Where each seed's places begin in all seeds' together."""
+        self._replaced = Captured(self._replace)
         self._kept = draws.Ahead(draws.starts(seeds, f"{name}/kept", device))
         self._sampled = draws.Ahead(draws.starts(seeds, f"{name}/sampled", device))
 
@@ -116,22 +118,18 @@ class Buffer(Billed):
         """
         values = {"inputs": inputs, "labels": labels, **extras}
         if values.keys() != self.fields.keys() or (ranks is None) == (self.policy == "herding"):
-            given = [*values, *(["ranks"] if ranks is not None else [])]
+            named = [*values, *(["ranks"] if ranks is not None else [])]
             wanted = [*self.fields, *(["ranks"] if self.policy == "herding" else [])]
-            raise NlbenchError(f"a buffer is given {', '.join(wanted)}, got {', '.join(given)}.", "Add a value of each.")
-        seeds, count = labels.shape
+            raise NlbenchError(f"a buffer is given {', '.join(wanted)}, got {', '.join(named)}.", "Add a value of each.")
+        count = labels.shape[1]
         keys = self._new_keys(labels, ranks)
         if where is not None:
             keys = torch.where(where, keys, _EMPTY + self.capacity + torch.arange(count, device=labels.device))
-        groups = None if self.groups is None else torch.cat([self.fields[self.groups], values[self.groups]], 1)
-        chosen = first(torch.cat([self.keys, keys], 1), self.capacity, groups)
-        left = torch.ones(seeds, self.capacity + count, dtype=torch.bool, device=labels.device).scatter_(1, chosen, False)
-        # of every seed as many places become free as samples are new: the two lists, over all seeds, go side by side
-        places, new = (part.flatten().nonzero()[:, 0] for part in (left[:, : self.capacity], ~left[:, self.capacity :]))
-        for tensor, value in [*((self.fields[field], values[field]) for field in values), (self.keys, keys)]:
-            shared = seeds > len(value)  # by all
-            rows = value.flatten(0, 1).index_select(0, new % count if shared else new)
-            tensor.flatten(0, 1).index_copy_(0, places, rows)
+        given = [values[field].detach() for field in self.fields]  # tensors not seen before: a launch reads what they hold now
+        if ranks is not None:  # of many samples, and seldom
+            self._replace(keys, *given)
+        else:
+            self._replaced([*self.fields.values(), self.keys], keys, *given)
         self.added += count
         self.empty = False
         if where is None:
@@ -188,6 +186,17 @@ class Buffer(Billed):
         held = [*self.fields.values(), self.keys, self._kept.starts, self._sampled.starts]
         return {"samples": sum(tensor.nbytes for tensor in held) // len(self.keys) + self.drawn.nbytes}
 
+    def _replace(self, keys: Tensor, *values: Tensor) -> Tensor:
+        """Write new samples with keys (S, B), a value of each field, over those that give way; return which are kept (S, B)."""
+        fields, seeds, count = dict(zip(self.fields, values, strict=True)), *keys.shape
+        groups = None if self.groups is None else torch.cat([self.fields[self.groups], fields[self.groups]], 1)
+        chosen = first(torch.cat([self.keys, keys], 1), self.capacity, groups)
+        left = torch.ones(seeds, self.capacity + count, dtype=torch.bool, device=keys.device).scatter_(1, chosen, False)
+        free, taken = left[:, : self.capacity], ~left[:, self.capacity :]
+        pairs = [*((self.fields[field], value) for field, value in fields.items()), (self.keys, keys)]
+        (_write_by_shape if keys.is_cuda else _write)(pairs, free, taken)
+        return taken
+
     def _new_keys(self, labels: Tensor, ranks: Tensor | None) -> Tensor:
         """Return (S, B): by what the policy orders the samples of a group."""
         if self.policy in ("reservoir", "balanced"):
@@ -196,6 +205,33 @@ class Buffer(Billed):
         if ranks is not None:
             return (ranks << _COUNTED) + counters % (1 << _COUNTED)
         return (_EMPTY - 1 - counters).expand(labels.shape)
+
+
+def _write(pairs: Sequence[tuple[Tensor, Tensor]], free: Tensor, taken: Tensor) -> None:
+    """Write, of each pair (S, K, …) and (1 or S, B, …), what is `taken` (S, B) to what is `free` (S, K), as many, in order."""
+    seeds, count = taken.shape
+    places, new = (each.flatten().nonzero()[:, 0] for each in (free, taken))
+    for field, value in pairs:
+        rows = value.flatten(0, 1).index_select(0, new % count if len(value) < seeds else new)
+        field.flatten(0, 1).index_copy_(0, places, rows)
+
+
+def _write_by_shape(pairs: Sequence[tuple[Tensor, Tensor]], free: Tensor, taken: Tensor) -> None:
+    """As `_write`, to the bit, and captured: how much is written follows from shapes, so that nothing is asked of the host. What
+    is not taken writes again what its seed's first one that is does, or, where none is, what is there.
+    """
+    (seeds, count), capacity = taken.shape, free.shape[1]
+    samples, any_taken = torch.arange(count, device=taken.device), taken.any(1, keepdim=True)
+    source = torch.where(taken, samples, taken.int().argmax(1, keepdim=True))  # (S, B)
+    spots = torch.where(free, torch.arange(capacity, device=free.device), capacity).sort(1).values
+    number = (taken.cumsum(1) - 1).gather(1, source).clamp(min=0)  # of each among those taken
+    place = torch.where(any_taken, spots.gather(1, number), 0)
+    row = torch.arange(seeds, device=taken.device)[:, None]
+    places = (place + capacity * row).flatten()
+    for field, value in pairs:
+        rows = value.flatten(0, 1).index_select(0, (source + (count * row if len(value) == seeds else 0)).flatten())
+        new = any_taken.repeat(1, count).view(-1, *[1] * (rows.ndim - 1))
+        field.flatten(0, 1).index_copy_(0, places, torch.where(new, rows, field.flatten(0, 1)[places]))
 
 
 def first(keys: Tensor, n: int, groups: Tensor | None = None) -> Tensor:
@@ -212,28 +248,3 @@ def first(keys: Tensor, n: int, groups: Tensor | None = None) -> Tensor:
     keys = keys.gather(1, order)
     ranks = torch.where(keys < _EMPTY, ranks, keys.shape[1])
     return order.gather(1, ((ranks << _ROOM) + keys).topk(n, 1, largest=False).indices)
-
-
-def herded(features: Tensor, groups: Tensor, most: int, where: Tensor | None = None) -> Tensor:
-    """Return in which order samples are chosen within their groups (S, N), as ranks (S, N) int64: 0 for the one whose feature is
-    nearest the group's mean, k for the one that brings the mean of the first k + 1 nearest to it, `most` for all others.
-
-    Features (S, N, F) are taken as they are. `where` (S, N) bool are the samples that are there; None: all.
-    Source: Rebuffi et al. 2017 (arXiv 1611.07725), alg. 4. Cost: products of all pairs, then `most` rounds over (groups, N).
-    """
-    there = torch.ones_like(groups, dtype=torch.bool) if where is None else where
-    free = (groups[:, None] == groups[there].unique()[None, :, None]) & there[:, None]  # (S, G, N)
-    products, sizes = features @ features.mT, free.sum(2, keepdim=True)
-    towards = free.to(products.dtype) @ products / sizes.clamp(min=1)  # of each group's mean and each feature
-    squares = products.diagonal(dim1=1, dim2=2)[:, None]
-    chosen = torch.zeros_like(towards)  # of the sum of those chosen and each feature
-    ranks = torch.full_like(groups, most)
-    for k in range(min(most, int(sizes.max()))):
-        # |mean - (sum + feature) / (k + 1)|² without the parts that are the same for all
-        distances = (2 * chosen + squares) / (k + 1) ** 2 - 2 * towards / (k + 1)
-        best = distances.masked_fill(~free, torch.inf).argmin(2, keepdim=True)  # (S, G, 1)
-        taken = torch.zeros_like(free).scatter_(2, best, True) & free
-        ranks = torch.where(taken.any(1), k, ranks)
-        free &= ~taken
-        chosen += products.gather(1, best.expand_as(chosen))
-    return ranks

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from small_streams import CPU, small_stream
@@ -13,7 +13,7 @@ from torch import Tensor
 
 import nlbench
 from nlbench import Batch, Buffer, Learner, NlbenchError, Problem
-from nlbench.learners.buffer import first, herded
+from nlbench.learners.buffer import _write_by_shape, first
 from nlbench.state import collect, restore
 
 C = 4
@@ -40,6 +40,52 @@ def filled(policy: str, labels: Tensor, capacity: int = 12, batch: int = 5, seed
 def kept(buffer: Buffer) -> list[list[int]]:
     """The numbers of the samples of each seed."""
     return [sorted(row[there].int().tolist()) for row, there in zip(buffer.fields["inputs"][..., 0], buffer.filled, strict=True)]
+
+
+@pytest.mark.parametrize("policy", ["reservoir", "balanced", "ring"])
+@pytest.mark.parametrize("shared", [False, True])
+def test_what_is_written_by_shape_alone_is_the_same_to_the_bit(
+    monkeypatch: pytest.MonkeyPatch, policy: str, shared: bool
+) -> None:
+    def offered() -> Buffer:
+        buffer, labels = Buffer(7, problem(), policy=policy, extras={"twice": torch.empty(2)}), draws  # type: ignore[arg-type]
+        for number, own in enumerate(labels):  # at first all are kept, later few, of some seeds none; a batch of more than places
+            inputs = (
+                numbered(number, number + own.shape[1], seeds=1 if shared else 3)
+                + torch.arange(1 if shared else 3)[:, None, None]
+            )
+            where = own % 2 == 0 if number % 3 else None
+            buffer.add(inputs, own, where=where, twice=torch.stack([own, own], -1).float())
+        return buffer
+
+    generator = torch.Generator().manual_seed(1)
+    draws = [torch.randint(C, (3, n), generator=generator) for n in (3, 9, *[4] * 30, 1)]
+    wanted = offered()
+    monkeypatch.setattr("nlbench.learners.buffer._write", _write_by_shape)
+    made = offered()
+    assert (made.keys == wanted.keys).all()
+    assert all((made.fields[name] == value).all() for name, value in wanted.fields.items())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("policy", ["reservoir", "balanced", "ring"])
+def test_a_gpu_keeps_what_a_cpu_keeps_and_waits_for_nothing(policy: str) -> None:
+    on_gpu = replace(problem(), device=torch.device("cuda"))
+    buffers = [Buffer(20, each, policy=policy, extras={"twice": torch.empty(1)}) for each in (problem(), on_gpu)]  # type: ignore[arg-type]
+    twice = torch.zeros(3, 5, 1)
+    for buffer in buffers:
+        written = twice.to(buffer.keys.device)
+        for start in range(0, 200, 5):
+            inputs = numbered(start, start + 5).to(written.device)
+            written.copy_(2 * inputs)  # the same tensor each time, as a captured step writes it
+            labels = inputs[..., 0].long() % C
+            if start > 10:
+                torch.cuda.set_sync_debug_mode("error")
+            buffer.add(inputs, labels, twice=written)
+            torch.cuda.set_sync_debug_mode("default")
+    assert (buffers[0].keys == buffers[1].keys.cpu()).all()
+    assert all((value == buffers[1].fields[name].cpu()).all() for name, value in buffers[0].fields.items())
 
 
 def labels_of(n: int, *shares: int) -> Tensor:
@@ -97,29 +143,6 @@ def test_a_ring_keeps_the_newest_of_each_class_and_of_another_field_where_it_is_
     assert all(
         sorted(row) == [0, 1, 2, 2] or sorted(Counter(row).values()) == [1, 1, 2] for row in buffer.fields["task"].tolist()
     )
-
-
-def by_equation(features: np.ndarray, most: int) -> list[int]:
-    """iCaRL, algorithm 4, as it stands: k -> the sample whose feature brings the mean of the exemplars nearest the class's."""
-    mean, chosen = features.mean(0), []
-    for k in range(1, min(most, len(features)) + 1):
-        left = [i for i in range(len(features)) if i not in chosen]
-        gaps = [np.linalg.norm(mean - (features[i] + features[chosen].sum(0)) / k) for i in left]
-        chosen.append(left[int(np.argmin(gaps))])
-    return chosen
-
-
-def test_herding_equals_icarl_s_equation_in_every_seed_and_class() -> None:
-    rng = np.random.Generator(np.random.Philox(1))
-    features, labels = rng.standard_normal((3, 31, 5)), rng.integers(0, 3, (3, 31))
-    there = rng.random((3, 31)) < 0.8
-    ranks = herded(torch.from_numpy(features), torch.from_numpy(labels), 7, torch.from_numpy(there)).numpy()
-    for seed in range(3):
-        for label in range(3):
-            rows = np.flatnonzero((labels[seed] == label) & there[seed])
-            chosen = rows[by_equation(features[seed, rows], 7)]
-            assert [int(ranks[seed, row]) for row in chosen] == list(range(len(chosen)))
-        assert (ranks[seed] < 7).sum() == sum(min(7, ((labels[seed] == c) & there[seed]).sum()) for c in range(3))
 
 
 def test_a_herding_buffer_gives_room_by_dropping_the_highest_ranks() -> None:

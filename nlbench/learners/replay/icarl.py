@@ -23,10 +23,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nlbench.batch import Batch, Problem
-from nlbench.learners.buffer import Buffer, herded
+from nlbench.learners.buffer import Buffer
 from nlbench.learners.gradient import PREDICTED_AT_ONCE, GradientLearner
 from nlbench.learners.replay.config import IcarlConfig
 from nlbench.learners.replay.distilling import Distilling
+from nlbench.learners.replay.herding import herded
 from nlbench.learners.replay.rehearsal import joined, told
 
 FAR = -5.0
