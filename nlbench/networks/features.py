@@ -37,7 +37,8 @@ class Inputs(Network):
     def apply(
         self, parameters: Tree, state: Tree, inputs: Tensor, *, training: bool, taps: Taps | None = None
     ) -> tuple[Tensor, Tree]:
-        return inputs.flatten(2).expand(self._seeds, -1, -1), state
+        x = inputs.flatten(2)
+        return x.expand(self._seeds, -1, -1) if len(x) == 1 else x, state
 
 
 class RandomRelu(Network):

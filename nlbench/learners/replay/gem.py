@@ -7,14 +7,21 @@ rows; where G g has a negative entry, g becomes g + Gᵀv with
 
 Told    when a task ends.
 Stored  the newest samples of each task with labels and task, `capacity` in all, which the tasks share evenly.
-Cost    forward and backward passes of all samples of former tasks a step, G in memory (a network's worth for each), and a
-        quadratic programme of as many unknowns as former tasks, solved on the host for each seed where a constraint is
-        violated: too dear for long streams.
+Cost    a forward and a backward pass of all samples of former tasks a step, through a copy of the parameters for each, of
+        which `COPIES` bounds the memory; G in memory; and a quadratic programme of as many unknowns as former tasks, solved on
+        the host for each seed where a constraint is violated: too dear for long streams.
+
+Tasks with as many samples pass together, each a copy of its seed; the ring leaves two such numbers where tasks are full. None are
+padded, as statistics of a batch would see it. The network's state moves in the batch's own pass alone: running statistics are of
+the present task, and a module's draws in former tasks' passes are those of the batch's.
+
+Shapes: S seeds, k former tasks, n stored samples of each, P parameters.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections import defaultdict
+from typing import ClassVar, Final
 
 import numpy as np
 import torch
@@ -29,6 +36,11 @@ from nlbench.networks.network import Tree
 
 EASED = 1e-3
 """Added to the diagonal of G Gᵀ, in units of its mean, so that gradients that are not independent have a solution."""
+
+COPIES: Final = 1 << 28
+ON_CPU: Final = 1 << 21
+"""Numbers in the copies of parameters that exist at once; a CPU is slower with more than its cache holds than with more passes,
+of which each has one task at the least."""
 
 
 class Gem(Rehearsal):
@@ -46,22 +58,43 @@ class Gem(Rehearsal):
         super().__init__(config, problem, policy="ring", groups="task", extras={"task": task})
 
     def loss(self, batch: Batch) -> Tensor:
-        for task in range(self.ended):
-            there = self.buffer.filled & (self.buffer.fields["task"] == task)
-            places = there.nonzero()[:, 1].view(len(there), -1)  # of a task as many in every seed
-            if not places.numel():
-                continue
-            old = self.buffer.at(places)
-            logits = self.logits(old["inputs"], None, training=True)
-            self._references.append(self.gradients(surprises(logits, old["labels"], competing(batch, old)).mean(1)))
+        self._references = [self._former(batch, places) for places in self._places()] if self.ended else []
         return super().loss(batch)
+
+    def _places(self) -> list[Tensor]:
+        """Return where former tasks' samples are, (S, k, n) of those that pass together; those without any are left out."""
+        tasks, order = torch.where(self.buffer.filled, self.buffer.fields["task"], self.ended).sort(dim=1, stable=True)
+        ends = torch.searchsorted(tasks[0], torch.arange(1, self.ended + 1, device=tasks.device))  # the same in every seed
+        found: dict[int, list[Tensor]] = defaultdict(list)
+        for places in order.tensor_split(ends.tolist(), 1)[:-1]:
+            if places.shape[1]:
+                found[places.shape[1]].append(places)
+        room = ON_CPU if tasks.device.type == "cpu" else COPIES
+        at_once = max(1, room // sum(value.numel() for value in self.parameters.values()))
+        return [part for each in found.values() for part in torch.stack(each, 1).split(at_once, 1)]
+
+    def _former(self, batch: Batch, places: Tensor) -> Tree:
+        """Return the gradients (S, k, …) of the mean over each task's samples at places (S, k, n)."""
+        copies = places.shape[1]
+        old = {name: each.view(-1, places.shape[2], *each.shape[2:]) for name, each in self.buffer.at(places.flatten(1)).items()}
+        parameters = {name: each.detach().repeat_interleave(copies, 0) for name, each in self.parameters.items()}
+        leaves = [each.requires_grad_() for each in parameters.values()]
+        state = {name: each.repeat_interleave(copies, 0) for name, each in self.state.items()}
+        with self._rounded():
+            features, _ = self.network.apply(parameters, state, old["inputs"], training=True)
+            logits = self.head.logits(parameters, features, None).float()
+        losses = surprises(logits, old["labels"], competing(batch, old)).mean(1)
+        found = torch.autograd.grad(losses.sum(), leaves, allow_unused=True)
+        named = zip(parameters, found, strict=True)
+        return {name: each.unflatten(0, (-1, copies)) for name, each in named if each is not None}
 
     def adjust(self, gradients: Tree) -> Tree:
         references, self._references = self._references, []  # between steps nothing is held
         if not references:
             return gradients
-        g, *rows = (torch.cat([each[name].flatten(1) for name in gradients], 1) for each in (gradients, *references))
-        against = torch.stack(rows, 1)  # (S, k, P)
+        g = torch.cat([each.flatten(1) for each in gradients.values()], 1)
+        rows = [torch.cat([each[name].flatten(2) for name in gradients], 2) for each in references]
+        against = rows[0] if len(rows) == 1 else torch.cat(rows, 1)  # (S, k, P)
         moved = g + torch.einsum("sk,skp->sp", self._multipliers(against, g), against)
         sizes = [each[0].numel() for each in gradients.values()]
         parts = zip(gradients.items(), moved.split(sizes, 1), strict=True)
@@ -69,8 +102,8 @@ class Gem(Rehearsal):
 
     def _multipliers(self, against: Tensor, g: Tensor) -> Tensor:
         """Return v (S, k); noughts where nothing is violated."""
-        grams, along = (against @ against.mT).double().cpu().numpy(), (against @ g[..., None])[..., 0].double().cpu().numpy()
-        found = [multipliers(gram, own, self._margin) for gram, own in zip(grams, along, strict=True)]
+        products = torch.cat([against @ against.mT, against @ g[..., None]], 2).double().cpu().numpy()
+        found = [multipliers(each[:, :-1], each[:, -1], self._margin) for each in products]
         return torch.tensor(np.array(found), dtype=g.dtype, device=g.device)
 
     def extras(self, batch: Batch) -> Tree:
