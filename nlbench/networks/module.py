@@ -93,14 +93,14 @@ class Module(Network):
                 held[key] = value
 
     def _each(self, tensors: Tree, state: Tree, inputs: Tensor, training: bool) -> Iterator[Tensor]:
-        """Yield what each seed's module returns; of several copies of a seed, one after another, each draws what it draws."""
-        names, copies = list(tensors), len(inputs) // len(self._problem.seeds)
+        """Yield what each seed's module returns."""
+        names = list(tensors)
         # the gradient of one seed's view is a view, that of several a copy
         views = ((value.squeeze(0),) if len(inputs) == 1 else value.unbind() for value in tensors.values())
         for s, (own, x) in enumerate(zip(zip(*views, strict=True), inputs, strict=True)):
             named = dict(zip(names, own, strict=True))
             if training and CALLS in state:
-                with seeded(self._problem.seeds[s // copies], f"module/{int(state[CALLS][s])}", x.device):
+                with seeded(self._problem.seeds[s], f"module/{int(state[CALLS][s])}", x.device):
                     yield self._call(named, x)
                 state[CALLS][s] += 1
             else:

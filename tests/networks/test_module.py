@@ -157,8 +157,6 @@ def test_dropout_is_decided_by_the_seed_and_how_often_it_drew() -> None:
     lone, own_after = alone.apply(own, own_state, inputs[2:], training=True)
     torch.testing.assert_close(lone, one[2:])
     torch.testing.assert_close(alone.apply(own, own_after, inputs[2:], training=True)[0], two[2:])
-    copies = ({name: value.repeat_interleave(2, 0) for name, value in tree.items()} for tree in (parameters, state))
-    torch.testing.assert_close(many.apply(*copies, inputs.repeat_interleave(2, 0), training=True)[0][1::2], one)
     tested, same = many.apply(parameters, last, inputs, training=False)
     assert torch.equal(tested, many.apply(parameters, last, inputs, training=False)[0])
     assert same is last

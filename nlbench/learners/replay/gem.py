@@ -11,9 +11,8 @@ Cost    a forward and a backward pass of all samples of former tasks a step, thr
         which `COPIES` bounds the memory; G in memory; and a quadratic programme of as many unknowns as former tasks, solved on
         the host for each seed where a constraint is violated: too dear for long streams.
 
-Tasks with as many samples pass together, each a copy of its seed; the ring leaves two such numbers where tasks are full. None are
-padded, as statistics of a batch would see it. The network's state moves in the batch's own pass alone: running statistics are of
-the present task, and a module's draws in former tasks' passes are those of the batch's.
+Tasks with as many samples pass together, each a copy of its seed; the ring leaves two such numbers where tasks are full. Where a
+network has a state, running statistics or draws, they pass one after another and each moves it, as in the authors' programme.
 
 Shapes: S seeds, k former tasks, n stored samples of each, P parameters.
 """
@@ -65,13 +64,15 @@ class Gem(Rehearsal):
         """Return where former tasks' samples are, (S, k, n) of those that pass together; those without any are left out."""
         tasks, order = torch.where(self.buffer.filled, self.buffer.fields["task"], self.ended).sort(dim=1, stable=True)
         ends = torch.searchsorted(tasks[0], torch.arange(1, self.ended + 1, device=tasks.device))  # the same in every seed
-        found: dict[int, list[Tensor]] = defaultdict(list)
-        for places in order.tensor_split(ends.tolist(), 1)[:-1]:
-            if places.shape[1]:
-                found[places.shape[1]].append(places)
+        parts = [places for places in order.tensor_split(ends.tolist(), 1)[:-1] if places.shape[1]]
+        if self.state:
+            return [places[:, None] for places in parts]
+        alike: dict[int, list[Tensor]] = defaultdict(list)
+        for places in parts:
+            alike[places.shape[1]].append(places)
         room = ON_CPU if tasks.device.type == "cpu" else COPIES
         at_once = max(1, room // sum(value.numel() for value in self.parameters.values()))
-        return [part for each in found.values() for part in torch.stack(each, 1).split(at_once, 1)]
+        return [part for each in alike.values() for part in torch.stack(each, 1).split(at_once, 1)]
 
     def _former(self, batch: Batch, places: Tensor) -> Tree:
         """Return the gradients (S, k, …) of the mean over each task's samples at places (S, k, n)."""
@@ -79,10 +80,7 @@ class Gem(Rehearsal):
         old = {name: each.view(-1, places.shape[2], *each.shape[2:]) for name, each in self.buffer.at(places.flatten(1)).items()}
         parameters = {name: each.detach().repeat_interleave(copies, 0) for name, each in self.parameters.items()}
         leaves = [each.requires_grad_() for each in parameters.values()]
-        state = {name: each.repeat_interleave(copies, 0) for name, each in self.state.items()}
-        with self._rounded():
-            features, _ = self.network.apply(parameters, state, old["inputs"], training=True)
-            logits = self.head.logits(parameters, features, None).float()
+        logits = self.logits(old["inputs"], None, training=True, parameters=parameters)
         losses = surprises(logits, old["labels"], competing(batch, old)).mean(1)
         found = torch.autograd.grad(losses.sum(), leaves, allow_unused=True)
         named = zip(parameters, found, strict=True)
