@@ -1,8 +1,8 @@
-"""Which cases of a test are quick. Conformance asks a recipe of each kind of learner of every rule; other properties a sample."""
+"""Which cases of a test are quick: of recipes, one of each room of learners. The others are slow."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cache
 
 import pytest
@@ -27,17 +27,8 @@ def recipes(quick: Iterable[str]) -> list[ParameterSet]:
 @cache
 def sampled() -> frozenset[str]:
     """Return the first recipe of each room of learners: of a package such as `replay`, or of a module that stands alone."""
-    return _first(lambda kind: catalog.place("learners", kind)[0].split(".")[2])
-
-
-@cache
-def of_each_kind() -> frozenset[str]:
-    """Return the first recipe of each kind of learner."""
-    return _first(lambda kind: kind)
-
-
-def _first(of: Callable[[str], str]) -> frozenset[str]:
     found: dict[str, str] = {}
     for recipe in RECIPES:
-        found.setdefault(of(read_table(catalog.find("model", recipe))["learner"]["kind"]), recipe)
+        kind = read_table(catalog.find("model", recipe))["learner"]["kind"]
+        found.setdefault(catalog.place("learners", kind)[0].split(".")[2], recipe)
     return frozenset(found.values())

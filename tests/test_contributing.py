@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from command_line import together
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 OWN, CHANGED = PAGE.split("## Change nlbench itself")

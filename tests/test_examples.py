@@ -61,6 +61,7 @@ def test_a_network_learns_and_forgets(folder):
     assert forgotten > 0.3
 
 
+@pytest.mark.slow
 def test_a_network_of_ones_own_on_images_goes_on_where_it_was_stopped_and_is_used_afterwards(folder, tmp_path):
     code = (EXAMPLES / "own_network.py").read_text(encoding="utf-8")
     network, use = code[code.index("class Network") : code.index("def images")], code[code.index("stream =") :]
@@ -126,6 +127,7 @@ def notebook(folder: Path, name: str) -> str:
     return ran.stdout
 
 
+@pytest.mark.slow
 def test_a_notebook_of_memories_shows_what_each_rule_forgets(folder):
     shown = re.findall(
         r"^(\S+): (\S+) after its task, (\S+) after the next$", notebook(folder, "memories.ipynb"), flags=re.MULTILINE

@@ -239,6 +239,7 @@ except nlbench.NlbenchError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_class_of_a_notebook_runs_and_an_older_definition_is_never_brought_back(tmp_path: Path) -> None:
     command = [sys.executable, "-c", NOTEBOOK, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -78,6 +78,7 @@ def test_an_unknown_stream_is_one_line() -> None:
         api.bench_runs(["split-digit"])
 
 
+@pytest.mark.slow
 def test_the_command_prints_ratios_and_its_verdict(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("nlbench.bench.kernels.COPY_BYTES", 2**20)
     monkeypatch.setattr(runs, "CASES", (Case("mlp", "split-digits", 2),))

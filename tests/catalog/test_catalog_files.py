@@ -136,7 +136,7 @@ def representatives() -> tuple[str, ...]:
 def pairs() -> Iterator[ParameterSet]:
     """Return every recipe on every representative; quick are all on split-digits, and the sampled ones on permuted-digits."""
     for name, model in product(representatives(), MODELS):
-        yield quick_if(name == "split-digits" or (name == "permuted-digits" and model in sampled()), name, model)
+        yield quick_if(name in ("split-digits", "permuted-digits") and model in sampled(), name, model)
 
 
 @pytest.mark.parametrize(("name", "model"), list(pairs()))

@@ -49,6 +49,7 @@ def test_every_kind_of_syntax_has_one_digest_on_every_python() -> None:
     assert read(EVERY_SYNTAX.read_bytes(), "file.py").digest == GOLDEN
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("python", interpreters())
 def test_other_pythons_give_the_package_s_modules_the_same_digests(python: str) -> None:
     modules = sorted(Path(syntax.__file__).parents[1].rglob("*.py"))

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-from quick_cases import of_each_kind, recipes
+from quick_cases import recipes, sampled
 from small_streams import smaller
 from torch import Tensor
 
@@ -15,7 +15,7 @@ from nlbench.conformance.material import SHAPE
 from nlbench.plan import Machine
 
 
-@pytest.mark.parametrize("model", recipes(of_each_kind()))
+@pytest.mark.parametrize("model", recipes(sampled()))
 def test_every_shipped_learner_keeps_every_rule(model):
     found = examine(Candidate.of(model, smaller(model, "split-digits"), Machine(device="cpu"), SHAPE))
     assert not found.broken, str(found)

@@ -258,6 +258,7 @@ def test_replicas_train_as_they_would_alone():
         assert (many.state_dict()[name][1] - value).abs().max() < 1e-10, name
 
 
+@pytest.mark.slow
 def test_digits_are_learned_by_the_ordinary_loop():
     from sklearn.datasets import load_digits
 

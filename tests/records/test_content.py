@@ -89,6 +89,7 @@ TOO_MUCH: tuple[tuple[int, dict[str, Any], dict[str, Any], str], ...] = (
 """Rows, and what they and the footer hold of it; and what is said of that."""
 
 
+@pytest.mark.slow
 def test_what_asks_for_too_much_is_refused(tmp_path: Path) -> None:
     """By one process, which holds less than a gigabyte at any time."""
     paths = [

@@ -447,6 +447,7 @@ def test_bytes_are_counted_per_seed_and_levels_report_their_updates() -> None:
     assert ((found["level.3.plasticity"] > 0) & (found["level.3.plasticity"] < 1)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "table",
     [
