@@ -17,8 +17,10 @@ class Captured:
     one of the tensors behind it has moved. On other devices every call runs as written. Results are the same to the bit.
     """
 
-    def __init__(self, function: Callable[..., Tensor]) -> None:
+    def __init__(self, function: Callable[..., Tensor], most: int | None = None) -> None:
+        """`most` is how many kinds are captured, each of which holds its inputs; further ones run as written."""
         self._function = function
+        self._most = most
         self._captures: dict[Hashable, _Capture | None] = {}
 
     def __call__(self, state: Sequence[Tensor], *inputs: Tensor, kind: Hashable = None) -> Tensor:
@@ -29,7 +31,8 @@ class Captured:
             return self._function(*inputs)
         key = (kind, *(each.shape for each in inputs))
         if key not in self._captures:
-            self._captures[key] = None
+            if self._most is None or len(self._captures) < self._most:
+                self._captures[key] = None
             return self._function(*inputs)
         places = tuple(each.data_ptr() for each in state)
         capture = self._captures[key]

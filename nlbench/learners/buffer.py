@@ -80,8 +80,7 @@ class Buffer(Billed):
         }
         if groups not in self.fields:
             raise UnknownNameError("field", groups, list(self.fields))
-        self.capacity = capacity
-        self.policy = policy
+        self.capacity, self.policy = capacity, policy
         self.groups = None if policy == "reservoir" else groups
         self.keys = _EMPTY + torch.arange(capacity, device=device).repeat(len(seeds), 1)
         """(S, K): those of what is kept; `_EMPTY` and more of what is not there."""
@@ -95,7 +94,7 @@ class Buffer(Billed):
         """Draws so far, counted where a captured step can count them."""
         self._rows = capacity * torch.arange(len(seeds), device=device)[:, None]
         """Where each seed's places begin in all seeds' together."""
-        self._replaced = Captured(self._replace)
+        self._replaced = Captured(self._replace, most=4)
         self._kept = draws.Ahead(draws.starts(seeds, f"{name}/kept", device))
         self._sampled = draws.Ahead(draws.starts(seeds, f"{name}/sampled", device))
 
@@ -121,7 +120,8 @@ class Buffer(Billed):
             named = [*values, *(["ranks"] if ranks is not None else [])]
             wanted = [*self.fields, *(["ranks"] if self.policy == "herding" else [])]
             raise NlbenchError(f"a buffer is given {', '.join(wanted)}, got {', '.join(named)}.", "Add a value of each.")
-        count = labels.shape[1]
+        if not (count := labels.shape[1]):
+            return
         keys = self._new_keys(labels, ranks)
         if where is not None:
             keys = torch.where(where, keys, _EMPTY + self.capacity + torch.arange(count, device=labels.device))

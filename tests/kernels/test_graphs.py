@@ -56,6 +56,13 @@ def test_what_needs_no_input_is_captured_by_the_places_of_its_state(events: list
     assert events == ["run", "captured", "launched", "launched", "captured", "launched"]
 
 
+def test_no_more_kinds_are_captured_than_asked_for(events: list[str]) -> None:
+    step = Captured(lambda *inputs: events.append("run"), most=1)
+    for size in (2, 3, 2, 3, 3):
+        step([tensor_at(1)], tensor_at(9, (size,)))
+    assert events == ["run", "run", "captured", "launched", "run", "run"]
+
+
 def test_off_a_gpu_every_call_runs_as_written() -> None:
     step = Captured(lambda each: each + 1)
     assert [float(step([], torch.tensor(float(i)))) for i in range(3)] == [1.0, 2.0, 3.0]

@@ -67,6 +67,14 @@ def test_what_is_written_by_shape_alone_is_the_same_to_the_bit(
     assert all((made.fields[name] == value).all() for name, value in wanted.fields.items())
 
 
+def test_adding_nothing_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nlbench.learners.buffer._write", _write_by_shape)
+    buffer = Buffer(4, problem())
+    buffer.add(numbered(0, 0), torch.zeros(3, 0, dtype=torch.int64))
+    assert buffer.empty
+    assert not buffer.filled.any()
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("policy", ["reservoir", "balanced", "ring"])
