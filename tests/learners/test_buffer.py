@@ -48,8 +48,8 @@ def test_what_is_written_by_shape_alone_is_the_same_to_the_bit(
     monkeypatch: pytest.MonkeyPatch, policy: str, shared: bool
 ) -> None:
     def offered() -> Buffer:
-        buffer, labels = Buffer(7, problem(), policy=policy, extras={"twice": torch.empty(2)}), draws  # type: ignore[arg-type]
-        for number, own in enumerate(labels):  # at first all are kept, later few, of some seeds none; a batch of more than places
+        buffer = Buffer(7, problem(), policy=policy, extras={"twice": torch.empty(2)})  # type: ignore[arg-type]
+        for number, own in enumerate(draws):  # at first all are kept, later few, of some seeds none; a batch of more than places
             inputs = (
                 numbered(number, number + own.shape[1], seeds=1 if shared else 3)
                 + torch.arange(1 if shared else 3)[:, None, None]
