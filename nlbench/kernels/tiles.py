@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import llvmlite.binding
@@ -94,10 +95,10 @@ class _Lanes:
         start = self.builder.gep(self.builder.inttoptr(address, self.element.as_pointer()), [offset])
         return start if kind is self.element else self.builder.bitcast(start, kind.as_pointer())
 
-    def first(self, count: Any, skip: int) -> Any:
-        """The mask of lanes `skip`, `skip + 1`, … that are below `count`."""
+    def first(self, count: Any) -> Any:
+        """The mask of lanes 0, 1, … that are below `count`."""
         wide = ir.VectorType(_I64, self.width)
-        return self.builder.icmp_signed("<", ir.Constant(wide, list(range(skip, skip + self.width))), self.splat(count, wide))
+        return self.builder.icmp_signed("<", ir.Constant(wide, list(range(self.width))), self.splat(count, wide))
 
     def load(self, pointer: Any, mask: Any = None) -> Any:
         if mask is None:
@@ -114,11 +115,11 @@ class _Lanes:
         masked = self.declare(f"llvm.masked.store.{self.name}.p0{self.name}", ir.VoidType(), kinds)
         self.builder.call(masked, [value, pointer, ir.Constant(_I32, self.bytes), mask])
 
-    def prefetch(self, pointer: Any) -> None:
-        """Ask for the cache line at `pointer`, which is going to be written."""
+    def prefetch(self, pointer: Any, *, written: bool) -> None:
+        """Ask for the cache line at `pointer`, which is going to be `written`, or read after others."""
         address = self.builder.bitcast(pointer, ir.IntType(8).as_pointer())
         prefetch = self.declare("llvm.prefetch.p0i8", ir.VoidType(), [address.type, _I32, _I32, _I32])
-        self.builder.call(prefetch, [address, *(ir.Constant(_I32, each) for each in (1, 3, 1))])
+        self.builder.call(prefetch, [address, *(ir.Constant(_I32, each) for each in ((1, 3, 1) if written else (0, 2, 1)))])
 
     def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
         return self.builder.call(self.declare(f"llvm.fma.{self.name}", self.type, [self.type] * 3), [a, b, c])
@@ -140,27 +141,26 @@ def _function(builder: Any, name: str, element: Any, arguments: list[Any], body:
     return function
 
 
-def _write_product_tile(height: int, vectors: int, masked: bool) -> Callable[[Any, _Lanes, list[Any]], None]:
-    """The body of one tile of C = alpha A B + beta C: up to `height` rows, `vectors` registers wide.
+def _write_product_tile(height: int, vectors: int, ahead: bool) -> Callable[[Any, _Lanes, list[Any]], None]:
+    """The body of one tile of C = alpha A B + beta C: up to `height` rows, one or two registers wide; if `ahead`, it asks for as
+    many columns of B behind its own.
 
-    Rows past `rows` repeat the last one and are not stored; lanes past `columns` are masked if `masked`. Addresses are integers,
-    strides count elements, and beta = 0 never reads C.
+    Rows past `rows` repeat the last one and are not stored; of one register, lanes past `columns` are masked. Addresses are
+    integers, strides count elements, and beta = 0 never reads C.
     """
 
-    def number(value: int) -> Any:
-        return ir.Constant(_I64, value)
+    number = partial(ir.Constant, _I64)
 
     def body(builder: Any, lanes: _Lanes, arguments: list[Any]) -> None:
         a, a_row, a_column, b, b_row, c, c_row, rows, columns, depth, alpha, beta = arguments
-        masks = [lanes.first(columns, v * lanes.width) if masked else None for v in range(vectors)]
+        masks = [lanes.first(columns)] if vectors == 1 else [None] * vectors
         exists = [builder.icmp_signed("<", number(row), rows) for row in range(height)]
         last = builder.sub(rows, number(1))
         starts = [builder.mul(builder.select(exists[row], number(row), last), a_row) for row in range(height)]
         for row in range(height):
             for v in range(vectors):
                 place = builder.add(builder.mul(number(row), c_row), number(v * lanes.width))
-                lanes.prefetch(lanes.at(c, place, lanes.type))
-
+                lanes.prefetch(lanes.at(c, place, lanes.type), written=True)
         before = builder.block
         test, inner, end = (builder.append_basic_block(name) for name in ("depth.test", "depth.body", "depth.end"))
         builder.branch(test)
@@ -170,9 +170,10 @@ def _write_product_tile(height: int, vectors: int, masked: bool) -> Callable[[An
         builder.cbranch(builder.icmp_signed("<", step, depth), inner, end)
 
         builder.position_at_end(inner)
-        right = [
-            lanes.load(lanes.at(b, builder.add(b_offset, number(v * lanes.width)), lanes.type), masks[v]) for v in range(vectors)
-        ]
+        places = [lanes.at(b, builder.add(b_offset, number(v * lanes.width)), lanes.type) for v in range(vectors * (1 + ahead))]
+        right = [lanes.load(place, mask) for place, mask in zip(places, masks, strict=False)]
+        for place in places[vectors:]:
+            lanes.prefetch(place, written=False)
         for row in range(height):
             left = lanes.splat(builder.load(lanes.at(a, builder.add(starts[row], a_offset), lanes.element), align=lanes.bytes))
             for v in range(vectors):
@@ -200,18 +201,15 @@ def _write_product_tile(height: int, vectors: int, masked: bool) -> Callable[[An
     return body
 
 
-def _product_tile(height: int, vectors: int, masked: bool) -> Any:
+def _product_tile(height: int, vectors: int, *, ahead: bool = False) -> Any:
     """The intrinsic that calls one product tile."""
+    name, body = f"product{height}x{vectors}{'ahead' if ahead else ''}", _write_product_tile(height, vectors, ahead)
 
     @intrinsic
     def tile(context, a, a_row, a_column, b, b_row, c, c_row, rows, columns, depth, alpha, beta):  # type: ignore[no-untyped-def]
         def emit(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
             element = arguments[-1].type
-            kinds = [_I64] * 10 + [element] * 2
-            builder.call(
-                _function(builder, f"product{height}x{vectors}", element, kinds, _write_product_tile(height, vectors, masked)),
-                arguments,
-            )
+            builder.call(_function(builder, name, element, [_I64] * 10 + [element] * 2, body), arguments)
             return context.get_dummy_value()
 
         return types.void(*(types.intp,) * 10, alpha, beta), emit
@@ -219,17 +217,18 @@ def _product_tile(height: int, vectors: int, masked: bool) -> Any:
     return tile
 
 
-_tall_wide = _product_tile(TILE_ROWS, 2, masked=False)
-_tall_narrow = _product_tile(TILE_ROWS, 1, masked=True)
-_low_wide = _product_tile(TILE_ROWS // 2, 2, masked=False)
-_low_narrow = _product_tile(TILE_ROWS // 2, 1, masked=True)
+_tall_wide = _product_tile(TILE_ROWS, 2)
+_tall_ahead = _product_tile(TILE_ROWS, 2, ahead=True)
+_tall_narrow = _product_tile(TILE_ROWS, 1)
+_low_wide = _product_tile(TILE_ROWS // 2, 2)
+_low_narrow = _product_tile(TILE_ROWS // 2, 1)
 
 
 def _write_transpose_tile(builder: Any, lanes: _Lanes, arguments: list[Any]) -> None:
     """The body that stores `rows` × `columns` elements at address `a`, at most one register square, transposed at `b`."""
     a, a_row, b, b_row, rows, columns = arguments
     width, last = lanes.width, builder.sub(rows, ir.Constant(_I64, 1))
-    inside, outside = lanes.first(columns, 0), lanes.first(rows, 0)
+    inside, outside = lanes.first(columns), lanes.first(rows)
     tile = []
     for r in range(width):
         row = ir.Constant(_I64, r)
@@ -271,7 +270,9 @@ def _product(alpha, beta, a, a_row, a_column, b, b_row, c, c_row, m, n, k, size)
             for j in range(left, right, 2 * lanes):
                 second, place = b + j * size, out + j * size
                 if j + 2 * lanes <= n:
-                    if rows > TILE_ROWS // 2:
+                    if rows > TILE_ROWS // 2 and strip < n:
+                        _tall_ahead(first, a_row, a_column, second, b_row, place, c_row, rows, 2 * lanes, k, alpha, beta)
+                    elif rows > TILE_ROWS // 2:
                         _tall_wide(first, a_row, a_column, second, b_row, place, c_row, rows, 2 * lanes, k, alpha, beta)
                     else:
                         _low_wide(first, a_row, a_column, second, b_row, place, c_row, rows, 2 * lanes, k, alpha, beta)

@@ -23,6 +23,8 @@ from nlbench.kernels.tiles import gemm, transpose
 
 COLUMNS: Final = 400
 """Columns of a share, at most."""
+ROWS: Final = 32
+"""Rows of an upright matrix that are multiplied before the next, so that it is read nearly in order."""
 
 
 @Program
@@ -31,13 +33,15 @@ def share(index, shares, upright, batch, matrix, out):  # type: ignore[no-untype
     p, part = index // shares, index % shares
     rows, depth = batch.shape[1:]
     low, high = part * out.shape[2] // shares, (part + 1) * out.shape[2] // shares
-    right, found = np.empty((depth, rows), batch.dtype), np.empty((high - low, rows), batch.dtype)
-    transpose(batch[p], right)
     if upright:
-        gemm(1.0, matrix[p, :, low:high].T, right, 0.0, found)
+        for top in range(0, depth, ROWS):
+            bottom = min(top + ROWS, depth)
+            gemm(1.0, batch[p, :, top:bottom], matrix[p, top:bottom, low:high], 0.0 if top == 0 else 1.0, out[p, :, low:high])
     else:
+        right, found = np.empty((depth, rows), batch.dtype), np.empty((high - low, rows), batch.dtype)
+        transpose(batch[p], right)
         gemm(1.0, matrix[p, low:high], right, 0.0, found)
-    transpose(found, out[p, :, low:high])
+        transpose(found, out[p, :, low:high])
 
 
 def load(one: Tensor) -> None:
