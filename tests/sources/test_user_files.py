@@ -1,10 +1,9 @@
-"""Files of one's own are streams like any other: run, tuned, gated, reported, run again."""
+"""What data files hold is read, standardised and told apart, whatever form they have."""
 
 from __future__ import annotations
 
 import json
 import pickle
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +12,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from own_files import RNG, blobs
 from PIL import Image
-from small_streams import small_tasks
 
-import nlbench
-from nlbench import api, sources
-from nlbench.api import tune, update_references
-from nlbench.errors import DataError, NlbenchError, SpecError, UnknownNameError
+from nlbench import sources
+from nlbench.errors import DataError, SpecError
 from nlbench.plan import resolve
-from nlbench.records.footer import Environment
-from nlbench.reporting.rerun import rerun
 from nlbench.sources.user_files import opened
 from nlbench.specs.reading import Reading
 from nlbench.streams.building import build
-
-RNG = np.random.Generator(np.random.Philox(3))
-
-
-def blobs(n: int = 240, classes: int = 4) -> tuple[np.ndarray, np.ndarray]:
-    labels = np.arange(n) % classes
-    return (3 * np.eye(classes, 6)[labels] + RNG.standard_normal((n, 6))).astype(np.float32), labels
 
 
 @pytest.fixture
@@ -324,143 +312,6 @@ def test_where_a_file_lies_is_no_part_of_what_a_stream_is(file: str, tmp_path: P
     assert resolve("mlp", file, seeds=(0,), overrides={"stream.tasks": "2"}).declared.digest != here.declared.digest
 
 
-MINE = """title = "Blobs of a file of my own"
-[stream]
-kind = "{kind}"
-source = "./mine.npz"
-tasks = 3
-scenario = "class-il"
-[protocol]
-batch = 8
-[check]
-average_accuracy = 0.05
-min_seeds = 2
-"""
-
-
-def test_tasks_of_a_file_are_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    tasks = small_tasks(3)
-    parts = {
-        name: np.concatenate([task[i] for task in tasks])
-        for i, name in enumerate(("train_inputs", "train_labels", "test_inputs", "test_labels"))
-    }
-    numbers = {name: np.repeat(np.arange(3), n) for name, n in (("train_tasks", 40), ("test_tasks", 20))}
-    np.savez("mine.npz", **parts, **numbers)
-    Path("mine.toml").write_text(MINE.format(kind="arrays"))
-    declared = nlbench.run("mlp", "./mine.toml", seeds=2)
-    named = nlbench.run("mlp", "./mine.npz", seeds=2, overrides={"protocol.batch": "8"})
-    assert declared.metric("average_accuracy") == named.metric("average_accuracy")
-    plain = nlbench.stream_from_arrays("plain", tasks, batch=8)
-    opened_again = opened("./mine.npz", Reading(standardise="none")).in_memory()
-    assert all(
-        np.array_equal(a, b) for mine, its in zip(opened_again.tasks, tasks, strict=True) for a, b in zip(mine, its, strict=True)
-    )
-    assert plain.spec.stream.tasks == 3
-    Path("mine.toml").write_text(MINE.format(kind="arrays").replace("tasks = 3", "tasks = 2"))
-    with pytest.raises(SpecError, match=r"stream\.tasks: must be the 3 of \./mine\.npz, got 2"):
-        resolve("mlp", "./mine.toml", seeds=(0,))
-
-
-FUNCTION = """
-import numpy as np
-
-def tasks():
-    labels = np.arange(80) % 2
-    inputs = np.float32(labels[:, None] + np.linspace(0, 1, 80)[:, None] * np.ones(5))
-    return [(inputs, labels, inputs + 0.01, labels), (inputs, labels + 2, inputs - 0.01, labels + 2)]
-"""
-
-
-def test_a_function_in_a_file_gives_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("data.py").write_text(FUNCTION)
-    Path("mine.toml").write_text(
-        MINE.format(kind="arrays").replace("./mine.npz", "./data.py:tasks").replace("tasks = 3", "tasks = 2")
-    )
-    found = nlbench.run("mlp", "./mine.toml", seeds=1)
-    assert found.record.n_tasks == 2
-    checksum = sources.find("./data.py:tasks").checksum
-    Path("data.py").write_text(f"{FUNCTION}\ndef each():\n    yield from tasks()\n")
-    assert sources.find("./data.py:each").checksum == checksum
-
-
-def test_a_file_is_run_tuned_gated_reported_and_run_again(file: str, tmp_path: Path) -> None:
-    Path("mine.toml").write_text(MINE.format(kind="split").replace("mine.npz", "blobs.npz").replace("tasks = 3", "tasks = 2"))
-    found = nlbench.run("mlp", "./mine.toml", seeds=2, results=tmp_path / "results")
-    assert found.metric("average_accuracy")[0] > 0.3
-    search = tune("mlp", "./mine.toml", {"learner.rate": ["0.01", "0.1"]}, tasks=2)
-    assert {trial.score is not None for trial in search.trials} == {True}
-    for options in ({}, {"learner.rate": "0.03", "protocol.passes": "2"}):
-        record = nlbench.run("mlp", "./mine.toml", seeds=2, overrides=options).record
-        again = rerun(record)
-        assert (
-            again.remark == "Same fingerprint with this version: the same numbers, to rounding. It runs where ./mine.toml lies."
-        )
-        named = nlbench.run("mlp", file, seeds=2, overrides={"stream.tasks": "2", "stream.noise.share": "0.1", **options}).record
-        assert rerun(named).remark.startswith("Same fingerprint")
-        line = shlex.split(rerun(named).command)
-        assert line[:8] == ["nlbench", "run", "--model", "mlp", "--stream", "./blobs.npz", "--seeds", "2"]
-        given = dict(word.split("=", 1) for word, before in zip(line[1:], line, strict=False) if before == "--set")
-        assert resolve("mlp", line[5], seeds=(0, 1), overrides=given).fingerprint == named.fingerprint
-
-
-def test_a_stream_of_a_file_or_of_arrays_is_gated(file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Environment, "clean", True)
-    Path("mine.toml").write_text(MINE.format(kind="split").replace("mine.npz", "blobs.npz").replace("tasks = 3", "tasks = 2"))
-    arrays = nlbench.stream_from_arrays("plain", small_tasks(2), batch=4, check={"average_accuracy": 0.05, "min_seeds": 2})
-    for stream in ("./mine.toml", arrays):
-        record = nlbench.run("mlp", stream, seeds=4, overrides={"stream.scenario": "task-il"}).record
-        (update,) = update_references([record.path], tmp_path / "reference")
-        assert update.written
-        assert nlbench.check(record, against=tmp_path / "reference").findings[0].verdict == "ok"
-    search = tune("mlp", arrays, {"learner.rate": ["0.01", "0.1"]}, tasks=2)
-    assert len(search.trials) == 2
-
-
-def test_a_folder_is_named_on_the_command_line_gated_and_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Environment, "clean", True)
-    monkeypatch.chdir(tmp_path)
-    inputs, labels = blobs()
-    Path("mine").mkdir()
-    for name, values in (("inputs", inputs), ("labels", labels)):
-        np.save(f"mine/{name}.npy", values)
-    margins = {"check.average_accuracy": "0.05", "check.min_seeds": "2"}
-    record = nlbench.run("mlp", "./mine", seeds=4, overrides={"stream.tasks": "2", "stream.noise.share": "0.1", **margins}).record
-    (update,) = update_references([record.path], tmp_path / "reference")
-    assert update.written
-    assert nlbench.check(record, against=tmp_path / "reference").findings[0].verdict == "ok"
-    assert (
-        rerun(record).remark == "Same fingerprint with this version: the same numbers, to rounding. It runs where ./mine/ lies."
-    )
-    again = rerun(record, stream="./mine")
-    assert again.plan is not None
-    assert again.plan.fingerprint == record.fingerprint
-
-
-def test_a_function_and_what_a_column_is_not_are_named_on_the_command_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    made = "(numpy.arange(40.0).reshape(20, 2), numpy.arange(20) % 2) * 2"
-    Path("mine.py").write_text(f"import numpy\ndef turns():\n    return [{made}, {made}]\n")
-    options = {"seeds": 2, "results": tmp_path, "device": "cpu"}
-    record = nlbench.run("mlp", "./mine.py:turns", scenario="domain-il", **options).record
-    assert (record.stream, record.n_tasks) == ("turns", 2)
-    command = rerun(record).command
-    assert command.startswith("nlbench run --model mlp --stream ./mine.py:turns --seeds 2 --set stream.scenario=domain-il")
-    Path("a.csv").write_text("id,x,label\n" + "".join(f"n{i},{i},{i % 2}\n" for i in range(20)))
-    with pytest.raises(DataError, match=r"column 'id' must be numbers.*--set stream\.read\.unused=id"):
-        nlbench.resolve("mlp", "./a.csv", seeds=1, overrides={"stream.tasks": "2"})
-    plan = nlbench.resolve("mlp", "./a.csv", seeds=1, overrides={"stream.tasks": "2", "stream.read.unused": "id"})
-    assert plan.declared.source is not None
-    assert plan.declared.source.input_shape == (1,)
-    assert plan.stream.identity()["stream"]["read"] == {"unused": ["id"]}
-    Path("pics").mkdir()
-    with pytest.raises(UnknownNameError, match=r"What lies here is named \./pics"):
-        nlbench.resolve("mlp", "pics", seeds=1)
-
-
 def test_a_file_of_many_columns_is_read_as_one_of_a_list(tmp_path: Path) -> None:
     """Part by part, each row to where the training or the test set has it; two files of unequal columns beside each other too."""
     n, width = 5000, 70
@@ -493,121 +344,7 @@ def test_a_source_goes_to_another_process_which_sees_that_its_file_has_changed(t
         pickle.loads(sent).read()
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "said"),
-    [
-        ("a.csv", "x;y;label\n1;2;a\n", r"columns must be separated by commas, got the one column 'x;y;label'"),
-        ("a.csv", "x,label\n1,a\n2\n3,b\n", r"a\.csv, line 3: must have 2 values, one a column, got 1"),
-        ("a.csv", "x,label\n1,a\n2,\n3,b\n", r"a\.csv, line 3: column 'label' is empty\. Fill it in"),
-        ("a.csv", "x,label\n1,.5\n2,1\n", r"a\.csv, line 2: column 'label' must be a whole number or a word, got 0\.5"),
-        ("a.csv", "x,label\n1,a\n2,a\n", r"must have two different labels at least, got 'a' in every row"),
-        ("a.csv", "x,label\n1,a\n2,b\n", r"got 2 and 0\. Give each class at least three rows"),
-        (
-            "a.csv",
-            "x,label,split\n1,a,train\n2,b,val\n",
-            r"line 3: column 'split' must say train, test or validation, got 'val'\. Where it is no such column, name another",
-        ),
-        (
-            "a.csv",
-            "x,label\n" + 200_000 * "1.5,a\n" + "two,b\n",
-            r"line 200002: column 'x' must be numbers, as above, got 'two'",
-        ),
-        (
-            "a.csv",
-            "x,y,z,label\n1,?,red,a\n\n2,3,blue,b\n",
-            r"a\.csv, line 2: column 'y' must be numbers.*, got '\?'; nor is 'z'\. .*stream\.read\.unused='\[\"y\", \"z\"\]'",
-        ),
-        (
-            "a.csv",
-            "x,y,label\n1,2,a\n2,unknown,b\n",
-            r"a\.csv, line 3: column 'y' must be numbers, or .*, got 'unknown'\. Leave it out",
-        ),
-        (
-            "a.jsonl",
-            '{"x": 1, "label": 1}\n\n{"x": null, "label": 2}\n' + 2 * '{"x": 3, "label": 2}\n',
-            r"a\.jsonl, line 3: column 'x' has no number",
-        ),
-        (
-            "a.csv",
-            "x,label,split\n1,a,train\n2,b,train\n",
-            r"got 2 and 0\. The test set is test_inputs of arrays, and of a column",
-        ),
-        ("a.csv", "x,x,label\n1,2,a\n", r"has two columns 'x'\. Give each a name of its own"),
-        (
-            "a.jsonl",
-            '{"x": 1, "label": [1]}\n{"x": 1, "label": [2]}',
-            r"labels must be whole numbers or words, got an array \(2, 1\)",
-        ),
-        (
-            "a.jsonl",
-            '{"text": null, "label": 1}\n{"text": "a", "label": 2}',
-            r"a\.jsonl, line 1: column 'text' must hold a text, got None",
-        ),
-        (
-            "a.jsonl",
-            '{"text": 3, "label": 1}\n{"text": 4, "label": 2}',
-            r"a\.jsonl, line 1: column 'text' must hold a text, got 3",
-        ),
-        ("a.jsonl", f'{{"x": 1, "label": {10**30}}}', r"a\.jsonl: cannot be read: Python int too large"),
-        ("a.parquet", "no", r"a\.parquet: cannot be read: "),
-        ("a.npz", "no", r"a\.npz: cannot be read: "),
-        ("a/1.png", "no", r"cannot be read: cannot identify image file"),
-    ],
-)
-def test_what_a_file_breaks_is_said_with_the_way_out(name: str, text: str, said: str, tmp_path: Path) -> None:
-    place = tmp_path / "in" / name
-    place.parent.mkdir(parents=True)
-    place.write_text(text)
-    with pytest.raises(DataError, match=said):
-        opened(str(place if place.parent.name == "in" else tmp_path / "in"), None).read()
-
-
-X, Y = np.ones((60, 2)), np.arange(60) % 3
-
-
-@pytest.mark.parametrize(
-    ("arrays", "said"),
-    [
-        ({"inputs": X, "labels": np.eye(3)[Y]}, r"labels must be one for each of the 60 inputs, got \(60, 3\)\. .*argmax"),
-        ({"inputs": X, "labels": Y[1:]}, r"labels must be one for each of the 60 inputs, got \(59,\)"),
-        ({"inputs": X, "labels": 1}, r"labels must be one for each of the 60 inputs, got \(\)"),
-        ({"inputs": X, "labels": Y, "tasks": Y[1:]}, r"tasks must be one for each of the 60 inputs, got \(59,\)"),
-        ({"inputs": X, "labels": Y, "test": Y[1:] > 1}, r"test must be one for each of the 60 inputs, got \(59,\)"),
-        ({"inputs": X, "labels": Y, "tasks": Y + 0.5}, r"tasks must be whole numbers or words, got 0\.5"),
-        (
-            {"inputs": X, "labels": Y.astype("M8[s]")},
-            r"labels must be whole numbers or words, got an array \(60,\) of datetime64",
-        ),
-        (
-            {"inputs": X, "labels": Y.astype(object)},
-            r"labels holds Python objects, which are never loaded\. .*labels\.astype\(str\)",
-        ),
-        (
-            {"inputs": X.astype(object), "labels": Y},
-            r"inputs holds Python objects, which are never loaded\. .*inputs\.astype\(float\)",
-        ),
-        ({"inputs": X + 1j, "labels": Y}, r"inputs must be real numbers, got complex128"),
-        ({"inputs": X.astype(str), "labels": Y}, r"inputs must be real numbers, got <U"),
-        ({"inputs": X.astype("M8[s]"), "labels": Y}, r"inputs must be real numbers, got datetime64"),
-        ({"inputs": X[:0], "labels": Y[:0]}, r"a\.npz: holds no rows"),
-        (
-            {"inputs": 1e300 * X, "labels": Y},
-            r"a\.npz: inputs must be finite in float32, which those at index 0 are not\. .*what float32 cannot hold",
-        ),
-        (
-            {"train_inputs": X, "train_labels": Y[:-3], "test_inputs": X[:9], "test_labels": np.arange(12) % 3},
-            r"train_inputs and train_labels must be as many, got 60 and 57",
-        ),
-        (
-            {"train_inputs": X, "train_labels": Y, "test_inputs": X[:0], "test_labels": Y[:0]},
-            r"needs training and test samples, got 60 and 0\. The test set is test_inputs of arrays",
-        ),
-    ],
-)
-def test_arrays_that_do_not_fit_are_refused_in_one_line(arrays: dict[str, Any], said: str, tmp_path: Path) -> None:
-    np.savez(tmp_path / "a.npz", **arrays)
-    with pytest.raises(DataError, match=said):
-        opened(str(tmp_path / "a.npz"), None).read()
+Y = np.arange(60) % 3
 
 
 @pytest.mark.parametrize(
@@ -616,26 +353,10 @@ def test_arrays_that_do_not_fit_are_refused_in_one_line(arrays: dict[str, Any], 
     ids=lambda each: str(each.dtype),
 )
 def test_labels_may_be_any_words_or_whole_numbers(labels: np.ndarray, tmp_path: Path) -> None:
-    np.savez(tmp_path / "a.npz", inputs=X, labels=labels)
+    np.savez(tmp_path / "a.npz", inputs=np.ones((60, 2)), labels=labels)
     source = opened(str(tmp_path / "a.npz"), None)
     assert source.n_classes == len(np.unique(labels))
     assert np.array_equal(np.unique(labels)[source.labels], labels)
-
-
-def test_numbers_that_stay_on_the_disk_are_finite_too(tmp_path: Path) -> None:
-    numbers = np.ones((40, 2), np.float32)
-    numbers[33, 1] = np.nan
-    parts = {"train_inputs": numbers[:30], "test_inputs": numbers[30:], "train_labels": Y[:30], "test_labels": Y[30:40]}
-    for name, values in parts.items():
-        np.save(tmp_path / f"{name}.npy", values)
-    with pytest.raises(DataError, match="test_inputs must be finite in float32, which those at index 3 are not"):
-        opened(str(tmp_path), Reading(standardise="none")).read()
-
-
-def test_data_is_shown_as_a_stream_of_it(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("x,label\n1,a\n2,b\n")
-    with pytest.raises(NlbenchError, match=r"a\.csv: is data, and no model, stream or record\. Declare a stream of it"):
-        api.named([str(tmp_path / "a.csv")])
 
 
 @pytest.mark.parametrize("shape", [(2,), (1, 4, 4), (3, 4, 4)])
