@@ -196,6 +196,8 @@ class Claim(Closed):
             if statement.metric not in METRICS:
                 meant = near(statement.metric, list(METRICS))
                 raise ValueError(f"holds.{number}.metric: must be a metric, got {statement.metric!r}{meant}")
+            if beyond := _beyond(statement):
+                raise ValueError(f"holds.{number}.{beyond}")
         unused = set(self.cells) - {name for statement in self.holds for name in statement.cells}
         if unused:
             raise ValueError(f"cells.{min(unused)}: nothing is held of it")
@@ -231,6 +233,17 @@ def _contradict(one: Statement, other: Statement) -> bool:
         case (Order() as order, Equality() as equal) | (Equality() as equal, Order() as order):
             return {order.above, order.below} == {equal.of, equal.to} and order.by > equal.within
     return False
+
+
+def _beyond(statement: Statement) -> str:
+    """Return what no value of the metric could meet or miss, such as a share given in percent; empty if there is nothing."""
+    low, high = METRICS[statement.metric].range
+    if isinstance(statement, Value) and not low <= statement.equals <= high:
+        return f"equals: must be between {low:g} and {high:g}, as {statement.metric} is, got {statement.equals:g}"
+    for name in ("band", "within", "by"):
+        if (margin := getattr(statement, name, 0.0)) >= high - low:
+            return f"{name}: must be less than {high - low:g}, the whole range of {statement.metric}, got {margin:g}"
+    return ""
 
 
 def read_claim(path: Path) -> Claim:

@@ -68,6 +68,19 @@ def order(**values: object) -> list[dict[str, object]]:
         (changed(holds=order(by=-1.0)), r"holds\.0\.by: must be greater than or equal to 0, got -1\.0"),
         (changed(holds=order(below="one")), r"toml: holds\.0\.above and below must be two runs, got 'one' twice"),
         (changed(holds=[{"kind": "equality", "of": "one", "to": "one", "within": 0.1}]), r"of and to must be two runs"),
+        (changed(holds=order(by=1.0)), r"holds\.0\.by: must be less than 1, the whole range of average_accuracy, got 1$"),
+        (
+            changed(holds=[*order(), {"kind": "value", "of": "one", "equals": 69.0, "band": 0.1}]),
+            r"holds\.1\.equals: must be between 0 and 1, as average_accuracy is, got 69$",
+        ),
+        (
+            changed(holds=[{"kind": "equality", "of": "one", "to": "other", "metric": "forgetting", "within": 2.0}]),
+            r"holds\.0\.within: must be less than 2, the whole range of forgetting, got 2$",
+        ),
+        (
+            changed(holds=[*order(), {"kind": "value", "of": "one", "equals": 0.9, "band": 2.0}]),
+            r"holds\.1\.band: must be less than 1, the whole range",
+        ),
         (changed(holds=order() + order(above="other", below="one")), r"holds\.1: cannot hold where holds\.0 does"),
         (
             changed(holds=order() + [{"kind": "value", "of": "one", "equals": x, "band": 0.1} for x in (0.5, 0.8)]),
