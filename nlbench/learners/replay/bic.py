@@ -94,6 +94,7 @@ class Bic(Distilling):
         return torch.where(self.corrected[:, None], self.correction[:, :1, None] * logits + self.correction[:, 1:, None], logits)
 
     def _chosen(self, batch: Batch) -> Tensor:
-        """Return (S, B) bool: the samples of a batch that are held out."""
+        """Return (S, B) bool: the samples of a batch that are held out; none of one that would leave nothing to draw."""
         counters = self.seen + torch.arange(batch.labels.shape[1], device=self.seen.device)
-        return draws.numbers(self._starts, counters) < int(self._share * 2**draws.BITS)
+        chosen = draws.numbers(self._starts, counters) < int(self._share * 2**draws.BITS)
+        return chosen & ~(chosen.all(1, keepdim=True) & ~self.buffer.filled.any(1, keepdim=True))

@@ -104,6 +104,8 @@ class BicConfig(ReplayConfig):
     """Distillation, and a bias of the newest classes corrected on stored samples that were not trained on."""
 
     kind: Literal["bic"]
+    capacity: Annotated[int, Field(ge=2)] = 500
+    """Samples stored, those held out among them."""
     temperature: PositiveFloat = 2.0
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Share of the samples, and of the places, that only the correction is fitted to."""

@@ -28,6 +28,7 @@ def fitted(logits: Tensor, labels: Tensor, classes: Tensor, newest: Tensor, ther
 
     Source: Wu et al. 2019 (arXiv 1905.13260), eq. 4 and 5. Convex: Newton's method, of whose step the best share is taken.
     """
+    classes = classes | ~there[..., None]  # where nothing is stored all compete: no weight would undo an infinite loss
     o, new, weights = logits.double(), newest[:, None], there / there.sum(1, keepdim=True).clamp(min=1)
     start = o.new_tensor([1.0, 0.0]).expand(len(o), 2)
     found, shares = start, 0.5 ** torch.arange(9, dtype=o.dtype, device=o.device)[:, None, None]

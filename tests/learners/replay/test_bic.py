@@ -3,11 +3,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from small_replay import SEEDS, STEPS, Array, B, C, Mlp64, batches, equals, learner, of_surprise, softmax, steps, surprise
 from small_streams import CPU
 
+from nlbench import Batch
 from nlbench.learners import draws
 
 T, SHARE = 2.0, 0.3
@@ -77,3 +80,18 @@ def test_what_is_held_out_is_never_trained_on_and_the_newest_classes_are_put_rig
     scale, offset = made.correction[:, :1, None], made.correction[:, 1:, None]
     torch.testing.assert_close(answers[..., 4:], scale * raw[..., 4:] + offset)
     assert (made.correction - torch.tensor([1.0, 0.0])).abs().min() > 1e-3
+
+
+def test_a_batch_that_would_leave_nothing_to_draw_is_not_held_out() -> None:
+    made: Any = learner("bic", capacity=8, held_out=0.9)
+    (first, second, *_) = batches(1)
+    for batch in (first, second):
+        made.observe(Batch(batch.inputs[:, :1], batch.labels[:, :1], batch.classes, None))
+    assert made.buffer.filled.any(1).all()
+    assert made.held_out.filled.any()
+    assert made.buffer.sample(4)["inputs"].flatten(2).any(2).all()
+
+
+def test_both_kinds_of_samples_have_room() -> None:
+    with pytest.raises(ValidationError, match="greater than or equal to 2"):
+        learner("bic", capacity=1)

@@ -39,3 +39,19 @@ def test_with_nothing_held_out_nothing_is_corrected() -> None:
     nothing = torch.zeros(2, 4, dtype=torch.bool)
     found = fitted(torch.randn(2, 4, 3), torch.zeros(2, 4).long(), classes, classes[:, 0], nothing)
     assert found.tolist() == [[1.0, 0.0]] * 2
+
+
+@pytest.mark.parametrize("compete", [True, False])
+def test_places_that_hold_nothing_change_nothing(compete: bool) -> None:
+    """Their label is 0, which need not compete, and of a task's own classes none does."""
+    draw = torch.Generator().manual_seed(1)
+    logits, labels = 8 * torch.randn(3, 12, 4, generator=draw), torch.randint(1, 4, (3, 12), generator=draw)
+    classes, newest = (
+        torch.tensor([False, True, True, True]).expand(3, 12, 4).clone(),
+        torch.tensor([0, 0, 1, 1]).bool().expand(3, 4),
+    )
+    there = torch.arange(12).expand(3, 12) < 9
+    labels[~there] = 0
+    classes[~there] &= compete
+    wanted = fitted(logits[:, :9], labels[:, :9], classes[:, :9], newest, there[:, :9])
+    torch.testing.assert_close(fitted(logits, labels, classes, newest, there), wanted)
