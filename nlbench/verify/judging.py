@@ -70,10 +70,13 @@ def _finding(words: str, sample: np.ndarray, low: float, high: float, level: flo
 
 
 def _verdict(interval: Interval, low: float, high: float) -> Verdict:
-    """Return what an interval says of a range; one that only touches it holds nothing: no order by 0 is one of equals."""
-    if interval.low > low and interval.high < high:
+    """Return what an interval says of a range; one that only touches it, to rounding, holds nothing: no order by 0 is one of
+    equals.
+    """
+    inner_low, inner_high = low + statistics.ROUNDING, high - statistics.ROUNDING
+    if interval.low > inner_low and interval.high < inner_high:
         return "holds"
-    strictly = interval.sd == 0 and not low < interval.mean < high
+    strictly = interval.sd == 0 and not inner_low < interval.mean < inner_high
     return "does not hold" if interval.high < low or interval.low > high or strictly else "undecided"
 
 

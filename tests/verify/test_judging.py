@@ -75,6 +75,13 @@ def test_one_seed_tells_nothing() -> None:
     [
         (Order(kind="order", above="a", below="b"), 0.5, 0.5, "does not hold"),
         (Order(kind="order", above="a", below="b"), 0.6, 0.5, "holds"),
+        (
+            Order(kind="order", above="a", below="b"),
+            0.2 + 3e-17,
+            np.mean([0.3, 0.2, 0.1]) - 6e-17,
+            "does not hold",
+        ),  # rounding apart
+        (Order(kind="order", above="a", below="b", by=0.02), 0.52, 0.5, "does not hold"),  # .0200000000000000018
         (EQUAL, 0.5, 0.5, "holds"),
         (EQUAL, 0.5, 0.56, "does not hold"),
     ],
