@@ -8,6 +8,7 @@ What is said of differences and slopes must also pass the exact sign-flip test, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -44,8 +45,14 @@ def judge(statement: Statement, values: Mapping[str, Seeds], tests: int = 1) -> 
         case Equality():
             sample, low, high = rows[statement.of] - rows[statement.to], -statement.within, statement.within
         case Slope():
-            sample, low, high = slopes(statement.against, [rows[name] for name in statement.of]), statement.at_least, float("inf")
-    return _finding(worded(statement), sample, low, high, level, tested=isinstance(statement, Order | Slope))
+            span = max(statement.against) - min(statement.against)  # what is rounding is so of a rise, not of a slope
+            sample, low, high = (
+                span * slopes(statement.against, [rows[name] for name in statement.of]),
+                span * statement.at_least,
+                float("inf"),
+            )
+            return _scaled(_finding(worded(statement), sample, low, high, level, tested=True), 1 / span)
+    return _finding(worded(statement), sample, low, high, level, tested=isinstance(statement, Order))
 
 
 def slopes(x: Sequence[float], rows: Sequence[np.ndarray]) -> np.ndarray:
@@ -67,6 +74,12 @@ def _finding(words: str, sample: np.ndarray, low: float, high: float, level: flo
     would = f"{enough} seeds would tell, four times in five, if mean and spread stay" if enough else "no 1,000 seeds would tell"
     reason = SELF_EVIDENT.get(verdict) or (f"{doubt}; {would}" if doubt else would)
     return Finding(words, verdict, reason, interval.mean, interval.low, interval.high, edges, p, interval.n, enough)
+
+
+def _scaled(found: Finding, factor: float) -> Finding:
+    """Return a finding whose numbers are so many times as large."""
+    numbers = {name: factor * getattr(found, name) for name in ("mean", "low", "high")}
+    return replace(found, **numbers, expected=tuple(factor * edge for edge in found.expected))
 
 
 def _verdict(interval: Interval, low: float, high: float) -> Verdict:

@@ -150,3 +150,14 @@ def test_of_claims_at_the_very_edge_one_in_twenty_at_most_is_judged_however_many
         for claim in draws.tolist()
     )
     assert judged / 1500 <= 0.05 + 0.015
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e12])
+@pytest.mark.parametrize(("rise", "verdict"), [(0.1, "holds"), (0.0, "undecided"), (-0.1, "does not hold")])
+def test_slopes_are_judged_alike_in_whatever_unit_their_numbers_are(unit: float, rise: float, verdict: str) -> None:
+    statement = Slope(kind="slope", of=["a", "b", "c"], against=[unit, 2 * unit, 3 * unit])
+    values = {name: seeds(0.5 + number * rise, sd=0.02, offset=number + 1) for number, name in enumerate("abc")}
+    found = judge(statement, values)
+    assert found.verdict == verdict
+    assert found.mean == pytest.approx(rise / unit, abs=1e-12 / unit)
+    assert found.low < found.mean < found.high
