@@ -141,6 +141,8 @@ class Slope(Closed):
             raise ValueError(f"against must have a number for each of the {len(self.of)} runs, got {len(self.against)}")
         if len(set(self.against)) == 1:
             raise ValueError("against must hold different numbers")
+        if len(set(self.of)) < len(self.of):
+            raise ValueError(f"of must name different runs, got {self.of}")
         return self
 
 

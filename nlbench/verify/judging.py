@@ -8,7 +8,6 @@ What is said of differences and slopes must also pass the exact sign-flip test, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -35,7 +34,7 @@ def judge(statement: Statement, values: Mapping[str, Seeds], tests: int = 1) -> 
     if len(common) < 2:
         return Finding(worded(statement), "undecided", "one seed has no spread", seeds=len(common))
     rows = {name: np.array([values[name][seed] for seed in common]) for name in statement.cells}
-    level = ALPHA / tests
+    level, unit = ALPHA / tests, 1.0
     match statement:
         case Value():
             sample = rows[statement.of]
@@ -45,14 +44,10 @@ def judge(statement: Statement, values: Mapping[str, Seeds], tests: int = 1) -> 
         case Equality():
             sample, low, high = rows[statement.of] - rows[statement.to], -statement.within, statement.within
         case Slope():
-            span = max(statement.against) - min(statement.against)  # what is rounding is so of a rise, not of a slope
-            sample, low, high = (
-                span * slopes(statement.against, [rows[name] for name in statement.of]),
-                span * statement.at_least,
-                float("inf"),
-            )
-            return _scaled(_finding(worded(statement), sample, low, high, level, tested=True), 1 / span)
-    return _finding(worded(statement), sample, low, high, level, tested=isinstance(statement, Order))
+            unit = 1 / (max(statement.against) - min(statement.against))  # what is rounding is so of a rise, not of a slope
+            sample = slopes(statement.against, [rows[name] for name in statement.of]) / unit
+            low, high = statement.at_least / unit, float("inf")
+    return _finding(worded(statement), sample, low, high, level, unit, tested=isinstance(statement, Order | Slope))
 
 
 def slopes(x: Sequence[float], rows: Sequence[np.ndarray]) -> np.ndarray:
@@ -61,7 +56,8 @@ def slopes(x: Sequence[float], rows: Sequence[np.ndarray]) -> np.ndarray:
     return centred @ np.array(rows) / (centred @ centred)
 
 
-def _finding(words: str, sample: np.ndarray, low: float, high: float, level: float, *, tested: bool) -> Finding:
+def _finding(words: str, sample: np.ndarray, low: float, high: float, level: float, unit: float, *, tested: bool) -> Finding:
+    """Return the finding on a sample that must lie between low and high; its numbers are given times `unit`."""
     interval = statistics.mean_interval(sample, 1 - level)
     p = statistics.sign_flip_test(sample - low) if tested else None
     edges = tuple(edge for edge in (low, high) if np.isfinite(edge))
@@ -73,13 +69,8 @@ def _finding(words: str, sample: np.ndarray, low: float, high: float, level: flo
         enough = _seeds_to_tell(interval, edges, level, tested=tested or interval.sd == 0)
     would = f"{enough} seeds would tell, four times in five, if mean and spread stay" if enough else "no 1,000 seeds would tell"
     reason = SELF_EVIDENT.get(verdict) or (f"{doubt}; {would}" if doubt else would)
-    return Finding(words, verdict, reason, interval.mean, interval.low, interval.high, edges, p, interval.n, enough)
-
-
-def _scaled(found: Finding, factor: float) -> Finding:
-    """Return a finding whose numbers are so many times as large."""
-    numbers = {name: factor * getattr(found, name) for name in ("mean", "low", "high")}
-    return replace(found, **numbers, expected=tuple(factor * edge for edge in found.expected))
+    mean, least, most = (unit * number for number in (interval.mean, interval.low, interval.high))
+    return Finding(words, verdict, reason, mean, least, most, tuple(unit * edge for edge in edges), p, interval.n, enough)
 
 
 def _verdict(interval: Interval, low: float, high: float) -> Verdict:

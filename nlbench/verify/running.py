@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -129,6 +130,11 @@ def _plans(claim: Claim, seeds: tuple[int, ...], *, reduced: bool) -> dict[str, 
                 wrong.setdefault(where, []).append(cell)
     if wrong:
         raise SpecError([f"{line}{_of(cells, line, claim)}" for line, cells in wrong.items()])
+    for number, statement in enumerate(claim.holds):
+        for one, other in combinations(statement.cells, 2):
+            if found[one].fingerprint == found[other].fingerprint:
+                form = " in the reduced form" if reduced else ""
+                raise SpecError([f"holds.{number}: {one} and {other} are the same run{form}. Compare two that differ."])
     return found
 
 

@@ -68,6 +68,10 @@ def order(**values: object) -> list[dict[str, object]]:
         (changed(holds=order(by=-1.0)), r"holds\.0\.by: must be greater than or equal to 0, got -1\.0"),
         (changed(holds=order(below="one")), r"toml: holds\.0\.above and below must be two runs, got 'one' twice"),
         (changed(holds=[{"kind": "equality", "of": "one", "to": "one", "within": 0.1}]), r"of and to must be two runs"),
+        (
+            changed(holds=[*order(), {"kind": "slope", "of": ["one", "other", "one"], "against": [1, 2, 3]}]),
+            r"holds\.1\.of must name different runs, got \['one', 'other', 'one'\]",
+        ),
         (changed(holds=order(by=1.0)), r"holds\.0\.by: must be less than 1, the whole range of average_accuracy, got 1$"),
         (
             changed(holds=[*order(), {"kind": "value", "of": "one", "equals": 69.0, "band": 0.1}]),

@@ -159,6 +159,19 @@ def test_what_no_run_can_have_is_told_of_both_forms_before_any_run(table: dict[s
         trial("test", claim(NUMBER, **table), reduced=False, file="test.toml")
 
 
+@pytest.mark.parametrize("quick", [None, {"set": {"learner.rate": 0.2}}])
+def test_a_run_is_not_compared_with_itself_under_another_name(quick: dict[str, object] | None) -> None:
+    rates = {"one": 0.1, "two": 0.3} if quick else {"one": 0.1, "two": 0.1}
+    cells = {name: {"model": "mlp", "stream": "split-digits", "set": {"learner.rate": rate}} for name, rate in rates.items()}
+    same = {"kind": "equality", "of": "one", "to": "two", "within": 0.01}
+    form = " in the reduced form" if quick else ""
+    value = {"kind": "value", "of": "one", "equals": 0.5, "band": 0.1}
+    with pytest.raises(
+        SpecError, match=rf"^test\.toml: holds\.1: one and two are the same run{form}\. Compare two that differ\.$"
+    ):
+        trial("test", claim(value, same, cells=cells, quick=quick), reduced=False, file="test.toml")
+
+
 def test_all_that_is_wrong_is_told_at_once_and_of_which_runs() -> None:
     wrong = {
         "one": {"model": "mlp", "stream": "split-digits", "set": {"learner.hiden": [8]}},
