@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from own_files import blobs
+from own_files import blobs, blobs_file
 from small_streams import small_tasks
 
 import nlbench
@@ -23,11 +23,8 @@ from nlbench.specs.reading import Reading
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A file of four classes in the present folder."""
-    inputs, labels = blobs()
-    np.savez(tmp_path / "blobs.npz", inputs=inputs, labels=labels)
     monkeypatch.chdir(tmp_path)
-    return "./blobs.npz"
+    return blobs_file()
 
 
 MINE = """title = "Blobs of a file of my own"

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from own_files import RNG, blobs
+from own_files import RNG, blobs, blobs_file
 from PIL import Image
 
 from nlbench import sources
@@ -25,11 +25,8 @@ from nlbench.streams.building import build
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A file of four classes in the present folder."""
-    inputs, labels = blobs()
-    np.savez(tmp_path / "blobs.npz", inputs=inputs, labels=labels)
     monkeypatch.chdir(tmp_path)
-    return "./blobs.npz"
+    return blobs_file()
 
 
 @pytest.mark.parametrize(
