@@ -87,7 +87,7 @@ class Buffer(Billed):
         self.added = 0
         """Samples offered so far; none is counted twice."""
         self.empty = True
-        """Whether there is nothing to draw, the same for every seed; read without asking the device."""
+        """Whether nothing was offered yet, the same for every seed; read without asking the device."""
         self.surely = 0
         """Places of every seed that hold a sample, at the least; read without asking the device."""
         self.drawn = torch.zeros((), dtype=torch.int64, device=device)
@@ -110,7 +110,7 @@ class Buffer(Billed):
         """Offer samples (1 or S, B, *input_shape) with labels (S, B) and every extra (S, B, …), in the order in which they came.
 
         ranks  (S, B) int64 from 0 to 32767, of the policy "herding" alone: lower ones are kept
-        where  (S, B) bool: those that may be kept at all; None: all
+        where  (S, B) bool: those that may be kept at all; None: all. A seed that was never given one draws noughts
 
         Raises `NlbenchError` where a field is missing or is none of the buffer's. Cost: the K least of K + B keys a seed, with
         groups a sort of them, and a copy of what is newly kept.
