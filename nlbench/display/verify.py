@@ -15,9 +15,9 @@ from nlbench import escaping
 from nlbench.api.progress import clock
 from nlbench.display.console import err, in_sight, lay_out, line, note, out, write_json
 from nlbench.verify import Judged, facts
-from nlbench.verify.claims import Value
 from nlbench.verify.judging import SELF_EVIDENT
 from nlbench.verify.running import to_run
+from nlbench.verify.statements import Value
 from nlbench.verify.words import expected, interval
 
 if TYPE_CHECKING:

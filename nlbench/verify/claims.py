@@ -41,11 +41,11 @@ from nlbench.errors import SpecError
 from nlbench.metrics import METRICS
 from nlbench.specs import Closed, digest, read_table
 from nlbench.specs.problems import near, problems
+from nlbench.verify.feasible import clash
+from nlbench.verify.statements import Statement, Value, Words
 
-Words = Annotated[str, Field(min_length=1)]
 Chapter = Literal["hope", "nested-learning", "field"]
 """Whose claim it is: this package's own, the paper's that it is about, or the field's."""
-Band = Annotated[float, Field(gt=0)]
 
 
 class Source(Closed):
@@ -62,91 +62,6 @@ class Runs(Closed):
     model: Words
     stream: Words
     set: dict[str, Any] = Field(default_factory=dict)
-
-
-class Value(Closed):
-    """The mean is a number, give or take a band. Of a reduced form it is not judged.
-
-    cause   why it is missed, as a run has shown: what differs from the source's programme
-    """
-
-    kind: Literal["value"]
-    of: Words
-    metric: Words = "average_accuracy"
-    equals: float
-    band: Band
-    cause: str = ""
-
-    @property
-    def cells(self) -> tuple[str, ...]:
-        return (self.of,)
-
-
-class Order(Closed):
-    """One mean is above another by at least a margin, seed by seed."""
-
-    kind: Literal["order"]
-    above: Words
-    below: Words
-    metric: Words = "average_accuracy"
-    by: Annotated[float, Field(ge=0)] = 0.0
-
-    @property
-    def cells(self) -> tuple[str, ...]:
-        return self.above, self.below
-
-    @model_validator(mode="after")
-    def _of_two(self) -> Self:
-        if self.above == self.below:
-            raise ValueError(f"above and below must be two runs, got {self.above!r} twice")
-        return self
-
-
-class Equality(Closed):
-    """Two means are the same within a band, seed by seed."""
-
-    kind: Literal["equality"]
-    of: Words
-    to: Words
-    metric: Words = "average_accuracy"
-    within: Band
-
-    @property
-    def cells(self) -> tuple[str, ...]:
-        return self.of, self.to
-
-    @model_validator(mode="after")
-    def _of_two(self) -> Self:
-        if self.of == self.to:
-            raise ValueError(f"of and to must be two runs, got {self.of!r} twice")
-        return self
-
-
-class Slope(Closed):
-    """Over several runs a metric rises with a number by at least so much for each 1 of it; by less than nothing, it falls."""
-
-    kind: Literal["slope"]
-    of: Annotated[list[Words], Field(min_length=2)]
-    against: Annotated[list[float], Field(min_length=2)]
-    metric: Words = "average_accuracy"
-    at_least: float = 0.0
-
-    @property
-    def cells(self) -> tuple[str, ...]:
-        return tuple(self.of)
-
-    @model_validator(mode="after")
-    def _a_number_a_run(self) -> Self:
-        if len(self.of) != len(self.against):
-            raise ValueError(f"against must have a number for each of the {len(self.of)} runs, got {len(self.against)}")
-        if len(set(self.against)) == 1:
-            raise ValueError("against must hold different numbers")
-        if len(set(self.of)) < len(self.of):
-            raise ValueError(f"of must name different runs, got {self.of}")
-        return self
-
-
-Statement = Annotated[Value | Order | Equality | Slope, Field(discriminator="kind")]
 
 
 class Quick(Closed):
@@ -180,14 +95,6 @@ class Claim(Closed):
     quick: Quick | None = None
 
     @model_validator(mode="after")
-    def _can_hold(self) -> Self:
-        for number, later in enumerate(self.holds):
-            for earlier in range(number):
-                if _contradict(self.holds[earlier], later):
-                    raise ValueError(f"holds.{number}: cannot hold where holds.{earlier} does")
-        return self
-
-    @model_validator(mode="after")
     def _of_its_own_cells(self) -> Self:
         for number, statement in enumerate(self.holds):
             for name in statement.cells:
@@ -198,6 +105,11 @@ class Claim(Closed):
             if statement.metric not in METRICS:
                 meant = near(statement.metric, list(METRICS))
                 raise ValueError(f"holds.{number}.metric: must be a metric, got {statement.metric!r}{meant}")
+            if METRICS[statement.metric].needs == "references":
+                raise ValueError(
+                    f"holds.{number}.metric: must be of one run, got {statement.metric!r}, which compares it with others. "
+                    "Hold an order of their accuracies"
+                )
             if beyond := _beyond(statement):
                 raise ValueError(f"holds.{number}.{beyond}")
         unused = set(self.cells) - {name for statement in self.holds for name in statement.cells}
@@ -215,26 +127,22 @@ class Claim(Closed):
                 raise ValueError(f"quick.cells.{name}: is none of the cells{meant}")
         return self
 
+    @model_validator(mode="after")
+    def _can_hold(self) -> Self:
+        if numbers := clash(self.holds):
+            *earlier, last = numbers
+            others = " and ".join(f"holds.{number}" for number in earlier)
+            of = ", ".join(dict.fromkeys(self.holds[number].metric for number in numbers))
+            whatever = f"where {others} {'do' if len(earlier) > 1 else 'does'}" if earlier else f"whatever {of} is"
+            raise ValueError(f"holds.{last}: cannot hold {whatever}")
+        return self
+
     @property
     def digest(self) -> str:
         """16 hexadecimal digits of what is claimed and how it is tried; not of its words."""
         words = {"title", "statement", "source", "chapter", "search"}
         said = self.model_dump(mode="json", exclude={**dict.fromkeys(words, True), "holds": {"__all__": {"cause"}}})
         return digest(said)
-
-
-def _contradict(one: Statement, other: Statement) -> bool:
-    """Return whether no numbers meet both: bands of one value that lie apart, or two orders the other way round."""
-    if one.metric != other.metric:
-        return False
-    match one, other:
-        case Value(), Value():
-            return one.of == other.of and abs(one.equals - other.equals) > one.band + other.band
-        case Order(), Order():
-            return (one.above, one.below) == (other.below, other.above)
-        case (Order() as order, Equality() as equal) | (Equality() as equal, Order() as order):
-            return {order.above, order.below} == {equal.of, equal.to} and order.by > equal.within
-    return False
 
 
 def _beyond(statement: Statement) -> str:

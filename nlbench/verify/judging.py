@@ -14,8 +14,8 @@ import numpy as np
 
 from nlbench.comparison import statistics
 from nlbench.comparison.statistics import Interval
-from nlbench.verify.claims import Equality, Order, Slope, Statement, Value
 from nlbench.verify.model import Finding, Verdict
+from nlbench.verify.statements import Equality, Order, Slope, Statement, Value
 from nlbench.verify.words import worded
 
 ALPHA: Final = 0.05

@@ -13,9 +13,10 @@ from nlbench.errors import NlbenchError
 from nlbench.escaping import printable
 from nlbench.records.store import replace_file
 from nlbench.reporting.sections import template
-from nlbench.verify.claims import Chapter, Statement, Value
+from nlbench.verify.claims import Chapter
 from nlbench.verify.model import Finding, Verdict
 from nlbench.verify.running import Judged
+from nlbench.verify.statements import Statement, Value
 from nlbench.verify.words import expected, interval, reduction
 
 ORDER: Final[dict[Verdict, tuple[str, str]]] = {

@@ -17,7 +17,7 @@ from nlbench.comparison import learned, statistics
 from nlbench.comparison.chance import WORDS
 from nlbench.comparison.statistics import Interval
 from nlbench.errors import DataError, NlbenchError, RecordError, SpecError
-from nlbench.metrics import METRICS
+from nlbench.metrics import METRICS, OF_FORGETTING
 from nlbench.plan import Machine, Plan
 from nlbench.records import Record, read_record
 from nlbench.records.storage import storage
@@ -25,9 +25,10 @@ from nlbench.sources.downloads import downloaded_once
 from nlbench.sweep import Budget, Cell, Engine, Outcome, sweep
 from nlbench.sweep.grid import as_toml
 from nlbench.sweep.running import UNBOUNDED, Began, nobody
-from nlbench.verify.claims import Claim, Statement, Value
+from nlbench.verify.claims import Claim
 from nlbench.verify.judging import judge
 from nlbench.verify.model import Finding, Verdict
+from nlbench.verify.statements import Statement, Value
 from nlbench.verify.words import worded
 
 
@@ -239,7 +240,8 @@ def judged(each: Trial, results: Path, ended: Mapping[Path, Outcome]) -> Judged:
     for cell, plan in each.plans.items():
         path = plan.record_path(results)
         outcome = ended[path]
-        if outcome.state in ("failed", "left", "interrupted") or not storage(path).exists(path):
+        unfinished = outcome.state in ("failed", "left", "interrupted") and to_run(plan, results)
+        if unfinished or not storage(path).exists(path):
             not_run = "the budget was spent before it" if outcome.state == "left" else f"it was {outcome.state}"
             why = outcome.error or ("every seed diverged" if outcome.diverged else not_run)
             return _unjudged(each, f"{cell} has no record: {why}")
@@ -257,10 +259,12 @@ def judged(each: Trial, results: Path, ended: Mapping[Path, Outcome]) -> Judged:
 def _finding(statement: Statement, each: Trial, records: Mapping[str, Record], tests: int) -> Finding:
     if each.reduced and isinstance(statement, Value):
         return _not_comparable(statement, "a reduced form claims no published number")
-    if len(statement.cells) > 1 and all(learned(records[cell]) in WORDS for cell in statement.cells):
-        return _not_comparable(
-            statement, f"{' and '.join(statement.cells)} are not shown to have learned: no learning accuracy above chance"
-        )
+    guessing = [cell for cell in statement.cells if learned(records[cell]) in WORDS]
+    of_forgetting = statement.metric in OF_FORGETTING
+    if guessing and (of_forgetting or 1 < len(guessing) == len(statement.cells)):
+        are = "are" if len(guessing) > 1 else "is"
+        why = f"{' and '.join(guessing)} {are} not shown to have learned: no learning accuracy above chance"
+        return _not_comparable(statement, f"{why}{', and nothing to forget' * of_forgetting}")
     values = {}
     for cell in statement.cells:
         seeds = each.plans[cell].seeds

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from nlbench.comparison.statistics import Interval
 from nlbench.sweep.grid import as_toml
-from nlbench.verify.claims import Equality, Order, Quick, Slope, Statement, Value
+from nlbench.verify.claims import Quick
 from nlbench.verify.model import Finding
+from nlbench.verify.statements import Equality, Order, Slope, Statement, Value
 
 
 def worded(statement: Statement) -> str:

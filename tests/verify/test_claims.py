@@ -13,7 +13,8 @@ from nlbench.metrics import METRICS
 from nlbench.plan import Plan
 from nlbench.protocol.policy import evaluated_tasks
 from nlbench.verify import trial
-from nlbench.verify.claims import Value, claim_of, read_claims
+from nlbench.verify.claims import claim_of, read_claims
+from nlbench.verify.statements import Value
 
 TABLE = {
     "title": "A title",
@@ -26,6 +27,8 @@ TABLE = {
     "holds": [{"kind": "order", "above": "one", "below": "other", "by": 0.1}],
     "quick": {"streams": {"split-digits": "permuted-digits"}},
 }
+
+VALUE = {"kind": "value", "of": "one", "equals": 0.5, "band": 0.1}
 
 
 def changed(**values: object) -> dict[str, object]:
@@ -47,7 +50,7 @@ def test_a_claim_is_read_and_its_digest_is_of_what_is_tried_alone() -> None:
 
 
 def test_bands_that_meet_and_orders_of_other_metrics_do_not_contradict_each_other() -> None:
-    values = [{"kind": "value", "of": "one", "equals": x, "band": 0.1} for x in (0.5, 0.7)]
+    values = [{"kind": "value", "of": "one", "equals": x, "band": 0.1} for x in (0.5, 0.69)]
     forgets = order(above="other", below="one", metric="forgetting")
     same = [{"kind": "equality", "of": "other", "to": "one", "within": 0.1}]
     assert len(claim_of(changed(holds=order() + values + forgets + same), "file.toml").holds) == 5
@@ -94,6 +97,19 @@ def order(**values: object) -> list[dict[str, object]]:
             changed(holds=[*order(by=0.2), {"kind": "equality", "of": "other", "to": "one", "within": 0.1}]),
             r"holds\.1: cannot hold where holds\.0 does",
         ),
+        (
+            changed(holds=[*order(by=0.6), VALUE | {"of": "other", "equals": 0.6}]),
+            r"holds\.1: cannot hold where holds\.0 does",
+        ),
+        (
+            changed(holds=[VALUE, VALUE | {"of": "other", "equals": 0.9}, *order()]),
+            r"holds\.2: cannot hold where holds\.0 and holds\.1 do",
+        ),
+        (
+            changed(holds=[{"kind": "slope", "of": ["one", "other"], "against": [1.0, 2.0], "at_least": 1.5}]),
+            r"holds\.0: cannot hold whatever average_accuracy is",
+        ),
+        (changed(holds=order(metric="gain")), r"holds\.0\.metric: must be of one run, got 'gain', which compares it with others"),
         (changed(holds=order(by=float("nan"))), r"holds\.0\.by"),
         (changed(seeds=0), r"seeds: must be greater than or equal to 5, got 0"),
         (changed(cells={}), r"cells"),

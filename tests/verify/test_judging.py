@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nlbench.verify.claims import Equality, Order, Slope, Statement, Value
 from nlbench.verify.judging import judge, slopes
+from nlbench.verify.statements import Equality, Order, Slope, Statement, Value
 from nlbench.verify.words import worded
 
 VALUE = Value(kind="value", of="a", equals=0.8, band=0.02)

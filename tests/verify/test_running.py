@@ -31,13 +31,15 @@ def claim(*holds: dict[str, object], **more: object):
 LEARNS = {"kind": "order", "above": "plain", "below": "guess", "metric": "learning_accuracy", "by": 0.1}
 PLANTED = LEARNS | {"above": "guess", "below": "plain"}
 NUMBER = {"kind": "value", "of": "guess", "equals": 0.1, "band": 0.05}
+FORGETS = {"kind": "order", "above": "plain", "below": "guess", "metric": "forgetting"}
 ALL = {
     "learns": claim(LEARNS),
     "planted": claim(PLANTED),
     "underpowered": claim({"kind": "value", "of": "plain", "equals": 0.33, "band": 0.0001, "metric": "average_accuracy"}),
     "published": claim(NUMBER, LEARNS, quick={}),
-    "nonsense": claim(NUMBER | {"metric": "gap_closed"}),
-    "in part": claim(LEARNS, LEARNS | {"metric": "gap_closed"}),
+    "nonsense": claim(NUMBER | {"metric": "recovery_time"}),
+    "forgets": claim(FORGETS, LEARNS),
+    "in part": claim(LEARNS, LEARNS | {"metric": "recovery_time"}),
     "unlearned": claim(
         {"kind": "order", "above": "guess", "below": "longer", "metric": "learning_accuracy"},
         cells={"guess": CELLS["guess"], "longer": CELLS["guess"] | {"set": {"protocol.passes": 2}}},
@@ -71,7 +73,7 @@ def test_a_true_claim_holds_a_planted_false_one_does_not_and_an_underpowered_one
 def test_what_has_no_value_is_not_comparable_and_says_why(events) -> None:
     (each,) = (one for one in events if isinstance(one, Judged) and one.name == "nonsense")
     assert each.verdict == "not comparable"
-    assert "gap_closed of guess is null" in each.findings[0].reason
+    assert each.findings[0].reason.startswith("recovery_time of guess is null: tasks ask for other labels")
 
 
 def test_a_claim_of_which_a_part_cannot_be_compared_does_not_hold_for_the_rest(events) -> None:
@@ -84,6 +86,13 @@ def test_runs_that_learned_nothing_are_not_compared(events) -> None:
     (each,) = (one for one in events if isinstance(one, Judged) and one.name == "unlearned")
     assert each.verdict == "not comparable"
     assert each.findings[0].reason == "guess and longer are not shown to have learned: no learning accuracy above chance"
+
+
+def test_what_learned_nothing_forgets_nothing_and_shows_nothing_by_that(events) -> None:
+    (each,) = (one for one in events if isinstance(one, Judged) and one.name == "forgets")
+    assert [finding.verdict for finding in each.findings] == ["not comparable", "holds"]
+    why = "guess is not shown to have learned: no learning accuracy above chance, and nothing to forget"
+    assert each.findings[0].reason == why
 
 
 def test_each_run_is_run_once_and_each_claim_judged_after_its_last(events) -> None:
@@ -273,6 +282,12 @@ def test_each_run_that_begins_is_told(tmp_path) -> None:
     for _ in range(2):
         list(verify([asked], tmp_path, Here(1), Machine(device="cpu"), began=told.append))
     assert [plan.model for plan in told] == ["chance"]
+
+
+def test_a_claim_all_of_whose_seeds_are_recorded_is_judged_though_another_asks_for_more_than_the_budget(results, events) -> None:
+    trials = [trial("learns", ALL["learns"], reduced=False), trial("more", ALL["learns"], reduced=False, seeds=9)]
+    found = list(verify(trials, results, Here(1), Machine(device="cpu"), budget=Budget(seconds=0)))
+    assert verdicts(found) == {"learns": "holds", "more": "not comparable"}
 
 
 def test_what_a_budget_left_is_said_so(tmp_path) -> None:

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from nlbench.verify.claims import Equality, Order, Quick, Slope, Value
+from nlbench.verify.claims import Quick
 from nlbench.verify.model import Finding
+from nlbench.verify.statements import Equality, Order, Slope, Value
 from nlbench.verify.words import expected, interval, number, reduction, worded
 
 FINDING = Finding("s", "holds", "r", 0.51, 0.49, 0.53, (0.4, 0.6), None, 10)
