@@ -34,14 +34,16 @@ def learner(
     return build(declared, Problem((DIM,), C, seeds, scenario, device, "auto", 15))  # type: ignore[return-value,arg-type]
 
 
-def batches(task: int, scenario: str = "class-il") -> list[Batch]:
-    """Batches of a task of two classes, which it adds to those that compete; in task-il they are those that compete."""
+def batches(task: int, scenario: str = "class-il", last: int = 0) -> list[Batch]:
+    """Batches of a task of two classes, which it adds to those that compete, those of all up to `last` if that one is later; in
+    task-il they are those that compete.
+    """
     draw = torch.Generator().manual_seed(task)
     found = []
     for _ in range(STEPS):
         labels = 2 * task - 2 + torch.randint(2, (len(SEEDS), B), generator=draw)
         inputs = torch.randn(len(SEEDS), B, DIM, generator=draw) + torch.stack([labels.sin(), labels.cos(), labels / 3], -1)
-        classes = torch.arange(C) < 2 * task
+        classes = torch.arange(C) < 2 * max(task, last)
         if scenario == "task-il":
             classes &= torch.arange(C) >= 2 * task - 2
         found.append(Batch(inputs, labels, classes, task if scenario == "task-il" else None))
@@ -131,11 +133,13 @@ def spied(made: Rehearsal) -> Drawn:
     return drawn
 
 
-def steps(made: Rehearsal, scenario: str = "class-il") -> Iterator[tuple[int, Batch, Tensor, Drawn]]:
-    """Let a learner learn three tasks; yield each step's task, batch, losses and what was drawn in it."""
+def steps(
+    made: Rehearsal, scenario: str = "class-il", tasks: tuple[int, ...] = (1, 2, 3)
+) -> Iterator[tuple[int, Batch, Tensor, Drawn]]:
+    """Let a learner learn these tasks; yield each step's task, batch, losses and what was drawn in it."""
     drawn = spied(made)
-    for task in (1, 2, 3):
-        for batch in batches(task, scenario):
+    for number, task in enumerate(tasks):
+        for batch in batches(task, scenario, max(tasks[: number + 1])):
             drawn.clear()
             yield task, batch, made.observe(batch), list(drawn)
         made.end_task()
@@ -147,10 +151,10 @@ Rendered = Callable[
 """(network, x, y, competing classes, what was drawn, step) -> the loss and the gradient that is descended on."""
 
 
-def equals(made: Rehearsal, renderings: list[Rendered]) -> None:
-    """Assert that a learner's losses and parameters are those of one rendering a seed, at every step of three tasks."""
+def equals(made: Rehearsal, renderings: list[Rendered], tasks: tuple[int, ...] = (1, 2, 3)) -> None:
+    """Assert that a learner's losses and parameters are those of one rendering a seed, at every step of these tasks."""
     networks = [Mlp64(made.parameters, seed) for seed in range(len(SEEDS))]
-    for step, (_, batch, losses, drawn) in enumerate(steps(made)):
+    for step, (_, batch, losses, drawn) in enumerate(steps(made, tasks=tasks)):
         for seed, (network, render) in enumerate(zip(networks, renderings, strict=True)):
             own = [{name: value[seed] for name, value in each.items()} for each in drawn]
             x, y = batch.inputs[seed].double().numpy(), batch.labels[seed].numpy()

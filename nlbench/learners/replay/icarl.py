@@ -2,11 +2,12 @@
 
 Source: Rebuffi et al. 2017 (arXiv 1611.07725), alg. 1-5. g are sigmoids of logits, q those of the network before on old classes:
 
-    L(θ) = mean over batch ∪ drawn and classes of BCE(g_y(x), q_y(x) where y is old, [y = label] where it is not)
+    L(θ) = mean over batch ∪ drawn and classes of BCE(g_y(x), q_y(x) where y is old, [y = label] where the task has it)
     y*   = argmin over y of |φ(x) - μ_y|,  μ_y the mean feature of the exemplars of y; features and means of length 1
 
 The paper chooses exemplars among all samples of a task. Here each is shown once, so `candidates` of it are stored until it ends.
-A class without exemplars yet is answered by its candidates.
+A class without exemplars yet is answered by its candidates. A class of a former task that the task at hand shows too, which the
+paper does not have, is learned by its labels.
 
 Told    when a task ends.
 Stored  `capacity` exemplars and `candidates` samples of the task at hand with labels, and the network before.
@@ -45,12 +46,13 @@ class Icarl(Distilling):
         super().__init__(config, problem, policy="herding")
 
     def loss(self, batch: Batch) -> Tensor:
+        old = self.known & ~self.met.scatter(1, batch.labels, True)
         if not self.buffer.empty:
             batch = joined(batch, self.buffer.sample(self.drawn(batch)))
         logits = self.logits(batch.inputs, None, training=True)
         targets = F.one_hot(batch.labels, logits.shape[2]).to(logits.dtype)
         if self.former.there:
-            targets = torch.where(self.known[:, None], self.before(batch.inputs).sigmoid(), targets)
+            targets = torch.where(old[:, None], self.before(batch.inputs).sigmoid(), targets)
         losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
         return ((losses * batch.classes).sum(2) / batch.classes.sum(-1)).mean(1)
 

@@ -27,7 +27,7 @@ class Icarl:
             x, y = np.concatenate([x, old["inputs"]]), np.concatenate([y, old["labels"]])
         shares, targets = sigmoid(network.logits(x)), np.eye(C)[y]
         if self._known:
-            known = sorted(self._known)
+            known = sorted(self._known - self._met)
             targets[:, known] = sigmoid(network.logits(x, self._former))[:, known]
             self.distilled.append(float(abs(shares - targets)[:, known].max()))
         losses = -(targets * np.log(shares) + (1 - targets) * np.log(1 - shares))
@@ -47,6 +47,11 @@ def test_icarl_equals_its_rendering() -> None:
     made, renderings = learner("icarl", capacity=9, candidates=12, replayed=3), [Icarl() for _ in SEEDS]
     equals(made, renderings)  # type: ignore[arg-type]
     assert all(len(each.distilled) == 10 and max(each.distilled) > 0.003 for each in renderings)
+
+
+def test_a_class_of_a_former_task_that_is_shown_again_is_learned_by_its_labels() -> None:
+    made, renderings = learner("icarl", capacity=9, candidates=12, replayed=3), [Icarl() for _ in SEEDS]
+    equals(made, renderings, tasks=(1, 2, 1))  # type: ignore[arg-type]
 
 
 def test_exemplars_are_those_that_herding_chooses_among_the_candidates() -> None:
