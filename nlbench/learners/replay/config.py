@@ -96,6 +96,8 @@ class IcarlConfig(ReplayConfig):
     """Exemplars chosen by herding, distillation, and the nearest mean of exemplars."""
 
     kind: Literal["icarl"]
+    capacity: Annotated[int, Field(ge=1, le=32768)] = 500
+    """Samples stored: as many as ranks have room for at most."""
     candidates: PositiveInt = 500
     """Samples of the task at hand among which exemplars are chosen when it ends."""
 
