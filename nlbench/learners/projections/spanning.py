@@ -5,8 +5,13 @@ Shapes: S seeds, N inputs of a layer, D numbers in one.
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 from torch import Tensor
+
+ROUNDING: Final = 1e-10
+"""A direction of less than this share of all that a layer saw is one of rounding."""
 
 
 def span(known: Tensor, rows: Tensor, threshold: float) -> None:
@@ -22,7 +27,8 @@ def span(known: Tensor, rows: Tensor, threshold: float) -> None:
     values, directions = torch.linalg.svd(left, full_matrices=False)[1:]
     energies = values.square()
     spanned_before = total[:, None] - energies.sum(1, keepdim=True) + energies.cumsum(1) - energies
-    taken = directions * (spanned_before < threshold * total[:, None])[..., None]
+    needed = (spanned_before < threshold * total[:, None]) & (energies > ROUNDING * total[:, None])
+    taken = directions * needed[..., None]
     known.add_((taken.mT @ taken).to(known.dtype))
 
 
@@ -40,7 +46,8 @@ def extended(axes: Tensor, rows: Tensor, threshold: float) -> tuple[Tensor, Tens
     energies = torch.cat([(rows @ old).square().sum(1), values.square()], 1)
     sorted_energies, order = energies.sort(dim=1, descending=True, stable=True)
     before = sorted_energies.cumsum(1) - sorted_energies
-    needed = (before < threshold * rows.square().sum((1, 2))[:, None]) & (sorted_energies > 0)
+    total = rows.square().sum((1, 2))[:, None]
+    needed = (before < threshold * total) & (sorted_energies > ROUNDING * total)
     chosen = torch.zeros_like(needed).scatter_(1, order, needed)
     there = chosen.clone()
     there[:, : old.shape[2]] |= old.any(1)
