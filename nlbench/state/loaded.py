@@ -42,8 +42,9 @@ _MADE_FROM: Final = ("torch.nn", "torch.optim", "nlbench")
 """Installed packages whose classes are made where the fresh object has none yet; beside these, code that is not installed."""
 
 
-def loaded(name: str) -> Any:
-    """Return a class or function by the name of a module that is loaded, and that is the user's, torch's or ours; or None.
+def loaded(name: str, near: str = "") -> Any:
+    """Return a class or function by the name of a module that is loaded, and that is the user's, torch's or ours; or None. Of
+    several loaded from files of one name, the module `near` has it before others.
 
     A module that the user's own import statements name, and that was loaded by none so far, is imported, by the finder on
     `sys.meta_path` that knows those statements.
@@ -51,22 +52,22 @@ def loaded(name: str) -> Any:
     for finder in list(sys.meta_path):
         if (bring_in := getattr(finder, "bring_in", None)) is not None:
             bring_in(name.partition(":")[0])
-    for module, found in _named(name):
+    for module, found in _named(name, near):
         file = getattr(module, "__file__", None) or ""
         if name.startswith(_MADE_FROM) or not Path(file).as_posix().startswith(_INSTALLED):
             return found
     return None
 
 
-def loaded_enumeration(name: str) -> type[enum.Enum] | None:
+def loaded_enumeration(name: str, near: str = "") -> type[enum.Enum] | None:
     """Return an enumeration by the name of a module that is loaded, whosever it is: its members are there already."""
-    return next((found for _, found in _named(name) if isinstance(found, type) and issubclass(found, enum.Enum)), None)
+    return next((found for _, found in _named(name, near) if isinstance(found, type) and issubclass(found, enum.Enum)), None)
 
 
-def _named(name: str) -> Iterator[tuple[ModuleType, Any]]:
-    """Yield each loaded module in which there is a class or function of a name, and that."""
+def _named(name: str, near: str) -> Iterator[tuple[ModuleType, Any]]:
+    """Yield each loaded module in which there is a class or function of a name, and that; first the module `near`."""
     place, _, qualified = name.partition(":")
-    for key, module in list(sys.modules.items()):
+    for key, module in [(near, sys.modules.get(near)), *sys.modules.items()]:
         if module is not None and values.trimmed(key) == place:
             found: Any = module
             for part in qualified.split("."):

@@ -30,6 +30,8 @@ from nlbench.state.storages import TENSORS, Storages, once
 _MISSING: Final = object()
 _STANDARD: Final[dict[str, type]] = {values.name_of(kind): kind for kind in (Counter, *values.BARE)}
 _BUILT_IN: Final[dict[str, type]] = {kind.__name__: kind for kind in values.CONTAINERS}
+_NAME_AT: Final = {"code": 1, "function": 1, "method": 1, "member": 1, "tuple": 1, "object": 2}
+"""Where in a node of code, or of an object of a class, the name of that stands."""
 
 
 class _Gone:
@@ -51,6 +53,8 @@ class UnlikeError(Exception):
 def restore(fresh: object, tensors: Mapping[str, Tensor]) -> None:
     """Put what `collect` returned into a freshly built object of the same kind. The object does not keep the given tensors.
 
+    Its class may lie in a module of another name than it was collected of, as one that is imported and one of a named file do:
+    whatever else lay in that module is looked for in the new one too.
     Raises `UnlikeError` where it does not fit; the object must not be used then.
     """
     try:
@@ -58,11 +62,23 @@ def restore(fresh: object, tensors: Mapping[str, Tensor]) -> None:
     except (KeyError, ValueError, RecursionError):
         raise UnlikeError("its structure is missing or damaged") from None
     try:
-        found = _Walk(tensors, root).value(root, fresh, "")
+        found = _Walk(tensors, root, fresh).value(root, fresh, "")
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, RecursionError) as error:
         raise UnlikeError(f"what was saved is damaged: {type(error).__name__}: {error}") from error
     if found is not fresh:
-        raise UnlikeError(f"what was saved is no {type(fresh).__qualname__}")
+        raise UnlikeError(f"what was saved is {_kind_of(root) or 'something else'}, no {values.name_of(type(fresh))}")
+
+
+def _kind_of(root: Any) -> str | None:
+    """Return the name of the class of a root, None where it is no object of one."""
+    return root[2] if isinstance(root, list) and root[:1] == ["object"] else None
+
+
+def _moved(root: Any, fresh: object) -> tuple[str, str] | None:
+    """Return the module of the class that was collected and that of the fresh one, where only these differ between them."""
+    then, _, name = (_kind_of(root) or "").partition(":")
+    now, _, own_name = values.name_of(type(fresh)).partition(":")
+    return (f"{then}:", f"{now}:") if name == own_name and then != now else None
 
 
 def put(own: Tensor, tensors: Mapping[str, Tensor], name: str) -> None:
@@ -76,8 +92,10 @@ def put(own: Tensor, tensors: Mapping[str, Tensor], name: str) -> None:
 class _Walk:
     """One walk over the fresh object and the saved structure, side by side."""
 
-    def __init__(self, tensors: Mapping[str, Tensor], root: Any) -> None:
+    def __init__(self, tensors: Mapping[str, Tensor], root: Any, fresh: object) -> None:
         self._saved = tensors
+        self._moved = _moved(root, fresh)
+        self.near = type(fresh).__module__
         self._storages = Storages(root)
         self._arrays = Placed()
         self.known: list[Any] = []  # by number, what stands for it now
@@ -88,6 +106,7 @@ class _Walk:
         """Return what stands for a node, `own` being what the fresh object has there."""
         if node is None or isinstance(node, bool | int | str):
             return node
+        node = self._renamed(node)
         kind = node[0]
         if kind == "int":
             return int(node[1], 16)
@@ -104,7 +123,7 @@ class _Walk:
         if kind == "weak":
             return self._weak(node, own, path)
         if kind == "code":
-            return _code(node, own, path)
+            return _code(self, node, own, path)
         if kind == "same":
             return self.known[node[1]]
         if kind == "empty":
@@ -120,18 +139,26 @@ class _Walk:
         self.known[number] = made
         return made
 
+    def _renamed(self, node: Any) -> Any:
+        """Return a node in which what lay in the module of the root's class is called as it is now."""
+        at = _NAME_AT.get(node[0]) if self._moved is not None and isinstance(node, list) else None
+        if self._moved is None or at is None or not (node[at] or "").startswith(self._moved[0]):
+            return node
+        then, now = self._moved
+        return [*node[:at], f"{now}{node[at].removeprefix(then)}", *node[at + 1 :]]
+
     def _member(self, node: Any, own: Any, path: str) -> Any:
         """Return a member of an enumeration, or of flags what several of them make together."""
         near = values.name_of(type(own)) == node[1]
-        kind: Any = type(own) if near else loaded_enumeration(node[1])
+        kind: Any = type(own) if near else loaded_enumeration(node[1], self.near)
         if kind is None or not issubclass(kind, enum.Flag if isinstance(node[2], int) else enum.Enum):
             raise UnlikeError(f"{path}: the enumeration {node[1]} is not known before the first batch")
         return kind(node[2]) if isinstance(node[2], int) else kind[node[2]]
 
     def _filled(self, node: Any, own: Any, path: str, number: int) -> Any:
         """Return a member of an enumeration, and fill it with what it held."""
-        _, (_, *member), held = node
-        found = self._member(["member", *member], own, path)
+        _, member, held = node
+        found = self._member(self._renamed(member), own, path)
         self.known[number] = found
         for name, each in held.items():
             vars(found)[name] = self.value(each, vars(found).get(name, _MISSING), f"{path}.{name}")
@@ -286,7 +313,8 @@ class _Walk:
         before = list(own)
 
         def like(node: Any) -> Any:
-            return next((each for each in before if id(each) not in self._taken and _is_like(node, each)), _MISSING)
+            renamed = self._renamed(node)
+            return next((each for each in before if id(each) not in self._taken and _is_like(renamed, each)), _MISSING)
 
         return [self.value(node, like(node), f"{path}<key {i}>") for i, node in enumerate(nodes)]
 
@@ -300,16 +328,16 @@ class _Walk:
             return near
         if name in _STANDARD:
             return _STANDARD[name]
-        found = loaded(name)
+        found = loaded(name, self.near)
         if not isinstance(found, type):
             raise UnlikeError(f"{path}: the class {name} is not known before the first batch")
         return found
 
 
-def _code(node: Any, own: Any, path: str) -> Any:
+def _code(walk: _Walk, node: Any, own: Any, path: str) -> Any:
     if _is_like(node, own):
         return own
-    found = PURE.get(node[1]) or loaded(node[1])
+    found = PURE.get(node[1]) or loaded(node[1], walk.near)
     if found is None:
         raise UnlikeError(f"{path}: holds the code {node[1]}, which a fresh one does not")
     return found
@@ -318,7 +346,7 @@ def _code(node: Any, own: Any, path: str) -> Any:
 def _function(walk: _Walk, node: Any, own: Any, path: str, number: int) -> Any:
     _, name, cells, held = node
     if not isinstance(own, types.FunctionType) or values.name_of(own) != name or len(own.__closure__ or ()) != len(cells):
-        own = loaded(name)
+        own = loaded(name, walk.near)
         if not isinstance(own, types.FunctionType) or own.__closure__:
             raise UnlikeError(f"{path}: holds the function {name}, which a fresh one does not")
     walk.known[number] = own

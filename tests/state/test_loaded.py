@@ -7,6 +7,7 @@ import operator
 import os
 import re
 import sys
+import types
 from collections import Counter
 
 import torch
@@ -55,3 +56,14 @@ def test_a_name_that_leads_to_something_else_is_not_found(monkeypatch):
     assert loaded(f"{__name__}:alias") is None
     assert loaded(f"{__name__}:number") is None
     assert loaded(f"{__name__}:Own.gone") is None
+
+
+def test_of_two_files_of_one_name_the_module_that_is_meant_has_its_code(monkeypatch):
+    for key in ("stem@/a/stem.py", "stem@/b/stem.py"):
+        module = types.ModuleType(key)
+        exec("import enum\nclass Own: ...\nclass Side(enum.Enum):\n    LEFT = 1\n", vars(module))
+        monkeypatch.setitem(sys.modules, key, module)
+    assert loaded("stem@:Own") is sys.modules["stem@/a/stem.py"].Own
+    assert loaded("stem@:Own", "stem@/b/stem.py") is sys.modules["stem@/b/stem.py"].Own
+    assert loaded_enumeration("stem@:Side", "stem@/b/stem.py") is sys.modules["stem@/b/stem.py"].Side
+    assert loaded("stem@:Own", "not loaded") is sys.modules["stem@/a/stem.py"].Own

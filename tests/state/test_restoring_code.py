@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 import random
+import sys
+import types
 from collections import Counter, deque
 from enum import Enum, Flag
 
@@ -105,3 +107,60 @@ def test_code_of_others_that_does_more_than_compute_is_made_by_no_file():
     for code in (open, exec, print, torch.from_file, np.save):
         with pytest.raises(UnlikeError, match="which a fresh one does not"):
             restore(holder(held=None), saved(holder(held=code)))
+
+
+LAID = """
+import enum
+
+
+class Side(enum.Enum):
+    LEFT = 1
+    RIGHT = []
+
+
+class Note:
+    pass
+
+
+def half(value):
+    return value / 2
+
+
+class Keeper:
+    def __init__(self):
+        self.note = Note()
+        self.kept = {Note(): half}
+        self.table = {}
+"""
+
+
+def laid(name, monkeypatch):
+    """A module of a name that is loaded from nowhere."""
+    module = types.ModuleType(name)
+    exec(LAID, vars(module))
+    monkeypatch.setitem(sys.modules, name, module)
+    return module
+
+
+@pytest.mark.parametrize(("then", "now"), [("laid", "laid@/a/folder/laid.py"), ("laid@/a/laid.py", "laid"), ("__main__x", "a.b")])
+def test_a_class_in_a_module_of_another_name_takes_over_all_that_lay_there(then, now, monkeypatch):
+    module = laid(then, monkeypatch)
+    later = module.Keeper()
+    later.table = {module.half: module.Side.RIGHT, "notes": [module.Note()], "kind": module.Note, "laid:Note": "laid:Note"}
+    state = saved(later)
+    monkeypatch.delitem(sys.modules, then)
+    module = laid(now, monkeypatch)
+    fresh = module.Keeper()
+    note, kept = fresh.note, list(fresh.kept)
+    restore(fresh, state)
+    assert fresh.note is note
+    assert list(fresh.kept) == kept
+    assert type(fresh.table["notes"][0]) is fresh.table["kind"] is module.Note
+    assert fresh.table[module.half] is module.Side.RIGHT
+    assert fresh.table["laid:Note"] == "laid:Note"
+
+
+def test_a_class_that_is_called_otherwise_is_another(monkeypatch):
+    state = saved(laid("laid", monkeypatch).Keeper())
+    with pytest.raises(UnlikeError, match="what was saved is laid:Keeper, no laid:Note"):
+        restore(laid("laid", monkeypatch).Note(), state)
