@@ -87,4 +87,5 @@ def run(
         loggers.conclude(logger, done.record, missing)
     records.run(done, format == Format.json)
     if save is not None and done.seeds_run:
-        console.note(f"learner in {save}: nlbench.load_learner(path)")
+        own = "".join(f', "{kind}"' for _, group, kind in plan.parts if group in ("learners", "networks") and ":" in kind)
+        console.note(f"learner in {save}: nlbench.load_learner(path{own})")

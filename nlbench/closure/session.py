@@ -48,10 +48,10 @@ _GIVEN: Final[dict[str, Any]] = {}
 
 
 def give(value: Any) -> str:
-    """Return the name `module:Class` by which a class is found from now on, whatever its module holds; of an object of one,
-    `module:Class.object`.
+    """Return the name `module:Class` by which a class or function is found from now on, whatever its module holds; of an object
+    of a class, `module:Class.object`.
     """
-    kind = value if isinstance(value, type) else type(value)
+    kind = value if isinstance(value, type | FunctionType) else type(value)
     label = kind.__qualname__.rpartition(".<locals>.")[2]
     name = f"{kind.__module__}:{label}{'' if kind is value else OBJECT}"
     _GIVEN[name] = value

@@ -94,7 +94,12 @@ class External(Learner):
         return {**own, **{f"{_DRAWS}{name}": value for name, value in state.collect(self._generators).items()}}
 
     def load_state_dict(self, saved: Mapping[str, Tensor]) -> None:
-        self._call("load_state_dict", _under(_LEARNER, saved))
+        try:
+            self._call("load_state_dict", _under(_LEARNER, saved))
+        except NlbenchError as error:
+            if isinstance(error.__cause__, state.UnlikeError):  # of what was saved, and not of the learner's code
+                raise error.__cause__ from None
+            raise
         state.restore(self._generators, _under(_DRAWS, saved))
 
     def everything(self) -> dict[str, Tensor]:

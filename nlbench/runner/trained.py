@@ -35,6 +35,8 @@ FORMAT: Final = "nlbench learner 1"
 SUFFIX: Final = ".safetensors"
 _NAMES: Final[Mapping[str, tuple[Group, ...]]] = {"kind": ("learners", "networks"), "build": ()}
 """Keys of a recipe whose values name code, and the groups in which those of ours are rows."""
+_MOST_NAMED: Final = 8
+"""Files of a folder that a message names."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,10 @@ def load(path: Path, using: Sequence[object], machine: Machine, seed: int | None
         try:
             learner.load_state_dict(state)
         except UnlikeError as error:
-            raise RecordError(f"{path}: does not fit the learner that it names: {error}", "Its code has changed since.") from None
+            kind = str(facts["learner"].get("kind"))
+            other = f", or it is not the {kind} that the run had: give load_learner that one" if ":" in kind else ""
+            hint = f"Its code has changed since{other}."
+            raise RecordError(f"{path}: does not fit the learner that it names: {error}.", hint) from None
     return Trained(spec.name, str(facts["stream"]), seeds, learner, told, seed)
 
 
@@ -132,6 +137,14 @@ def _table(dumped: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if path.is_dir():
+        names = sorted(each.name for each in path.glob(f"*{SUFFIX}"))
+        lie = (
+            f"In it: {', '.join(names[:_MOST_NAMED])}{', …' if len(names) > _MOST_NAMED else ''}."
+            if names
+            else "None lies in it."
+        )
+        raise RecordError(f"{path}: is a folder, and a saved learner is one file.", lie)
     try:
         with safe_open(path, framework="pt") as file:
             facts = json.loads((file.metadata() or {})["nlbench"])
@@ -160,13 +173,24 @@ def _with_given(path: Path, table: dict[str, Any], using: Sequence[object]) -> d
             return value
         found = by_label.get(value.rpartition(":")[2])
         if found is None:
-            raise NlbenchError(
-                f"{path}: was made of {value}, which is imported only if you name it.",
-                f'Give it: load_learner(path, "{value}"), or the class itself.',
-            )
+            raise NlbenchError(*_not_given(path, value))
         return found
 
     return exchanged(table)
+
+
+def _not_given(path: Path, value: str) -> tuple[str, str]:
+    """Return what is missing where a name of a user's own code was not given, and what is to be given for it."""
+    module, _, label = value.rpartition(":")
+    kind = label.removesuffix(closure.OBJECT)
+    if kind != label:
+        given = f"Give one made the same way, load_learner(path, {kind}(…)): what it learned is taken from the file."
+        return f"{path}: was made of an object of {module}:{kind}, which no name stands for.", given
+    if module == closure.MAIN:
+        given = f'Give it: load_learner(path, {label}), or "./file.py:{label}" where a file holds it.'
+        return f"{path}: was made of {label} of the session that ran, which no name stands for.", given
+    given = f'Give it: load_learner(path, "{value}"), or the class or function itself.'
+    return f"{path}: was made of {value}, which is imported only if you name it.", given
 
 
 def _ours(name: str, groups: Sequence[Group]) -> bool:

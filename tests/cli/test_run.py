@@ -193,6 +193,14 @@ def test_an_interrupted_run_exits_130_and_the_same_command_resumes(
     assert nlbench.load("results")[0].model == "MyLearner"
 
 
+def test_what_is_said_of_a_saved_learner_loads_it(command: Command) -> None:
+    Path("my_learner.py").write_text(LEARNER)
+    done = run(command, "--save", "saved", model="./my_learner.py:MyLearner")
+    assert done.err.endswith('learner in saved: nlbench.load_learner(path, "./my_learner.py:MyLearner")\n')
+    (path,) = Path("saved").iterdir()
+    assert nlbench.load_learner(path, "./my_learner.py:MyLearner").seeds == (0, 1)
+
+
 def test_ten_seeds_are_the_default_everywhere() -> None:
     from inspect import signature
 

@@ -142,3 +142,10 @@ def test_a_class_that_was_given_is_found_by_its_name_and_the_last_one_counts(mon
     assert (closure.give(second), closure.given("__main__:L")) == ("__main__:L", second)
     local = type("Local", (), {"__module__": "somewhere", "__qualname__": "f.<locals>.Local"})
     assert (closure.give(local), closure.given("somewhere:Local")) == ("somewhere:Local", local)
+
+
+def test_a_function_that_was_given_is_found_by_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "_GIVEN", {})
+    name = closure.give(defined)
+    assert name.endswith(":defined")
+    assert closure.given(name) is defined

@@ -16,7 +16,7 @@ from nlbench import Batch, NlbenchError, Problem
 from nlbench.learners.building import build
 from nlbench.learners.external import External
 from nlbench.specs import ExternalConfig
-from nlbench.state import left_out
+from nlbench.state import UnlikeError, left_out
 
 FILE = """
 import torch
@@ -86,6 +86,10 @@ class Numpy(Fine):
 class Booleans(Fine):
     def predict(self, inputs, task):
         return super().predict(inputs, task) > 0
+
+
+class Other(Fine):
+    pass
 
 
 class NotMade(Fine):
@@ -270,3 +274,10 @@ def test_an_option_that_nobody_reads_is_refused_with_the_nearest_that_is_read(ho
         made = External(kind, "./mine.py:Reading", {"rata": 0.2}, problem)
         assert type(made.learner.rate) is dict
         assert not left_out(made.state_dict())
+
+
+@pytest.mark.usefixtures("mine")
+def test_a_state_that_does_not_fit_is_no_fault_of_the_learners_code() -> None:
+    fine, other = (build(ExternalConfig(kind=f"./mine.py:{name}"), PROBLEM) for name in ("Fine", "Other"))
+    with pytest.raises(UnlikeError, match="what was saved is mine@:Fine, no mine@:Other"):
+        other.load_state_dict(fine.state_dict())
