@@ -132,7 +132,8 @@ def run(
 
     model      a recipe's name or file, `package.module:Class` or `./file.py:Class`; or as it is, of a notebook too: a class of
                learners, a torch module or its class (fine-tuned; overrides={"learner.kind": …} names a method; made with
-               `input_shape` and `n_classes`, each if it has an argument of that name), an estimator with `partial_fit`
+               `input_shape` and `n_classes`, each if it has an argument of that name, and with what overrides say of
+               "learner.network.options.NAME"), an estimator with `partial_fit`
     stream     a stream's name or file, or what `stream_from_arrays` returned
     seeds      5 means 0…4; a sequence means those
     overrides  facts of the experiment, such as {"learner.width": "512", "protocol.passes": "2"}

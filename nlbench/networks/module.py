@@ -23,7 +23,9 @@ from nlbench.networks.network import Network, Taps, Tree
 CALLS = "nlbench calls"
 """The state of a module that draws numbers in training, such as dropout: how often each seed has; no buffer has such a name."""
 
-_MADE_WITH = "It is made with input_shape and n_classes, each if it has an argument of that name, and with its options."
+_REGISTER = (
+    "Make them nn.Parameter or submodules, several in nn.ParameterList or nn.ModuleList: plain lists and tensors are not seen."
+)
 
 
 class Module(Network):
@@ -40,14 +42,19 @@ class Module(Network):
         self._place = config.build
         self._build = catalog.extension("networks", config.build, callable, "a function or class") if build is None else build
         self._given = _given(self._build, config.options, problem)
+        table = "learner.network.options" if build is None else "learner.network"
+        self._made_with = (
+            f"It is made with input_shape and n_classes, each if it has an argument of that name, and with {table}.NAME."
+        )
         self._problem = problem
         self.returns_logits = config.outputs == "logits"
         self._module = self._made(problem.seeds[0])
         self._file = getattr(sys.modules.get(type(self._module).__module__), "__file__", None) or ""  # none of a notebook's class
         self._places = _places(self._module)
-        self.width = self._probe()
-        self._module.to(problem.device)
         self._trained = [name for name, value in self._module.named_parameters() if value.requires_grad]
+        self.width = self._probe()
+        self._check_trained()
+        self._module.to(problem.device)
         self.captured = not self._draws
         self._stacked = len(problem.seeds) > 1 and self._can_be_stacked()
 
@@ -110,11 +117,20 @@ class Module(Network):
         """Return a new module of one seed; what it draws is decided by the seed alone."""
         if isinstance(self._build, nn.Module):
             return deepcopy(self._build)
-        with seeded(seed, "module"), Blamed(self._place, remark=_MADE_WITH):
+        with seeded(seed, "module"), Blamed(self._place, remark=self._made_with):
             module = self._build(**self._given)
         if not isinstance(module, nn.Module):
             raise NlbenchError(f"{self._place} must return a torch.nn.Module, got {module!r}.", "Mend it.")
         return module
+
+    def _check_trained(self) -> None:
+        """Refuse a module in which there is nothing to train: of logits that are frozen, or of none but plain tensors."""
+        if self._places and (self._trained or not self.returns_logits):
+            return
+        rule, hint = "registered", _REGISTER
+        if self._places:
+            rule, hint = "trained", 'Set network.outputs = "features" for a head on what is frozen.'
+        raise NlbenchError(f"{self._place}: the module must have parameters that are {rule}, got none.", hint)
 
     def _probe(self) -> int:
         """Return F, after one call in training as at test; note whether the module draws."""

@@ -55,7 +55,7 @@ class Trained:
 
     @torch.no_grad()
     def predict(self, inputs: Tensor | np.ndarray, task: int | None = None) -> Tensor:
-        """Return logits (S, N, C) of inputs (N, *input_shape), scaled as the stream's were; (N, C) of one `seed`.
+        """Return logits (S, N, C) of inputs (N, *input_shape); (N, C) of one `seed`. Nothing scales them: see `load_learner`.
 
         Where the stream told the task at test, `task` is its number, 1…T.
         """

@@ -68,6 +68,26 @@ class Counting(nn.Module):
         return self.inner(x.flatten(1))
 
 
+class Unregistered(nn.Module):
+    """Has its parameters in a plain list."""
+
+    def __init__(self, n_classes: int) -> None:
+        super().__init__()
+        self.layers = [nn.Linear(64, n_classes)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers[0](x.flatten(1))
+
+
+class Frozen(nn.Module):
+    def __init__(self, n_classes: int) -> None:
+        super().__init__()
+        self.inner = nn.Linear(64, n_classes).requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x.flatten(1))
+
+
 @pytest.mark.parametrize("seeds", [(0, 1, 2), (7,)])
 def test_a_buffer_that_is_replaced_in_training_is_kept_and_the_module_is_left_as_it_was(seeds: tuple[int, ...]) -> None:
     network, inputs = made(Counting, seeds), images(SHAPE, len(seeds)).float()
@@ -188,7 +208,12 @@ def test_frozen_parameters_are_state() -> None:
         (lambda: nn.Linear(3, 4), "test:build.forward raised RuntimeError"),
         (lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 9)), "returns 9 logits, and the stream has 4 classes"),
         (lambda input_shape: nn.Linear(*input_shape, 2, 3, 4, 5), "raised TypeError"),
-        (lambda n_inputs: nn.Linear(n_inputs, 2), "raised TypeError: .* It is made with input_shape and n_classes, each if"),
+        (
+            lambda n_inputs: nn.Linear(n_inputs, 2),
+            r"TypeError: .* It is made with input_shape .* and with learner\.network\.NAME",
+        ),
+        (Unregistered, r"test:build: the module must have parameters that are registered, got none\. Make them nn\.Parameter"),
+        (Frozen, r"test:build: the module must have parameters that are trained, got none\. Set network\.outputs = \"features\""),
     ],
 )
 def test_what_does_not_fit_is_told_in_a_line(build: object, message: str) -> None:
@@ -201,6 +226,13 @@ def test_a_file_or_a_package_names_what_builds_it(tmp_path: Path) -> None:
     file.write_text(BUILD)
     config = ModuleConfig(kind="module", build=f"{file}:build", options={"width": 3})
     assert Module(config, problem(SHAPE)).initial((0,))[0]["1.weight"].shape == (1, 3, 64)
+    with pytest.raises(NlbenchError, match=r"'width'.* and with learner\.network\.options\.NAME"):
+        Module(config.model_copy(update={"options": {}}), problem(SHAPE))
+
+
+def test_a_frozen_module_of_features_is_taken() -> None:
+    parameters, state = made(Frozen, outputs="features").initial((0, 1))
+    assert (set(parameters), set(state)) == (set(), {"inner.weight", "inner.bias"})
 
 
 def test_a_method_that_needs_taps_is_refused_by_name() -> None:
