@@ -8,7 +8,7 @@ Shapes: S seeds, B samples added, n samples drawn, K places, N keys in order.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import ClassVar, Final, Literal, get_args
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 from nlbench.batch import Billed, Problem
 from nlbench.errors import NlbenchError, UnknownNameError
 from nlbench.kernels.graphs import Captured
-from nlbench.learners import draws
+from nlbench.learners import draws, writing
 
 Policy = Literal["reservoir", "balanced", "ring", "herding"]
 
@@ -112,14 +112,15 @@ class Buffer(Billed):
         ranks  (S, B) int64 from 0 to 32767, of the policy "herding" alone: lower ones are kept
         where  (S, B) bool: those that may be kept at all; None: all. A seed that was never given one draws noughts
 
-        Raises `NlbenchError` where a field is missing or is none of the buffer's. Cost: the K least of K + B keys a seed, with
-        groups a sort of them, and a copy of what is newly kept.
+        Raises `NlbenchError` where a field is missing, is none of the buffer's or has another shape. Cost: the K least of K + B
+        keys a seed, with groups a sort of them, and a copy of what is newly kept.
         """
         values = {"inputs": inputs, "labels": labels, **extras}
         if values.keys() != self.fields.keys() or (ranks is None) == (self.policy == "herding"):
             named = [*values, *(["ranks"] if ranks is not None else [])]
             wanted = [*self.fields, *(["ranks"] if self.policy == "herding" else [])]
             raise NlbenchError(f"a buffer is given {', '.join(wanted)}, got {', '.join(named)}.", "Add a value of each.")
+        self._check_shapes(values)
         if not (count := labels.shape[1]):
             return
         keys = self._new_keys(labels, ranks)
@@ -145,15 +146,20 @@ class Buffer(Billed):
     def sample(self, n: int, *, stratified: bool = False) -> dict[str, Tensor]:
         """Return each field (S, n, …) of n samples drawn from what is kept; none twice before all were.
 
-        stratified  as many of each class, or of what the buffer's places are shared by; a buffer must not be `empty`
+        stratified  as many of each class, or of what the buffer's places are shared by
 
-        Asks the host nothing, so a captured step may draw. Cost: a number for each place, the least n of them, and a copy.
+        Raises `NlbenchError` where nothing was offered yet, see `empty`. Asks the host nothing, so a captured step may draw.
+        Cost: a number for each place, the least n of them, and a copy.
         """
         return self.at(self.places(n, stratified=stratified))
 
     @torch.no_grad()
     def places(self, n: int, *, stratified: bool = False) -> Tensor:
         """Return (S, n) int64: places drawn as `sample` draws them."""
+        if n < 0:
+            raise NlbenchError(f"a buffer draws 0 samples or more, got {n}.")
+        if n and self.empty:
+            raise NlbenchError(f"a buffer is empty, and {n} samples were asked of it.", "Ask `buffer.empty` first, or add some.")
         captured = self.drawn.is_cuda  # a captured step may not ask how many were drawn, or what the host counted
         if captured:
             counters = self.drawn * self.capacity + torch.arange(self.capacity, device=self.drawn.device)
@@ -186,6 +192,16 @@ class Buffer(Billed):
         held = [*self.fields.values(), self.keys, self._kept.starts, self._sampled.starts]
         return {"samples": sum(tensor.nbytes for tensor in held) // len(self.keys) + self.drawn.nbytes}
 
+    def _check_shapes(self, values: Mapping[str, Tensor]) -> None:
+        """Refuse values that are not (1 or S, B, …), with B as the labels have it."""
+        seeds, count = len(self.keys), values["labels"].shape[1:2]
+        for field, like in self.fields.items():
+            shape, one = values[field].shape, like.shape[2:]
+            if shape[:1] not in ((1,), (seeds,)) or not count or shape[1:] != (*count, *one):
+                wanted = ", ".join(map(str, (seeds, *(count or "B"), *one)))
+                hint = "The seed axis comes first: a learner for one seed adds x[None]."
+                raise NlbenchError(f"a buffer is given {field} of shape ({wanted}), got {tuple(shape)}.", hint)
+
     def _replace(self, keys: Tensor, *values: Tensor) -> Tensor:
         """Write new samples with keys (S, B), a value of each field, over those that give way; return which are kept (S, B)."""
         fields, seeds, count = dict(zip(self.fields, values, strict=True)), *keys.shape
@@ -194,7 +210,7 @@ class Buffer(Billed):
         left = torch.ones(seeds, self.capacity + count, dtype=torch.bool, device=keys.device).scatter_(1, chosen, False)
         free, taken = left[:, : self.capacity], ~left[:, self.capacity :]
         pairs = [*((self.fields[field], value) for field, value in fields.items()), (self.keys, keys)]
-        (_write_by_shape if keys.is_cuda else _write)(pairs, free, taken)
+        (writing.by_shape if keys.is_cuda else writing.by_place)(pairs, free, taken)
         return taken
 
     def _new_keys(self, labels: Tensor, ranks: Tensor | None) -> Tensor:
@@ -205,33 +221,6 @@ class Buffer(Billed):
         if ranks is not None:
             return (ranks << _COUNTED) + counters % (1 << _COUNTED)
         return (_EMPTY - 1 - counters).expand(labels.shape)
-
-
-def _write(pairs: Sequence[tuple[Tensor, Tensor]], free: Tensor, taken: Tensor) -> None:
-    """Write, of each pair (S, K, …) and (1 or S, B, …), what is `taken` (S, B) to what is `free` (S, K), as many, in order."""
-    seeds, count = taken.shape
-    places, new = (each.flatten().nonzero()[:, 0] for each in (free, taken))
-    for field, value in pairs:
-        rows = value.flatten(0, 1).index_select(0, new % count if len(value) < seeds else new)
-        field.flatten(0, 1).index_copy_(0, places, rows)
-
-
-def _write_by_shape(pairs: Sequence[tuple[Tensor, Tensor]], free: Tensor, taken: Tensor) -> None:
-    """As `_write`, to the bit, and captured: how much is written follows from shapes, so that nothing is asked of the host. What
-    is not taken writes again what its seed's first one that is does, or, where none is, what is there.
-    """
-    (seeds, count), capacity = taken.shape, free.shape[1]
-    samples, any_taken = torch.arange(count, device=taken.device), taken.any(1, keepdim=True)
-    source = torch.where(taken, samples, taken.int().argmax(1, keepdim=True))  # (S, B)
-    spots = torch.where(free, torch.arange(capacity, device=free.device), capacity).sort(1).values
-    number = (taken.cumsum(1) - 1).gather(1, source).clamp(min=0)  # of each among those taken
-    place = torch.where(any_taken, spots.gather(1, number), 0)
-    row = torch.arange(seeds, device=taken.device)[:, None]
-    places = (place + capacity * row).flatten()
-    for field, value in pairs:
-        rows = value.flatten(0, 1).index_select(0, (source + (count * row if len(value) == seeds else 0)).flatten())
-        new = any_taken.repeat(1, count).view(-1, *[1] * (rows.ndim - 1))
-        field.flatten(0, 1).index_copy_(0, places, torch.where(new, rows, field.flatten(0, 1)[places]))
 
 
 def first(keys: Tensor, n: int, groups: Tensor | None = None) -> Tensor:

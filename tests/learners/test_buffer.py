@@ -13,7 +13,8 @@ from torch import Tensor
 
 import nlbench
 from nlbench import Batch, Buffer, Learner, NlbenchError, Problem
-from nlbench.learners.buffer import _write_by_shape, first
+from nlbench.learners import writing
+from nlbench.learners.buffer import first
 from nlbench.state import collect, restore
 
 C = 4
@@ -61,14 +62,14 @@ def test_what_is_written_by_shape_alone_is_the_same_to_the_bit(
     generator = torch.Generator().manual_seed(1)
     draws = [torch.randint(C, (3, n), generator=generator) for n in (3, 9, *[4] * 30, 1)]
     wanted = offered()
-    monkeypatch.setattr("nlbench.learners.buffer._write", _write_by_shape)
+    monkeypatch.setattr(writing, "by_place", writing.by_shape)
     made = offered()
     assert (made.keys == wanted.keys).all()
     assert all((made.fields[name] == value).all() for name, value in wanted.fields.items())
 
 
 def test_adding_nothing_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nlbench.learners.buffer._write", _write_by_shape)
+    monkeypatch.setattr(writing, "by_place", writing.by_shape)
     buffer = Buffer(4, problem())
     buffer.add(numbered(0, 0), torch.zeros(3, 0, dtype=torch.int64))
     assert buffer.empty
@@ -236,6 +237,38 @@ def test_errors_name_what_is_wrong_and_the_way_out() -> None:
         Buffer(5, problem(), policy="herding").add(numbered(0, 2), torch.zeros(3, 2).long())
     with pytest.raises(NlbenchError, match="a buffer is given inputs, labels, got inputs, labels, logits"):
         Buffer(5, problem()).add(numbered(0, 2), torch.zeros(3, 2).long(), logits=torch.zeros(3, 2, C))
+
+
+def test_what_was_never_added_to_is_not_drawn_from() -> None:
+    buffer = Buffer(5, problem())
+    for draw in (buffer.sample, buffer.places):
+        with pytest.raises(NlbenchError, match="a buffer is empty, and 2 samples were asked of it"):
+            draw(2)
+    assert buffer.sample(0)["labels"].shape == (3, 0)
+    buffer.add(numbered(0, 2), torch.zeros(3, 2, dtype=torch.int64))
+    assert buffer.sample(2)["labels"].shape == (3, 2)
+    with pytest.raises(NlbenchError, match="a buffer draws 0 samples or more, got -1"):
+        buffer.sample(-1)
+    buffer.clear()
+    with pytest.raises(NlbenchError, match="a buffer is empty"):
+        buffer.sample(1)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "labels", "message"),
+    [
+        ((2, 1), (2,), r"inputs of shape \(3, B, 1\), got \(2, 1\)"),
+        ((3, 2, 1), (2,), r"inputs of shape \(3, B, 1\), got \(3, 2, 1\)"),
+        ((3, 2, 1), (2, 2), r"labels of shape \(3, 2\), got \(2, 2\)"),
+        ((2, 2, 1), (3, 2), r"inputs of shape \(3, 2, 1\), got \(2, 2, 1\)"),
+        ((3, 4, 1), (3, 2), r"inputs of shape \(3, 2, 1\), got \(3, 4, 1\)"),
+        ((3, 2, 5), (3, 2), r"inputs of shape \(3, 2, 1\), got \(3, 2, 5\)"),
+        ((3, 2, 1), (), r"inputs of shape \(3, B, 1\), got \(3, 2, 1\)"),
+    ],
+)
+def test_samples_of_another_shape_are_refused(inputs: tuple[int, ...], labels: tuple[int, ...], message: str) -> None:
+    with pytest.raises(NlbenchError, match=message):
+        Buffer(5, problem()).add(torch.zeros(inputs), torch.zeros(labels, dtype=torch.int64))
 
 
 class Hoarder(Learner):
