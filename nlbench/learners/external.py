@@ -37,8 +37,9 @@ class External(Learner):
             if getattr(kind, method) is getattr(Learner, method):
                 raise NlbenchError(f"{place} must define the method {method}.", "See nlbench.Learner.")
         self._generators = GlobalGenerators(problem.seeds, problem.device)
-        with self._generators, Blamed(f"{place}.__init__", self._file):
-            options = Options(config) if type(config) is dict else None
+        options = Options(config) if type(config) is dict else None
+        self._options = _said(config) if options else ""
+        with self._generators, Blamed(f"{place}.__init__", self._file, self._options):
             self.learner = kind(config if options is None else options, problem)
         if options is not None:
             self._check_read(options)
@@ -142,7 +143,7 @@ class External(Learner):
             return self._call(method, *arguments)
 
     def _call(self, method: str, *arguments: Any) -> Any:
-        hint = "" if self._seeds == () else _SEEDS_FIRST
+        hint = f"{'' if self._seeds == () else _SEEDS_FIRST} {self._options}".strip()
         with self._generators, Blamed(f"{self._place}.{method}", self._file, hint):
             return getattr(self.learner, method)(*arguments)
 
@@ -207,6 +208,11 @@ class Options(dict[str, Any]):
     def items(self) -> Any:
         self.read.update(self.names())
         return super().items()
+
+
+def _said(options: Mapping[str, Any]) -> str:
+    """Return which options a learner was given, whose kind only its own code can judge."""
+    return f"It was given {', '.join(f'learner.{name} = {value!r:.60}' for name, value in options.items())}."
 
 
 def _under(prefix: str, saved: Mapping[str, Tensor]) -> dict[str, Tensor]:

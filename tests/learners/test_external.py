@@ -92,6 +92,23 @@ class Other(Fine):
     pass
 
 
+class Rated(Fine):
+    def __init__(self, config, problem):
+        super().__init__(config, problem)
+        self.rate = config.get("rate", 0.1)
+        if self.rate < 0:
+            raise ValueError("must be positive")
+
+
+class Reading(Fine):
+    def __init__(self, config, problem):
+        super().__init__(config, problem)
+        self.rate = config.get("rate", 0.1)
+
+    def end_task(self):
+        self.rate /= 2
+
+
 class NotMade(Fine):
     def __init__(self, config, problem):
         raise RuntimeError("no room")
@@ -281,3 +298,19 @@ def test_a_state_that_does_not_fit_is_no_fault_of_the_learners_code() -> None:
     fine, other = (build(ExternalConfig(kind=f"./mine.py:{name}"), PROBLEM) for name in ("Fine", "Other"))
     with pytest.raises(UnlikeError, match="what was saved is mine@:Fine, no mine@:Other"):
         other.load_state_dict(fine.state_dict())
+
+
+@pytest.mark.usefixtures("mine")
+@pytest.mark.parametrize("rate", ["abc", [1], -1])
+def test_what_a_learner_refuses_of_its_options_is_told_with_their_keys(rate: Any) -> None:
+    with pytest.raises(NlbenchError, match=r"Rated\.__init__ raised ") as caught:
+        build(ExternalConfig(kind="./mine.py:Rated", options={"rate": rate}), PROBLEM)
+    assert f"It was given learner.rate = {rate!r}." in caught.value.hint
+
+
+@pytest.mark.usefixtures("mine")
+def test_what_fails_later_is_told_with_the_options_too() -> None:
+    learner = build(ExternalConfig(kind="./mine.py:Reading", options={"rate": "abc"}), PROBLEM)
+    with pytest.raises(NlbenchError, match=r"Reading\.end_task raised ") as caught:
+        learner.end_task()
+    assert "It was given learner.rate = 'abc'." in caught.value.hint
