@@ -179,6 +179,9 @@ class Learner:
         """Return bytes per seed by kind: parameters, optimizer, memory, samples (stored).
 
         The default takes every tensor to have the seed axis first. What bills itself, as a buffer its samples, is counted so.
+        Samples belong in an `nlbench.Buffer`, or are declared by a `memory_bytes` of the learner's own. Kept as other tensors
+        they count as parameters, and `nlbench doctor` finds them; as numbers in Python lists they count as nothing, and it does
+        not find them.
         """
         held = [value for name, value in state.collect(self).items() if name != state.STRUCTURE]
         own = sum(value.nbytes // (max(len(value), 1) if value.ndim and not self.single_seed else 1) for value in held)

@@ -369,11 +369,12 @@ def stream_from_arrays(
     """Return a stream of the given tasks, each (train inputs, train labels, test inputs, test labels), in order.
 
     Inputs are (n, *input_shape), images (n, channels, height, width), as arrays or tensors; they are copied, and used as they
-    are, so bytes are refused. Labels are integers that index the logits directly, from 0. A task may also be a dict of
-    `train_inputs`, `train_labels`, `test_inputs` and `test_labels`, or (train, test), each (inputs, labels) or a torch Dataset
-    with a length, which is read once; a task label behind each label, as Avalanche's have it, is let be. `check` are the
-    gate's margins, such as {"average_accuracy": 0.01}. Further keywords are the stream's `[protocol]` values, such as `passes=2`
-    or `evaluate_every=500`. Raises `DataError` where shapes or labels do not fit, `SpecError` where a value breaks its rule.
+    are, so bytes are refused. Labels are integers that index the logits directly, from 0; words, which a data file may have, are
+    refused. A task may also be a dict of `train_inputs`, `train_labels`, `test_inputs` and `test_labels`, or (train, test), each
+    (inputs, labels) or a torch Dataset with a length, which is read once; a task label behind each label, as Avalanche's have it,
+    is let be. `check` are the gate's margins, such as {"average_accuracy": 0.01}. Further keywords are the stream's `[protocol]`
+    values, such as `passes=2` or `evaluate_every=500`. Raises `DataError` where shapes or labels do not fit, `SpecError` where a
+    value breaks its rule.
     """
     if not isinstance(name, str) or not re.fullmatch(r"[^./\\\0][^/\\\0]*", name):
         raise DataError(f"stream name: must be usable as part of a file name, got {name!r}.")

@@ -114,6 +114,14 @@ def test_bytes_are_counted_per_seed() -> None:
     assert nothing.memory_bytes() == {"parameters": one}
 
 
+def test_tensors_in_lists_count_as_parameters_and_plain_numbers_in_lists_as_nothing() -> None:
+    learner, before = One(), One().memory_bytes()["parameters"]
+    learner.samples = [torch.ones(5), torch.ones(5)]  # type: ignore[attr-defined]
+    assert learner.memory_bytes() == {"parameters": before + 2 * 5 * 4}
+    learner.samples = [[1.0] * 5, [1.0] * 5]  # type: ignore[attr-defined]
+    assert learner.memory_bytes() == {"parameters": before}
+
+
 def test_unwritten_methods_say_so_and_optional_ones_do_nothing() -> None:
     learner, batch = (
         Small(),

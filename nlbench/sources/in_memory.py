@@ -119,7 +119,7 @@ def _pair(place: str, part: Any) -> tuple[NDArray[np.float32], NDArray[np.int64]
     if raw.ndim < 2 or len(raw) == 0 or labels.shape != (len(raw),):
         raise DataError(f"{place} must be inputs (n, …) with n >= 1 and labels (n,), got {raw.shape} and {labels.shape}.")
     if labels.dtype.kind not in "iu":
-        hint = "Number the labels of all tasks together."
+        hint = "Number those of all tasks together: numpy.unique(labels, return_inverse=True)[1]. A data file may have words."
         raise DataError(f"{place} labels must be integers from 0, got {labels.dtype}.", hint)
     if labels.min() < 0 or labels.max() >= MOST_CLASSES:
         hint = "Number the classes from 0 without gaps."

@@ -56,7 +56,10 @@ X, Y = np.zeros((4, 3), np.float32), np.array([0, 1, 0, 1])
         ((X[:, 0], Y, X, Y), "task 1: train must be inputs"),
         ((X, Y - 1, X, Y), r"task 1: train labels must lie in 0\.\.99999, got -1 to "),
         ((X, np.where(Y == 0, 10**7, Y), X, Y), "task 1: train labels must lie in .* to 10000000"),
-        ((X, Y.astype(str), X, Y), "task 1: train labels must be integers from 0, got <U"),
+        (
+            (X, Y.astype(str), X, Y),
+            r"task 1: train labels must be integers from 0, got <U.* numpy\.unique\(labels, .*\)\[1\]\. A data file",
+        ),
         ((X.astype(str), Y, X, Y), "task 1: train inputs must be an array of numbers, got <U"),
         (([[1.0, 2.0], [3.0]], Y[:2], X, Y), "task 1: train inputs must be an array of numbers: "),
         ((X.astype(complex), Y, X, Y), "task 1: train inputs must be an array of numbers, got complex128"),
