@@ -33,6 +33,7 @@ from nlbench.specs import (
     stream_spec,
 )
 from nlbench.specs.identity import fingerprint, stream_digest
+from nlbench.specs.placing import code_files, from_here
 from nlbench.specs.python_models import learner_of
 from nlbench.specs.reading import reading
 from nlbench.specs.streams import Check, Protocol
@@ -153,6 +154,8 @@ class Plan:
     notes: tuple[str, ...] = ()
     """What the user should know of how it was decided."""
     code: Code = field(default_factory=lambda: Code({}), repr=False)
+    files: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    """Where files of the user's own lie that it is made of, from the present folder, by the options and keys that name them."""
 
     @property
     def stream_name(self) -> str:
@@ -285,7 +288,20 @@ def resolve(
     of_data = declared.source.remarks if declared.source is not None else ()
     plan = Plan(name, learner, declared, tuple(seeds), precision, (*of_data, *notes, *told))
     code = Code.of(plan.parts)
-    return replace(plan, code=code, notes=(*plan.notes, *code.remarks))
+    return replace(plan, code=code, notes=(*plan.notes, *code.remarks), files=_files(model, stream, learner, declared))
+
+
+def _files(model: object, stream: object, learner: LearnerSpec, declared: DeclaredStream) -> dict[str, str]:
+    cut = declared.spec.stream
+    read = getattr(cut, "read", None)
+    data = {"stream.source": getattr(cut, "source", None), "stream.read.test": None if read is None else read.test}
+    named = {"model": model, "stream": stream, **data, **code_files(learner.learner.model_dump(mode="json"), "learner")}
+    files = {key: name for key, name in named.items() if isinstance(name, str) and _is_file(name)}
+    return {key: place for key, name in files.items() if (place := from_here(name))}
+
+
+def _is_file(name: str) -> bool:
+    return is_data(name) or ".py:" in name or name.endswith(".toml")
 
 
 def _meant(key: str) -> str:
@@ -306,6 +322,8 @@ def _blamed(problem: str, overrides: Mapping[str, str]) -> str:
 
 def _stream(stream: str | DeclaredStream, overrides: Mapping[str, str]) -> DeclaredStream:
     if isinstance(stream, DeclaredStream):
+        if not any(key.split(".")[0] in STREAM_TABLES for key in overrides):
+            return stream
         table = stream.spec.model_dump(mode="python", exclude_none=True)
         spec = stream_spec(apply_overrides(table, overrides, STREAM_TABLES), f"stream {stream.name}")
         return replace(stream, spec=spec)

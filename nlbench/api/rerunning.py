@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -104,7 +105,9 @@ def rerun(
     chosen, drawn = _seeds(record, seeds)
     how = command_of(record, model=model, stream=stream)
     if how.plan is None:
-        raise NlbenchError(f"{record.path}: cannot be run again. {how.remark}", "" if how.in_python else _NAME_IT)
+        raise NlbenchError(
+            f"{record.path}: cannot be run again. {how.remark}", "" if how.in_python else _name_it(record, model, stream)
+        )
     plan = replace(how.plan, seeds=chosen)
     today, said = plan.describe(), record.footer
     if changed := [words for name, words in _DECLARED.items() if stated(today[name]) != stated(getattr(said, name))]:
@@ -123,6 +126,19 @@ def rerun(
             same_run=plan.fingerprint == record.fingerprint,
             changed=tuple(one for one in diff(record, again) if one.field != "seeds"),
         )
+
+
+def _name_it(record: Record, model: object, stream: object) -> str:
+    """Return how to name what is not the package's own: as the run did where the record says so, and which file is not there."""
+    lay = record.footer.files
+    named = {option: lay[option] for option, given in (("model", model), ("stream", stream)) if given is None and option in lay}
+    if not named:
+        return _NAME_IT
+    said = " ".join(f"--{option} {shlex.quote(place)}" for option, place in named.items())
+    files = [place.rpartition(":")[0] if ".py:" in place else place for place in named.values()]
+    gone = [file for file in files if not Path(file).exists()]
+    lost = f" There is no {' and no '.join(gone)} in {Path.cwd()}: name it where it lies now." if gone else ""
+    return f"Name what is not the package's own, as the run did: {said}.{lost}"
 
 
 def _seeds(record: Record, wanted: str) -> tuple[tuple[int, ...], bool]:

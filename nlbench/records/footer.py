@@ -124,6 +124,9 @@ class Execution(Said):
     """Why it kept no checkpoint, and so could not have been resumed."""
     diverged: list[Diverged] = Field(default_factory=list)
     """Seeds that began with these and are in no record: those that are, are not all there were."""
+    files: dict[str, Name] = Field(default_factory=dict)
+    """Where files of a user's own lay that it was made of, by the options and keys that named them, such as `model` or
+    `stream.source`: from the folder that it was started in, and none outside."""
     class_orders: dict[Name, list[int]] = Field(default_factory=dict)
     """In which order classes were dealt out, by seed, or by "all"; nothing where none were, or as the data set numbers them."""
 

@@ -25,7 +25,7 @@ from nlbench.records.store import read_record, read_records, replace_file, rewri
 
 _BOOKKEEPING: Final = frozenset(
     {
-        *("check", "created", "metric_versions", "null_metrics", "run", "runs", "schema_version"),
+        *("check", "created", "files", "metric_versions", "null_metrics", "run", "runs", "schema_version"),
         *("fingerprint", "learner_digest", "stream_digest"),  # what they are made of says more
     }
 )

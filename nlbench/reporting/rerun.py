@@ -60,7 +60,7 @@ class Rerun(NamedTuple):
 
 def rerun(record: Record, *, model: object = None, stream: str | DeclaredStream | None = None) -> Rerun:
     """Return the command that runs the record's learner on its stream again, today's declarations --set to what was recorded;
-    where Python gave one of them, the call in Python.
+    where Python gave one of them, the call in Python. Files of the user's own are named as the run named them.
 
     The remark says whether that resolves to the record's fingerprint, and if not, which part of it differs. What a record names
     is looked up only among the package's own names: no file is opened and no module imported for it. `model` and `stream` are
@@ -106,12 +106,14 @@ def rerun(record: Record, *, model: object = None, stream: str | DeclaredStream 
         remark += f" It runs where {named} lies."
     if stream is None and not isinstance(declared, str):  # a file of which only the record speaks
         plan = None
+    lay = {key: said.files[key] for key in own | overrides if key in said.files and not (stream and key.startswith("stream."))}
+    values = own | overrides | lay
     if any(python):
-        return Rerun(in_python.call(record, python, learner, named, own | overrides), remark, plan, in_python=True)
+        return Rerun(in_python.call(record, python, learner, named, values), remark, plan, in_python=True)
     words = ["nlbench", "run", "--model", learner, "--stream", named, "--seeds", seeds_text(record.seeds)]
     if said.precision != "float32":
         words += ["--precision", said.precision]
-    for key, value in (own | overrides).items():
+    for key, value in values.items():
         words += ["--set", f"{key}={value}"]
     return Rerun(shlex.join(words), remark, plan)
 
@@ -123,9 +125,9 @@ def _list(names: Iterable[str]) -> str:
 def _model(record: Record) -> str:
     """Return what names the record's learner on the command line."""
     kind = record.footer.learner_kind
-    if ":" in kind:
-        return kind
-    return record.model if record.model in catalog.names("model") else f"./{record.model}.toml"
+    if ":" not in kind and record.model in catalog.names("model"):
+        return record.model
+    return record.footer.files.get("model") or (kind if ":" in kind else f"./{record.model}.toml")
 
 
 def _of_foreign(record: Record, unset: Mapping[str, Any]) -> dict[str, str]:
@@ -152,9 +154,9 @@ def _named(record: Record) -> tuple[str, dict[str, str]]:
     source = said.get("source")
     if record.stream in catalog.names("stream") or not (isinstance(source, str) and _is_data(source)):
         return record.stream, {}
-    if record.stream not in (called(source), source.rpartition(":")[2]):
-        return f"./{record.stream}.toml", {}
-    return f"./{source}", _beside_file(record)
+    itself = record.stream in (called(source), source.rpartition(":")[2])
+    place = record.footer.files.get("stream") or (f"./{source}" if itself else f"./{record.stream}.toml")
+    return place, {} if place.endswith(".toml") else _beside_file(record)
 
 
 def _is_data(name: str) -> bool:

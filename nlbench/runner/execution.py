@@ -64,6 +64,7 @@ def execute(
             yield from rows
     facts = {**_ran_on(plan, learner.backend, stream.device, results), "threads": kept.threads, "run": checkpoint.run}
     facts |= _class_orders(stream)
+    facts |= {"files": dict(plan.files)} if plan.files else {}
     facts |= {"resumes": kept.resumes} if kept.resumes else {}
     facts |= {"not_kept": kept.not_kept} if kept.not_kept else {}
     facts |= {"diverged": [{"seed": seed, "why": why} for seed, why in diverged.items()]} if diverged else {}

@@ -133,9 +133,7 @@ def test_a_folder_is_named_on_the_command_line_gated_and_run_again(tmp_path: Pat
     (update,) = update_references([record.path], tmp_path / "reference")
     assert update.written
     assert nlbench.check(record, against=tmp_path / "reference").findings[0].verdict == "ok"
-    assert (
-        rerun(record).remark == "Same fingerprint with this version: the same numbers, to rounding. It runs where ./mine/ lies."
-    )
+    assert rerun(record).remark == "Same fingerprint with this version: the same numbers, to rounding. It runs where ./mine lies."
     again = rerun(record, stream="./mine")
     assert again.plan is not None
     assert again.plan.fingerprint == record.fingerprint

@@ -95,6 +95,20 @@ def test_code_that_a_record_names_runs_only_if_the_user_names_it(tmp_path, monke
     assert (done.found.sameness, done.same_run) == ("equal", True)
 
 
+def test_a_refusal_says_where_files_lay_and_which_is_not_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("sub").mkdir()
+    Path("sub/learner.py").write_text(LEARNER)
+    record = api.run("./sub/learner.py:Constant", "split-digits", seeds=1).record
+    assert record.footer.files == {"model": "./sub/learner.py:Constant", "learner.kind": "./sub/learner.py:Constant"}
+    with pytest.raises(NlbenchError, match=r"as the run did: --model \./sub/learner\.py:Constant\.$"):
+        api.rerun(record)
+    Path("sub").rename("other")
+    with pytest.raises(NlbenchError, match=rf"There is no \./sub/learner\.py in {tmp_path}: name it where it lies now\.$"):
+        api.rerun(record)
+    assert api.rerun(record, model="./other/learner.py:Constant").found.sameness == "equal"
+
+
 def test_a_record_cannot_smuggle_code_in_beside_a_name_that_the_user_gives(record, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("evil.py").write_text("open('imported', 'w').close()\nclass Network: ...\n")

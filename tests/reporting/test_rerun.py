@@ -72,10 +72,75 @@ def test_rerun_of_a_learner_of_one_s_own_keeps_what_was_set(tmp_path, overrides,
     (tmp_path / "mine.py").write_text("import nlbench\n\n\nclass L(nlbench.Learner):\n    pass\n")
     record = recorded(tmp_path, "./mine.py:L", "split-digits", overrides)
     words = shlex.split(rerun(record).command)
-    assert words[:8] == ["nlbench", "run", "--model", "mine.py:L", "--stream", "split-digits", "--seeds", "2"]
+    assert words[:8] == ["nlbench", "run", "--model", "./mine.py:L", "--stream", "split-digits", "--seeds", "2"]
     given = dict(words[index + 1].split("=", 1) for index, word in enumerate(words) if word == "--set")
     assert given.keys() == overrides.keys()
     assert plan.resolve(words[3], "split-digits", seeds=record.seeds, overrides=given).fingerprint == record.fingerprint
+
+
+NETWORK = "import torch\n\n\nclass Net(torch.nn.Linear):\n    pass\n"
+RECIPE = """title = "Mine"
+[learner]
+kind = "naive"
+network = { kind = "module", build = "./sub/net.py:Net" }
+"""
+STREAM = """title = "Mine"
+[stream]
+kind = "split"
+source = "./sub/rows.csv"
+tasks = 2
+scenario = "class-il"
+[protocol]
+batch = 8
+"""
+
+
+@pytest.mark.parametrize(
+    ("model", "stream", "said"),
+    [
+        ("ncm", "./sub/rows.csv", "--stream ./sub/rows.csv"),
+        ("ncm", "sub/mine.toml", "--stream ./sub/mine.toml"),
+        ("./sub/mine.toml", "split-digits", "--model ./sub/mine.toml"),
+        ("./sub/mine.toml", "split-digits", "--set learner.network.build=./sub/net.py:Net"),
+        ("./sub/net.py:L", "split-digits", "--model ./sub/net.py:L"),
+        ("ncm", "/elsewhere/rows.csv", "--stream ./rows.csv"),
+    ],
+)
+def test_files_are_named_where_they_lay_when_the_record_was_made(tmp_path, monkeypatch, model, stream, said):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("here/sub", "elsewhere"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "rows.csv").write_text("x,label\n" + "".join(f"{i},{i % 4}\n" for i in range(40)))
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "here/sub/net.py").write_text(f"{NETWORK}\n\nimport nlbench\n\n\nclass L(nlbench.Learner):\n    pass\n")
+    (tmp_path / "here/sub/mine.toml").write_text(STREAM if stream.endswith(".toml") else RECIPE)
+    stream = stream.replace("/elsewhere", str(tmp_path / "elsewhere"))
+    overrides = {"stream.tasks": "2"} if stream.endswith(".csv") else {}
+    assert said in rerun(recorded(tmp_path, model, stream, overrides)).command
+
+
+def test_the_test_file_of_a_record_is_named_where_it_lay(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    for name in ("train", "test"):
+        (tmp_path / "sub" / f"{name}.csv").write_text("x,label\n" + "".join(f"{i},{i % 4}\n" for i in range(40)))
+    overrides = {"stream.tasks": "2", "stream.read.test": "./sub/test.csv"}
+    command = rerun(recorded(tmp_path, "ncm", "./sub/train.csv", overrides)).command
+    assert "--stream ./sub/train.csv" in command
+    assert "--set stream.read.test=./sub/test.csv" in command
+
+
+def test_a_data_file_that_only_a_record_names_is_not_opened(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "rows.csv"
+    file.write_text("x,label\n" + "".join(f"{i},{i % 4}\n" for i in range(40)))
+    record = recorded(tmp_path, "ncm", "./rows.csv", {"stream.tasks": "2"})
+    said = rerun(record)
+    assert said.remark.startswith("Same fingerprint")
+    file.write_text("no rows\n")
+    assert rerun(record) == said
+    file.unlink()
+    assert rerun(record) == said
 
 
 @pytest.mark.parametrize(("seeds", "text"), [((0, 1, 2), "3"), ((3,), "3,"), ((1, 4), "1,4"), ((0,), "1")])
