@@ -213,7 +213,7 @@ os._exit(0)  # threads that were profiled may end badly
 RUNNING = ("batch", "seeds", "state", "protocol", "streams", "sources", "learners", "networks", "nested", "kernels", "specs")
 BEFORE_A_RUN = {
     *("learners.building", "streams.building", "kernels.threads"),
-    *(f"specs.{name}" for name in ("kinds", "learners", "loading", "problems", "recipes")),
+    *(f"specs.{name}" for name in ("kinds", "learners", "loading", "placing", "problems", "recipes")),
 }
 """What makes a declaration into what runs, and decides no number itself."""
 
