@@ -30,7 +30,7 @@ def compare(
     flops: Flops = None,
     columns: Annotated[
         str | None,
-        typer.Option(help="Columns of tables, such as seeds,average_accuracy,bytes; otherwise all that fit."),
+        typer.Option(help="Columns of tables (table, md, latex), such as seeds,average_accuracy,bytes; otherwise all that fit."),
     ] = None,
 ) -> None:
     """Compare records: one table a stream, with 95 % intervals over seeds, and paired tests corrected by Holm."""

@@ -56,9 +56,7 @@ class Comparison:
     def tables(self) -> Iterator[Table]:
         """Yield, for each stream, the table of its learners and the table of its paired tests, where there are any."""
         for group in self.groups:
-            yield learner_table(group)
-            if any(entry.paired for entry in group.entries):
-                yield paired_table(group)
+            yield from group_tables(group)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield one flat row, keyed by FIELDS, for each stream, learner and metric."""
@@ -124,28 +122,37 @@ class Comparison:
             writer.writerow({key: escaping.csv(value) if isinstance(value, str) else value for key, value in row.items()})
         return text.getvalue()
 
-    def to_markdown(self) -> str:
-        """Return the tables, ranks and notes as Markdown."""
-        return "\n".join(self._blocks(lambda shown, _: _markdown_table(shown), lambda line: f"- {escaping.markdown(line)}"))
+    def to_markdown(self, columns: Sequence[str] = ()) -> str:
+        """Return the tables, ranks and notes as Markdown; of the tables no columns but `columns`, if any are named."""
 
-    def to_latex(self) -> str:
-        """Return the tables as LaTeX for booktabs, ranks and notes as comments."""
+        def table(shown: Table, _: Group) -> str:
+            return _markdown_table(shown)
+
+        return "\n".join(self._blocks(table, lambda line: f"- {escaping.markdown(line)}", columns))
+
+    def to_latex(self, columns: Sequence[str] = ()) -> str:
+        """Return the tables as LaTeX for booktabs, ranks and notes as comments; `columns` as in `to_markdown`."""
         bold = {group.stream_digest: latex.best(group) for group in self.groups}
 
         def table(shown: Table, group: Group) -> str:
-            return latex.table(shown, bold[group.stream_digest] if shown.header[1:2] == ("seeds",) else ())
+            return latex.table(shown, bold[group.stream_digest] if "metric" not in shown.header else ())
 
-        return "\n".join(self._blocks(table, lambda line: f"% {escaping.printable(line)}"))
+        return "\n".join(self._blocks(table, lambda line: f"% {escaping.printable(line)}", columns))
 
-    def _blocks(self, table: Any, line: Any) -> Iterator[str]:
+    def _blocks(self, table: Any, line: Any, columns: Sequence[str] = ()) -> Iterator[str]:
         for group in self.groups:
-            yield table(learner_table(group), group)
-            if any(entry.paired for entry in group.entries):
-                yield table(paired_table(group), group)
-            yield "\n".join([*map(line, remarks(group)), ""])
+            shown = group_tables(group, columns)
+            yield from (table(each, group) for each in shown)
+            yield "\n".join([*map(line, remarks(group, costs=shown[0].header)), ""])
         closing = [*(ranking_text(metric, ranking) for metric, ranking in self.overall.items()), *self.mismatches, *self.left_out]
         if closing:
             yield "\n".join([*map(line, closing), ""])
+
+
+def group_tables(group: Group, columns: Sequence[str] = ()) -> list[Table]:
+    """Return the table of a group's learners and, where there are any, that of its paired tests; with `columns`, no others."""
+    tests = [paired_table(group)] if any(entry.paired for entry in group.entries) else []
+    return [chosen(table, columns) if columns else table for table in (learner_table(group), *tests)]
 
 
 def learner_table(group: Group) -> Table:
@@ -212,15 +219,17 @@ def to_text(table: Table) -> str:
     return "\n".join([escaping.terminal(table.title), *aligned, ""])
 
 
+IDENTIFYING: Final = ("learner", "metric")
+"""Columns that say what a row is of, and always stay."""
 LEAST: Final[tuple[str, ...]] = ("seconds", "flops", "bytes", "seeds", "terms", "p", "effect", "p (Holm)", "95 % interval")
 """Columns that are left out first where there is no room, in this order; then metrics, from the right."""
 
 
 def fitting(table: Table, width: int) -> tuple[Table, tuple[str, ...]]:
-    """Return a table with as many columns as fit into `width` characters, the first always, and the names of the others."""
+    """Return a table with as many columns as fit into `width` characters, IDENTIFYING always, and the names of the others."""
     widths = [max(len(cell) for cell in column) for column in zip(table.header, *table.rows, *table.foot, strict=True)]
     droppable = [name for name in LEAST if name in table.header[1:]]
-    droppable += [name for name in reversed(table.header[1:]) if name not in LEAST and name != "verdict"]
+    droppable += [name for name in reversed(table.header) if name not in (*IDENTIFYING, *LEAST, "verdict")]
     dropped: list[str] = []
     while sum(size + 2 for size, name in zip(widths, table.header, strict=True) if name not in dropped) - 2 > width and droppable:
         dropped.append(droppable.pop(0))
@@ -228,8 +237,8 @@ def fitting(table: Table, width: int) -> tuple[Table, tuple[str, ...]]:
 
 
 def chosen(table: Table, columns: Sequence[str]) -> Table:
-    """Return a table with its first column and those named, in its own order."""
-    kept = [0, *(index for index, name in enumerate(table.header) if index and name in columns)]
+    """Return a table with IDENTIFYING columns and those named, in its own order."""
+    kept = [index for index, name in enumerate(table.header) if name in (*IDENTIFYING, *columns)]
 
     def part(row: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(row[index] for index in kept)

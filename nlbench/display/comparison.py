@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from rich import box
 from rich.table import Table
 
 from nlbench.comparison import Comparison, tables
 from nlbench.display.console import escape, lay_out, line, note, out
-from nlbench.errors import UnknownNameError
+from nlbench.errors import NlbenchError, UnknownNameError
 
 
 def comparison(result: Comparison, form: str, columns: Sequence[str] = ()) -> None:
@@ -18,18 +19,24 @@ def comparison(result: Comparison, form: str, columns: Sequence[str] = ()) -> No
     for remark in result.skipped:
         note(remark)
     _refuse_unknown(result, columns)
-    renderers = {"md": "to_markdown", "csv": "to_csv", "json": "to_json", "latex": "to_latex"}
+    if columns and form in ("csv", "json"):
+        raise NlbenchError(f"--columns chooses columns of tables: {form} has every fact.", "Use --format table, md or latex.")
+    renderers: dict[str, Callable[[], str]] = {
+        "md": partial(result.to_markdown, columns),
+        "csv": result.to_csv,
+        "json": result.to_json,
+        "latex": partial(result.to_latex, columns),
+    }
     if form in renderers:
-        sys.stdout.write(getattr(result, renderers[form])().rstrip("\n") + "\n")
+        sys.stdout.write(renderers[form]().rstrip("\n") + "\n")
         return
     size = sum(len(table.rows) for table in result.tables())
     show = _plain_table if size <= PRETTY_ROWS and out.is_terminal else _lines
     for group in result.groups:
-        learners = _narrowed(tables.learner_table(group), columns)
-        show(learners)
-        if any(entry.paired for entry in group.entries):
-            show(_narrowed(tables.paired_table(group), columns))
-        for text in (*tables.remarks(group, costs=learners.header), ""):
+        narrowed = [table if columns else _fitted(table) for table in tables.group_tables(group, columns)]
+        for table in narrowed:
+            show(table)
+        for text in (*tables.remarks(group, costs=narrowed[0].header), ""):
             line(text)
     ranks = [tables.ranking_text(metric, ranking) for metric, ranking in result.overall.items()]
     for text in (*ranks, *result.mismatches, *result.left_out):
@@ -44,10 +51,8 @@ def _refuse_unknown(result: Comparison, columns: Sequence[str]) -> None:
             raise UnknownNameError("column", name, known)
 
 
-def _narrowed(table: tables.Table, columns: Sequence[str]) -> tables.Table:
-    """Return the columns that were asked for, or on a terminal those that fit, and say which others there are."""
-    if columns:
-        return tables.chosen(table, columns)
+def _fitted(table: tables.Table) -> tables.Table:
+    """Return the columns that fit on a terminal, elsewhere all, and say which others there are."""
     if not out.is_terminal:
         return table
     fits, dropped = tables.fitting(table, out.width - 2)

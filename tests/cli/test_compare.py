@@ -63,6 +63,22 @@ def test_a_column_that_no_table_has_is_refused_with_the_nearest(form: str, comma
     assert command("compare", "results", "--columns", "p (Holm), terms").code == 0
 
 
+@pytest.mark.parametrize("form", ["table", "md", "latex"])
+def test_columns_are_chosen_in_every_format_that_has_tables(form: str, command: Command, two: None) -> None:
+    done = command("compare", "results", "--columns", "seeds,verdict", "--format", form)
+    assert done.code == 0
+    assert "metric" in done.out
+    assert "verdict" in done.out
+    assert not any(word in done.out for word in ("bytes", "95 %", "p (Holm)"))
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_columns_of_a_format_without_tables_are_refused(form: str, command: Command, two: None) -> None:
+    wrong = command("compare", "results", "--columns", "seeds", "--format", form)
+    assert (wrong.code, wrong.out) == (2, "")
+    assert f"--columns chooses columns of tables: {form} has every fact. Use --format table, md or latex." in wrong.err
+
+
 @pytest.mark.parametrize("arguments", [("compare", "results"), ("check", "results"), ("run", "-m", "mlp", "-s", "split-digits")])
 def test_a_format_that_is_none_names_the_nearest(arguments: tuple[str, ...], command: Command, two: None) -> None:
     wrong = command(*arguments, "--format", "jsn")

@@ -12,7 +12,7 @@ from compared_records import learner
 from synthetic_records import make_record, matrix
 
 from nlbench.comparison import compare
-from nlbench.comparison.tables import bytes_text, chosen, fitting, learner_table, remarks, to_text
+from nlbench.comparison.tables import bytes_text, chosen, fitting, learner_table, paired_table, remarks, to_text
 from nlbench.records import Record
 
 
@@ -81,6 +81,30 @@ def test_columns_are_left_out_from_the_least_to_fit_a_width(trio: list[Record]) 
 def test_columns_are_chosen_by_name(trio: list[Record]) -> None:
     table = learner_table(compare(trio).groups[0])
     assert chosen(table, ["bytes", "seeds"]).header == ("learner", "seeds", "bytes")
+
+
+def test_columns_that_say_what_a_row_is_of_always_stay(trio: list[Record]) -> None:
+    table = paired_table(compare(trio).groups[0])
+    assert chosen(table, ["verdict"]).header == ("learner", "metric", "verdict")
+    assert fitting(table, 1)[0].header == ("learner", "metric", "verdict")
+
+
+def test_the_choice_of_columns_holds_for_markdown_and_latex(trio: list[Record]) -> None:
+    found = compare(trio)
+    chosen_ones = ["average_accuracy", "verdict"]
+    markdown = found.to_markdown(chosen_ones)
+    assert [line for line in markdown.splitlines() if line.startswith("| learner")] == [
+        "| learner | average_accuracy |",
+        "| learner | metric | verdict |",
+    ]
+    assert "◆" not in markdown
+    latex = found.to_latex(chosen_ones)
+    assert [line for line in latex.splitlines() if line.startswith("learner")] == [
+        r"learner & average accuracy $\uparrow$ \\",
+        r"learner & metric & verdict \\",
+    ]
+    assert r"\textbf" in latex
+    assert found.to_markdown([]) == found.to_markdown()
 
 
 def test_the_mark_of_the_front_is_explained(trio: list[Record]) -> None:
