@@ -39,9 +39,12 @@ def best(group: Group) -> set[tuple[str, str]]:
     return found
 
 
-def table(shown: Table, bold: Collection[tuple[str, str]] = ()) -> str:
+BOLD: Final = "Bold: the best mean, and what a paired t test does not tell from it (p at least .05)."
+
+
+def table(shown: Table, bold: Collection[tuple[str, str]] = (), notes: Sequence[str] = ()) -> str:
     """Return a table as a `tabular`; cells (first column, header) in `bold` are bold, and a metric's header says which way is
-    better.
+    better. Below it stand `notes`, and what bold means.
     """
 
     def line(cells: Sequence[str]) -> str:
@@ -56,11 +59,11 @@ def table(shown: Table, bold: Collection[tuple[str, str]] = ()) -> str:
         escaping.latex(column.replace("_", " ")) + (ARROWS[METRICS[column].better] if column in METRICS else "")
         for column in shown.header
     ]
-    said = ["% bold: the best mean, and what a paired t test does not tell from it (p >= .05)"] if bold else []
+    said = [*notes, *([BOLD] if any(column in shown.header for _, column in bold) else [])]
+    below = ["", rf"{{\footnotesize {' '.join(map(escaping.latex, said))}\par}}"] if said else []
     return "\n".join(
         [
             f"% {escaping.printable(shown.title)}",
-            *said,
             rf"\begin{{tabular}}{{{'l' + 'r' * (len(shown.header) - 1)}}}",
             r"\toprule",
             line(header),
@@ -69,6 +72,7 @@ def table(shown: Table, bold: Collection[tuple[str, str]] = ()) -> str:
             *([r"\midrule", *map(row, shown.foot)] if shown.foot else []),
             r"\bottomrule",
             r"\end{tabular}",
+            *below,
             "",
         ]
     )

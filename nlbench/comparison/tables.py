@@ -135,15 +135,18 @@ class Comparison:
         bold = {group.stream_digest: latex.best(group) for group in self.groups}
 
         def table(shown: Table, group: Group) -> str:
-            return latex.table(shown, bold[group.stream_digest] if "metric" not in shown.header else ())
+            if "metric" in shown.header:
+                return latex.table(shown)
+            return latex.table(shown, bold[group.stream_digest], _marked(group, shown.header))
 
-        return "\n".join(self._blocks(table, lambda line: f"% {escaping.printable(line)}", columns))
+        return "\n".join(self._blocks(table, lambda line: f"% {escaping.printable(line)}", columns, explained=True))
 
-    def _blocks(self, table: Any, line: Any, columns: Sequence[str] = ()) -> Iterator[str]:
+    def _blocks(self, table: Any, line: Any, columns: Sequence[str] = (), *, explained: bool = False) -> Iterator[str]:
+        """Yield tables and what stands below them; `explained`: a table itself says what its mark means."""
         for group in self.groups:
             shown = group_tables(group, columns)
             yield from (table(each, group) for each in shown)
-            yield "\n".join([*map(line, remarks(group, costs=shown[0].header)), ""])
+            yield "\n".join([*map(line, remarks(group, costs=() if explained else shown[0].header)), ""])
         closing = [*(ranking_text(metric, ranking) for metric, ranking in self.overall.items()), *self.mismatches, *self.left_out]
         if closing:
             yield "\n".join([*map(line, closing), ""])
@@ -250,10 +253,14 @@ def remarks(group: Group, *, costs: Collection[str] = COSTS) -> list[str]:
     """Return what stands below a group's tables: what the mark says where a column of `costs` has it, ranks with their critical
     difference, and notes.
     """
-    front = any(entry.on_front.get(cost) for entry in group.entries for cost in costs)
+    return [*_marked(group, costs), *(ranking_text(metric, ranking) for metric, ranking in group.rankings.items()), *group.notes]
+
+
+def _marked(group: Group, costs: Collection[str]) -> list[str]:
+    if not any(entry.on_front.get(cost) for entry in group.entries for cost in costs):
+        return []
     words = "bytes, seconds or FLOPs" if any(entry.flops is not None for entry in group.entries) else "bytes or seconds"
-    marked = [f"{ON_FRONT}: no other learner is better at average_accuracy for as few {words}."] if front else []
-    return [*marked, *(ranking_text(metric, ranking) for metric, ranking in group.rankings.items()), *group.notes]
+    return [f"{ON_FRONT}: no other learner is better at average_accuracy for as few {words}."]
 
 
 def estimate_text(estimate: Estimate) -> str:

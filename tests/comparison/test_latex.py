@@ -25,7 +25,22 @@ def test_the_best_is_bold_and_what_a_paired_test_does_not_tell_from_it(tmp_path:
 
 
 def test_one_learner_alone_is_not_bold(tmp_path: Path) -> None:
-    assert r"\textbf" not in compare([learner(tmp_path, "only", BEST)]).to_latex()
+    text = compare([learner(tmp_path, "only", BEST)]).to_latex()
+    assert r"\textbf" not in text
+    assert "Bold:" not in text
+
+
+def test_what_bold_and_the_star_mean_stands_below_the_table(tmp_path: Path) -> None:
+    found = compare([learner(tmp_path, "best", BEST), learner(tmp_path, "worse", WORSE)])
+    star = r"$\star$: no other learner is better at average\_accuracy for as few bytes or seconds."
+    bold = "Bold: the best mean, and what a paired t test does not tell from it (p at least .05)."
+    text = found.to_latex()
+    assert f"\\end{{tabular}}\n\n{{\\footnotesize {star} {bold}\\par}}\n" in text
+    assert text.count(star) == text.count(bold) == 1
+    assert "◆" not in text
+    assert f"{{\\footnotesize {star}\\par}}" in found.to_latex(["bytes"])
+    assert f"{{\\footnotesize {bold}\\par}}" in found.to_latex(["average_accuracy"])
+    assert "footnotesize" not in found.to_latex(["seeds"])
 
 
 def test_headers_say_which_way_is_better_and_no_package_but_booktabs_is_needed(tmp_path: Path) -> None:
