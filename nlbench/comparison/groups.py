@@ -423,7 +423,7 @@ def _notes(entries: Sequence[Entry], columns: Sequence[str]) -> list[str]:
     if found := terms.unequal([entry.record.terms for entry in entries]):
         notes.append(f"unequal terms: {found}.")
     if outside := [e.label for e in entries if not all(run.environment.in_repository for run in e.record.runs)]:
-        notes.append(f"no repository: no commit says which code made {', '.join(outside)}.")
+        notes.append(f"no commit says which code made {', '.join(outside)}.")
     for key, said in _RAN_WITH.items():
         ran = {e.label: " and ".join(dict.fromkeys(str(value)[:24] for value in said(e.record))) for e in entries}
         if len(set(ran.values())) > 1:

@@ -159,6 +159,10 @@ def refuse_unfit(record: Record) -> None:
     if nulls:
         raise RecordError(f"{place} {nulls[0]} is null: {record.reason(nulls[0])}.")
     again = "run it anew with --force, and update again."
+    if uncommitted := [run for run in record.runs if run.environment.uncommitted]:
+        files = dict.fromkeys(name.rpartition(":")[0] for run in uncommitted for name in run.files.values() if ".py:" in name)
+        which = f": {', '.join(files)}, or what is imported there" if files else ""
+        raise RecordError(f"{place} not all of its code was committed when it was made{which}.", f"Commit it, {again}")
     if not all(run.environment.in_repository for run in record.runs):
         raise RecordError(
             f"{place} it was made in no repository: no commit says which code made it.", f"Put it into one, {again}"

@@ -77,7 +77,12 @@ class Environment(Said):
         and a commit has every file of a user's own that it was made of.
         """
         answered = self.dirty is not None or self.project.dirty is not None
-        return answered and not (self.project.dirty and self.project.commit is None)
+        return answered and not self.uncommitted
+
+    @property
+    def uncommitted(self) -> bool:
+        """Whether no commit had every file of a user's own that it was made of."""
+        return bool(self.project.dirty) and self.project.commit is None
 
 
 class Check(Said):

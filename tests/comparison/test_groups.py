@@ -480,4 +480,4 @@ def test_a_record_that_was_made_in_no_repository_is_named(tmp_path: Path) -> Non
     mine = learner(tmp_path, "mine", spread(0.5, 10), environment=known)
     alone = learner(tmp_path, "alone", spread(0.5, 10), environment={"commit": None, "dirty": None})
     notes = compare([mine, alone]).groups[0].notes
-    assert "no repository: no commit says which code made alone." in notes
+    assert "no commit says which code made alone." in notes

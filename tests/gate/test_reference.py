@@ -126,11 +126,20 @@ def test_update_takes_over_margins_where_the_numbers_are_as_good(tmp_path: Path,
     assert read_record(path).footer.check.facts() == tighter
 
 
+UNCOMMITTED = {"environment": {"commit": "0123", "dirty": False, "project": {"commit": None, "dirty": True}}}
+
+
 @pytest.mark.parametrize(
     ("final", "facts", "message"),
     [
         (OLD, {"environment": {"commit": "0123", "dirty": True}}, "clean tree"),
         (OLD, {"environment": {"commit": None, "dirty": None}}, "no repository"),
+        (OLD, UNCOMMITTED, r"not all of its code was committed when it was made\. Commit it, run it anew with --force"),
+        (
+            OLD,
+            UNCOMMITTED | {"files": {"model": "./a.py:L", "learner.kind": "./a.py:L", "stream": "./s.toml"}},
+            r"committed when it was made: \./a\.py, or what is imported there\. Commit it",
+        ),
         (OLD[:4], {}, "it has 4 seeds, a reference needs 5"),
         (OLD, {"check": {"average_accuracy": 0.02}}, "it has 5 seeds, a reference needs 10"),
         (OLD, {"check": {}}, "no margins"),
