@@ -21,7 +21,7 @@ def record_files(paths: Iterable[Path | str], *, references: bool = False) -> li
 
     A folder names its records, and with `references` those of its folder `reference` too; a pattern what it matches, unless a
     file has its very name; any other path itself, whether it is there or not. Raises `RecordError` for what no file can be
-    called.
+    called, and for a pattern that matches nothing.
     """
     found: dict[str, Path] = {}
     for path in map(place, paths):
@@ -35,8 +35,19 @@ def _named(path: Path, references: bool) -> list[Path]:
     if _is_folder(path):
         return sorted([*path.glob("*.parquet"), *(path.glob(f"{REFERENCE_FOLDER}/*.parquet") if references else ())])
     if glob.has_magic(str(path)) and not path.exists():
-        return record_files(sorted(_matching(path)), references=references)
+        matching = sorted(_matching(path))
+        if not matching:
+            raise RecordError(f"{path}: matches nothing {_looked_in(path)}.")
+        return record_files(matching, references=references)
     return [path]
+
+
+def _looked_in(pattern: Path) -> str:
+    """Return where a pattern was looked for: the folder before its first mark."""
+    folder = next(parent for parent in pattern.parents if not glob.has_magic(str(parent)))
+    there = folder.is_dir()
+    named = str(folder) if is_remote(folder) else os.path.abspath(folder)
+    return f"in {named}" if there else f"as there is no folder {named}"
 
 
 def _matching(path: Path) -> list[str]:

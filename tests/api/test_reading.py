@@ -54,8 +54,8 @@ def test_loading_what_is_no_record_is_one_line(tmp_path: Path) -> None:
 
 def test_what_names_no_record_is_never_judged_to_be_well(tmp_path: Path) -> None:
     for judge in (api.check_all, api.update_references):
-        for path in (tmp_path, tmp_path / "x*.parquet"):
-            with pytest.raises(RecordError, match="holds no record"):
+        for path, rule in ((tmp_path, "holds no record"), (tmp_path / "x*.parquet", "matches nothing")):
+            with pytest.raises(RecordError, match=rule):
                 judge([path])
 
 

@@ -17,8 +17,22 @@ def test_record_files_are_named_by_paths_folders_and_patterns(tmp_path: Path) ->
     assert [path.name for path in record_files([str(tmp_path / "?.parquet")])] == ["a.parquet", "b.parquet"]
     assert [path.name for path in record_files([tmp_path])] == ["[c].parquet", "a.parquet", "b.parquet"]
     assert record_files([tmp_path / "[c].parquet"]) == [tmp_path / "[c].parquet"]
-    assert record_files([tmp_path / "x*.parquet"]) == []
     assert record_files([tmp_path / "absent.parquet"]) == [tmp_path / "absent.parquet"]
+
+
+def test_a_pattern_that_matches_nothing_says_where_it_was_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "a.parquet").touch()
+    looked = {
+        "results/x*.parquet": f"in {tmp_path}/results",
+        "x*/y*.parquet": f"in {tmp_path}",
+        "absent/*.parquet": f"as there is no folder {tmp_path}/absent",
+    }
+    for pattern, where in looked.items():
+        with pytest.raises(NlbenchError) as refused:
+            record_files(["results", pattern])
+        assert str(refused.value) == f"{pattern}: matches nothing {where}."
 
 
 def test_a_file_named_twice_counts_once_in_the_order_of_its_first_name(tmp_path: Path) -> None:
