@@ -12,6 +12,7 @@ from jinja2 import Environment, StrictUndefined
 from nlbench.errors import NlbenchError
 from nlbench.escaping import printable
 from nlbench.records.store import replace_file
+from nlbench.reporting.page import fit_names
 from nlbench.reporting.sections import template
 from nlbench.verify.claims import Chapter
 from nlbench.verify.model import Finding, Verdict
@@ -58,8 +59,11 @@ def page(judged: Sequence[Judged], *, markdown: bool = False) -> str:
         layout = template("page.html.j2", "nlbench.verify")
     text: Text = _in_a_table if markdown else str
     found = sorted(judged, key=lambda each: (list(ORDER).index(each.verdict), each.name))
+    anchors = fit_names([each.name for each in found])
+    placed = list(zip(found, anchors, strict=True))
     chapters = [
-        (heading, [_shown(each, text) for each in found if each.claim.chapter == name]) for name, heading in CHAPTERS.items()
+        (heading, [_shown(each, anchor, text) for each, anchor in placed if each.claim.chapter == name])
+        for name, heading in CHAPTERS.items()
     ]
     return layout.render(
         chapters=[chapter for chapter in chapters if chapter[1]],
@@ -90,11 +94,11 @@ def _published(judged: Sequence[Judged]) -> str:
     return f"Of {len(found)} published numbers {counts}." if found else ""
 
 
-def _shown(each: Judged, text: Text) -> dict[str, Any]:
-    """Return a claim as what the page says of it."""
+def _shown(each: Judged, anchor: str, text: Text) -> dict[str, Any]:
+    """Return a claim as what the page says of it under an anchor."""
     claim, source = each.claim, each.claim.source
     return {
-        "name": text(each.name),
+        "anchor": anchor,
         "title": text(claim.title),
         "statement": text(claim.statement),
         "verdict": each.verdict,

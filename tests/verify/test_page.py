@@ -70,6 +70,21 @@ class Tags(HTMLParser):
         self.text += data
 
 
+@pytest.mark.parametrize(
+    ("markdown", "links"),
+    [
+        (True, ["](#my-claim-1)", '<a id="my-claim-1">', "](#kept)"]),
+        (False, ['href="#my-claim-1"', 'id="my-claim-1"', 'id="kept"']),
+    ],
+)
+def test_links_lead_to_claims_whose_names_hold_spaces(markdown, links):
+    names = ("my claim", "my-claim", "kept")
+    text = page([replace(HOLDS, name=name) for name in names], markdown=markdown)
+    assert all(link in text for link in links)
+    assert "#my claim" not in text
+    assert text.count('id="my-claim-2"') == 1
+
+
 def test_html_says_every_verdict_and_obeys_nothing():
     tags = Tags()
     tags.feed(page([FAILS, HOLDS]))
