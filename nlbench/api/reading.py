@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, Unpack
 
-from nlbench import comparison, gate
+from nlbench import catalog, comparison, gate
 from nlbench.api.looking import look
-from nlbench.errors import RecordError
+from nlbench.errors import NlbenchError, RecordError
 from nlbench.gate import Judgement, Update, exit_status
 from nlbench.places import several
 from nlbench.records import Record, read_record, read_records, record_files, tools
@@ -104,8 +104,20 @@ def report(
     from nlbench import reporting  # matplotlib and jinja2, which no other reader needs
 
     compared = compare(records, **compared_by)
+    _refuse_python_streams(compared, streams)
     page, *drawn = reporting.report(compared, out, folder=figures, looks=[look(stream) for stream in streams])
     return Report(page, tuple(drawn), compared.skipped)
+
+
+def _refuse_python_streams(compared: comparison.Comparison, streams: Sequence[str | DeclaredStream]) -> None:
+    """Raise NlbenchError for the name of a stream that was given in Python, where alone its samples are."""
+    from nlbench.reporting.in_python import given
+
+    records = [entry.record for group in compared.groups for entry in group.entries]
+    of_python = {record.stream for record in records if given(record).stream} - set(catalog.names("stream"))
+    if named := [name for name in streams if isinstance(name, str) and name in of_python]:
+        hint = "There, nlbench.api.report(…, streams=[stream]) takes the stream itself, as stream_from_arrays returned it."
+        raise NlbenchError(f"stream {named[0]}: was given in Python, so that no name leads to its samples.", hint)
 
 
 class Site(NamedTuple):

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from gated_records import OLD, record
+from small_streams import small_tasks
 
 import nlbench
 from nlbench import api
-from nlbench.errors import RecordError
+from nlbench.errors import NlbenchError, RecordError
 
 
 def test_a_run_answers_with_its_record_and_compares_with_another(tmp_path: Path) -> None:
@@ -45,6 +46,16 @@ def test_what_is_shown_in_a_session_is_short_and_says_what_it_is(tmp_path: Path)
     first, header, row, *_ = str(compared).splitlines()
     assert first.startswith("split-digits · class-il · 5 tasks")
     assert (header.split()[0], row.split()[0]) == ("learner", "chance")
+
+
+def test_a_report_shows_a_stream_of_python_where_it_is_given_itself_and_its_name_says_so(tmp_path: Path) -> None:
+    stream = nlbench.stream_from_arrays("mine", small_tasks(2), batch=8)
+    run = nlbench.run("mlp", stream, seeds=1, results=tmp_path, device="cpu")
+    for name in ("mine", "split-digits"):
+        rule = r"^stream mine: was given in Python, .*nlbench\.api\.report" if name == "mine" else "no record is on split-digits"
+        with pytest.raises(NlbenchError, match=rule):
+            api.report(run, tmp_path / "page.html", streams=[name])
+    assert api.report(run, tmp_path / "page.html", streams=[stream]).page.exists()
 
 
 def test_loading_what_is_no_record_is_one_line(tmp_path: Path) -> None:
