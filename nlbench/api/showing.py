@@ -78,5 +78,7 @@ def _declared(name: str) -> Path:
         return catalog.find("model", name)
     if name in catalog.names("claim"):
         return catalog.find("claim", name)
+    if name in catalog.PLAIN:
+        raise catalog.unknown("model", name)
     known = [each for kind in catalog.FOLDERS for each in catalog.names(kind)]
     raise UnknownNameError("model, stream, claim or record", name, known)

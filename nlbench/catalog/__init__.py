@@ -57,6 +57,10 @@ _ONE: Final[dict[Group, str]] = {
 }
 
 
+PLAIN: Final = ("naive", "finetune", "finetuning", "fine-tuning")
+"""What plain fine-tuning is called elsewhere: here a model of that kind has its network's name."""
+
+
 def names(kind: Kind) -> list[str]:
     """Return the declared names of one kind, sorted."""
     return sorted(path.stem for path in (ROOT / FOLDERS[kind]).glob("*.toml"))
@@ -90,6 +94,8 @@ def unknown(kind: Kind, name: str, registered: Iterable[str] = ()) -> UnknownNam
         return UnknownNameError(kind, name, (), f"What lies here is named ./{name}.")
     if os.path.isfile(f"{name}.toml"):  # also of what no file can be called
         return UnknownNameError(kind, name, (), f"What lies here is named ./{name}.toml.")
+    if kind == "model" and name in PLAIN:
+        return UnknownNameError(kind, name, (), "Plain fine-tuning, the naive bound, is the model mlp.")
     own = {"model": "./file.py:Class", "stream": "./file.toml, or its data ./file.csv or ./folder"}.get(kind, "./file.toml")
     return UnknownNameError(kind, name, [*names(kind), *registered], f"One of your own is named {own}.")
 

@@ -31,6 +31,15 @@ def test_a_name_stands_for_a_stream_a_model_a_file_or_a_record(tmp_path: Path) -
         api.named(["split-digit"])
 
 
+def test_plain_fine_tuning_under_its_usual_names_leads_to_mlp_which_says_so() -> None:
+    for name in catalog.PLAIN:
+        with pytest.raises(UnknownNameError, match="Plain fine-tuning, the naive bound, is the model mlp"):
+            api.named([name])
+    (mlp,) = api.named(["mlp"])
+    assert isinstance(mlp, Declaration)
+    assert mlp.table["title"].startswith("Plain fine-tuning, the naive bound:")
+
+
 def test_a_claim_and_a_grid_are_shown_as_what_they_are(tmp_path: Path) -> None:
     (tmp_path / "grid.toml").write_text('models = ["mlp"]\nstreams = ["split-digits"]\n')
     claim, grid = api.named(["two-languages", str(tmp_path / "grid.toml")])

@@ -60,6 +60,7 @@ def test_a_name_of_the_other_kind_says_so_and_an_unknown_one_how_ones_own_is_nam
     assert str(catalog.unknown("model", "split-mnist")) == "unknown model 'split-mnist'. It is a stream: name it with --stream."
     assert str(catalog.unknown("stream", "mlp")) == "unknown stream 'mlp'. It is a model: name it with --model."
     assert str(catalog.unknown("model", "mpl")).endswith("Did you mean mlp? One of your own is named ./file.py:Class.")
+    assert str(catalog.unknown("model", "naive")).endswith("'naive'. Plain fine-tuning, the naive bound, is the model mlp.")
     assert "mine, mir" in str(catalog.unknown("model", "#", ["mine"]))
 
 
