@@ -24,7 +24,7 @@ def test_nothing_runs_beside_what_the_benchmark_of_kernels_times(monkeypatch: py
         spinner.join(2.0)
         assert not spinner.is_alive()
         listen(Progress("timing", 0, 1, "op-case", "float32", peers=("titans-pytorch", "another")))
-        assert set(threading.enumerate()) == before
+        assert set(threading.enumerate()) <= before  # a thread of an earlier test may have ended
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text.getvalue())
     assert "2 of 2 checked, last op-case (bfloat16)" in plain
     timed = "0 of 1 timed, now op-case (float32), beside titans-pytorch, another: their first calls may compile for minutes"
