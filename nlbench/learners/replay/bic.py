@@ -6,7 +6,8 @@ m are met in the task at hand, λ = n / (n + m):
     L(θ) = λ T-softened cross-entropy of o to ô over old classes + (1 - λ) CE,  over batch ∪ drawn without what is held out
     o_k  -> α o_k + β  of the m newest classes when a task ends, α and β of least CE on what is held out
 
-Between boundaries the last correction stands. The paper learns a task many times; here it is shown as often as the stream says.
+Between boundaries the last correction stands. In the paper no class comes back; here one that does is among n and among m, both
+distilled and learned from its labels. The paper learns a task many times; here it is shown as often as the stream says.
 
 Told    when a task ends.
 Stored  `capacity` samples with labels, as many of each class, of which `held_out` are never trained on; the network before.
