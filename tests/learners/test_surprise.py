@@ -74,11 +74,8 @@ def test_what_no_layer_tells_is_refused() -> None:
     problem = Problem((4,), 3, (0,), "class-il", CPU, "auto", 100)
     require_watched(building.build(MlpConfig(kind="mlp"), problem))
     require_watched(building.build(InputsConfig(kind="inputs"), problem))
+    module = ModuleConfig(kind="module", build="torch.nn:Linear", options={"in_features": 4, "out_features": 3})
     with pytest.raises(NlbenchError, match="does not tell"):
-        require_watched(
-            building.build(
-                ModuleConfig(kind="module", build="torch.nn:Identity"), Problem((3,), 3, (0,), "class-il", CPU, "auto", 9)
-            )
-        )
+        require_watched(building.build(module, problem))
     with pytest.raises(NlbenchError, match="not linear"):
         Surprises({"one.weight": torch.zeros(1, 2, 3, 3, 3)}, None)("one", X, X)
