@@ -58,6 +58,11 @@ LEARNERS: Final = {
         "nlbench.learners.bounds.config:IndependentConfig",
         needs=("boundaries",),
     ),
+    "averaged": Extension(
+        "nlbench.learners.bounds.averaged:Averaged",
+        "nlbench.learners.bounds.config:AveragedConfig",
+        keeps="averages of parameters",
+    ),
     "ncm": Extension("nlbench.learners.analytic.ncm:Ncm", "nlbench.learners.analytic.config:NcmConfig", keeps="sums by class"),
     "slda": Extension(
         "nlbench.learners.analytic.slda:Slda", "nlbench.learners.analytic.config:SldaConfig", keeps="sums by class, a covariance"

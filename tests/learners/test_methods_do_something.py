@@ -27,6 +27,7 @@ HELD = {
     "mir": "replay.test_mir:test_mir_equals_its_rendering_and_finds_samples_that_the_step_harms",
     "dgr": "generative.test_dgr:test_three_tasks_are_learned_as_the_equations_say",
     "independent": "bounds.test_independent:test_after_each_task_it_is_a_network_that_learned_that_task_alone",
+    "averaged": "bounds.test_averaged:test_three_tasks_are_learned_as_the_equations_say_and_measured_at_the_average",
     "ncm": "analytic.test_ncm:test_it_answers_with_the_nearest_mean_of_all_samples_so_far",
     "slda": "analytic.test_slda:test_it_is_the_recursion_of_the_paper_one_sample_after_another",
     "fecam": "analytic.test_fecam:test_it_is_the_least_distance_in_each_class_own_correlations",

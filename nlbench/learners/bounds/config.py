@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from nlbench.learners.gradient_config import GradientConfig
 
@@ -11,3 +13,11 @@ class IndependentConfig(GradientConfig):
     """Plain fine-tuning that starts anew at every task."""
 
     kind: Literal["independent"]
+
+
+class AveragedConfig(GradientConfig):
+    """Plain fine-tuning that answers by an average of its weights so far."""
+
+    kind: Literal["averaged"]
+    power: Annotated[float, Field(ge=0)] = 8.0
+    """η: 0 weighs every step alike; about the last 1 / (η + 1) of them count."""
