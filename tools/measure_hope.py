@@ -64,7 +64,7 @@ SETTINGS = {
     "permuted-digits, blurred 10 %": Setting("blurred-permuted-digits-10", 20, megabytes=10.6),
     "permuted-digits, blurred 30 %": Setting("blurred-permuted-digits-30", 20, megabytes=10.6),
     "permuted-digits, blurred 50 %": Setting("blurred-permuted-digits-50", 20, megabytes=10.6),
-    "permuted-digits, 50 tasks": Setting("permuted-digits-50", 20, (0.92, None), 13.0),
+    "permuted-digits, 50 tasks": Setting("permuted-digits-50", 10, (0.92, None), 17.5),
     "permuted-digits, 50 tasks, 10.6 MB": Setting("permuted-digits-50", 10, (0.92, None), 10.6, {"learner.width": "1410"}),
     "permuted-digits, 100 tasks": Setting("permuted-digits-50", 20, (None, None), 13.0, {"stream.tasks": "100"}),
     "split-mnist": Setting("split-mnist", 10, (0.990, 0.0055), 29.5),

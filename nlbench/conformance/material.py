@@ -102,9 +102,10 @@ class Candidate:
 
     @cached_property
     def blind(self) -> DeclaredStream:
-        """The same stream to whoever looks at nothing that it is not shown."""
+        """The same stream, on the same terms, to whoever looks at nothing that it is not shown."""
         spec = self.plan.stream
-        return made_stream(self.shape, spec.stream.scenario, boundaries=spec.protocol.boundaries, blind=True)
+        made = made_stream(self.shape, spec.stream.scenario, boundaries=spec.protocol.boundaries, blind=True)
+        return replace(self.plan.declared, source=made.source)
 
     def trial(self, seeds: Sequence[int] = SEEDS, declared: DeclaredStream | None = None) -> Trial:
         """Return the learner made anew, before a stream of these seeds."""

@@ -21,6 +21,11 @@ def test_every_shipped_learner_keeps_every_rule(model):
     assert not found.broken, str(found)
 
 
+def test_a_recipe_of_many_passes_is_not_blamed_for_them():
+    found = examine(Candidate.of("joint", {"learner.network.hidden": "[8]"}, Machine(device="cpu"), SHAPE))
+    assert not found.broken, str(found)
+
+
 class Impure(Learner):
     def __init__(self, config: Any, problem: Problem) -> None:
         self.asked = torch.zeros(len(problem.seeds), 1, problem.n_classes)

@@ -17,6 +17,12 @@ def test_a_blind_stream_shows_the_same_of_its_first_task_and_other_things_of_the
     assert all((plain[task][0] != blind[task][0]).any() for task in (1, 2))
 
 
+def test_a_blind_stream_is_met_on_the_terms_of_the_other():
+    candidate = Candidate.of("mlp", {"protocol.passes": "3"}, Machine(device="cpu"), SHAPE)
+    assert candidate.blind.spec == candidate.plan.declared.spec
+    assert candidate.trial(declared=candidate.blind).meeting.schedule.passes == 3
+
+
 def test_inputs_are_exact_in_half_precision():
     for task in made_stream((3, 4, 4), "class-il", boundaries=False).source.tasks:
         assert np.array_equal(task[0], task[0].astype(np.float16).astype(np.float32))
