@@ -79,10 +79,11 @@ def test_the_average_is_billed() -> None:
 
 
 def test_statistics_that_are_not_the_averages_are_refused() -> None:
-    table = {"kind": "averaged", "network": {"kind": "resnet18", "width": 4}}
-    declared = catalog.config("learners", "averaged").model_validate(table)
+    def built(**norm: object) -> None:
+        table = {"kind": "averaged", "network": {"kind": "resnet18", "width": 4, **norm}}
+        build(catalog.config("learners", "averaged").model_validate(table), problem)
+
     problem = Problem((3, 8, 8), 4, SEEDS, "class-il", torch.device("cpu"), "auto", BATCH)
     with pytest.raises(NlbenchError, match=r"keeps statistics.*running_mean"):
-        build(declared, problem)
-    table["network"] |= {"norm": "group", "groups": 2}  # type: ignore[operator]
-    build(catalog.config("learners", "averaged").model_validate(table), problem)
+        built()
+    built(norm="group", groups=2)
