@@ -6,15 +6,19 @@ Source: He et al. 2016 (arXiv 1512.03385), table 1 and section 4.2; `width` 20 a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
 
 from nlbench.batch import Problem
-from nlbench.networks import initial, layers
+from nlbench.networks import convolving, initial, layers
 from nlbench.networks.config import Resnet18Config
 from nlbench.networks.network import Network, Taps, Tree, image_shape
+
+WIDE: Final = 64
+"""From this width on cuDNN makes the gradients of weights: on an H200 products gained at width 20 and lost at 64."""
 
 
 class Block(NamedTuple):
@@ -38,8 +42,10 @@ class Resnet18(Network):
         self._image = image_shape(problem, config.kind)
         self._config = config
         self._device = problem.device
-        # where tensor cores take them, images whose channels lie last are up to twice as fast; elsewhere they are slower
-        self._channels_last = problem.device.type == "cuda" and problem.precision == "bf16" and config.width % 8 == 0
+        gpu, bf16 = problem.device.type == "cuda", problem.precision == "bf16"
+        # where tensor cores take them, images whose channels lie last are up to twice as fast, one seed's alone; elsewhere slower
+        self._channels_last = gpu and bf16 and config.width % 8 == 0
+        self._by_products = gpu and not bf16 and config.width < WIDE
         sizes = [config.width * 2**i for i in range(4)]
         self._blocks = [
             Block(f"layer{i + 1}.{j}", sizes[max(i - 1 + j, 0)], sizes[i], 2 if i and not j else 1)
@@ -73,17 +79,22 @@ class Resnet18(Network):
     def apply(
         self, parameters: Tree, state: Tree, inputs: Tensor, *, training: bool, taps: Taps | None = None
     ) -> tuple[Tensor, Tree]:
+        seeds = len(parameters["conv1.weight"])
+        if self._channels_last and taps is None and seeds > 1:
+            return convolving.seeds_apart(partial(self.apply, training=training), parameters, state, inputs)
         after: Tree = {}
 
         def convolved(x: Tensor, name: str, norm: str, stride: int, padding: int) -> Tensor:
-            x = layers.convolution(parameters, name, x, taps, stride=stride, padding=padding)
+            if self._by_products and taps is None:
+                x = convolving.convolution(x, parameters[f"{name}.weight"], stride=stride, padding=padding)
+            else:
+                x = layers.convolution(parameters, name, x, taps, stride=stride, padding=padding)
             if self._config.norm == "group":
                 return layers.group_norm(parameters, norm, x, taps, groups=self._config.groups)
             x, moved = layers.batch_norm(parameters, state, norm, x, taps, training=training)
             after.update(moved)
             return x
 
-        seeds = len(parameters["conv1.weight"])
         x = layers.seeds_in_channels(inputs.reshape(*inputs.shape[:2], *self._image), seeds)
         if self._channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
