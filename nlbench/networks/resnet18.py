@@ -81,7 +81,8 @@ class Resnet18(Network):
     ) -> tuple[Tensor, Tree]:
         seeds = len(parameters["conv1.weight"])
         if self._channels_last and taps is None and seeds > 1:
-            return convolving.seeds_apart(partial(self.apply, training=training), parameters, state, inputs)
+            features, moved = convolving.seeds_apart(partial(self.apply, training=training), parameters, state, inputs)
+            return features, moved if training else state
         after: Tree = {}
 
         def convolved(x: Tensor, name: str, norm: str, stride: int, padding: int) -> Tensor:

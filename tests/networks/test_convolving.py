@@ -76,6 +76,19 @@ def test_seeds_apart_are_seeds_together(shared: bool) -> None:
         torch.testing.assert_close(got, wanted, rtol=1e-7, atol=1e-9)
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_a_resnet_reads_without_a_move_of_its_statistics(training: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Resnet18(Resnet18Config.model_validate({"kind": "resnet18", "width": 4}), problem(SHAPE))
+    parameters, state = first(network, (0, 1))
+    wanted, moved = network.apply(parameters, state, images(SHAPE, 2), training=training)
+    monkeypatch.setattr(network, "_channels_last", True)
+    found, after = network.apply(parameters, state, images(SHAPE, 2), training=training)
+    torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)
+    assert (after is state) is (moved is state) is not training
+    for name, value in moved.items():
+        torch.testing.assert_close(after[name], value, rtol=1e-9, atol=1e-9)
+
+
 def on_a_gpu(width: int, precision: str) -> Resnet18:
     config = Resnet18Config.model_validate({"kind": "resnet18", "width": width})
     return Resnet18(config, Problem(SHAPE, 2, (0, 1), "class-il", torch.device("cuda"), "auto", 100, precision))
