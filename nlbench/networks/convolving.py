@@ -27,7 +27,8 @@ of so few rows keeps a GPU busy only where there are many.
 def convolution(x: Tensor, weight: Tensor, *, stride: int = 1, padding: int = 1) -> Tensor:
     """Return the convolution (B, S O, H', W') of x (B, S C, H, W) with weight (S, O, C, k, k).
 
-    The weight's gradient is made by products. Differentiable once. The way back holds the k² windows of x for a while.
+    The weight's gradient is a product with x's windows (im2col: Chellapilla, Puri & Simard 2006), k² times as large as x and held
+    on the way back alone. Differentiable once.
     """
     convolved: Tensor = _Convolution.apply(x, weight, stride, padding)
     return convolved

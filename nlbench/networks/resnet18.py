@@ -18,7 +18,7 @@ from nlbench.networks.config import Resnet18Config
 from nlbench.networks.network import Network, Taps, Tree, image_shape
 
 WIDE: Final = 64
-"""From this width on cuDNN makes the gradients of weights: on an H200 products gained at width 20 and lost at 64."""
+"""From this width on cuDNN makes the gradients of weights: on an H200 windows gained at width 20 and lost at 64."""
 
 
 class Block(NamedTuple):
@@ -45,7 +45,7 @@ class Resnet18(Network):
         gpu, bf16 = problem.device.type == "cuda", problem.precision == "bf16"
         # where tensor cores take them, images whose channels lie last are up to twice as fast, one seed's alone; elsewhere slower
         self._channels_last = gpu and bf16 and config.width % 8 == 0
-        self._by_products = gpu and not bf16 and config.width < WIDE
+        self._im2col = gpu and not bf16 and config.width < WIDE
         sizes = [config.width * 2**i for i in range(4)]
         self._blocks = [
             Block(f"layer{i + 1}.{j}", sizes[max(i - 1 + j, 0)], sizes[i], 2 if i and not j else 1)
@@ -86,7 +86,7 @@ class Resnet18(Network):
         after: Tree = {}
 
         def convolved(x: Tensor, name: str, norm: str, stride: int, padding: int) -> Tensor:
-            if self._by_products and taps is None:
+            if self._im2col and taps is None:
                 x = convolving.convolution(x, parameters[f"{name}.weight"], stride=stride, padding=padding)
             else:
                 x = layers.convolution(parameters, name, x, taps, stride=stride, padding=padding)
