@@ -1,7 +1,7 @@
 """Judges Triton kernels under Triton's interpreter: a program of its own, since Triton decides when it is imported.
 
-Takes lines "op-case dtype", or "solve C", and prints one JSON line for every judged tensor. Memory handed to a kernel to fill
-holds NaN.
+Takes lines "op-case dtype", "solve C", or "unsolved op-case", whose conjugate gradients end after one step, and prints one JSON
+line for every judged tensor. Memory handed to a kernel to fill holds NaN.
 """
 
 import json
@@ -11,11 +11,15 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+import triton.language as tl
 
 from nlbench.kernels import gpu_products
 from nlbench.kernels.backends import implementation
 from nlbench.kernels.cases import CASES
 from nlbench.kernels.judging import Case, judge
+from nlbench.kernels.ridge_scan import _triton_conjugate
+
+STEPS = _triton_conjugate.STEPS
 
 
 def poisoned(shape, like, dtype=None):
@@ -68,6 +72,9 @@ def main(lines: list[str]) -> None:
             for each in solved(int(dtype)):
                 print(json.dumps(each), flush=True)
             continue
+        _triton_conjugate.STEPS = tl.constexpr(1) if name == "unsolved" else STEPS
+        if name == "unsolved":
+            name, dtype = dtype, "bfloat16"
         case = fewer(cases[name], programs=1 if dtype == "float32" else 2)
         module = implementation(f"nlbench.kernels.{case.op}", "triton", torch.empty(0))
         for filled in (module, gpu_products, implementation("nlbench.kernels.memory_scan", "triton", torch.empty(0))):

@@ -197,6 +197,7 @@ SCANS: Final = (
     _ridge("unwritten", S=1, H=2, L=30, d=12, edit=_unwritten),
     _ridge("identical-keys", S=1, H=1, L=40, d=16, edit=_same_keys),
     _ridge("d64", S=1, H=2, L=130, d=64, chunk=64, least=0.98),
+    _ridge("fading", S=1, H=2, L=130, d=64, chunk=64, least=0.9),
     _self("two-clocks", {"S": 2, "H": 2, "L": 40, "d": 12}),
     _self("two-clocks-exact-read", {"S": 2, "H": 2, "L": 40, "d": 12}, read="exact"),
     _self("one-clock", {"S": 2, "H": 2, "L": 40, "d": 12}, chunk=16),

@@ -13,11 +13,24 @@ from torch.autograd.function import once_differentiable
 from nlbench.errors import BackendError
 from nlbench.kernels.gpu_tiles import Launch, empty, padded
 from nlbench.kernels.ridge_scan import WIDEST
-from nlbench.kernels.ridge_scan._triton_chunks import carry, prepare, read, read_backward, read_gradients, solve_gradients, sums
+from nlbench.kernels.ridge_scan._triton_chunks import (
+    backward_sums,
+    carry,
+    prepare,
+    read,
+    read_backward,
+    read_gradients,
+    solve_gradients,
+    sums,
+)
+from nlbench.kernels.ridge_scan._triton_conjugate import read_backward_by_steps, read_by_steps
 from nlbench.kernels.ridge_scan.retention import retention_gradients
 
 WARPS: Final = 4
 """Of a program: in bfloat16, for compute capability 9.0, no kernel then keeps more than 500 bytes a thread out of registers."""
+ROWS: Final = 32
+"""Tokens of a program of conjugate gradients: its tiles and those of the chunk then mostly stay in registers of `ROWS_WARPS`."""
+ROWS_WARPS: Final = 2
 SLICE: Final = 4
 """Rows of a state that one program carries along the chunks."""
 
@@ -42,7 +55,7 @@ class Plan:
         """What kernels call the sizes and options."""
         lengths = {"tokens": self.tokens, "chunk": self.chunk, "chunks": self.chunks}
         widths = {"K": self.K, "V": self.V, "BK": padded(self.K), "BV": padded(self.V), "C": padded(self.chunk)}
-        return lengths | widths | {"LOW": self.low}
+        return lengths | widths | {"R": min(ROWS, padded(self.chunk)), "LOW": self.low}
 
     @cached_property
     def launches(self) -> dict[Any, Launch]:
@@ -54,6 +67,15 @@ class Plan:
         if kernel.fn not in self.launches:
             self.launches[kernel.fn] = Launch(kernel, self.sizes, WARPS, 1)
         self.launches[kernel.fn](self.programs * self.chunks, *tensors)
+
+    def stepped(self, kernel: Any, *tensors: Tensor) -> Tensor:
+        """Run a kernel of conjugate gradients on some rows of every chunk, and return which chunks it did not solve."""
+        parts = self.sizes["C"] // self.sizes["R"]
+        if kernel.fn not in self.launches:
+            self.launches[kernel.fn] = Launch(kernel, self.sizes, ROWS_WARPS, 1)
+        missed = tensors[0].new_empty((self.programs * self.chunks, parts), dtype=torch.int32)
+        self.launches[kernel.fn](missed.numel(), *tensors, missed)
+        return missed.amax(1)
 
     def carried(self, states: Tensor, first: Tensor, last: Tensor, totals: Tensor, *, reverse: bool) -> None:
         """Turn what each chunk adds to a state, (programs, chunks, rows, columns), into the state that each one meets.
@@ -84,21 +106,22 @@ class _Scan(torch.autograd.Function):
     @staticmethod
     def forward(ctx, gram, memory, keys, targets, rate, retain, queries, ridge, plan):  # type: ignore[no-untyped-def]
         k, v, eta, alpha, q = (each.contiguous() for each in (keys, targets, rate, retain, queries))
-        n, every, K, V, C = plan.programs, plan.programs * plan.chunks, plan.K, plan.V, padded(plan.chunk)
+        n, K, V = plan.programs, plan.K, plan.V
         grams, memories = _states(k, n, plan.chunks, K, K), _states(k, n, plan.chunks, V, K)
         totals = empty((n, plan.chunks), k, torch.float32)
         plan.launch(sums, k, v, eta, alpha, grams, memories, totals)
         last_gram, last_memory = (empty(each.shape, each, torch.float32) for each in (gram, memory))
         plan.carried(grams, gram.float().contiguous(), last_gram, totals, reverse=False)
         plan.carried(memories, memory.float().contiguous(), last_memory, totals, reverse=False)
-        solved, answers = empty((n, plan.tokens, K), k, torch.float32), _states(k, n, plan.chunks, V, K)
-        factors, inverses = empty((every, C, K), k, torch.float32), empty((every, C, C), k, torch.float32)
-        precisions = empty((every, padded(K), padded(K)), k, torch.float32)
-        outputs = empty(v.shape, v)
+        solved, outputs = empty((n, plan.tokens, K), k, torch.float32), empty(v.shape, v)
         level = ridge.float().contiguous()
-        plan.launch(prepare, k, eta, alpha, level, grams, memories, precisions, inverses, factors, answers)
-        plan.launch(read, k, v, eta, alpha, q, precisions, inverses, factors, answers, solved, outputs)
-        ctx.save_for_backward(k, v, eta, alpha, level, totals, solved, factors, inverses, answers, last_gram, last_memory)
+        due = _every_chunk(k, plan)
+        if plan.low:
+            due = plan.stepped(read_by_steps, k, v, eta, alpha, q, level, grams, memories, solved, outputs)
+        precisions, *factors = _factors(plan, due, k, eta, alpha, level, grams, memories)
+        plan.launch(read, k, v, eta, alpha, due, q, precisions, *factors, solved, outputs)
+        held = (grams, memories) if plan.low else factors
+        ctx.save_for_backward(k, v, eta, alpha, level, totals, solved, last_gram, last_memory, *held)
         ctx.plan = plan
         return last_gram.to(keys.dtype), last_memory.to(keys.dtype), outputs
 
@@ -106,13 +129,18 @@ class _Scan(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, d_gram, d_memory, d_outputs):  # type: ignore[no-untyped-def]
         plan: Plan = ctx.plan
-        k, v, eta, alpha, level, totals, solved, factors, inverses, answers, last_gram, last_memory = ctx.saved_tensors
+        k, v, eta, alpha, level, totals, solved, last_gram, last_memory, *held = ctx.saved_tensors
         d_o = d_outputs.contiguous()
         n, K, V = plan.programs, plan.K, plan.V
         d_q = empty(solved.shape, k, torch.float32)
         read_sums, solve_sums = _states(k, n, plan.chunks, V, K), _states(k, n, plan.chunks, K, K)
         faded = empty((n, plan.chunks), k, torch.float32)
-        plan.launch(read_backward, k, v, eta, alpha, d_o, solved, factors, inverses, answers, d_q, read_sums, solve_sums, faded)
+        due = _every_chunk(k, plan)
+        if plan.low:
+            due = plan.stepped(read_backward_by_steps, k, v, eta, alpha, d_o, level, *held, d_q)
+            _, *held = _factors(plan, due, k, eta, alpha, level, *held)
+        plan.launch(read_backward, k, v, eta, alpha, due, d_o, *held, d_q)
+        plan.launch(backward_sums, d_o, solved, d_q, read_sums, solve_sums, faded)
         d_end, d_last = d_memory.float().contiguous(), d_gram.float()
         first_memory, first_gram = (empty(each.shape, each, torch.float32) for each in (d_memory, d_gram))
         plan.carried(read_sums, d_end, first_memory, totals, reverse=True)
@@ -125,8 +153,25 @@ class _Scan(torch.autograd.Function):
         gates = eta.float(), alpha.float(), level, d_eta, faded.view(*level.shape, plan.chunks), ends
         d_alpha, d_ridge = retention_gradients(*gates, plan.chunk)
         types = (d_gram, d_memory, k, v, eta, alpha, k, level)
-        found = (-0.5 * first_gram, first_memory, d_k, d_v, d_eta, d_alpha, d_q.view(k.shape), d_ridge)
-        return *(each.to(like.dtype) for each, like in zip(found, types, strict=True)), None
+        gradients = (-0.5 * first_gram, first_memory, d_k, d_v, d_eta, d_alpha, d_q.view(k.shape), d_ridge)
+        return *(each.to(like.dtype) for each, like in zip(gradients, types, strict=True)), None
+
+
+def _every_chunk(like: Tensor, plan: Plan) -> Tensor:
+    """Which chunks are to be factorised: all of them, until conjugate gradients say which they have not solved."""
+    return torch.ones(plan.programs * plan.chunks, dtype=torch.int32, device=like.device)
+
+
+def _factors(
+    plan: Plan, due: Tensor, k: Tensor, eta: Tensor, alpha: Tensor, level: Tensor, grams: Tensor, memories: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """P, F, L⁻¹ and W of the chunks that are due."""
+    every, K, V, C = plan.programs * plan.chunks, plan.K, plan.V, padded(plan.chunk)
+    factors, inverses = empty((every, C, K), k, torch.float32), empty((every, C, C), k, torch.float32)
+    precisions = empty((every, padded(K), padded(K)), k, torch.float32)
+    answers = _states(k, plan.programs, plan.chunks, V, K)
+    plan.launch(prepare, k, eta, alpha, due, level, grams, memories, precisions, inverses, factors, answers)
+    return precisions, factors, inverses, answers
 
 
 def _states(like: Tensor, *shape: int) -> Tensor:

@@ -126,6 +126,7 @@ def prepare(
     keys,
     rate,
     retain,
+    due,
     ridge,
     grams,
     memories,
@@ -145,6 +146,8 @@ def prepare(
 ):
     """P, W, L⁻¹ and F of the chunk: what its reads need of all before them and of its keys."""
     number, program, start, stop = own_chunk(tokens, chunk, chunks)
+    if tl.load(due + number) == 0:
+        return
     row, column = tl.arange(0, BK)[:, None], tl.arange(0, BK)[None, :]
     level = tl.load(ridge + program)
     A = load_rows(grams + number * K * K, 0, K, 0, K, BK, BK)
@@ -179,10 +182,11 @@ def read(
     targets,
     rate,
     retain,
+    due,
     queries,
     precisions,
-    inverses,
     factors,
+    inverses,
     answers,
     solved,
     outputs,
@@ -198,6 +202,8 @@ def read(
 ):
     """The outputs of the chunk; also γ x, which the way back needs."""
     number, program, start, stop = own_chunk(tokens, chunk, chunks)
+    if tl.load(due + number) == 0:
+        return
     row, column = tl.arange(0, C)[:, None], tl.arange(0, C)[None, :]
     q = load_rows(queries + program * tokens * K, start, stop, 0, K, C, BK)
     y = product(q, load_transposed(factors + number * C * K, 0, C, 0, K, C, BK), LOW)
@@ -221,11 +227,45 @@ def read_backward(
     targets,
     rate,
     retain,
+    due,
     d_outputs,
-    solved,
     factors,
     inverses,
     answers,
+    d_queries,
+    tokens,
+    chunk,
+    chunks,
+    K: tl.constexpr,
+    V: tl.constexpr,
+    BK: tl.constexpr,
+    BV: tl.constexpr,
+    C: tl.constexpr,
+    LOW: tl.constexpr,
+):
+    """z of the chunk's tokens."""
+    number, program, start, stop = own_chunk(tokens, chunk, chunks)
+    if tl.load(due + number) == 0:
+        return
+    row, column = tl.arange(0, C)[:, None], tl.arange(0, C)[None, :]
+    errors = load_transposed(targets + program * tokens * V, start, stop, 0, V, C, BV)
+    own = load_transposed(keys + program * tokens * K, start, stop, 0, K, C, BK)
+    W = load_rows(answers + number * V * K, 0, V, 0, K, BV, BK)
+    errors -= product(W, own, LOW)
+    eta = load_gates(rate + program * tokens, start, stop, 0.0, C)
+    through, _ = decays(retain + program * tokens, start, stop, C)
+    d_o = load_rows(d_outputs + program * tokens * V, start, stop, 0, V, C, BV)
+    met = product(d_o, errors, LOW) * tl.trans(tl.sqrt(eta / through)[:, None])
+    met = product(met, load_transposed(inverses + number * C * C, 0, C, 0, C, C, C), LOW)
+    z = product(d_o, W, LOW)
+    z += product(tl.where(row >= column, met, 0.0), load_rows(factors + number * C * K, 0, C, 0, K, C, BK), LOW)
+    store_rows(d_queries + program * tokens * K, z, start, stop, 0, K, C, BK)
+
+
+@triton.jit(do_not_specialize=LENGTHS)
+def backward_sums(
+    d_outputs,
+    solved,
     d_queries,
     read_sums,
     solve_sums,
@@ -240,22 +280,10 @@ def read_backward(
     C: tl.constexpr,
     LOW: tl.constexpr,
 ):
-    """z of the chunk's tokens; what they add to Σ ∂o xᵀ and Σ (z xᵀ + x zᵀ) by its start, and Σ γ zᵀ x, of the ridge."""
+    """What the chunk's tokens add to Σ ∂o xᵀ and Σ (z xᵀ + x zᵀ) by its start, and Σ γ zᵀ x, of the ridge."""
     number, program, start, stop = own_chunk(tokens, chunk, chunks)
-    row, column = tl.arange(0, C)[:, None], tl.arange(0, C)[None, :]
-    errors = load_transposed(targets + program * tokens * V, start, stop, 0, V, C, BV)
-    own = load_transposed(keys + program * tokens * K, start, stop, 0, K, C, BK)
-    W = load_rows(answers + number * V * K, 0, V, 0, K, BV, BK)
-    errors -= product(W, own, LOW)
-    eta = load_gates(rate + program * tokens, start, stop, 0.0, C)
-    through, _ = decays(retain + program * tokens, start, stop, C)
-    d_o = load_rows(d_outputs + program * tokens * V, start, stop, 0, V, C, BV)
-    met = product(d_o, errors, LOW) * tl.trans(tl.sqrt(eta / through)[:, None])
-    met = product(met, load_transposed(inverses + number * C * C, 0, C, 0, C, C, C), LOW)
-    z = product(d_o, W, LOW)
-    z += product(tl.where(row >= column, met, 0.0), load_rows(factors + number * C * K, 0, C, 0, K, C, BK), LOW)
-    store_rows(d_queries + program * tokens * K, z, start, stop, 0, K, C, BK)
     x = load_rows(solved + program * tokens * K, start, stop, 0, K, C, BK)
+    z = load_rows(d_queries + program * tokens * K, start, stop, 0, K, C, BK)
     tl.store(faded + number, tl.sum(tl.sum(z * x, 1), 0))
     d_o = load_transposed(d_outputs + program * tokens * V, start, stop, 0, V, C, BV)
     store_rows(read_sums + number * V * K, product(d_o, x, LOW), 0, V, 0, K, BV, BK)
