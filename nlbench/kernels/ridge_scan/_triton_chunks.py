@@ -29,6 +29,7 @@ from nlbench.kernels.gpu_tiles import (
 )
 
 LENGTHS = ("tokens", "chunk", "chunks")
+AHEAD: tl.constexpr = tl.constexpr(4)
 
 
 @triton.jit
@@ -112,7 +113,7 @@ def carry(
     inside = (row < ROWS) & (column < COLUMNS)
     place = row * COLUMNS + column
     state = tl.load(first + program * ROWS * COLUMNS + place, mask=inside, other=0.0)
-    for step in range(chunks):
+    for step in tl.range(chunks, num_stages=AHEAD):
         number = program * chunks + (chunks - 1 - step if REVERSE else step)
         added = tl.load(states + number * ROWS * COLUMNS + place, mask=inside, other=0.0)
         total = tl.load(totals + number)
