@@ -119,7 +119,7 @@ class _Scan(torch.autograd.Function):
         if plan.low:
             due = plan.stepped(read_by_steps, k, v, eta, alpha, q, level, grams, memories, solved, outputs)
         precisions, *factors = _factors(plan, due, k, eta, alpha, level, grams, memories)
-        plan.launch(read, k, v, eta, alpha, due, q, precisions, *factors, solved, outputs)
+        plan.launch(read, k, v, eta, alpha, due, q, level, grams, precisions, *factors, solved, outputs)
         held = (grams, memories) if plan.low else factors
         ctx.save_for_backward(k, v, eta, alpha, level, totals, solved, last_gram, last_memory, *held)
         ctx.plan = plan

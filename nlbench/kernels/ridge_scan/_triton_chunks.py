@@ -49,6 +49,14 @@ def decays(retain, start, stop, C: tl.constexpr):
 
 
 @triton.jit
+def met_gram(grams, ridge, number, program, K: tl.constexpr, BK: tl.constexpr):
+    """A: the gram at the start of the chunk with the whole ridge, and 1 on the diagonal of what is padding."""
+    row, column = tl.arange(0, BK)[:, None], tl.arange(0, BK)[None, :]
+    level = tl.where(row < K, tl.load(ridge + program), 1.0)
+    return load_rows(grams + number * K * K, 0, K, 0, K, BK, BK) + tl.where(row == column, level, 0.0)
+
+
+@triton.jit
 def factorised(A, N: tl.constexpr):
     """The strictly lower part of the unit lower M and the diagonal D of A = M D Mᵀ, for A symmetric and positive."""
     row, column = tl.arange(0, N)[:, None], tl.arange(0, N)[None, :]
@@ -149,11 +157,7 @@ def prepare(
     number, program, start, stop = own_chunk(tokens, chunk, chunks)
     if tl.load(due + number) == 0:
         return
-    row, column = tl.arange(0, BK)[:, None], tl.arange(0, BK)[None, :]
-    level = tl.load(ridge + program)
-    A = load_rows(grams + number * K * K, 0, K, 0, K, BK, BK)
-    A += tl.where(row == column, tl.where(row < K, level, 1.0), 0.0)
-    lower, diagonal = factorised(A, BK)
+    lower, diagonal = factorised(met_gram(grams, ridge, number, program, K, BK), BK)
     place = precisions + number * BK * BK
     inverse = tile_inverse(lower, place, BK, False)
     P = mask_product(tl.trans(inverse), inverse / tl.trans(diagonal[None, :]), LOW)
@@ -185,6 +189,8 @@ def read(
     retain,
     due,
     queries,
+    ridge,
+    grams,
     precisions,
     factors,
     inverses,
@@ -201,23 +207,29 @@ def read(
     C: tl.constexpr,
     LOW: tl.constexpr,
 ):
-    """The outputs of the chunk; also γ x, which the way back needs."""
+    """The outputs of the chunk; also γ x, which the way back needs, and corrects once for what it leaves of q."""
     number, program, start, stop = own_chunk(tokens, chunk, chunks)
     if tl.load(due + number) == 0:
         return
-    row, column = tl.arange(0, C)[:, None], tl.arange(0, C)[None, :]
+    met = tl.arange(0, C)[:, None] >= tl.arange(0, C)[None, :]
     q = load_rows(queries + program * tokens * K, start, stop, 0, K, C, BK)
-    y = product(q, load_transposed(factors + number * C * K, 0, C, 0, K, C, BK), LOW)
-    y = tl.where(row >= column, y, 0.0)
-    x = product(q, load_rows(precisions + number * BK * BK, 0, BK, 0, BK, BK, BK), LOW)
-    x -= product(y, load_rows(factors + number * C * K, 0, C, 0, K, C, BK), LOW)
-    store_rows(solved + program * tokens * K, x, start, stop, 0, K, C, BK)
+    P = load_rows(precisions + number * BK * BK, 0, BK, 0, BK, BK, BK)
+    F = load_rows(factors + number * C * K, 0, C, 0, K, C, BK)
+    y = tl.where(met, mask_product(q, tl.trans(F), LOW), 0.0)
+    x = mask_product(q, P, LOW) - mask_product(y, F, LOW)
+    k = load_rows(keys + program * tokens * K, start, stop, 0, K, C, BK)
     eta = load_gates(rate + program * tokens, start, stop, 0.0, C)
     through, _ = decays(retain + program * tokens, start, stop, C)
+    weights = tl.where(met, tl.trans((eta / through)[:, None]), 0.0)
+    A = met_gram(grams, ridge, number, program, K, BK)
+    left = q - mask_product(x, A, LOW) - mask_product(weights * mask_product(x, tl.trans(k), LOW), k, LOW)
+    more = tl.where(met, mask_product(left, tl.trans(F), LOW), 0.0)
+    x += mask_product(left, P, LOW) - mask_product(more, F, LOW)
+    store_rows(solved + program * tokens * K, x, start, stop, 0, K, C, BK)
     c = product(y, load_rows(inverses + number * C * C, 0, C, 0, C, C, C), LOW) * tl.trans(tl.sqrt(eta / through)[:, None])
     W = load_transposed(answers + number * V * K, 0, V, 0, K, BV, BK)
     errors = load_rows(targets + program * tokens * V, start, stop, 0, V, C, BV)
-    errors -= product(load_rows(keys + program * tokens * K, start, stop, 0, K, C, BK), W, LOW)
+    errors -= product(k, W, LOW)
     o = product(q, W, LOW) + product(c, errors, LOW)
     store_rows(outputs + program * tokens * V, o, start, stop, 0, V, C, BV)
 

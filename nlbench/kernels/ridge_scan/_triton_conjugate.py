@@ -17,7 +17,7 @@ import triton
 import triton.language as tl
 
 from nlbench.kernels.gpu_tiles import load_gates, load_rows, load_transposed, mask_product, product, store_rows
-from nlbench.kernels.ridge_scan._triton_chunks import LENGTHS, decays
+from nlbench.kernels.ridge_scan._triton_chunks import LENGTHS, decays, met_gram
 
 STEPS: Final = tl.constexpr(48)
 LEAST: Final = tl.constexpr(2.0**-12)
@@ -30,14 +30,6 @@ def own_rows(tokens, chunk, chunks, C: tl.constexpr, R: tl.constexpr):
     number = (tl.program_id(0) // (C // R)).to(tl.int64)
     start = (number % chunks) * chunk
     return number, number // chunks, start, tl.minimum(start + chunk, tokens), (tl.program_id(0) % (C // R)) * R
-
-
-@triton.jit
-def system(grams, ridge, number, program, K: tl.constexpr, BK: tl.constexpr):
-    """A: the gram at the start of the chunk with the whole ridge, and 1 on the diagonal of what is padding."""
-    row, column = tl.arange(0, BK)[:, None], tl.arange(0, BK)[None, :]
-    level = tl.where(row < K, tl.load(ridge + program), 1.0)
-    return load_rows(grams + number * K * K, 0, K, 0, K, BK, BK) + tl.where(row == column, level, 0.0)
 
 
 @triton.jit
@@ -107,7 +99,7 @@ def read_by_steps(
     across = load_transposed(keys + program * tokens * K, start, stop, 0, K, C, BK)
     weights = held(rate, retain, program, tokens, start, stop, row, C, R)
     q = load_rows(queries + program * tokens * K, start + row, stop, 0, K, R, BK)
-    x, unfinished = conjugate_gradients(q, system(grams, ridge, number, program, K, BK), k, across, weights)
+    x, unfinished = conjugate_gradients(q, met_gram(grams, ridge, number, program, K, BK), k, across, weights)
     tl.store(missed + tl.program_id(0), unfinished)
     store_rows(solved + program * tokens * K, x, start + row, stop, 0, K, R, BK)
     o = mask_product(x, load_transposed(memories + number * V * K, 0, V, 0, K, BV, BK), True)
@@ -147,6 +139,6 @@ def read_backward_by_steps(
     met = mask_product(d_o, load_transposed(targets + program * tokens * V, start, stop, 0, V, C, BV), True)
     asked = mask_product(d_o, load_rows(memories + number * V * K, 0, V, 0, K, BV, BK), True)
     asked += mask_product(weights * met, k, True)
-    z, unfinished = conjugate_gradients(asked, system(grams, ridge, number, program, K, BK), k, across, weights)
+    z, unfinished = conjugate_gradients(asked, met_gram(grams, ridge, number, program, K, BK), k, across, weights)
     tl.store(missed + tl.program_id(0), unfinished)
     store_rows(d_queries + program * tokens * K, z, start + row, stop, 0, K, R, BK)
