@@ -16,6 +16,7 @@ from nlbench.kernels.ridge_scan import WIDEST
 from nlbench.kernels.ridge_scan._triton_chunks import (
     backward_sums,
     carry,
+    correct,
     prepare,
     read,
     read_backward,
@@ -119,7 +120,8 @@ class _Scan(torch.autograd.Function):
         if plan.low:
             due = plan.stepped(read_by_steps, k, v, eta, alpha, q, level, grams, memories, solved, outputs)
         precisions, *factors = _factors(plan, due, k, eta, alpha, level, grams, memories)
-        plan.launch(read, k, v, eta, alpha, due, q, level, grams, precisions, *factors, solved, outputs)
+        plan.launch(read, k, v, eta, alpha, due, q, precisions, *factors, solved, outputs)
+        plan.launch(correct, k, eta, alpha, due, q, level, grams, precisions, factors[0], solved)
         held = (grams, memories) if plan.low else factors
         ctx.save_for_backward(k, v, eta, alpha, level, totals, solved, last_gram, last_memory, *held)
         ctx.plan = plan

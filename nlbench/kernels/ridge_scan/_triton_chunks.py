@@ -181,6 +181,15 @@ def prepare(
     store_rows(factors + number * C * K, mask_product(inverse, KP, LOW), 0, C, 0, K, C, BK)
 
 
+@triton.jit
+def found(asked, precisions, factors, number, K: tl.constexpr, BK: tl.constexpr, C: tl.constexpr, LOW: tl.constexpr):
+    """γ x and y of every token for what it asks."""
+    y = mask_product(asked, load_transposed(factors + number * C * K, 0, C, 0, K, C, BK), LOW)
+    y = tl.where(tl.arange(0, C)[:, None] >= tl.arange(0, C)[None, :], y, 0.0)
+    x = mask_product(asked, load_rows(precisions + number * BK * BK, 0, BK, 0, BK, BK, BK), LOW)
+    return x - mask_product(y, load_rows(factors + number * C * K, 0, C, 0, K, C, BK), LOW), y
+
+
 @triton.jit(do_not_specialize=LENGTHS)
 def read(
     keys,
@@ -189,8 +198,6 @@ def read(
     retain,
     due,
     queries,
-    ridge,
-    grams,
     precisions,
     factors,
     inverses,
@@ -207,31 +214,59 @@ def read(
     C: tl.constexpr,
     LOW: tl.constexpr,
 ):
-    """The outputs of the chunk; also γ x, which the way back needs, and corrects once for what it leaves of q."""
+    """The outputs of the chunk; also γ x, which the way back needs."""
     number, program, start, stop = own_chunk(tokens, chunk, chunks)
     if tl.load(due + number) == 0:
         return
-    met = tl.arange(0, C)[:, None] >= tl.arange(0, C)[None, :]
     q = load_rows(queries + program * tokens * K, start, stop, 0, K, C, BK)
-    P = load_rows(precisions + number * BK * BK, 0, BK, 0, BK, BK, BK)
-    F = load_rows(factors + number * C * K, 0, C, 0, K, C, BK)
-    y = tl.where(met, mask_product(q, tl.trans(F), LOW), 0.0)
-    x = mask_product(q, P, LOW) - mask_product(y, F, LOW)
-    k = load_rows(keys + program * tokens * K, start, stop, 0, K, C, BK)
+    x, y = found(q, precisions, factors, number, K, BK, C, LOW)
+    store_rows(solved + program * tokens * K, x, start, stop, 0, K, C, BK)
     eta = load_gates(rate + program * tokens, start, stop, 0.0, C)
     through, _ = decays(retain + program * tokens, start, stop, C)
-    weights = tl.where(met, tl.trans((eta / through)[:, None]), 0.0)
-    A = met_gram(grams, ridge, number, program, K, BK)
-    left = q - mask_product(x, A, LOW) - mask_product(weights * mask_product(x, tl.trans(k), LOW), k, LOW)
-    more = tl.where(met, mask_product(left, tl.trans(F), LOW), 0.0)
-    x += mask_product(left, P, LOW) - mask_product(more, F, LOW)
-    store_rows(solved + program * tokens * K, x, start, stop, 0, K, C, BK)
     c = product(y, load_rows(inverses + number * C * C, 0, C, 0, C, C, C), LOW) * tl.trans(tl.sqrt(eta / through)[:, None])
     W = load_transposed(answers + number * V * K, 0, V, 0, K, BV, BK)
     errors = load_rows(targets + program * tokens * V, start, stop, 0, V, C, BV)
-    errors -= product(k, W, LOW)
+    errors -= product(load_rows(keys + program * tokens * K, start, stop, 0, K, C, BK), W, LOW)
     o = product(q, W, LOW) + product(c, errors, LOW)
     store_rows(outputs + program * tokens * V, o, start, stop, 0, V, C, BV)
+
+
+@triton.jit(do_not_specialize=LENGTHS)
+def correct(
+    keys,
+    rate,
+    retain,
+    due,
+    queries,
+    ridge,
+    grams,
+    precisions,
+    factors,
+    solved,
+    tokens,
+    chunk,
+    chunks,
+    K: tl.constexpr,
+    BK: tl.constexpr,
+    C: tl.constexpr,
+    LOW: tl.constexpr,
+):
+    """γ x, once more for what it leaves of q: gradients need residuals as small as those of solving with Cholesky's factors."""
+    number, program, start, stop = own_chunk(tokens, chunk, chunks)
+    if tl.load(due + number) == 0:
+        return
+    x = load_rows(solved + program * tokens * K, start, stop, 0, K, C, BK)
+    eta = load_gates(rate + program * tokens, start, stop, 0.0, C)
+    through, _ = decays(retain + program * tokens, start, stop, C)
+    met = tl.arange(0, C)[:, None] >= tl.arange(0, C)[None, :]
+    own = keys + program * tokens * K
+    weighted = mask_product(x, load_transposed(own, start, stop, 0, K, C, BK), LOW)
+    weighted *= tl.where(met, tl.trans((eta / through)[:, None]), 0.0)
+    left = load_rows(queries + program * tokens * K, start, stop, 0, K, C, BK)
+    left -= mask_product(weighted, load_rows(own, start, stop, 0, K, C, BK), LOW)
+    left -= mask_product(x, met_gram(grams, ridge, number, program, K, BK), LOW)
+    more, _ = found(left, precisions, factors, number, K, BK, C, LOW)
+    store_rows(solved + program * tokens * K, x + more, start, stop, 0, K, C, BK)
 
 
 @triton.jit(do_not_specialize=LENGTHS)
