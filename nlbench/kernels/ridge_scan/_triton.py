@@ -29,6 +29,8 @@ from nlbench.kernels.ridge_scan.retention import retention_gradients
 
 WARPS: Final = 4
 """Of a program: in bfloat16, for compute capability 9.0, no kernel then keeps more than 500 bytes a thread out of registers."""
+REGISTERS: Final = 255
+"""Of a thread in float32: left to itself, NVIDIA's assembler takes 32 and keeps up to 6 kB a thread out of them."""
 ROWS: Final = 32
 """Tokens of a program of conjugate gradients: its tiles and those of the chunk then mostly stay in registers of `ROWS_WARPS`."""
 ROWS_WARPS: Final = 2
@@ -67,6 +69,8 @@ class Plan:
         """Run one kernel on every chunk."""
         if kernel.fn not in self.launches:
             self.launches[kernel.fn] = Launch(kernel, self.sizes, WARPS, 1)
+            if not self.low:
+                self.launches[kernel.fn].options["maxnreg"] = REGISTERS
         self.launches[kernel.fn](self.programs * self.chunks, *tensors)
 
     def stepped(self, kernel: Any, *tensors: Tensor) -> Tensor:

@@ -33,6 +33,24 @@ AHEAD: tl.constexpr = tl.constexpr(4)
 
 
 @triton.jit
+def times(a, b, LOW: tl.constexpr):
+    """a @ b in float32: of factors rounded to bfloat16 if LOW, else three products of tf32 parts, exact to some 2^-21."""
+    if LOW:
+        return product(a, b, True)
+    else:
+        return tl.dot(a, b, input_precision="tf32x3")
+
+
+@triton.jit
+def times_closely(a, b, LOW: tl.constexpr):
+    """`times`, but of tf32 factors if LOW."""
+    if LOW:
+        return mask_product(a, b, True)
+    else:
+        return times(a, b, False)
+
+
+@triton.jit
 def own_chunk(tokens, chunk, chunks):
     """Which program and which of its chunks this is, its first token and the token after its last."""
     number = tl.program_id(0)
@@ -95,8 +113,8 @@ def sums(
     eta = load_gates(rate + program * tokens, start, stop, 0.0, C)
     through, total = decays(retain + program * tokens, start, stop, C)
     weighted = (eta * total / through)[:, None] * k
-    store_rows(grams + number * K * K, mask_product(tl.trans(k), weighted, LOW), 0, K, 0, K, BK, BK)
-    store_rows(memories + number * V * K, mask_product(tl.trans(v), weighted, LOW), 0, V, 0, K, BV, BK)
+    store_rows(grams + number * K * K, times_closely(tl.trans(k), weighted, LOW), 0, K, 0, K, BK, BK)
+    store_rows(memories + number * V * K, times_closely(tl.trans(v), weighted, LOW), 0, V, 0, K, BV, BK)
     tl.store(totals + number, total)
 
 
@@ -160,34 +178,34 @@ def prepare(
     lower, diagonal = factorised(met_gram(grams, ridge, number, program, K, BK), BK)
     place = precisions + number * BK * BK
     inverse = tile_inverse(lower, place, BK, False)
-    P = mask_product(tl.trans(inverse), inverse / tl.trans(diagonal[None, :]), LOW)
+    P = times_closely(tl.trans(inverse), inverse / tl.trans(diagonal[None, :]), LOW)
     tl.debug_barrier()
     store_rows(place, P, 0, BK, 0, BK, BK, BK)
-    W = mask_product(load_rows(memories + number * V * K, 0, V, 0, K, BV, BK), P, LOW)
+    W = times_closely(load_rows(memories + number * V * K, 0, V, 0, K, BV, BK), P, LOW)
     store_rows(answers + number * V * K, W, 0, V, 0, K, BV, BK)
 
     own = keys + program * tokens * K
     eta = load_gates(rate + program * tokens, start, stop, 0.0, C)
     through, _ = decays(retain + program * tokens, start, stop, C)
     scale = tl.sqrt(eta / through)
-    KP = scale[:, None] * mask_product(load_rows(own, start, stop, 0, K, C, BK), P, LOW)
+    KP = scale[:, None] * times_closely(load_rows(own, start, stop, 0, K, C, BK), P, LOW)
     row, column = tl.arange(0, C)[:, None], tl.arange(0, C)[None, :]
-    system = mask_product(KP, load_transposed(own, start, stop, 0, K, C, BK), LOW) * tl.trans(scale[:, None])
+    system = times_closely(KP, load_transposed(own, start, stop, 0, K, C, BK), LOW) * tl.trans(scale[:, None])
     lower, diagonal = factorised(system + tl.where(row == column, 1.0, 0.0), C)
     place = inverses + number * C * C
     inverse = tile_inverse(lower, place, C, False) * tl.trans(tl.rsqrt(diagonal)[None, :])
     tl.debug_barrier()
     store_rows(place, inverse, 0, C, 0, C, C, C)
-    store_rows(factors + number * C * K, mask_product(inverse, KP, LOW), 0, C, 0, K, C, BK)
+    store_rows(factors + number * C * K, times_closely(inverse, KP, LOW), 0, C, 0, K, C, BK)
 
 
 @triton.jit
-def found(asked, precisions, factors, number, K: tl.constexpr, BK: tl.constexpr, C: tl.constexpr, LOW: tl.constexpr):
+def solution(asked, precisions, factors, number, K: tl.constexpr, BK: tl.constexpr, C: tl.constexpr, LOW: tl.constexpr):
     """γ x and y of every token for what it asks."""
-    y = mask_product(asked, load_transposed(factors + number * C * K, 0, C, 0, K, C, BK), LOW)
+    y = times_closely(asked, load_transposed(factors + number * C * K, 0, C, 0, K, C, BK), LOW)
     y = tl.where(tl.arange(0, C)[:, None] >= tl.arange(0, C)[None, :], y, 0.0)
-    x = mask_product(asked, load_rows(precisions + number * BK * BK, 0, BK, 0, BK, BK, BK), LOW)
-    return x - mask_product(y, load_rows(factors + number * C * K, 0, C, 0, K, C, BK), LOW), y
+    x = times_closely(asked, load_rows(precisions + number * BK * BK, 0, BK, 0, BK, BK, BK), LOW)
+    return x - times_closely(y, load_rows(factors + number * C * K, 0, C, 0, K, C, BK), LOW), y
 
 
 @triton.jit(do_not_specialize=LENGTHS)
@@ -219,15 +237,15 @@ def read(
     if tl.load(due + number) == 0:
         return
     q = load_rows(queries + program * tokens * K, start, stop, 0, K, C, BK)
-    x, y = found(q, precisions, factors, number, K, BK, C, LOW)
+    x, y = solution(q, precisions, factors, number, K, BK, C, LOW)
     store_rows(solved + program * tokens * K, x, start, stop, 0, K, C, BK)
     eta = load_gates(rate + program * tokens, start, stop, 0.0, C)
     through, _ = decays(retain + program * tokens, start, stop, C)
-    c = product(y, load_rows(inverses + number * C * C, 0, C, 0, C, C, C), LOW) * tl.trans(tl.sqrt(eta / through)[:, None])
+    c = times(y, load_rows(inverses + number * C * C, 0, C, 0, C, C, C), LOW) * tl.trans(tl.sqrt(eta / through)[:, None])
     W = load_transposed(answers + number * V * K, 0, V, 0, K, BV, BK)
     errors = load_rows(targets + program * tokens * V, start, stop, 0, V, C, BV)
-    errors -= product(load_rows(keys + program * tokens * K, start, stop, 0, K, C, BK), W, LOW)
-    o = product(q, W, LOW) + product(c, errors, LOW)
+    errors -= times(load_rows(keys + program * tokens * K, start, stop, 0, K, C, BK), W, LOW)
+    o = times(q, W, LOW) + times(c, errors, LOW)
     store_rows(outputs + program * tokens * V, o, start, stop, 0, V, C, BV)
 
 
@@ -260,12 +278,12 @@ def correct(
     through, _ = decays(retain + program * tokens, start, stop, C)
     met = tl.arange(0, C)[:, None] >= tl.arange(0, C)[None, :]
     own = keys + program * tokens * K
-    weighted = mask_product(x, load_transposed(own, start, stop, 0, K, C, BK), LOW)
+    weighted = times_closely(x, load_transposed(own, start, stop, 0, K, C, BK), LOW)
     weighted *= tl.where(met, tl.trans((eta / through)[:, None]), 0.0)
     left = load_rows(queries + program * tokens * K, start, stop, 0, K, C, BK)
-    left -= mask_product(weighted, load_rows(own, start, stop, 0, K, C, BK), LOW)
-    left -= mask_product(x, met_gram(grams, ridge, number, program, K, BK), LOW)
-    more, _ = found(left, precisions, factors, number, K, BK, C, LOW)
+    left -= times_closely(weighted, load_rows(own, start, stop, 0, K, C, BK), LOW)
+    left -= times_closely(x, met_gram(grams, ridge, number, program, K, BK), LOW)
+    more, _ = solution(left, precisions, factors, number, K, BK, C, LOW)
     store_rows(solved + program * tokens * K, x + more, start, stop, 0, K, C, BK)
 
 
@@ -299,14 +317,14 @@ def read_backward(
     errors = load_transposed(targets + program * tokens * V, start, stop, 0, V, C, BV)
     own = load_transposed(keys + program * tokens * K, start, stop, 0, K, C, BK)
     W = load_rows(answers + number * V * K, 0, V, 0, K, BV, BK)
-    errors -= product(W, own, LOW)
+    errors -= times(W, own, LOW)
     eta = load_gates(rate + program * tokens, start, stop, 0.0, C)
     through, _ = decays(retain + program * tokens, start, stop, C)
     d_o = load_rows(d_outputs + program * tokens * V, start, stop, 0, V, C, BV)
-    met = product(d_o, errors, LOW) * tl.trans(tl.sqrt(eta / through)[:, None])
-    met = product(met, load_transposed(inverses + number * C * C, 0, C, 0, C, C, C), LOW)
-    z = product(d_o, W, LOW)
-    z += product(tl.where(row >= column, met, 0.0), load_rows(factors + number * C * K, 0, C, 0, K, C, BK), LOW)
+    met = times(d_o, errors, LOW) * tl.trans(tl.sqrt(eta / through)[:, None])
+    met = times(met, load_transposed(inverses + number * C * C, 0, C, 0, C, C, C), LOW)
+    z = times(d_o, W, LOW)
+    z += times(tl.where(row >= column, met, 0.0), load_rows(factors + number * C * K, 0, C, 0, K, C, BK), LOW)
     store_rows(d_queries + program * tokens * K, z, start, stop, 0, K, C, BK)
 
 
@@ -334,8 +352,8 @@ def backward_sums(
     z = load_rows(d_queries + program * tokens * K, start, stop, 0, K, C, BK)
     tl.store(faded + number, tl.sum(tl.sum(z * x, 1), 0))
     d_o = load_transposed(d_outputs + program * tokens * V, start, stop, 0, V, C, BV)
-    store_rows(read_sums + number * V * K, product(d_o, x, LOW), 0, V, 0, K, BV, BK)
-    both = product(tl.trans(z), x, LOW)
+    store_rows(read_sums + number * V * K, times(d_o, x, LOW), 0, V, 0, K, BV, BK)
+    both = times(tl.trans(z), x, LOW)
     store_rows(solve_sums + number * K * K, both + tl.trans(both), 0, K, 0, K, BK, BK)
 
 
@@ -366,16 +384,16 @@ def read_gradients(
     later = tl.arange(0, C)[:, None] <= tl.arange(0, C)[None, :]
     through, total = decays(retain + program * tokens, start, stop, C)
     k = load_rows(keys + program * tokens * K, start, stop, 0, K, C, BK)
-    found = product(k, load_transposed(solved + program * tokens * K, start, stop, 0, K, C, BK), LOW)
+    found = times(k, load_transposed(solved + program * tokens * K, start, stop, 0, K, C, BK), LOW)
     found = tl.where(later, found, 0.0)
-    d_v = total * product(k, load_transposed(read_sums + number * V * K, 0, V, 0, K, BV, BK), LOW)
-    d_v += product(found, load_rows(d_outputs + program * tokens * V, start, stop, 0, V, C, BV), LOW)
+    d_v = total * times(k, load_transposed(read_sums + number * V * K, 0, V, 0, K, BV, BK), LOW)
+    d_v += times(found, load_rows(d_outputs + program * tokens * V, start, stop, 0, V, C, BV), LOW)
     eta = load_gates(rate + program * tokens, start, stop, 0.0, C)
     store_rows(d_targets + program * tokens * V, (eta / through)[:, None] * d_v, start, stop, 0, V, C, BV)
     v = load_rows(targets + program * tokens * V, start, stop, 0, V, C, BV)
-    wanted = product(v, load_transposed(d_outputs + program * tokens * V, start, stop, 0, V, C, BV), LOW)
-    a = total * product(v, load_rows(read_sums + number * V * K, 0, V, 0, K, BV, BK), LOW)
-    a += product(tl.where(later, wanted, 0.0), load_rows(solved + program * tokens * K, start, stop, 0, K, C, BK), LOW)
+    wanted = times(v, load_transposed(d_outputs + program * tokens * V, start, stop, 0, V, C, BV), LOW)
+    a = total * times(v, load_rows(read_sums + number * V * K, 0, V, 0, K, BV, BK), LOW)
+    a += times(tl.where(later, wanted, 0.0), load_rows(solved + program * tokens * K, start, stop, 0, K, C, BK), LOW)
     store_rows(along + program * tokens * K, a, start, stop, 0, K, C, BK)
     store_gates(d_rate + program * tokens, tl.sum(k * a, 1) / through, start, stop, C)
 
@@ -406,11 +424,11 @@ def solve_gradients(
     later = tl.arange(0, C)[:, None] <= tl.arange(0, C)[None, :]
     through, total = decays(retain + program * tokens, start, stop, C)
     k = load_rows(keys + program * tokens * K, start, stop, 0, K, C, BK)
-    across = total * product(k, load_rows(solve_sums + number * K * K, 0, K, 0, K, BK, BK), LOW)
-    found = product(k, load_transposed(solved + program * tokens * K, start, stop, 0, K, C, BK), LOW)
-    across += product(tl.where(later, found, 0.0), load_rows(d_queries + program * tokens * K, start, stop, 0, K, C, BK), LOW)
-    found = product(k, load_transposed(d_queries + program * tokens * K, start, stop, 0, K, C, BK), LOW)
-    across += product(tl.where(later, found, 0.0), load_rows(solved + program * tokens * K, start, stop, 0, K, C, BK), LOW)
+    across = total * times(k, load_rows(solve_sums + number * K * K, 0, K, 0, K, BK, BK), LOW)
+    found = times(k, load_transposed(solved + program * tokens * K, start, stop, 0, K, C, BK), LOW)
+    across += times(tl.where(later, found, 0.0), load_rows(d_queries + program * tokens * K, start, stop, 0, K, C, BK), LOW)
+    found = times(k, load_transposed(d_queries + program * tokens * K, start, stop, 0, K, C, BK), LOW)
+    across += times(tl.where(later, found, 0.0), load_rows(solved + program * tokens * K, start, stop, 0, K, C, BK), LOW)
     eta = load_gates(rate + program * tokens, start, stop, 0.0, C)
     a = load_rows(along + program * tokens * K, start, stop, 0, K, C, BK)
     store_rows(d_keys + program * tokens * K, (eta / through)[:, None] * (a - across), start, stop, 0, K, C, BK)
