@@ -48,17 +48,36 @@ def test_every_row_beside_hope_is_another_plan():
 
 
 def test_a_part_stays_where_it_gains_on_two_streams_and_no_cost_is_left_open():
+    verdict = tool("measure_hope").verdict
+    gains, ten, neutral, costs = "**+.0020 ± .0010**", "**+.0021 ± .0006** (10)", "neutral", "+.0000 ± .0030"
+    assert verdict([gains, ten, neutral, "+.0000 ± .0020"]) == "yes: gains on 2, a cost not excluded on 0 of 4"
+    assert verdict(["", "not there"]) == "not measured"
+    assert verdict([gains, neutral, "+.0020 ± .0020", "+.0009 ± .0001"]).startswith("no: gains on 1")
+    assert verdict([gains, gains, costs]) == "no: gains on 2, a cost not excluded on 1 of 3"
+
+
+def test_rows_without_a_record_stay_as_the_page_has_them():
     measure = tool("measure_hope")
-    interval = measure.statistics.Interval
-    gains, neutral, costs = (
-        interval(0.002, 0.001, 0.003, 0.001, 10),
-        interval(0, 0, 0, 0, 10),
-        interval(0, -0.003, 0.003, 0.01, 10),
-    )
-    assert measure.verdict([gains, gains, neutral]).startswith("yes")
-    assert measure.verdict([]) == "not measured"
-    assert measure.verdict([gains, neutral, neutral]).startswith("no: gains on 1")
-    assert measure.verdict([gains, gains, costs]).startswith("no: gains on 2, a cost not excluded on 1 of 3")
+    parts, rivals = measure.TABLES["parts"], measure.TABLES["rivals"]
+    lines = measure.PAGE.read_text(encoding="utf-8").splitlines()
+
+    def between(name):
+        return lines[lines.index(f"<!-- {name} -->") + 1 : lines.index(f"<!-- /{name} -->")]
+
+    for name, table in measure.TABLES.items():
+        assert measure.renewed(table, between(name), []) == between(name), name
+    count = len(measure.PARTS)
+    before = measure.renewed(parts, [], [["R52", "10", *["+.0030 ± .0001"] * count]])
+    fresh = [["R52", "5", "", *["+.0040 ± .0001"] * (count - 1)], ["split-digits", "5", *["neutral"] * count]]
+    found = [measure.cells_of(line) for line in measure.renewed(parts, before, fresh)]
+    assert [cells[:4] for cells in found[2:4]] == [
+        ["split-digits", "5", "neutral", "neutral"],
+        ["R52", "5", "+.0030 ± .0001 (10)", "+.0040 ± .0001"],
+    ]
+    assert found[4][:3] == [measure.VERDICT, "", "no: gains on 1, a cost not excluded on 0 of 2"]
+    row = ["R52", "RanPAC", ".9", ".1", "1.0", "**+.1000 ± .0010**", "wins"]
+    found = measure.renewed(rivals, measure.renewed(rivals, [], [row]), [["R52", "OWM", *row[2:5], "-.0100 ± .0200", "tie"]])
+    assert [line.split(" | ")[1] for line in found[2:]] == ["OWM", "RanPAC"]
 
 
 def test_parts_are_paired_by_seed_and_corrected_within_a_stream():

@@ -2,8 +2,8 @@
 
 Every row is recorded in `--results`, a few seeds a folder, and is not made twice; rows may stand in `results/reference` too.
 `--streams` and `--rows` choose some, `--processes` run at a time, the first rows first, and after `--seconds` none is begun.
-`--table` runs nothing. A cell of rows that were not run is left empty, and a table without a row stays as it is; rows whose seeds
-are fewer than asked for say how many.
+`--table` runs nothing. Only rows of the chosen streams are written anew, and a cell without a record stays as the page has it; of
+rows that were run the column of seeds says how many.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import math
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from functools import cache
 from multiprocessing import get_context
@@ -31,7 +31,7 @@ from nlbench.records import Record, read_records
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "hope.md"
 RESULTS, REFERENCE = ROOT / "results" / "hope", ROOT / "results" / "reference"
-LEAST_GAIN, MOST_COST = 0.001, 0.002
+LEAST_GAIN, MOST_COST, ROUNDING = 0.001, 0.002, 1e-9
 """A part must gain the one on two streams, and its interval must exclude the other as a cost on all."""
 
 
@@ -311,76 +311,115 @@ def gain(found: tuple[statistics.Interval, float] | None) -> str:
     return f"**{text}**" if p <= 0.05 else text
 
 
-def reached(known: Known) -> list[str]:
-    """Return the table of what hope reaches, beside the aims."""
-    found = ["| stream | seeds | aim | accuracy | forgetting | contexts | MB |", "|---|---|---|---|---|---|---|"]
-    for name, setting in SETTINGS.items():
-        aim = " / ".join("–" if each is None else number(each) for each in setting.aims)
-        record = known(name, rows(name)[FULL])
-        if record is None:
-            continue
-        cells = (interval(values(record)), interval(values(record, "forgetting")), contexts(record), megabytes(record))
-        found.append(f"| {name} | {len(record.seeds)} | {aim} | {' | '.join(cells)} |")
-    return found
+def reached(known: Known, name: str) -> Iterator[list[str]]:
+    """Yield what hope reaches on a stream, beside the aims."""
+    aim = " / ".join("–" if each is None else number(each) for each in SETTINGS[name].aims)
+    record = known(name, rows(name)[FULL])
+    if record is not None:
+        found = interval(values(record)), interval(values(record, "forgetting")), contexts(record), megabytes(record)
+        yield [name, str(len(record.seeds)), aim, *found]
 
 
-def earned(known: Known) -> list[str]:
-    """Return the table of what each part gains, and whether it stays."""
-    found = [f"| stream | seeds | {' | '.join(PARTS)} |", "|---|---|" + "---|" * len(PARTS)]
-    gains = {part: list[statistics.Interval]() for part in PARTS}
-    for name in SETTINGS:
-        full = known(name, Row("hope"))
-        if full is None:
-            continue
-        those = {part: known(name, row) for part in PARTS if (row := rows(name).get(f"without {part}"))}
-        results = compared(full, {part: record for part, record in those.items() if record is not None})
-        if not results:
-            continue
-        for part, (own, _) in results.items():
-            gains[part].append(own)
-        cells = [gain(results.get(part)) if part in those else "not there" for part in PARTS]
-        found.append(f"| {name} | {max(own.n for own, _ in results.values())} | {' | '.join(cells)} |")
-    if any(gains.values()):
-        found.append(f"| **earns its place** | | {' | '.join(verdict(each) for each in gains.values())} |")
-    return found
+def earned(known: Known, name: str) -> Iterator[list[str]]:
+    """Yield what each part gains on a stream."""
+    full = known(name, Row("hope"))
+    those = {part: known(name, row) for part in PARTS if (row := rows(name).get(f"without {part}"))}
+    results = compared(full, {part: record for part, record in those.items() if record is not None}) if full else {}
+    if results:
+        cells = [gain(results.get(part)) if part in those else NOT_THERE for part in PARTS]
+        yield [name, str(max(own.n for own, _ in results.values())), *cells]
 
 
-def verdict(gains: list[statistics.Interval]) -> str:
-    """Return whether a part gains on two streams and costs on none."""
+def beside(known: Known, name: str) -> Iterator[list[str]]:
+    """Yield by how much hope is more accurate than its rivals on a stream."""
+    full = known(name, Row("hope"))
+    those = {label: known(name, rows(name)[label]) for label in RIVALS if label in rows(name)}
+    there = {label: record for label, record in those.items() if record is not None}
+    results = compared(full, there) if full else {}
+    for label, (own, p) in results.items():
+        few = statistics.smallest_p(own.n) * len(results) > 0.05
+        outcome = "too few seeds" if few else "tie" if p > 0.05 else "wins" if own.mean > 0 else "loses"
+        found = interval(values(there[label])), interval(values(there[label], "forgetting")), megabytes(there[label])
+        yield [name, label, *found, gain(results[label]), outcome]
+
+
+NOT_THERE, VERDICT = "not there", "**earns its place**"
+
+
+class Table(NamedTuple):
+    """A table of the page: its columns, how many of them say what a row is of, what makes a stream's rows, and the column of the
+    numbers that they are ordered by.
+    """
+
+    columns: tuple[str, ...]
+    keys: int
+    make: Callable[[Known, str], Iterator[list[str]]]
+    order: int | None = None
+
+
+TABLES = {
+    "reached": Table(("stream", "seeds", "aim", "accuracy", "forgetting", "contexts", "MB"), 1, reached),
+    "parts": Table(("stream", "seeds", *PARTS), 1, earned),
+    "rivals": Table(("stream", "rival", "accuracy", "forgetting", "MB", "hope's gain", ""), 2, beside, 5),
+}
+
+
+def written(cell: str) -> tuple[float, float] | None:
+    """Return the mean and the lower end of a gain as `gain` writes it."""
+    if cell.startswith("neutral"):
+        return 0.0, 0.0
+    found = re.match(r"\**([+-]\.\d+) ± (\.\d+|nan)", cell)
+    return (float(found[1]), float(found[1]) - float(found[2])) if found else None
+
+
+def verdict(cells: Iterable[str]) -> str:
+    """Return whether a part, by its gains as they are written, gains on two streams and costs on none."""
+    gains = [found for cell in cells if (found := written(cell)) is not None]
     if not gains:
         return "not measured"
-    wins = sum(own.mean >= LEAST_GAIN and own.low > 0 for own in gains)
-    costs = sum(own.low < -MOST_COST for own in gains)
+    wins = sum(mean >= LEAST_GAIN and low > 0 for mean, low in gains)
+    costs = sum(low < -MOST_COST - ROUNDING for _, low in gains)
     return f"{'yes' if wins >= 2 and not costs else 'no'}: gains on {wins}, a cost not excluded on {costs} of {len(gains)}"
 
 
-def beside(known: Known) -> list[str]:
-    """Return the table of rivals: by how much hope is more accurate."""
-    found = ["| stream | rival | accuracy | forgetting | MB | hope's gain | |", "|---|---|---|---|---|---|---|"]
-    for name in SETTINGS:
-        full = known(name, Row("hope"))
-        those = {label: known(name, rows(name)[label]) for label in RIVALS if label in rows(name)}
-        there = {label: record for label, record in those.items() if record is not None}
-        if full is None:
-            continue
-        results = compared(full, there)
-        for label in sorted(results, key=lambda label: results[label][0].mean):
-            record, (own, p) = there[label], results[label]
-            few = statistics.smallest_p(own.n) * len(results) > 0.05
-            outcome = "too few seeds" if few else "tie" if p > 0.05 else "wins" if own.mean > 0 else "loses"
-            cells = (interval(values(record)), interval(values(record, "forgetting")), megabytes(record), gain(results[label]))
-            found.append(f"| {name} | {label} | {' | '.join(cells)} | {outcome} |")
-    return found
+def cells_of(line: str) -> list[str]:
+    """Return the cells of a table's line."""
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]
 
 
-TABLES = {"reached": reached, "parts": earned, "rivals": beside}
+def renewed(table: Table, before: list[str], fresh: Iterable[list[str]]) -> list[str]:
+    """Return a table's lines with fresh rows in it: what they leave empty, and all other rows, stay; "(10)" marks other seeds."""
+    names, *kept = [cells_of(line) for line in before] or [list(table.columns)]
+    of = {tuple(cells[: table.keys]): dict(zip(names, cells, strict=True)) for cells in kept[1:] if cells[0] != VERDICT}
+    for cells in fresh:
+        own = of.setdefault(tuple(cells[: table.keys]), {})
+        new = {name: cell for name, cell in zip(table.columns, cells, strict=True) if cell or name not in own}
+        if (seeds := own.get("seeds")) != new.get("seeds"):
+            own.update({name: f"{cell} ({seeds})" for name, cell in own.items() if written(cell) and not cell.endswith(")")})
+        own.update(new)
+    streams = list(SETTINGS)
+
+    def place(key: tuple[str, ...]) -> tuple[int, float]:
+        found = None if table.order is None else written(of[key][table.columns[table.order]])
+        return streams.index(key[0]), found[0] if found else 0.0
+
+    found = [[of[key].get(name, "") for name in table.columns] for key in sorted(of, key=place)]
+    if table.make is earned and found:
+        found.append([VERDICT, "", *(verdict(cells) for cells in list(zip(*found, strict=True))[2:])])
+    lines = ["|" + "|".join(f" {cell} " if cell else " " for cell in cells) + "|" for cells in (table.columns, *found)]
+    return [lines[0], "|" + "---|" * len(table.columns), *lines[1:]]
 
 
-def write(name: str, lines: list[str]) -> None:
-    """Put the lines between the page's marks of this name."""
-    table = "\n".join([f"<!-- {name} -->", *lines, f"<!-- /{name} -->"])
+def write(known: Known, streams: Iterable[str]) -> None:
+    """Put what these streams' records say in the tables of the page."""
     page = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(re.sub(rf"<!-- {name} -->.*<!-- /{name} -->", lambda _: table, page, flags=re.DOTALL), encoding="utf-8")
+    for name, table in TABLES.items():
+        first, last = f"<!-- {name} -->\n", f"\n<!-- /{name} -->"
+        start = page.index(first) + len(first)
+        end = page.index(last, start)
+        lines = renewed(table, page[start:end].splitlines(), (row for stream in streams for row in table.make(known, stream)))
+        page = page[:start] + "\n".join(lines) + page[end:]
+    PAGE.write_text(page, encoding="utf-8")
 
 
 def main() -> None:
@@ -403,10 +442,7 @@ def main() -> None:
             chosen.device,
             chosen.seconds,
         )
-    known = Known(chosen.results)
-    for name, table in TABLES.items():
-        if len(lines := table(known)) > 2:  # names and a rule
-            write(name, lines)
+    write(Known(chosen.results), chosen.streams)
 
 
 if __name__ == "__main__":
