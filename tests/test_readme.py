@@ -52,6 +52,7 @@ def test_quick_start_output_is_what_the_command_prints(folder):
     numbers = re.compile(r"\d\.\d{3}")
     (path,) = folder.glob("results/hope.split-digits.*.parquet")
     shown = block("text", "after")
+    assert f"record  results/{path.name}" in shown.splitlines()
     fresh = command(folder, "show", str(path))
     rows = [line for line in shown.splitlines() if line.lstrip().startswith(("no task", "task "))]
     assert len(rows) == 6
