@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 from nlbench import closure, sources
-from nlbench.errors import RecordError
+from nlbench.errors import NlbenchError, RecordError
 from nlbench.plan import Machine, Plan
 from nlbench.records import Row, read_record
 from nlbench.records.storage import storage
@@ -60,6 +60,8 @@ def complete(
     moments of the run. Of two processes that run the same plan, the second waits for the first, and then finds its record.
     `diverged` are seeds that were left out of the plan for this reason, which the record says.
     """
+    if machine.save is not None and machine.save.exists() and not machine.save.is_dir():
+        raise NlbenchError(f"{machine.save}: is no folder to save the learner in.", "Name a folder with --save; it is made.")
     results = results.absolute()  # a learner may go elsewhere
     missing = missing_seeds(plan, results, force)
     added: tuple[int, ...] = ()

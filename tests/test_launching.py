@@ -13,7 +13,7 @@ import torch
 from small_streams import small_stream
 
 import nlbench
-from nlbench.errors import RecordError
+from nlbench.errors import NlbenchError, RecordError
 from nlbench.launching import complete, missing_seeds
 from nlbench.plan import Machine
 
@@ -29,6 +29,15 @@ def test_only_the_seeds_that_a_record_lacks_are_run(tmp_path: Path) -> None:
     assert done == ((0, 2), ())
     assert set(heard) == {None, 0, 2}
     assert complete(plan, tmp_path, Machine(device="cpu"), tell=print) == ((), ())
+
+
+def test_a_learner_that_cannot_be_saved_where_it_should_be_is_told_before_any_training(tmp_path: Path) -> None:
+    plan, heard = nlbench.resolve("mlp", small_stream(), seeds=1), []
+    place = tmp_path / "saved"
+    place.touch()
+    with pytest.raises(NlbenchError, match=r"saved: is no folder to save the learner in\. Name a folder"):
+        complete(plan, tmp_path, Machine(device="cpu", save=place), listen=heard.append, tell=print)
+    assert not heard
 
 
 def test_what_lies_where_the_record_belongs_and_is_none_of_this_run_is_told_before_any_training(tmp_path: Path) -> None:
