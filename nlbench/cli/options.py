@@ -40,8 +40,9 @@ Data = Annotated[Path | None, typer.Option(help="Folder of data sets; otherwise 
 Precision = Annotated[
     str,
     typer.Option(
-        help="float32, or bf16: matrix products in bfloat16, all else in float32; other numbers, so another record. mlp and "
-        "joint only. Pays where products take most of the time (many seeds, wide layers) and the processor has units for them."
+        help="float32, or bf16: matrix products in bfloat16, all else in float32; other numbers, so another record. For learners "
+        "that follow gradients (mlp, er, …). Pays where products take most of the time (many seeds, wide layers) and the "
+        "processor has units for them."
     ),
 ]
 Records = Annotated[list[Path], typer.Argument(**A_PLACE, help="Records, folders of records, or both.")]
