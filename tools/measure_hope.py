@@ -52,6 +52,7 @@ class Row(NamedTuple):
     changes: Mapping[str, str] = {}
 
 
+AT_BOUNDARIES = {"protocol.evaluate_every": "none"}
 SETTINGS = {
     "split-digits": Setting("split-digits", 20, (0.993, 0.002), 1.1),
     "permuted-digits": Setting("permuted-digits", 20, (0.974, 0.008), 10.6),
@@ -61,12 +62,12 @@ SETTINGS = {
     "relabelled-vowel": Setting("relabelled-vowel", 20, megabytes=9.8),
     "relabelled-vehicle": Setting("relabelled-vehicle", 20, megabytes=9.1),
     "relabelled-speakers": Setting("relabelled-speakers", 20, megabytes=6.0),
-    "permuted-digits, blurred 10 %": Setting("blurred-permuted-digits-10", 20, megabytes=10.6),
-    "permuted-digits, blurred 30 %": Setting("blurred-permuted-digits-30", 20, megabytes=10.6),
-    "permuted-digits, blurred 50 %": Setting("blurred-permuted-digits-50", 20, megabytes=10.6),
+    "permuted-digits, blurred 10 %": Setting("blurred-permuted-digits-10", 10, megabytes=10.6, changes=AT_BOUNDARIES),
+    "permuted-digits, blurred 30 %": Setting("blurred-permuted-digits-30", 10, megabytes=10.6, changes=AT_BOUNDARIES),
+    "permuted-digits, blurred 50 %": Setting("blurred-permuted-digits-50", 10, megabytes=10.6, changes=AT_BOUNDARIES),
     "permuted-digits, 50 tasks": Setting("permuted-digits-50", 10, (0.92, None), 17.5),
     "permuted-digits, 50 tasks, 10.6 MB": Setting("permuted-digits-50", 10, (0.92, None), 10.6, {"learner.width": "1410"}),
-    "permuted-digits, 100 tasks": Setting("permuted-digits-50", 20, (None, None), 13.0, {"stream.tasks": "100"}),
+    "permuted-digits, 100 tasks": Setting("permuted-digits-50", 10, (None, None), 13.0, {"stream.tasks": "100", **AT_BOUNDARIES}),
     "split-mnist": Setting("split-mnist", 10, (0.990, 0.0055), 29.5),
     "split-mnist, domain-il": Setting("split-mnist-domain-il", 10, (0.992, 0.005), 29.5),
     "split-mnist, domain-il, 8 MB": Setting("split-mnist-domain-il", 10, (0.992, 0.005), 8.0, {"learner.width": "1790"}),
