@@ -28,6 +28,8 @@ _PLAIN: Final = "chance"
 _OPTIONS: Final = "learner.options."  # an external learner's own values: written `learner.<name>` in a recipe
 
 _TEST: Final = "stream.read.test"
+_DATA: Final = ("stream.source", _TEST)
+"""What a stream that is given by its file says itself, whatever the record's was cut from."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -95,7 +97,8 @@ def rerun(record: Record, *, model: object = None, stream: str | DeclaredStream 
         for tables in (STREAM_TABLES[:1], (*STREAM_TABLES[1:], *RECIPE_TABLES)):  # what is left out may follow from the stream
             facts = planned().describe()
             today = _settable(facts["stream_spec"], facts["terms"], facts["evaluation"], facts["learner_spec"])
-            overrides |= _overrides(today, {key: value for key, value in then.items() if key.split(".")[0] in tables})
+            due = {key: value for key, value in then.items() if key.split(".")[0] in tables and not (stream and key in _DATA)}
+            overrides |= _overrides(today, due)
             if asked := sorted(_of_others(overrides)):
                 raise NlbenchError(f"{_list(asked)} is named by the record alone, and is not opened.")
         plan = planned()

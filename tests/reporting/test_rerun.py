@@ -170,6 +170,22 @@ def test_nothing_that_a_record_names_is_opened_or_imported(tmp_path, monkeypatch
         assert not (tmp_path / "imported").exists()
 
 
+def test_a_stream_that_is_given_stands_for_the_data_that_the_record_names(tmp_path, monkeypatch):
+    """Data of another name beside the record's own: it is they that run, and they are told apart."""
+    monkeypatch.chdir(tmp_path)
+    for name, step in (("rows", 1), ("others", 3)):
+        (tmp_path / f"{name}.csv").write_text("x,label\n" + "".join(f"{step * i},{i % 4}\n" for i in range(40)))
+        cut = f'title = "x"\n[stream]\nkind = "split"\nsource = "./{name}.csv"\ntasks = 2\n[protocol]\nbatch = 32\n'
+        (tmp_path / f"{name}.toml").write_text(cut)
+    record = recorded(tmp_path, "ncm", "./rows.csv", {"stream.tasks": "2"})
+    for given in ("./others.csv", "./others.toml"):
+        again = rerun(record, stream=given)
+        assert "stream.source" not in again.command
+        assert list(again.plan.declared.data.values()) != list(record.footer.data.values())
+        assert again.remark.startswith("Another fingerprint")
+        assert "the data changed since" in again.remark
+
+
 def test_a_test_file_is_looked_for_beside_the_file_that_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sub").mkdir()
