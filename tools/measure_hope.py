@@ -75,8 +75,8 @@ SETTINGS = {
     "relabelled-mnist": Setting("relabelled-mnist", 10, (0.96, None), 29.5),
     "permuted-mnist": Setting("permuted-mnist", 10, (0.975, 0.002), 22.8),
     "permuted-mnist, 20 tasks": Setting("permuted-mnist-20", 10, (0.967, 0.003), 22.8),
-    "20 Newsgroups": Setting("split-newsgroups-wordllama", 10, (0.748, 0.082), 40.0),
-    "R52": Setting("split-r52-wordllama", 10, (0.728, 0.071), 44.0),
+    "20 Newsgroups": Setting("split-newsgroups-wordllama", 10, (0.748, 0.082), 40.0, AT_BOUNDARIES),
+    "R52": Setting("split-r52-wordllama", 10, (0.728, 0.071), 44.0, AT_BOUNDARIES),
 }
 FULL = "hope"
 PARTS = {
