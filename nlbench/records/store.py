@@ -242,7 +242,7 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RecordError(f"cannot write {path}: {error.strerror}.", "Choose another folder with --results.") from error
+        raise RecordError(f"cannot write {path}: {error.strerror}.", "Choose another place, with --results or --out.") from error
 
 
 def _open(content: Content) -> Record:
