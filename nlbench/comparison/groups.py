@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -440,9 +440,15 @@ def _mismatches(groups: Sequence[Group]) -> list[str]:
         if other is not group:
             facts = [_stream_facts(g.entries[0].record) for g in (other, group)]
             what = "; ".join(map(str, differences(*facts))) or f"stream_digest: {other.stream_digest} / {group.stream_digest}"
-            names = [", ".join(entry.label for entry in g.entries) for g in (other, group)]
+            both = {e.label for e in other.entries} & {e.label for e in group.entries}
+            names = [", ".join(_told_apart(e, both) for e in g.entries) for g in (other, group)]
             found.append(f"{group.stream}: {names[0]} and {names[1]} cannot be compared: {what}")
     return found
+
+
+def _told_apart(entry: Entry, both: Collection[str]) -> str:
+    """Return the label of a learner, with its file where that alone tells it from another of its name."""
+    return f"{entry.label} ({entry.record.path})" if entry.label in both else entry.label
 
 
 def _stream_facts(record: Record) -> dict[str, Any]:

@@ -142,6 +142,13 @@ def test_streams_that_differ_are_never_averaged_and_the_fact_is_named(tmp_path: 
     assert found.mismatches[0] in found.to_markdown()
 
 
+def test_namesakes_on_streams_that_differ_are_told_apart_by_their_files(tmp_path: Path) -> None:
+    records = [learner(tmp_path / where, "mlp", [0.5, 0.6], data={"digits": where}) for where in ("one", "two")]
+    names = [record.path for record in records]
+    (told,) = compare(records).mismatches
+    assert told == f"split-digits: mlp ({names[0]}) and mlp ({names[1]}) cannot be compared: data.digits: one / two"
+
+
 def test_unequal_terms_are_compared_and_marked(tmp_path: Path) -> None:
     one, four = ({"passes": passes, "batch": 16, "boundaries": False} for passes in (1, 4))
     records = [
