@@ -52,13 +52,18 @@ def grid_of(
     if place is None and not (models and streams):
         raise NlbenchError("a sweep needs models and streams.", "Such as --model mlp,er --stream split-digits, or a grid.toml.")
     said = {"models": models and models.split(","), "streams": streams and streams.split(",")}
-    table |= {key: [name.strip() for name in names] for key, names in said.items() if names}
+    chosen = {key: [name.strip() for name in names] for key, names in said.items() if names}
+    left_out = [
+        name for key, names in chosen.items() if isinstance(table.get(key), list) for name in table[key] if name not in names
+    ]
+    table |= chosen
     table |= {"seeds": list(parse_seeds(seeds))} if seeds else {}
     table |= {"precision": precision} if precision else {}
     if isinstance(facts := table.get("set", {}), Mapping):
         table["set"] = {**flat(facts), **{key: _alternatives(text) for key, text in values.items()}}
     if isinstance(on := table.get("on"), Mapping):
-        table["on"] = {name: _left(facts, values) if isinstance(facts, Mapping) else facts for name, facts in on.items()}
+        due = {name: facts for name, facts in on.items() if name not in left_out}
+        table["on"] = {name: _left(facts, values) if isinstance(facts, Mapping) else facts for name, facts in due.items()}
     return read_grid(table, "grid" if place is None else str(place))
 
 

@@ -59,6 +59,8 @@ def test_options_add_to_a_file_and_have_the_last_word(tmp_path: Path) -> None:
     file.write_text(f'{file.read_text()}\nprecision = "bf16"\n')
     assert sweeping.grid_of(file, None, None, None, {}, None).precision == "bf16"
     assert len(sweeping.distinct(sweeping.grid_of(None, "mlp,mlp", "split-digits", "1", {"batch": "8,8"}, None))) == 1
+    file.write_text('models = ["mlp", "er"]\nstreams = ["split-digits"]\non.mlp.batch = [8, 16]\non.er.batch = [32, 64]\n')
+    assert sweeping.grid_of(file, "mlp", None, "1", {}, None).on == {"mlp": {"batch": [8, 16]}}
     network = {"learner.network": '{kind="mlp", hidden=[8]}'}
     (point,) = sweeping.distinct(sweeping.grid_of(None, "er", "split-digits", "1", network, None))
     assert point.plan.fingerprint == nlbench.resolve("er", "split-digits", seeds=1, overrides=network).fingerprint
