@@ -19,6 +19,7 @@ from torch import Tensor
 from nlbench import plan as plans
 from nlbench import seeds as draws
 from nlbench.batch import Batch, Batches, Learner, needs
+from nlbench.errors import SpecError
 from nlbench.learners.building import find
 from nlbench.plan import DeclaredStream, Machine, Plan, stream_from_arrays
 from nlbench.protocol import Meeting, Position, Schedule
@@ -83,6 +84,9 @@ class Candidate:
         """Return a learner under the poorest terms that it declares to need: told no task and no boundary unless it must be, and
         met in sequence whatever its recipe presents.
         """
+        if of_stream := [key for key in overrides if key.startswith("stream.") and key != "stream.scenario"]:
+            rule = "must be left out: a learner is examined on small streams that are made for it, of any stream.scenario"
+            raise SpecError([f"--set {key}: {rule}" for key in of_stream])
         terms = {"batch": str(BATCH), "presents": "sequential", **overrides}
 
         def planned(scenario: str, boundaries: bool) -> Plan:

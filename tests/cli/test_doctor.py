@@ -51,3 +51,6 @@ def test_doctor_ends_with_2_where_there_is_no_learner(command: Command) -> None:
     done = command("doctor", "mlp", "--shape", "3x32")
     assert done.code == 2
     assert "--shape must be whole numbers" in done.err
+    done = command("doctor", "mlp", "--set", "stream.tasks=2")
+    assert done.code == 2
+    assert "--set stream.tasks: must be left out: a learner is examined on small streams that are made for it" in done.err
