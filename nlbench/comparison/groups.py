@@ -416,7 +416,7 @@ def _notes(entries: Sequence[Entry], columns: Sequence[str]) -> list[str]:
         )
     if len({entry.record.seeds for entry in entries}) > 1:
         notes.append(
-            "seeds differ (" + "; ".join(f"{e.label}: {len(e.record.seeds)}" for e in entries) + "): pairs use common seeds."
+            "seeds differ (" + "; ".join(f"{e.label}: {_which(e.record.seeds)}" for e in entries) + "): pairs use common seeds."
         )
     if lost := [f"{e.label} {', '.join(map(str, e.record.footer.lost))}" for e in entries if e.record.footer.lost]:
         notes.append(f"diverged and left out, so that the mean is over seeds that did not: {'; '.join(lost)}.")
@@ -429,6 +429,12 @@ def _notes(entries: Sequence[Entry], columns: Sequence[str]) -> list[str]:
         if len(set(ran.values())) > 1:
             notes.append(f"{key} differs: " + "; ".join(f"{label}: {value}" for label, value in ran.items()) + ".")
     return notes
+
+
+def _which(seeds: Sequence[int]) -> str:
+    """Return seeds as the words of a note."""
+    run = len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1))
+    return f"{seeds[0]} to {seeds[-1]}" if run else ", ".join(map(str, seeds))
 
 
 def _mismatches(groups: Sequence[Group]) -> list[str]:
