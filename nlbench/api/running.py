@@ -95,6 +95,8 @@ def parse_seeds(seeds: int | str | Iterable[int]) -> tuple[int, ...]:
     if isinstance(seeds, Integral):
         if int(seeds) > MOST_SEEDS:
             raise NlbenchError(f"seeds must be at most {MOST_SEEDS:,}, got {seeds}.", f"A single one is written {seeds},")
+        if int(seeds) < 1:
+            raise NlbenchError(f"seeds must be at least 1, got {seeds}.", "5 means 0…4; 3, that one.")
         seeds = range(int(seeds))
     chosen = list(seeds) if isinstance(seeds, Iterable) else []
     if not chosen or not all(isinstance(seed, Integral) and 0 <= int(seed) < 2**63 for seed in chosen):
