@@ -29,7 +29,7 @@ _OPTIONS: Final = "learner.options."  # an external learner's own values: writte
 
 _TEST: Final = "stream.read.test"
 _DATA: Final = ("stream.source", _TEST)
-"""What a stream that is given by its file says itself, whatever the record's was cut from."""
+"""What a stream that the user gives says itself, whatever the record's was cut from."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,6 +78,7 @@ def rerun(record: Record, *, model: object = None, stream: str | DeclaredStream 
         overrides = _beside_file(record)
         if test := overrides.get(_TEST):
             overrides[_TEST] = _test_file(Path(test).name, Path(stream))
+    itself = () if stream is None else _DATA if isinstance(stream, str) and _is_data(stream) else ("stream.kind", *_DATA)
     named, own = _named(record) if stream is None else (stream if isinstance(stream, str) else record.stream, {})
     declared = record.stream if stream is None else stream
     plan = None
@@ -97,7 +98,7 @@ def rerun(record: Record, *, model: object = None, stream: str | DeclaredStream 
         for tables in (STREAM_TABLES[:1], (*STREAM_TABLES[1:], *RECIPE_TABLES)):  # what is left out may follow from the stream
             facts = planned().describe()
             today = _settable(facts["stream_spec"], facts["terms"], facts["evaluation"], facts["learner_spec"])
-            due = {key: value for key, value in then.items() if key.split(".")[0] in tables and not (stream and key in _DATA)}
+            due = {key: value for key, value in then.items() if key.split(".")[0] in tables and key not in itself}
             overrides |= _overrides(today, due)
             if asked := sorted(_of_others(overrides)):
                 raise NlbenchError(f"{_list(asked)} is named by the record alone, and is not opened.")

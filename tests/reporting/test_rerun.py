@@ -186,6 +186,12 @@ def test_a_stream_that_is_given_stands_for_the_data_that_the_record_names(tmp_pa
         assert "the data changed since" in again.remark
 
 
+def test_a_stream_of_the_package_that_is_given_is_not_made_the_record_s(tmp_path):
+    again = rerun(recorded(tmp_path, "ncm", "split-digits", {}), stream="permuted-digits")
+    assert "stream.kind" not in again.command
+    assert not again.remark.startswith("Same fingerprint")
+
+
 def test_a_test_file_is_looked_for_beside_the_file_that_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sub").mkdir()
