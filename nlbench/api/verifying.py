@@ -29,7 +29,7 @@ __all__ = ["exit_status", "prove", "refuse_suffix", "trials", "verify", "write_p
 def trials(names: Sequence[str] = (), *, quick: bool = False, seeds: int | None = None) -> list[Trial]:
     """Return the claims of these names or files, all by default, each with the plans that try it.
 
-    quick  the reduced form of each: small streams, of which only orders are judged
+    quick  the reduced form of each: small streams, of which only orders and slopes are judged
     seeds  how many, in place of what each claim asks for
     """
     files = [name if "/" in name or name.endswith(".toml") else "" for name in names] or repeat("")

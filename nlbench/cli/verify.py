@@ -13,7 +13,7 @@ from nlbench.cli.options import Data, Device, Format, Results, one_of
 def verify(
     claims: Annotated[list[str] | None, typer.Argument(help="Names of claims, or files; all of them by default.")] = None,
     quick: Annotated[
-        bool, typer.Option("--quick/--full", help="The reduced form of each: small streams, of which only orders are judged.")
+        bool, typer.Option("--quick/--full", help="The reduced form: small streams, of which only orders and slopes are judged.")
     ] = False,
     seeds: Annotated[int | None, typer.Option(min=2, help="So many seeds, in place of what each claim asks for.")] = None,
     results: Results = Path("results/verify"),
