@@ -26,6 +26,9 @@ from nlbench.reporting.theme import GRID, HEAT, INK, MUTED, WASH, Line, task_col
 Draw = Callable[[Axes], None]
 
 _PIXELS: Final = 72  # per inch: one unit of the SVG is one pixel
+_CHARACTER: Final = 7.5  # pixels of one in bold
+_LONGEST: Final = 24  # characters beside a point
+_ABOVE: Final = 14  # points between axes and their title, where numbers of tasks may stand
 _MARGINS: Final = (38, 10, 8, 34)  # left, right, top, bottom, in pixels
 _SETTINGS: Final[dict[Any, Any]] = {
     "svg.fonttype": "none",  # text stays text: searchable, in the page's font and colour
@@ -208,11 +211,17 @@ def scatter(axes: Axes, points: Sequence[Point], x_label: str, text: Callable[[f
     )
 
 
+def elided(label: str, most: int) -> str:
+    """Return a label of so many characters at most, its middle left out where it is longer."""
+    return label if len(label) <= most else f"{label[: most - most // 2 - 1]}…{label[len(label) - most // 2 :]}"
+
+
 def _name_points(axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
     """Write each label beside its point, where it covers no other label and no point if there is such a place."""
     pixels = axes.transData.transform([(x, y) for x, y, _ in points])
     taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in pixels.tolist()]
-    for (x, y), (place, mean, label) in zip(pixels.tolist(), points, strict=True):
+    for (x, y), (place, mean, whole) in zip(pixels.tolist(), points, strict=True):
+        label = elided(whole, _LONGEST)
         width = 6.4 * len(label)
         choices = (
             ("left", 6, 6),
@@ -342,7 +351,7 @@ def export(
     grid = canvas.subplots(rows, columns, squeeze=False).ravel()
     for axes, (title, draw, _) in zip(grid, panels, strict=False):
         draw(axes)
-        axes.set_title(title, fontsize=11, fontweight="bold", loc="left")
+        axes.set_title(elided(title, round(width / _CHARACTER)), fontsize=11, fontweight="bold", loc="left", pad=_ABOVE)
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
     if legend:
