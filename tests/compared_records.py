@@ -13,9 +13,9 @@ from nlbench.records import Record
 FIVE, TEN = range(5), range(10)
 
 
-def learner(folder: Path, model: str, final: list[float], learned: float = 0.95, **facts: object) -> Record:
-    """A record whose seeds 0, 1, … end at the given accuracies of old tasks."""
-    matrices = {seed: matrix(value, learned) for seed, value in enumerate(final)}
+def learner(folder: Path, model: str, final: list[float], learned: float = 0.95, first: int = 0, **facts: object) -> Record:
+    """A record whose seeds 0, 1, …, or from a first one on, end at the given accuracies of old tasks."""
+    matrices = {seed: matrix(value, learned) for seed, value in enumerate(final, first)}
     name = f"{model}-{facts.get('fingerprint', '')}"
     return make_record(folder / f"{name}.parquet", matrices, **{"model": model, "fingerprint": f"of-{model}", **facts})
 

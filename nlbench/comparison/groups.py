@@ -415,9 +415,9 @@ def _notes(entries: Sequence[Entry], columns: Sequence[str]) -> list[str]:
             "Give it more passes or a better network."
         )
     if len({entry.record.seeds for entry in entries}) > 1:
-        notes.append(
-            "seeds differ (" + "; ".join(f"{e.label}: {_which(e.record.seeds)}" for e in entries) + "): pairs use common seeds."
-        )
+        alike = len({len(entry.record.seeds) for entry in entries}) == 1
+        which = {e.label: _which(e.record.seeds) if alike else str(len(e.record.seeds)) for e in entries}
+        notes.append(f"seeds differ ({'; '.join(f'{label}: {text}' for label, text in which.items())}): pairs use common seeds.")
     if lost := [f"{e.label} {', '.join(map(str, e.record.footer.lost))}" for e in entries if e.record.footer.lost]:
         notes.append(f"diverged and left out, so that the mean is over seeds that did not: {'; '.join(lost)}.")
     if found := terms.unequal([entry.record.terms for entry in entries]):

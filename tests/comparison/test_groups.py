@@ -398,7 +398,9 @@ def test_notes_name_what_differs_between_executions(tmp_path: Path) -> None:
     records = [learner(tmp_path, "mlp", [0.5, 0.6]), learner(tmp_path, "cms", [0.5, 0.6, 0.7], device="cuda")]
     notes = compare(records).groups[0].notes
     assert "device differs: mlp: cpu; cms: cuda." in notes
-    assert "seeds differ (mlp: 0, 1; cms: 0 to 2): pairs use common seeds." in notes
+    assert "seeds differ (mlp: 2; cms: 3): pairs use common seeds." in notes
+    others = [learner(tmp_path / str(first), f"from-{first}", [0.5, 0.6, 0.7], first=first) for first in (0, 2)]
+    assert "seeds differ (from-0: 0 to 2; from-2: 2 to 4): pairs use common seeds." in compare(others).groups[0].notes
 
 
 def test_metrics_within_tasks_count_too(tmp_path: Path) -> None:
