@@ -50,7 +50,8 @@ def ridge_scan(
     chunk    C ≥ 1             the last chunk may be shorter; where α is 1, nothing depends on it
 
     Differentiable in every tensor. Cost about `4 d_k² + 2 d_k d_v + C (2 d_k + d_v)` multiply-adds a token and head, and for each
-    chunk a factorisation of d_k and one of C.
+    chunk a factorisation of d_k and one of C. In bfloat16 on a GPU tokens are read by steps of conjugate gradients instead, until
+    what is left of each q is 2^-12 of it; chunks that 48 steps do not bring there are factorised.
 
     Source: von Oswald et al. 2025, MesaNet (arXiv 2506.05233), eq. 4 to 6, which solve by conjugate gradients with λ whole at
     every token; Nested Learning (arXiv 2512.24695), the general form of eq. 59 with the gram of the keys as its metric.

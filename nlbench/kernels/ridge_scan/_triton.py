@@ -67,20 +67,21 @@ class Plan:
 
     def launch(self, kernel: Any, *tensors: Tensor) -> None:
         """Run one kernel on every chunk."""
-        if kernel.fn not in self.launches:
-            self.launches[kernel.fn] = Launch(kernel, self.sizes, WARPS, 1)
-            if not self.low:
-                self.launches[kernel.fn].options["maxnreg"] = REGISTERS
-        self.launches[kernel.fn](self.programs * self.chunks, *tensors)
+        self._launch(kernel, WARPS)(self.programs * self.chunks, *tensors)
 
     def stepped(self, kernel: Any, *tensors: Tensor) -> Tensor:
         """Run a kernel of conjugate gradients on some rows of every chunk, and return which chunks it did not solve."""
         parts = self.sizes["C"] // self.sizes["R"]
-        if kernel.fn not in self.launches:
-            self.launches[kernel.fn] = Launch(kernel, self.sizes, ROWS_WARPS, 1)
         missed = tensors[0].new_empty((self.programs * self.chunks, parts), dtype=torch.int32)
-        self.launches[kernel.fn](missed.numel(), *tensors, missed)
+        self._launch(kernel, ROWS_WARPS)(missed.numel(), *tensors, missed)
         return missed.amax(1)
+
+    def _launch(self, kernel: Any, warps: int) -> Launch:
+        if kernel.fn not in self.launches:
+            self.launches[kernel.fn] = Launch(kernel, self.sizes, warps, 1)
+            if not self.low:
+                self.launches[kernel.fn].options["maxnreg"] = REGISTERS
+        return self.launches[kernel.fn]
 
     def carried(self, states: Tensor, first: Tensor, last: Tensor, totals: Tensor, *, reverse: bool) -> None:
         """Turn what each chunk adds to a state, (programs, chunks, rows, columns), into the state that each one meets.
