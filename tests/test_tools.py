@@ -50,7 +50,8 @@ def test_every_row_beside_hope_is_another_plan():
 def test_a_part_stays_where_it_gains_on_two_streams_and_no_cost_is_left_open():
     verdict = tool("measure_hope").verdict
     gains, ten, neutral, costs = "**+.0020 ± .0010**", "**+.0021 ± .0006** (10)", "neutral", "+.0000 ± .0030"
-    assert verdict([gains, ten, neutral, "+.0000 ± .0020"]) == "yes: gains on 2, a cost not excluded on 0 of 4"
+    assert verdict([gains, ten, neutral, "+.0000 ± .0019"]) == "yes: gains on 2, a cost not excluded on 0 of 4"
+    assert verdict([gains, ten, "-.0010 ± .0010"]) == "no: gains on 2, a cost not excluded on 1 of 3"
     assert verdict(["", "not there"]) == "not measured"
     assert verdict([gains, neutral, "+.0020 ± .0020", "+.0009 ± .0001"]).startswith("no: gains on 1")
     assert verdict([gains, gains, costs]) == "no: gains on 2, a cost not excluded on 1 of 3"

@@ -327,8 +327,10 @@ def earned(known: Known, name: str) -> Iterator[list[str]]:
     those = {part: known(name, row) for part in PARTS if (row := rows(name).get(f"without {part}"))}
     results = compared(full, {part: record for part, record in those.items() if record is not None}) if full else {}
     if results:
-        cells = [gain(results.get(part)) if part in those else NOT_THERE for part in PARTS]
-        yield [name, str(max(own.n for own, _ in results.values())), *cells]
+        most = max(own.n for own, _ in results.values())
+        fewer = {part: f" ({own.n})" for part, (own, _) in results.items() if own.n < most}
+        cells = [gain(results.get(part)) + fewer.get(part, "") if part in those else NOT_THERE for part in PARTS]
+        yield [name, str(most), *cells]
 
 
 def beside(known: Known, name: str) -> Iterator[list[str]]:
@@ -374,12 +376,14 @@ def written(cell: str) -> tuple[float, float] | None:
 
 
 def verdict(cells: Iterable[str]) -> str:
-    """Return whether a part, by its gains as they are written, gains on two streams and costs on none."""
+    """Return whether a part, by its gains as they are written, gains on two streams and costs on none: one whose end is written
+    as the most that it may cost may lie beyond.
+    """
     gains = [found for cell in cells if (found := written(cell)) is not None]
     if not gains:
         return "not measured"
     wins = sum(mean >= LEAST_GAIN and low > 0 for mean, low in gains)
-    costs = sum(low < -MOST_COST - ROUNDING for _, low in gains)
+    costs = sum(low <= -MOST_COST + ROUNDING for _, low in gains)
     return f"{'yes' if wins >= 2 and not costs else 'no'}: gains on {wins}, a cost not excluded on {costs} of {len(gains)}"
 
 
