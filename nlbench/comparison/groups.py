@@ -416,8 +416,9 @@ def _notes(entries: Sequence[Entry], columns: Sequence[str]) -> list[str]:
         )
     if len({entry.record.seeds for entry in entries}) > 1:
         alike = len({len(entry.record.seeds) for entry in entries}) == 1
-        which = {e.label: _which(e.record.seeds) if alike else str(len(e.record.seeds)) for e in entries}
-        notes.append(f"seeds differ ({'; '.join(f'{label}: {text}' for label, text in which.items())}): pairs use common seeds.")
+        told = (", ".join(map(str, e.record.seeds)) if alike else len(e.record.seeds) for e in entries)
+        which = "; ".join(f"{e.label}: {seeds}" for e, seeds in zip(entries, told, strict=True))
+        notes.append(f"seeds differ ({which}): pairs use common seeds.")
     if lost := [f"{e.label} {', '.join(map(str, e.record.footer.lost))}" for e in entries if e.record.footer.lost]:
         notes.append(f"diverged and left out, so that the mean is over seeds that did not: {'; '.join(lost)}.")
     if found := terms.unequal([entry.record.terms for entry in entries]):
@@ -429,12 +430,6 @@ def _notes(entries: Sequence[Entry], columns: Sequence[str]) -> list[str]:
         if len(set(ran.values())) > 1:
             notes.append(f"{key} differs: " + "; ".join(f"{label}: {value}" for label, value in ran.items()) + ".")
     return notes
-
-
-def _which(seeds: Sequence[int]) -> str:
-    """Return seeds as the words of a note."""
-    run = len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1))
-    return f"{seeds[0]} to {seeds[-1]}" if run else ", ".join(map(str, seeds))
 
 
 def _mismatches(groups: Sequence[Group]) -> list[str]:

@@ -400,7 +400,7 @@ def test_notes_name_what_differs_between_executions(tmp_path: Path) -> None:
     assert "device differs: mlp: cpu; cms: cuda." in notes
     assert "seeds differ (mlp: 2; cms: 3): pairs use common seeds." in notes
     others = [learner(tmp_path / str(first), f"from-{first}", [0.5, 0.6, 0.7], first=first) for first in (0, 2)]
-    assert "seeds differ (from-0: 0 to 2; from-2: 2 to 4): pairs use common seeds." in compare(others).groups[0].notes
+    assert "seeds differ (from-0: 0, 1, 2; from-2: 2, 3, 4): pairs use common seeds." in compare(others).groups[0].notes
 
 
 def test_metrics_within_tasks_count_too(tmp_path: Path) -> None:
