@@ -81,21 +81,31 @@ def _parsed(text: str) -> Table:
 
 def apply_overrides(table: Table, overrides: Mapping[str, str], tables: Sequence[str]) -> Table:
     """Return a copy of `table` with dotted keys replaced, for those whose first part is in `tables`; values are TOML, or
-    plain text if they are not; a column is named as it is called, even `0`.
+    plain text if they are not; a column is named as it is called, even `0`. Another `kind` of a table in the first ones, such as
+    `learner.optimizer.kind`, takes nothing of what `table` says of the kind before.
     """
     result = deepcopy(table)
-    for dotted, text in overrides.items():
-        parts = dotted.split(".")
-        if parts[0] not in tables:
-            continue
-        target = result
-        for part in parts[:-1]:
-            target = target.setdefault(part, {})
-            if not isinstance(target, dict):
-                raise SpecError([f"--set {dotted}: {part} is a value, not a table"])
+    chosen = {dotted: text for dotted, text in overrides.items() if dotted.partition(".")[0] in tables}
+    for dotted, text in chosen.items():
+        *path, key = dotted.split(".")
+        if key == "kind" and len(path) > 1:
+            before = _table(result, path, dotted)
+            if before.get("kind") != toml_value(text):
+                before.clear()
+    for dotted, text in chosen.items():
+        *path, key = dotted.split(".")
         value = toml_value(text)
-        target[parts[-1]] = text if dotted in COLUMNS and not isinstance(value, str | list) else value
+        _table(result, path, dotted)[key] = text if dotted in COLUMNS and not isinstance(value, str | list) else value
     return result
+
+
+def _table(table: Table, path: Sequence[str], dotted: str) -> Table:
+    """Return the table at a path, which is made where there is none."""
+    for part in path:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise SpecError([f"--set {dotted}: {part} is a value, not a table"])
+    return table
 
 
 def toml_value(text: str) -> Any:

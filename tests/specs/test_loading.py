@@ -192,6 +192,27 @@ def test_overrides_touch_only_their_tables_and_never_the_original() -> None:
 
 
 @pytest.mark.parametrize(
+    ("overrides", "optimizer"),
+    [
+        ({"kind": "adam"}, {"kind": "adam"}),
+        ({"rate": "0.01", "kind": "adam"}, {"kind": "adam", "rate": 0.01}),
+        ({"kind": "adam", "rate": "0.01"}, {"kind": "adam", "rate": 0.01}),
+        ({"kind": "sgd"}, {"kind": "sgd", "rate": 0.3, "momentum": 0.5}),
+    ],
+)
+def test_another_kind_of_an_inner_table_takes_nothing_of_the_kind_before(
+    overrides: dict[str, str], optimizer: dict[str, Any]
+) -> None:
+    table = {"learner": {"kind": "er", "capacity": 9, "optimizer": {"kind": "sgd", "rate": 0.3, "momentum": 0.5}}}
+    said = {f"learner.optimizer.{key}": text for key, text in overrides.items()}
+    found = apply_overrides(table, {"learner.capacity": "5", **said}, ("learner",))
+    assert found == {"learner": {"kind": "er", "capacity": 5, "optimizer": optimizer}}
+    assert apply_overrides(table, {"learner.kind": "derpp"}, ("learner",))["learner"]["capacity"] == 9
+    with pytest.raises(SpecError, match=r"--set learner\.capacity\.kind: capacity is a value, not a table"):
+        apply_overrides(table, {"learner.capacity.kind": "x"}, ("learner",))
+
+
+@pytest.mark.parametrize(
     ("text", "name"),
     [("0", "0"), ("1e3", "1e3"), ("true", "true"), ("label", "label"), ('"2"', "2"), ('["0", "id"]', ["0", "id"])],
 )
