@@ -38,7 +38,7 @@ class Head:
         """Raises `NlbenchError` where the network has no features, or the stream does not tell the task."""
         if network.returns_logits and kind != "one":
             raise NlbenchError(
-                f"learner.head: {kind!r} needs a network that returns features.", 'Set network.outputs = "features".'
+                f"learner.head: {kind!r} needs a network that returns features.", 'Set learner.network.outputs = "features".'
             )
         if kind == "task" and problem.scenario != "task-il":
             raise NlbenchError(f"learner.head: a head a task needs to be told the task, not in {problem.scenario}.", _WAY_OUT)

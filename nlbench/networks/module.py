@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import vmap
+from torch.nn.parameter import is_lazy
 
 from nlbench import catalog
 from nlbench.batch import Problem
@@ -114,13 +115,22 @@ class Module(Network):
                 yield self._call(named, x)
 
     def _made(self, seed: int) -> nn.Module:
-        """Return a new module of one seed; what it draws is decided by the seed alone."""
+        """Return a new module of one seed, lazy layers at their sizes; what it draws is decided by the seed alone."""
         if isinstance(self._build, nn.Module):
+            if _is_lazy(self._build):
+                raise NlbenchError(
+                    f"{self._place}: the module has lazy layers without sizes.",
+                    "Give a function that makes it, or call it once on a batch before.",
+                )
             return deepcopy(self._build)
-        with seeded(seed, "module"), Blamed(self._place, remark=self._made_with):
-            module = self._build(**self._given)
-        if not isinstance(module, nn.Module):
-            raise NlbenchError(f"{self._place} must return a torch.nn.Module, got {module!r}.", "Mend it.")
+        with seeded(seed, "module"):
+            with Blamed(self._place, remark=self._made_with):
+                module = self._build(**self._given)
+            if not isinstance(module, nn.Module):
+                raise NlbenchError(f"{self._place} must return a torch.nn.Module, got {module!r}.", "Mend it.")
+            if _is_lazy(module):
+                with torch.no_grad(), Blamed(f"{self._place}.forward"):
+                    module.eval()(torch.zeros(2, *self._problem.input_shape))
         return module
 
     def _check_trained(self) -> None:
@@ -129,7 +139,7 @@ class Module(Network):
             return
         rule, hint = "registered", _REGISTER
         if self._places:
-            rule, hint = "trained", 'Set network.outputs = "features" for a head on what is frozen.'
+            rule, hint = "trained", 'Set learner.network.outputs = "features" for a head on what is frozen.'
         raise NlbenchError(f"{self._place}: the module must have parameters that are {rule}, got none.", hint)
 
     def _probe(self) -> int:
@@ -152,7 +162,7 @@ class Module(Network):
         if self.returns_logits and width != self._problem.n_classes:
             raise NlbenchError(
                 f"{self._place}: the module returns {width} logits, and the stream has {self._problem.n_classes} classes.",
-                'Set network.outputs = "features" for a head on it, or let `build` take n_classes.',
+                'Set learner.network.outputs = "features" for a head on it, or let `build` take n_classes.',
             )
         return width
 
@@ -176,6 +186,10 @@ class Module(Network):
             stacklevel=2,
         )
         return False
+
+
+def _is_lazy(module: nn.Module) -> bool:
+    return any(map(is_lazy, (*module.parameters(), *module.buffers())))
 
 
 def _tensors(module: nn.Module) -> Tree:

@@ -25,7 +25,7 @@ def problems(error: ValidationError, place: str, model: type[Strict], values: An
         table, path = _place(model, values, item["loc"])
         key = ".".join(path)
         if item["type"] == "extra_forbidden":
-            meant = _inside(table, path[-1]) or near(path[-1], list(table.model_fields), all_else=True)
+            meant = _inside(table, path) or near(path[-1], list(table.model_fields), all_else=True)
             lines.append(f"{place}: {key}: is not a known key{meant}, got {shown(item['input'])}")
         elif item["type"] == "kind_unknown":
             ctx = item["ctx"]
@@ -51,10 +51,13 @@ def problems(error: ValidationError, place: str, model: type[Strict], values: An
     return lines
 
 
-def _inside(table: type[Strict], key: str) -> str:
-    """Return " (did you mean …?)" with the key of a table in this one that is called so; empty if there is none."""
+def _inside(table: type[Strict], path: Sequence[str]) -> str:
+    """Return " (did you mean …?)" with the key of a table in this one that is called as the last part of a path in it; empty if
+    there is none.
+    """
+    *outer, key = path
     found = (
-        f" (did you mean {name}.{key}?)"
+        f" (did you mean {'.'.join((*outer, name, key))}?)"
         for name, field in table.model_fields.items()
         if any(key in config.model_fields for config in _configs(field.annotation))
     )

@@ -38,6 +38,10 @@ def small(n_classes: int, width: int = 5) -> nn.Module:
     return nn.Sequential(*layers)
 
 
+def lazy(n_classes: int) -> nn.Module:
+    return nn.Sequential(nn.LazyConv2d(2, 3), nn.LazyBatchNorm2d(affine=False), nn.Flatten(), nn.LazyLinear(n_classes))
+
+
 class Asking(nn.Module):
     """Asks the host for a number, which torch.func cannot map over seeds."""
 
@@ -190,6 +194,21 @@ def test_a_module_in_place_of_a_function_is_the_start_of_every_seed() -> None:
     assert module.training
 
 
+def test_lazy_layers_take_the_sizes_of_the_stream_and_start_as_the_seed_decides() -> None:
+    before = torch.get_rng_state()
+    network = made(lazy)
+    (many, state), (alone, _) = network.initial((0, 1, 2)), network.initial((2,))
+    assert torch.equal(before, torch.get_rng_state())
+    assert {name: tuple(value.shape) for name, value in many.items()} == {
+        "0.weight": (3, 2, 1, 3, 3), "0.bias": (3, 2), "3.weight": (3, C, 72), "3.bias": (3, C)
+    }  # fmt: skip
+    assert torch.equal(state["1.running_mean"], torch.zeros(3, 2))  # sizes are found as at test
+    for name, value in alone.items():
+        assert torch.equal(value[0], many[name][2])
+        assert not torch.equal(many[name][0], many[name][2])
+    assert network.apply(many, state, images(SHAPE, 3).float(), training=True)[0].shape == (3, 6, C)
+
+
 def test_frozen_parameters_are_state() -> None:
     def build(n_classes: int) -> nn.Module:
         module = nn.Sequential(nn.Flatten(), nn.Linear(64, 5), nn.Linear(5, n_classes))
@@ -204,6 +223,8 @@ def test_frozen_parameters_are_state() -> None:
     ("build", "message"),
     [
         (lambda: 3, "must return a torch.nn.Module, got 3"),
+        (lazy(C), r"test:build: the module has lazy layers without sizes\. Give a function that makes it, or call it once"),
+        (lambda: nn.Sequential(nn.LazyLinear(5), nn.Linear(9, C)), "test:build.forward raised RuntimeError"),
         (lambda: nn.Flatten(2), "the module must return"),
         (lambda: nn.Linear(3, 4), "test:build.forward raised RuntimeError"),
         (lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 9)), "returns 9 logits, and the stream has 4 classes"),
@@ -213,7 +234,7 @@ def test_frozen_parameters_are_state() -> None:
             r"TypeError: .* It is made with input_shape .* and with learner\.network\.NAME",
         ),
         (Unregistered, r"test:build: the module must have parameters that are registered, got none\. Make them nn\.Parameter"),
-        (Frozen, r"test:build: the module must have parameters that are trained, got none\. Set network\.outputs = \"features\""),
+        (Frozen, r"the module must have parameters that are trained, got none\. Set learner\.network\.outputs = \"features\""),
     ],
 )
 def test_what_does_not_fit_is_told_in_a_line(build: object, message: str) -> None:

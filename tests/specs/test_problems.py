@@ -20,6 +20,7 @@ from nlbench.specs import learner_spec, stream_spec
         ({"keys": {"kind": "randon"}}, "learner.keys.kind: must be one of inputs, random, convolution, got 'randon'"),
         ({"keys": {"width": 4}}, "learner.keys.kind: is required"),
         ({"keys": 3}, "learner.keys: must be a valid dictionary or object to extract fields from, got 3"),
+        ({"rule": "exact"}, "learner.rule: is not a known key (did you mean learner.readout.rule?), got 'exact'"),
         ({"refesh": 4}, "learner.refesh: is not a known key (did you mean refresh or levels?), got 4"),
     ],
 )

@@ -40,7 +40,7 @@ class Averaged(GradientLearner):
             raise NlbenchError(
                 f"learner.network keeps statistics, which are not those of averaged weights: "
                 f"{', '.join(sorted(self.state)[:3])} …",
-                'Set network.norm = "group" where the network has a norm to choose, or learner.kind = "naive".',
+                'Set learner.network.norm = "group" where the network has a norm to choose, or learner.kind = "naive".',
             )
 
     def take_in(self, parameters: Tree) -> None:

@@ -19,5 +19,5 @@ class AveragedConfig(GradientConfig):
     """Plain fine-tuning that answers by an average of its weights so far."""
 
     kind: Literal["averaged"]
-    power: Annotated[float, Field(ge=0)] = 8.0
+    power: Annotated[float, Field(ge=0, le=1e6)] = 8.0
     """η: 0 weighs every step alike; about the last 1 / (η + 1) of them count."""

@@ -84,6 +84,6 @@ def test_statistics_that_are_not_the_averages_are_refused() -> None:
         build(catalog.config("learners", "averaged").model_validate(table), problem)
 
     problem = Problem((3, 8, 8), 4, SEEDS, "class-il", torch.device("cpu"), "auto", BATCH)
-    with pytest.raises(NlbenchError, match=r"keeps statistics.*running_mean"):
+    with pytest.raises(NlbenchError, match=r"keeps statistics.*running_mean.*Set learner\.network\.norm"):
         built()
     built(norm="group", groups=2)
