@@ -56,7 +56,8 @@ class Outside:
         if place.endswith(".py"):
             path = Path(place)
             if not path.is_file():
-                raise NlbenchError(f"{path}: there is no such file.", f"Name a {one} as ./file.py:Name.")
+                fault = "is a folder" if path.is_dir() else "there is no such file"
+                raise NlbenchError(f"{path}: {fault}.", f"Name a {one} as ./file.py:Name.")
             return self._walk(_Search([str(path.resolve().parent)], ""), {f"{NAMED}{path.name}": path})
         search = _Search([], place.partition(".")[0])
         own = search.counted(place)

@@ -128,6 +128,9 @@ def test_the_digest_is_of_contents_wherever_they_lie_and_sees_every_file(tmp_pat
 def test_what_is_not_there_or_no_python_is_told(tmp_path: Path) -> None:
     with pytest.raises(NlbenchError, match=r"gone\.py: there is no such file\. Name a class as \./file\.py:Name\."):
         closure.outside("gone.py")
+    (tmp_path / "folder.py").mkdir()
+    with pytest.raises(NlbenchError, match=r"folder\.py: is a folder\. Name a class as"):
+        closure.outside(str(tmp_path / "folder.py"))
     with pytest.raises(NlbenchError, match=r"no_such\.module: there is no such module"):
         closure.outside("no_such.module")
     write(tmp_path, mine="import helper", helper="def f(:\n")
