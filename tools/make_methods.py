@@ -41,7 +41,8 @@ Each is a learner of the catalog, `learner.kind = "<name>"` in a recipe, and mos
 `nlbench run --model er --stream split-digits`. A *method* knows no network: those that learn by gradients take any of
 `[learner.network]`, any optimizer of `[learner.optimizer]`, all seeds at once. The file of each has its equations and cost.
 `--set 'learner.schedule={ kind = "cosine", steps = 94, warm_up = 10 }'` changes the rate in cycles of so many steps, such as a
-task's batches; `constant` and `step` are the other kinds.
+task's batches; `constant` and `step` are the other kinds. `--set learner.optimizer.kind=adam` starts that table anew: Adam's own
+values, none of the recipe's optimizer, unless you set them beside.
 
 **Told** is what a run must tell it beside batches of samples and labels: that a task ended, or whose a sample is
 (`--set stream.scenario=task-il`). Its recipe says `boundaries = true`, so that a run tells it when a task ends; a learner of your

@@ -31,7 +31,9 @@ def run(
     set_: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", help="Override a fact: learner.rate=0.05, protocol.passes=2; KEY=none unsets one that may be left out."
+            "--set",
+            help="Override a fact: learner.rate=0.05, protocol.passes=2; KEY=none unsets one that may be left out; another "
+            "learner.optimizer.kind starts from its own values.",
         ),
     ] = None,
     results: Results = Path("results"),

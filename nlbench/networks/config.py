@@ -158,7 +158,8 @@ class ValleyConfig(Closed):
 class ModuleConfig(Closed):
     """Any torch.nn.Module, made once a seed by `build`: `./net.py:function`, `package.module:Class`.
 
-    `build` is called with `options`, and with `input_shape` and `n_classes` if it has parameters of these names.
+    `build` is called with `options`, and with `input_shape` and `n_classes` if it has parameters of these names. Lazy layers take
+    their sizes from one call on zeros.
     """
 
     kind: Literal["module"]

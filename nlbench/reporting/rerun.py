@@ -252,8 +252,12 @@ def _settable(
 
 
 def _overrides(today: Mapping[str, Any], then: Mapping[str, Any]) -> dict[str, str]:
-    """Return the `--set` values that turn what is declared today into what was recorded."""
-    changed = {key: NONE if value is None else value for key, value in then.items() if today.get(key) != value}
+    """Return the `--set` values that turn what is declared today into what was recorded: of an inner table of another kind all,
+    as nothing of the kind before stays in it.
+    """
+    differing = {key for key, value in then.items() if today.get(key) != value}
+    anew = tuple(key.removesuffix("kind") for key in differing if key.endswith(".kind") and key.count(".") > 1)
+    changed = {key: NONE if value is None else value for key, value in then.items() if key in differing or key.startswith(anew)}
     return {
         key.replace(_OPTIONS, "learner."): value if isinstance(value, str) else json.dumps(value)
         for key, value in changed.items()

@@ -39,6 +39,20 @@ def test_rerun_resolves_to_the_same_fingerprint(tmp_path, overrides):
     assert given.keys() <= own
 
 
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"learner.optimizer": '{ kind = "adam", rate = 0.3 }'},  # the rate of the recipe's SGD
+        {"learner.optimizer.kind": "adam"},
+        {"learner.network.kind": "convolutional"},
+    ],
+    ids=str,
+)
+def test_rerun_says_all_of_an_inner_table_of_another_kind(tmp_path, overrides):
+    again = rerun(recorded(tmp_path, "er", "split-digits", overrides))
+    assert again.remark.startswith("Same fingerprint")
+
+
 def test_rerun_keeps_the_precision(tmp_path):
     again = rerun(recorded(tmp_path, "mlp", "split-digits", {}, precision="bf16"))
     assert again.command == "nlbench run --model mlp --stream split-digits --seeds 2 --precision bf16"
