@@ -183,6 +183,8 @@ class _Walk:
     def _numbers(self, value: Any) -> str:
         torch = sys.modules.get("torch")
         if torch is not None and isinstance(value, torch.Tensor):
+            if torch.nn.parameter.is_lazy(value):  # it has no size yet, and no numbers
+                return f"tensor {value.dtype} lazy"
             array = value.detach().cpu().contiguous()
             return f"tensor {array.dtype} {tuple(array.shape)} {_digest(array.flatten().view(torch.uint8).numpy().tobytes())}"
         if isinstance(value, np.ndarray | np.generic) and value.dtype != object:

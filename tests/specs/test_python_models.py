@@ -42,6 +42,14 @@ def test_a_module_is_how_every_seed_starts_and_is_itself_left_alone(tmp_path):
     assert np.asarray(run.record.accuracies)[:, 0, 0] == pytest.approx(right)
 
 
+def test_a_module_without_sizes_is_refused_until_it_was_called(tmp_path):
+    module = nn.Sequential(nn.Flatten(), nn.LazyLinear(10))
+    with pytest.raises(NlbenchError, match=r"has lazy layers without sizes\. Give a function that makes it, or call it once"):
+        nlbench.run(module, "split-digits", seeds=1, results=tmp_path)
+    module(torch.zeros(1, 1, 8, 8))
+    assert nlbench.run(module, "split-digits", seeds=1, results=tmp_path).record.seeds == (0,)
+
+
 def test_other_weights_are_another_run_and_the_same_are_the_same():
     other = fresh()
     with torch.no_grad():
