@@ -179,9 +179,10 @@ def engine(
         from nlbench.sweep.on_ray import OnRay
 
         return OnRay(address, workers, Needs(threads, memory, device.startswith("cuda")))
-    from nlbench.sweep.local import Local, has_gpu
+    from nlbench.sweep import gpus
+    from nlbench.sweep.local import Local
 
-    gpu = device.startswith("cuda") or (device == "auto" and has_gpu())
+    gpu = device.startswith("cuda") or (device == "auto" and bool(gpus.free_memory()))
     return Local(workers, Needs(threads, memory, gpu))
 
 

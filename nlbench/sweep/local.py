@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -17,9 +16,9 @@ from typing import Any, Final
 import joblib
 
 from nlbench.errors import NlbenchError
+from nlbench.sweep import gpus
 from nlbench.sweep.engines import READY, Ended, Engine, Needs, Packed, Work, import_path, unasked
 
-GIB: Final = 2**30
 THREADS: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 PATIENCE: Final = 5.0
 """Seconds after which a worker that was told to end, and performs nothing, is ended."""
@@ -30,10 +29,12 @@ class Local(Engine):
 
     def __init__(self, workers: int | None, needs: Needs) -> None:
         cores = int(joblib.cpu_count())
-        places = _on_gpus(_gpus(), needs.memory) if needs.gpu else [None] * _on_cores(cores, needs)
+        places = _on_gpus(needs) if needs.gpu else [None] * _on_cores(cores, needs)
         self.slots = workers or len(places)
         self.threads = needs.threads or max(1, cores // self.slots)
         self._places = [places[number % len(places)] for number in range(self.slots)]
+        self._crowded = needs.gpu and len(set(self._places)) < self.slots
+        self._service: gpus.Service | None = None
         self._workers: list[_Worker | None] = [None] * self.slots
         self._inbox: queue.SimpleQueue[tuple[_Worker, Any]] = queue.SimpleQueue()
         self._halted = False
@@ -68,13 +69,19 @@ class Local(Engine):
         for worker in alive:
             worker.end()
         self._workers = [None] * self.slots
+        if self._service is not None:
+            self._service.close()
+            self._service = None
 
     def _worker(self, place: int) -> _Worker:
         """Return the worker of a place, started where there is none."""
         worker = self._workers[place]
         if worker is None:
+            if self._crowded and not any(self._workers):
+                self._service = self._service or gpus.service()
             gpu = self._places[place]
             devices = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
+            devices |= {} if self._service is None else self._service.environment
             threads = dict.fromkeys(THREADS, str(self.threads))
             worker = self._workers[place] = _Worker({**os.environ, **threads, **devices}, self._inbox)
         return worker
@@ -154,11 +161,18 @@ class _Worker:
                     return
 
 
+def _on_gpus(needs: Needs) -> list[str]:
+    """Return the GPU of each worker. Raises `NlbenchError` where there is none."""
+    if not (free := gpus.free_memory()):
+        raise NlbenchError("device 'cuda': nvidia-smi names no GPU that may be used.", "Use --device cpu.")
+    return gpus.places(free, needs.memory)
+
+
 def _on_cores(cores: int, needs: Needs) -> int:
     """Return how many workers the cores and the memory hold."""
     fit = cores // (needs.threads or 1)
     if needs.memory is not None:
-        fit = min(fit, int(_free_memory() / (needs.memory * GIB)))
+        fit = min(fit, int(_free_memory() / (needs.memory * gpus.GIB)))
     return max(1, fit)
 
 
@@ -169,34 +183,3 @@ def _free_memory() -> float:
     except OSError:
         return float("inf")
     return next((1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), float("inf"))
-
-
-def has_gpu() -> bool:
-    """Whether there is a GPU that may be used."""
-    return bool(_visible_gpus())
-
-
-def _gpus() -> dict[str, float]:
-    """Return the bytes that are free on each GPU that may be used. Raises `NlbenchError` where there is none."""
-    found = _visible_gpus()
-    if not found:
-        raise NlbenchError("device 'cuda': nvidia-smi names no GPU that may be used.", "Use --device cpu.")
-    return found
-
-
-def _visible_gpus() -> dict[str, float]:
-    command = ["nvidia-smi", "--query-gpu=index,uuid,memory.free", "--format=csv,noheader,nounits"]
-    try:
-        lines = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.splitlines()
-    except (OSError, subprocess.SubprocessError):
-        return {}
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    named = None if visible is None else {part.strip() for part in visible.split(",")}
-    rows = [[part.strip() for part in line.split(",")] for line in lines]
-    return {index: float(free) * 2**20 for index, uuid, free in rows if named is None or named & {index, uuid}}
-
-
-def _on_gpus(gpus: Mapping[str, float], memory: float | None) -> list[str]:
-    """Return the GPU of each worker, in turns: as many on each as its free memory holds, or one."""
-    fit = {gpu: 1 if memory is None else max(1, int(free / (memory * GIB))) for gpu, free in gpus.items()}
-    return [gpu for turn in range(max(fit.values())) for gpu, count in fit.items() if turn < count]

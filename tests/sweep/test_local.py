@@ -8,20 +8,13 @@ from pathlib import Path
 
 import pytest
 from engine_work import Dying, Sleeping, Square, Unreadable, Whoami
+from gpu_machine import smi
 
 from nlbench.errors import NlbenchError
 from nlbench.stopping import Stopping
-from nlbench.sweep import local
+from nlbench.sweep import gpus, local
 from nlbench.sweep.engines import Needs, drive
 from nlbench.sweep.local import Local
-
-
-def gpus(folder: Path, monkeypatch: pytest.MonkeyPatch, *table: str) -> None:
-    """Have a machine whose GPUs are those of a table: index, name, MiB that are free."""
-    answer = folder / "nvidia-smi"
-    answer.write_text("\n".join(["#!/bin/sh", *(f"echo '{row}'" for row in table)]))
-    answer.chmod(0o755)
-    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
 
 
 def test_workers_are_kept_and_lost_ones_replaced(tmp_path: Path) -> None:
@@ -69,19 +62,6 @@ def test_writing_to_a_worker_that_has_ended_is_told_too(monkeypatch: pytest.Monk
             list(drive(engine, [Square(1)], Stopping()))
 
 
-@pytest.mark.parametrize(
-    ("free", "memory", "places"),
-    [
-        ({"0": 80.0}, None, ["0"]),
-        ({"0": 80.0, "1": 20.0}, None, ["0", "1"]),
-        ({"0": 80.0, "1": 20.0}, 15.0, ["0", "1", "0", "0", "0", "0"]),
-        ({"0": 8.0}, 15.0, ["0"]),
-    ],
-)
-def test_gpus_are_shared_by_memory(free: dict[str, float], memory: float | None, places: list[str]) -> None:
-    assert local._on_gpus({gpu: size * local.GIB for gpu, size in free.items()}, memory) == places
-
-
 def test_each_worker_sees_the_gpu_of_its_place_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[str, str]] = []
 
@@ -95,7 +75,7 @@ def test_each_worker_sees_the_gpu_of_its_place_alone(tmp_path: Path, monkeypatch
 
         def end(self) -> None: ...
 
-    gpus(tmp_path, monkeypatch, "0, GPU-a, 40960", "1, GPU-b, 20480", "2, GPU-c, 90000")
+    smi(tmp_path, monkeypatch, "0, GPU-a, 40960", "1, GPU-b, 20480", "2, GPU-c, 90000")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-b,0")
     monkeypatch.setattr(local, "_Worker", Noted)
     with Local(None, Needs(memory=15.0, gpu=True)) as engine:
@@ -105,7 +85,7 @@ def test_each_worker_sees_the_gpu_of_its_place_alone(tmp_path: Path, monkeypatch
 
 
 def test_cores_and_memory_bound_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "_free_memory", lambda: 8.0 * local.GIB)
+    monkeypatch.setattr(local, "_free_memory", lambda: 8.0 * gpus.GIB)
     assert local._on_cores(16, Needs()) == 16
     assert local._on_cores(16, Needs(threads=4)) == 4
     assert local._on_cores(16, Needs(memory=3.0)) == 2
@@ -118,17 +98,5 @@ def test_what_memory_can_be_had_is_some_and_no_more_than_there_is() -> None:
 
 def test_without_a_gpu_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    assert not local.has_gpu()
     with pytest.raises(NlbenchError, match="names no GPU that may be used"):
         Local(None, Needs(gpu=True))
-
-
-def test_only_gpus_that_are_visible_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    gpus(tmp_path, monkeypatch, "0, GPU-a, 1024", "1, GPU-b, 2048")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert local._visible_gpus() == {"0": float(local.GIB), "1": 2.0 * local.GIB}
-    for visible in ("1", "GPU-b"):
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-        assert list(local._visible_gpus()) == ["1"]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert not local.has_gpu()
