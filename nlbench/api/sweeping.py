@@ -179,11 +179,16 @@ def engine(
         from nlbench.sweep.on_ray import OnRay
 
         return OnRay(address, workers, Needs(threads, memory, device.startswith("cuda")))
-    from nlbench.sweep import gpus
     from nlbench.sweep.local import Local
 
-    gpu = device.startswith("cuda") or (device == "auto" and bool(gpus.free_memory()))
-    return Local(workers, Needs(threads, memory, gpu))
+    return Local(workers, Needs(threads, memory, on_gpu(device)))
+
+
+def on_gpu(device: str) -> bool:
+    """Whether local workers run on a GPU."""
+    from nlbench.sweep import gpus
+
+    return device.startswith("cuda") or (device == "auto" and bool(gpus.free_memory()))
 
 
 def sweep(

@@ -7,9 +7,9 @@ from itertools import repeat
 from pathlib import Path
 from typing import Final, Unpack
 
+from nlbench.api import sweeping
 from nlbench.api.running import options
 from nlbench.api.sweeping import EngineName
-from nlbench.api.sweeping import engine as engine_of
 from nlbench.errors import DataError, NlbenchError, SpecError
 from nlbench.launching import running_half
 from nlbench.places import place
@@ -23,7 +23,10 @@ from nlbench.verify.running import to_run
 
 RESULTS: Final = Path("results") / "verify"
 
-__all__ = ["exit_status", "prove", "refuse_suffix", "trials", "verify", "write_page"]
+MEMORY: Final = 8.0
+"""GiB of a GPU that is left to each run, by default: those of the claims that come with nlbench take less."""
+
+__all__ = ["claim_engine", "exit_status", "prove", "refuse_suffix", "trials", "verify", "write_page"]
 
 
 def trials(names: Sequence[str] = (), *, quick: bool = False, seeds: int | None = None) -> list[Trial]:
@@ -35,6 +38,14 @@ def trials(names: Sequence[str] = (), *, quick: bool = False, seeds: int | None 
     files = [name if "/" in name or name.endswith(".toml") else "" for name in names] or repeat("")
     found = zip(read_claims(names), files, strict=False)
     return [trial(name, claim, reduced=quick, seeds=seeds, file=file) for (name, claim), file in found]
+
+
+def claim_engine(
+    name: EngineName = "local", *, workers: int | None = None, threads: int | None = None, device: str = "auto"
+) -> Engine:
+    """Return what runs claims, as `nlbench.api.sweep` has it; local workers share a GPU."""
+    memory = MEMORY if name == "local" and sweeping.on_gpu(device) else None
+    return sweeping.engine(name, workers=workers, threads=threads, memory=memory, device=device)
 
 
 def prove(trials: Sequence[Trial], results: str | Path = RESULTS, **machine: Unpack[MachineOptions]) -> None:
@@ -86,6 +97,6 @@ def verify(
     if not chosen:
         chosen = trials([name for name in names if isinstance(name, str)], quick=quick)
     if isinstance(engine, str):
-        engine = engine_of(engine, threads=machine.get("threads"), device=machine.get("device", "auto"))
+        engine = claim_engine(engine, threads=machine.get("threads"), device=machine.get("device", "auto"))
     prove(chosen, results, **machine)
     yield from try_all(chosen, place(results), engine, options(**machine), budget=budget, began=began)

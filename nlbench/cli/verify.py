@@ -19,7 +19,9 @@ def verify(
     results: Results = Path("results/verify"),
     data: Data = None,
     device: Device = "auto",
-    workers: Annotated[int | None, typer.Option(min=1, help="Runs at once; otherwise as many as cores or GPUs hold.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Runs at once; otherwise as many as cores hold, and a GPU of 8 GiB each.")
+    ] = None,
     budget: Annotated[
         list[str] | None, typer.Option(help="Begin no more runs after 8m (600s, 2h); the same command goes on.")
     ] = None,
@@ -46,7 +48,7 @@ def verify(
         verifying.prove(chosen, results, device=device, data=data)
         display.dry_run(chosen, results, format == Format.json)
         return
-    runs_on = sweeping.engine("local", workers=workers, device=device)
+    runs_on = verifying.claim_engine(workers=workers, device=device)
     limits = sweeping.budget_of(budget or ())
     board = display.Docket(chosen, runs_on.slots)
     with board.shown():

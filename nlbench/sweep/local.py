@@ -29,7 +29,7 @@ class Local(Engine):
 
     def __init__(self, workers: int | None, needs: Needs) -> None:
         cores = int(joblib.cpu_count())
-        places = _on_gpus(needs) if needs.gpu else [None] * _on_cores(cores, needs)
+        places = _on_gpus(cores, needs) if needs.gpu else [None] * _on_cores(cores, needs)
         self.slots = workers or len(places)
         self.threads = needs.threads or max(1, cores // self.slots)
         self._places = [places[number % len(places)] for number in range(self.slots)]
@@ -161,11 +161,11 @@ class _Worker:
                     return
 
 
-def _on_gpus(needs: Needs) -> list[str]:
-    """Return the GPU of each worker. Raises `NlbenchError` where there is none."""
+def _on_gpus(cores: int, needs: Needs) -> list[str]:
+    """Return the GPU of each worker, one a GPU or as many as memory and cores hold. Raises `NlbenchError` where there is none."""
     if not (free := gpus.free_memory()):
         raise NlbenchError("device 'cuda': nvidia-smi names no GPU that may be used.", "Use --device cpu.")
-    return gpus.places(free, needs.memory)
+    return gpus.places(free, needs.memory)[: max(len(free), cores // (needs.threads or 1))]
 
 
 def _on_cores(cores: int, needs: Needs) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from gpu_machine import smi
 
 from nlbench import api, runner
 from nlbench.api import verifying
@@ -81,3 +82,12 @@ def test_a_stream_of_several_runs_is_cut_once_to_prove_their_learners(tmp_path, 
     verifying.prove(api.trials([str(tmp_path / "claim.toml")]), tmp_path / "results", device="cpu")
     assert built == ["mlp"]
     assert not (tmp_path / "results").exists()
+
+
+def test_runs_of_claims_share_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    smi(tmp_path, monkeypatch, "0, GPU-a, 40960")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr("joblib.cpu_count", lambda: 16)
+    assert verifying.claim_engine().slots == 5
+    assert verifying.claim_engine(workers=2).slots == 2
+    assert verifying.claim_engine(device="cpu").slots == 16

@@ -78,10 +78,21 @@ def test_each_worker_sees_the_gpu_of_its_place_alone(tmp_path: Path, monkeypatch
     smi(tmp_path, monkeypatch, "0, GPU-a, 40960", "1, GPU-b, 20480", "2, GPU-c, 90000")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-b,0")
     monkeypatch.setattr(local, "_Worker", Noted)
+    monkeypatch.setattr("joblib.cpu_count", lambda: 3)
     with Local(None, Needs(memory=15.0, gpu=True)) as engine:
         assert engine.slots == 3
         engine.start()
     assert seen == [(gpu, str(engine.threads)) for gpu in ("0", "1", "0")]
+
+
+@pytest.mark.parametrize(("cores", "threads", "workers"), [(16, None, 5), (3, None, 3), (3, 2, 2), (1, None, 2)])
+def test_gpus_have_no_more_workers_than_there_are_cores_but_one_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int, threads: int | None, workers: int
+) -> None:
+    smi(tmp_path, monkeypatch, "0, GPU-a, 40960", "1, GPU-b, 30720")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr("joblib.cpu_count", lambda: cores)
+    assert Local(None, Needs(threads, 12.0, gpu=True)).slots == workers
 
 
 def test_cores_and_memory_bound_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
