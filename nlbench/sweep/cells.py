@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
@@ -60,11 +61,33 @@ class Cell:
         lacking = missing_seeds(plan, results, force)
         return cls(plan, tuple(seed for seed in lacking if seed not in diverged), diverged)
 
-    def parts(self, count: int) -> Iterator[tuple[int, ...]]:
-        """Yield the missing seeds in at most so many parts of nearly equal size."""
-        count = min(count, len(self.missing))
-        for part in range(count):
-            yield self.missing[part * len(self.missing) // count : (part + 1) * len(self.missing) // count]
+    def parts(self, count: int) -> list[tuple[int, ...]]:
+        """Return the missing seeds in at most so many parts of nearly equal size."""
+        return _dealt(self.missing, count)
+
+    def begun(self, results: Path, counts: Iterable[int]) -> list[tuple[int, ...]]:
+        """Return the missing seeds in the parts in which an interrupted sweep ran them, the rest of one that was in so many parts
+        as one of `counts`; empty where no checkpoint is left. Cost: a look for each part.
+        """
+        for count in counts:
+            rest = [tuple(seed for seed in part if seed in self.missing) for part in _dealt(self.plan.seeds, count)]
+            for parts in dict.fromkeys([tuple(filter(None, rest)), tuple(self.parts(count))]):
+                if any(_is_there(self.plan.of_seeds(part).checkpoint_path(results)) for part in parts):
+                    return list(parts)
+        return []
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is a file; where its place refuses, which the run itself will be told, there is none."""
+    with suppress(OSError):
+        return storage(path).exists(path)
+    return False
+
+
+def _dealt(seeds: Sequence[int], count: int) -> list[tuple[int, ...]]:
+    """Return seeds in at most so many parts of nearly equal size."""
+    count = min(count, len(seeds))
+    return [tuple(seeds[part * len(seeds) // count : (part + 1) * len(seeds) // count]) for part in range(count)]
 
 
 class Made(NamedTuple):

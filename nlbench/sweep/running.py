@@ -73,7 +73,7 @@ def sweep(
                 due.append(found)
             if stopping.signal is not None:
                 break
-        begun = _Begun(due[: budget.cells], _parts(len(due[: budget.cells]), engine.slots), began)
+        begun = _Begun(due[: budget.cells], engine.slots, began)
         machine = replace(machine, threads=engine.threads or machine.threads, checkpoint_gap=CHECKPOINT_GAP)
         until = None if budget.seconds is None else clock + budget.seconds
         works = begun.works(results, machine, policy, until)
@@ -114,11 +114,6 @@ def _settled(cell: Cell, policy: Policy) -> State | None:
     return None if cell.missing else "recorded"
 
 
-def _parts(cells: int, slots: int) -> int:
-    """Return in how many parts the seeds of a cell are run: in one, unless workers would have nothing to do."""
-    return max(1, slots // max(1, cells))
-
-
 @dataclass
 class _Progress:
     """A cell of which some parts have begun."""
@@ -131,9 +126,8 @@ class _Progress:
 class _Begun:
     """The cells that have begun, and how their parts ended."""
 
-    def __init__(self, cells: Sequence[Cell], parts: int, began: Began) -> None:
-        self._cells = cells
-        self._parts = parts
+    def __init__(self, cells: Sequence[Cell], slots: int, began: Began) -> None:
+        self._cells, self._slots = cells, slots
         self._began = began
         self._by_plan: dict[str, _Progress] = {}
         self.interrupted = False
@@ -150,11 +144,18 @@ class _Begun:
             if policy.force:
                 Divergences.of(cell.plan, results).clear()
             whole = policy.force or policy.on_divergence == "stop"
-            parts = list(cell.parts(1 if whole else self._parts))
+            parts = cell.parts(1) if whole else self._parts(cell, results)
             self._by_plan[self._key(cell.plan)] = _Progress(cell, len(parts))
             self._began(cell.plan)
             for seeds in parts:
                 yield CellWork(cell.plan.of_seeds(seeds), results, machine, policy.force, policy.on_divergence)
+
+    def _parts(self, cell: Cell, results: Path) -> list[tuple[int, ...]]:
+        """Return the parts in which a cell's seeds are run: those that have checkpoints; otherwise all in one, unless workers
+        would have nothing to do.
+        """
+        counts = dict.fromkeys(max(1, self._slots // cells) for cells in range(1, self._slots + 1))  # whatever was due then
+        return cell.begun(results, counts) or cell.parts(max(1, self._slots // len(self._cells)))
 
     def ended(self, work: CellWork, end: Ended, results: Path) -> Outcome | None:
         """Take how a piece of work ended; return what became of its cell when that was the last one."""

@@ -13,6 +13,7 @@ import nlbench
 from nlbench.errors import NlbenchError, RecordError
 from nlbench.plan import Machine
 from nlbench.records import read_record
+from nlbench.sweep import cells
 from nlbench.sweep.cells import Cell, CellWork, Divergences, OnDivergence
 
 CPU = Machine(device="cpu")
@@ -41,9 +42,41 @@ def test_a_cell_lacks_what_is_neither_recorded_nor_diverged(tmp_path: Path) -> N
 
 def test_seeds_are_dealt_out_evenly() -> None:
     cell = Cell(nlbench.resolve("mlp", STREAM, seeds=7), tuple(range(7)), {})
-    assert list(cell.parts(1)) == [tuple(range(7))]
-    assert list(cell.parts(3)) == [(0, 1), (2, 3), (4, 5, 6)]
-    assert list(cell.parts(99)) == [(seed,) for seed in range(7)]
+    assert cell.parts(1) == [tuple(range(7))]
+    assert cell.parts(3) == [(0, 1), (2, 3), (4, 5, 6)]
+    assert cell.parts(99) == [(seed,) for seed in range(7)]
+
+
+@pytest.mark.parametrize(
+    ("saved", "missing", "parts"),
+    [
+        ((0, 1, 2, 3, 4, 5), (0, 1, 2, 3, 4, 5), [(0, 1, 2, 3, 4, 5)]),
+        ((0, 1, 2), (0, 1, 2, 3, 4, 5), [(0, 1, 2), (3, 4, 5)]),
+        ((2, 3), (2, 3, 4, 5), [(2, 3), (4, 5)]),  # of three parts, the first is recorded
+        ((3, 5), (3, 5), [(3, 5)]),  # 4 diverged
+        ((4, 5), (2, 4, 5), [(2,), (4, 5)]),
+        ((1, 2), (0, 1, 2, 3, 4, 5), []),  # as no sweep deals them out
+    ],
+)
+def test_seeds_go_on_in_the_parts_that_have_checkpoints(
+    tmp_path: Path, saved: tuple[int, ...], missing: tuple[int, ...], parts: list[tuple[int, ...]]
+) -> None:
+    plan = nlbench.resolve("mlp", STREAM, seeds=6)
+    cell = Cell(plan, missing, {})
+    assert cell.begun(tmp_path, (1, 2, 3)) == []
+    path = plan.of_seeds(saved).checkpoint_path(tmp_path)
+    path.parent.mkdir()
+    path.touch()
+    assert cell.begun(tmp_path, (3, 2, 1)) == parts
+
+
+def test_a_place_that_refuses_has_no_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refusing:
+        def exists(self, path: Path) -> bool:
+            raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(cells, "storage", lambda path: Refusing())
+    assert Cell(nlbench.resolve("mlp", STREAM, seeds=2), (0, 1), {}).begun(tmp_path, (1, 2)) == []
 
 
 def test_a_seed_that_diverges_is_left_out_and_the_record_says_so(odd: str, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from nlbench.plan import Machine, Plan
 from nlbench.records import read_record
 from nlbench.stopping import Stopping
 from nlbench.sweep import Budget, Cell, Here, Needs, Outcome, Policy, running, sweep
-from nlbench.sweep.cells import CellWork, Divergences
+from nlbench.sweep.cells import CellWork, Divergences, Made
 from nlbench.sweep.local import Local
 
 CPU = Machine(device="cpu")
@@ -67,6 +67,18 @@ def test_seeds_are_split_only_where_workers_would_idle(tmp_path: Path) -> None:
     assert one.seeds_run == two.seeds_run == (0, 1, 2, 3)
     records = [read_record(plan(0.1).record_path(tmp_path / name)) for name in ("whole", "split")]
     assert rows_by_seed(records[0]) == rows_by_seed(records[1])
+
+
+def test_a_cell_goes_on_as_it_was_dealt_out_when_more_cells_were_due(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CellWork, "perform", lambda work: Made(work.plan.seeds, {}, []))
+    path = plan(0.1, 4).checkpoint_path(tmp_path)
+    path.parent.mkdir()
+    path.touch()
+    resumed, anew, forced = Noting(2), Noting(2), Noting(2)
+    outcomes([plan(0.1, 4)], tmp_path, resumed)
+    outcomes([plan(0.2, 4)], tmp_path, anew)
+    outcomes([plan(0.1, 4)], tmp_path, forced, policy=Policy(force=True))
+    assert (resumed.seeds, anew.seeds, forced.seeds) == ([(0, 1, 2, 3)], [(0, 1), (2, 3)], [(0, 1, 2, 3)])
 
 
 def test_a_cell_that_fails_or_diverges_loses_nothing_of_the_others(tmp_path: Path) -> None:
