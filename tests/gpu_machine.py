@@ -14,10 +14,13 @@ def smi(folder: Path, monkeypatch: pytest.MonkeyPatch, *table: str) -> None:
     monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
 
 
-def control(folder: Path, log: Path) -> None:
-    """Have the control of the multi-process service in a folder of `PATH`; it writes what it is asked to a log."""
+def control(folder: Path, log: Path, first: str = ":") -> None:
+    """Have the control of the multi-process service in a folder of `PATH`; it writes what it is asked to a log, but does `first`
+    before.
+    """
     _programme(
         folder / "nvidia-cuda-mps-control",
+        first,
         f'said="$*"; [ -n "$said" ] || read said; echo "$said $CUDA_MPS_PIPE_DIRECTORY ${{CUDA_VISIBLE_DEVICES-all}}" >> {log}',
     )
 

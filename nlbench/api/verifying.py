@@ -24,7 +24,7 @@ from nlbench.verify.running import to_run
 RESULTS: Final = Path("results") / "verify"
 
 MEMORY: Final = 8.0
-"""GiB of a GPU that is left to each run, by default: those of the claims that come with nlbench take less."""
+"""GiB of a GPU that is left to each run, by default; fourteen runs of the claims that come with nlbench fit into 139 together."""
 
 __all__ = ["claim_engine", "exit_status", "prove", "refuse_suffix", "trials", "verify", "write_page"]
 

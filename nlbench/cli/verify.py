@@ -20,7 +20,7 @@ def verify(
     data: Data = None,
     device: Device = "auto",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Runs at once; otherwise as many as cores hold, and a GPU of 8 GiB each.")
+        int | None, typer.Option(min=1, help="Runs at once; otherwise one a core, and on a GPU one for each 8 GiB at most.")
     ] = None,
     budget: Annotated[
         list[str] | None, typer.Option(help="Begin no more runs after 8m (600s, 2h); the same command goes on.")

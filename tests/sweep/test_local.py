@@ -82,7 +82,7 @@ def test_each_worker_sees_the_gpu_of_its_place_alone(tmp_path: Path, monkeypatch
     with Local(None, Needs(memory=15.0, gpu=True)) as engine:
         assert engine.slots == 3
         engine.start()
-    assert seen == [(gpu, str(engine.threads)) for gpu in ("0", "1", "0")]
+    assert seen == [(gpu, str(engine.threads)) for gpu in ("GPU-b", "0", "0")]
 
 
 @pytest.mark.parametrize(("cores", "threads", "workers"), [(16, None, 5), (3, None, 3), (3, 2, 2), (1, None, 2)])
