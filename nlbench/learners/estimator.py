@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -45,7 +46,7 @@ class Estimator(Learner):
     def observe(self, batch: Batch) -> Tensor:
         inputs, labels = _flat(batch.inputs), batch.labels
         loss = functional.cross_entropy(self._logits(inputs).to(labels.device), labels)
-        self.estimator.partial_fit(inputs, labels.cpu().numpy(), classes=self.classes)
+        self.estimator.partial_fit(inputs, labels.cpu().numpy(), classes=self.classes.copy())
         self.fitted = True
         return loss
 
@@ -64,7 +65,7 @@ class Estimator(Learner):
             self._take_over(saved)
         except UnlikeError:
             zeros = np.zeros((len(self.classes), self.width), np.float32)
-            self.estimator = made.partial_fit(zeros, self.classes, classes=self.classes)
+            self.estimator = made.partial_fit(zeros, self.classes, classes=self.classes.copy())
             self._take_over(saved)
 
     def _take_over(self, saved: Mapping[str, Tensor]) -> None:
@@ -77,8 +78,8 @@ class Estimator(Learner):
         self.fitted = held.fitted
 
     def memory_bytes(self) -> dict[str, int]:
-        held = [value.nbytes for value in vars(self.estimator).values() if isinstance(value, np.ndarray)]
-        return {"parameters": sum(held)}
+        """Bytes of every array that the estimator holds, wherever it does: in lists, in other estimators, in an optimizer."""
+        return {"parameters": _array_bytes(self.estimator)}
 
     def _logits(self, inputs: np.ndarray) -> Tensor:
         if not self.fitted:
@@ -114,6 +115,16 @@ def _described(value: object) -> object:
         return value
     alone = isinstance(made, tuple) and not any(made[3:])
     return [type(value), *made[1:3]] if alone else value
+
+
+def _array_bytes(value: object) -> int:
+    """Return the bytes of all arrays that a value is pickled with; of what cannot be pickled, those of its parts that can."""
+    arrays: list[pickle.PickleBuffer] = []
+    try:
+        pickle.dumps(value, protocol=5, buffer_callback=arrays.append)
+    except (pickle.PicklingError, AttributeError, TypeError, ValueError):
+        return sum(map(_array_bytes, vars(value).values())) if hasattr(value, "__dict__") and not callable(value) else 0
+    return sum(each.raw().nbytes for each in arrays)
 
 
 def _flat(inputs: Tensor) -> Any:

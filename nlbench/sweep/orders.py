@@ -23,8 +23,9 @@ from nlbench import seeds as draws
 from nlbench.comparison import statistics
 from nlbench.comparison.statistics import Interval
 from nlbench.errors import NlbenchError
+from nlbench.metrics import METRICS
 from nlbench.plan import Plan
-from nlbench.records import read_record
+from nlbench.records import Record, read_record
 from nlbench.sources import class_means, read
 
 STARTS: Final = 16
@@ -138,14 +139,14 @@ def found_of(plans: Mapping[Order, Plan], results: Path) -> list[Found]:
         path = plan.record_path(results)
         if path.exists():
             record = read_record(path)
-            values = {metric: _interval(record.metric(metric), plan) for metric in ("average_accuracy", "forgetting")}
+            values = {metric: _interval(record, metric, plan) for metric in ("average_accuracy", "forgetting")}
             found.append(Found(order, record.model, path.name, **values))
     return found
 
 
-def _interval(values: Mapping[int, float | None], plan: Plan) -> Interval | None:
-    known = [value for seed, value in values.items() if value is not None and seed in plan.seeds]
-    return statistics.mean_interval(np.array(known)) if known else None
+def _interval(record: Record, metric: str, plan: Plan) -> Interval | None:
+    known = [value for seed, value in record.metric(metric).items() if value is not None and seed in plan.seeds]
+    return statistics.mean_interval(np.array(known), within=METRICS[metric].range) if known else None
 
 
 def spread(found: Sequence[Found]) -> Spread | None:

@@ -10,6 +10,7 @@ import torch
 from quick_cases import quick_if
 from sklearn.base import BaseEstimator
 from sklearn.linear_model import Perceptron, SGDClassifier
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import BernoulliNB, GaussianNB
 from sklearn.neural_network import MLPClassifier
 from small_streams import running, small_stream
@@ -113,6 +114,31 @@ def taught(estimator) -> Estimator:
     for _ in range(3):
         made.observe(Batch(torch.randn(8, 6), torch.arange(8) % 6, torch.ones(6, dtype=torch.bool), None))
     return made
+
+
+class Holding(BaseEstimator):
+    """Holds on to the classes that it was told, to an array in a list, and to what no pickle takes."""
+
+    def partial_fit(self, x, y, classes):
+        self.classes_, self.means_, self.distance_ = classes, [np.zeros((10, 6), np.float32)], lambda x: x
+        return self
+
+    def predict(self, x):
+        return np.zeros(len(x), np.int64)
+
+
+def test_every_array_is_billed_wherever_it_lies():
+    classes, numbers = 6 * 8, 6 * 8 + 8 + 8 * 6 + 6
+    assert taught(Holding()).memory_bytes() == {"parameters": classes + 4 * 10 * 6}
+    network = taught(MLPClassifier((8,), random_state=1)).memory_bytes()["parameters"]
+    assert network >= 3 * 4 * numbers  # weights, and the two moments of each
+    assert taught(OneVsRestClassifier(SGDClassifier())).memory_bytes()["parameters"] >= 6 * 8 * (6 + 1)
+
+
+def test_an_estimator_may_change_the_classes_that_it_was_told():
+    made = taught(Holding())
+    made.estimator.classes_[:] = -1
+    assert made.classes.tolist() == list(range(6))
 
 
 @pytest.mark.parametrize("estimator", [SGDClassifier(), Perceptron(), MLPClassifier((8,), random_state=1)])

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from itertools import permutations
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+import nlbench
 from nlbench import api
 from nlbench.comparison.statistics import Interval
 from nlbench.errors import NlbenchError
+from nlbench.sweep import orders
 from nlbench.sweep.orders import Found, Order, between, likeness, orders_of, searched, spread
 
 
@@ -66,3 +69,12 @@ def test_the_spread_is_of_all_orders_and_of_the_drawn_ones_apart() -> None:
     assert alone is not None
     assert alone.drawn is None
     assert spread([found("natural", None)]) is None
+
+
+def test_an_interval_ends_where_the_metric_does() -> None:
+    plan = nlbench.resolve("mlp", "split-digits", seeds=3)
+    record = SimpleNamespace(metric=lambda name: {0: 0.6, 1: 0.99, 2: 0.85, 7: 0.1})
+    interval = orders._interval(record, "forgetting", plan)  # type: ignore[arg-type]
+    assert interval is not None
+    assert (interval.n, interval.high) == (3, 1.0)
+    assert interval.low < 0.4
