@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from nlbench.api.running import Run, known_keywords, options, resolve, run
 from nlbench.api.sweeping import EngineName
@@ -13,6 +13,7 @@ from nlbench.errors import NlbenchError
 from nlbench.launching import running_half
 from nlbench.plan import DeclaredStream, RunOptions
 from nlbench.sweep import Engine
+from nlbench.sweep.grid import as_toml
 
 if TYPE_CHECKING:
     from nlbench.tune import Range, Search, Trial
@@ -114,19 +115,39 @@ def check_scenarios(model: str, stream: str, then: str, overrides: Mapping[str, 
 def carry_over(
     found: Search,
     model: str,
+    stream: str,
     then: str,
     *,
     overrides: Mapping[str, str] | None = None,
     results: str | Path = "results",
     **machine: Unpack[RunOptions],
 ) -> Run:
-    """Return the run of a search's best values on another stream, which had no part in the search: what is left of it on data
-    that it was not made on (GTEP, Cha & Cho 2024, arXiv 2403.09066).
+    """Return the run of a search's winner on another stream, which had no part in the search: what is left of it on data that it
+    was not made on (GTEP, Cha & Cho 2024, arXiv 2403.09066). Nothing of it is the recipe's for that stream: it has the winner's
+    batch and every value of its learner, but for a network of another kind, as other samples ask for.
 
-    found    what `tune` returned for this model
+    found    what `tune` returned for this model and stream
     Raises `NlbenchError` where every candidate diverged.
     """
     best = found.trials[0] if found.trials else None
     if best is None or best.score is None:
         raise NlbenchError("no candidate is left to run.", "Widen the space towards smaller rates.")
-    return run(model, then, overrides={**(overrides or {}), **best.values}, results=results, **machine)
+    asked = {**(overrides or {}), **best.values}
+    winner, there = (resolve(model, name, seeds=1, overrides=asked).describe() for name in (stream, then))
+    return run(model, then, overrides={**_carried(winner, there), **asked}, results=results, **machine)
+
+
+def _carried(winner: Mapping[str, Any], there: Mapping[str, Any]) -> dict[str, str]:
+    """Return what must be overridden there for a run to be the winner's in its learner and batch, of what both plans describe."""
+    own, other = (said["learner_spec"]["learner"] for said in (winner, there))
+    values = {f"learner.{key}": _given(value) for key, value in own.items() if value is not None and value != other.get(key)}
+    if own.get("network", {}).get("kind") != other.get("network", {}).get("kind"):
+        values.pop("learner.network", None)
+    if winner["terms"]["batch"] != there["terms"]["batch"]:
+        values["protocol.batch"] = winner["terms"]["batch"]
+    return {key: as_toml(value) for key, value in values.items()}
+
+
+def _given(value: Any) -> Any:
+    """Return a value without what is not set in its tables, of which TOML has no word."""
+    return {key: _given(one) for key, one in value.items() if one is not None} if isinstance(value, Mapping) else value

@@ -41,7 +41,9 @@ def tune(
     objective: Annotated[str, typer.Option(help="The metric to be best at.")] = "average_accuracy",
     then: Annotated[
         str | None,
-        typer.Option(help="Run the best values on this stream too, of the same scenario: it had no part in the search."),
+        typer.Option(
+            help="Run the winner, all its values, on this stream too, of the same scenario: it had no part in the search."
+        ),
     ] = None,
     results: Results = Path("results"),
     set_: Annotated[list[str] | None, typer.Option("--set", help="Override a fact for every candidate.")] = None,
@@ -85,6 +87,6 @@ def tune(
     search.search(found, format == Format.json)
     if then is not None:
         done = api.carry_over(
-            found, model, then, overrides=overrides(set_), results=results, device=device, data=data, precision=precision
+            found, model, stream, then, overrides=overrides(set_), results=results, device=device, data=data, precision=precision
         )
         records.run(done, format == Format.json)

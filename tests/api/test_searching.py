@@ -48,10 +48,36 @@ def test_the_best_values_are_carried_over_to_a_stream_that_had_no_part_in_the_se
     space = {"learner.rate": ["1e-6", "0.1"]}
     found = api.tune("mlp", "split-digits", space, tasks=2, device="cpu", overrides={"learner.hidden": "[8]"})
     there = {"overrides": {"learner.hidden": "[8]", "stream.tasks": "2"}, "results": tmp_path, "device": "cpu"}
-    run = api.carry_over(found, "mlp", "split-topics", **there)
+    run = api.carry_over(found, "mlp", "split-digits", "split-topics", **there)
     assert run.record.stream == "split-topics"
     assert run.record.footer.learner_spec["learner"]["rate"] == 0.1
     assert run.record.footer.learner_spec["learner"]["hidden"] == [8]
+
+
+def winner(model: str, stream: str, **values: str) -> Search:
+    return Search(model, stream, {}, 1, 2, 0.2, (100,), "average_accuracy", (Trial(values, 0.5, {100: 0.5}, 1.0),))
+
+
+def test_nothing_of_what_is_carried_over_is_the_recipes_for_the_other_stream(tmp_path: Path) -> None:
+    found = winner("er", "split-mnist-5k", **{"learner.capacity": "300"})
+    there = {"overrides": {"stream.tasks": "2"}, "results": tmp_path, "device": "cpu"}
+    run = api.carry_over(found, "er", "split-mnist-5k", "split-digits", **there)
+    own = api.resolve("er", "split-mnist-5k", overrides={"learner.capacity": "300"}).describe()
+    usual = api.resolve("er", "split-digits", overrides={"learner.capacity": "300"}).describe()
+    assert run.record.footer.learner_spec["learner"] == own["learner_spec"]["learner"]
+    assert usual["learner_spec"]["learner"]["optimizer"] != own["learner_spec"]["learner"]["optimizer"]
+    batches = api.carry_over(winner("mlp", "split-vowel"), "mlp", "split-vowel", "split-digits", results=tmp_path, device="cpu")
+    assert batches.record.terms["batch"] == api.resolve("mlp", "split-vowel").describe()["terms"]["batch"] == 8
+
+
+def test_a_network_of_another_kind_stays_where_its_samples_are(tmp_path: Path) -> None:
+    there = {"overrides": {"protocol.passes": "1"}, "results": tmp_path, "device": "cpu"}
+    run = api.carry_over(winner("joint", "split-digits"), "joint", "split-digits", "split-vowel", **there)
+    spec = run.record.footer.learner_spec["learner"]
+    assert spec["network"]["kind"] == "mlp"
+    own = api.resolve("joint", "split-digits").describe()["learner_spec"]["learner"]
+    assert own["network"]["kind"] == "convolutional"
+    assert spec["optimizer"] == own["optimizer"]
 
 
 def test_a_stream_of_another_scenario_is_refused_before_anything_is_searched() -> None:
@@ -63,4 +89,4 @@ def test_a_stream_of_another_scenario_is_refused_before_anything_is_searched() -
 def test_nothing_is_run_where_every_candidate_diverged() -> None:
     diverged = Search("mlp", "split-digits", {}, 1, 2, 0.2, (100,), "average_accuracy", (Trial({}, None, {}, 1.0),))
     with pytest.raises(NlbenchError, match="no candidate is left to run"):
-        api.carry_over(diverged, "mlp", "split-topics")
+        api.carry_over(diverged, "mlp", "split-digits", "split-topics")

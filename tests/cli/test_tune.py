@@ -76,7 +76,7 @@ def test_the_best_values_run_on_another_stream_when_asked(
     monkeypatch.setattr(api, "carry_over", carry_over)
     done = command(*COMMAND, "--then", "split-topics", "--results", "there")
     assert done.code == 0
-    assert calls == [({"learner.rate": "0.1"}, "mlp", "split-topics", {"protocol.passes": "2"})]
+    assert calls == [({"learner.rate": "0.1"}, "mlp", "split-digits", "split-topics", {"protocol.passes": "2"})]
     assert "average_accuracy" in done.out
     refused = command(*COMMAND, "--then", "permuted-digits")
     assert refused.code == 2
